@@ -1,0 +1,32 @@
+# docker build -t retrain .
+#
+# docker run --rm -v "$PWD:/work" --user "$(id -u):$(id -g)" retrain train flower_photos
+#
+# With a GPU: docker build --build-arg BASE=tensorflow/tensorflow:2.21.0-gpu -t retrain:gpu .
+#             docker run --gpus all ...
+# The tests:  docker build --target test .
+
+ARG BASE=python:3.12-slim
+
+FROM ${BASE} AS base
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+WORKDIR /opt/retrain
+COPY setup.cfg pyproject.toml constraints.txt README.md ./
+COPY retrain retrain
+RUN pip install --constraint constraints.txt .
+
+FROM base AS test
+RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*
+COPY . .
+RUN make test
+
+FROM base
+# Pictures, cache and model lie under /work, on the user's disk; downloaded weights are kept in /weights.
+ENV HOME=/home/retrain KERAS_HOME=/weights/keras TFHUB_CACHE_DIR=/weights/hub
+RUN useradd --create-home --home-dir /home/retrain retrain \
+ && mkdir -p /work /weights && chmod 777 /work /weights
+USER retrain
+WORKDIR /work
+VOLUME ["/work", "/weights"]
+ENTRYPOINT ["retrain"]
+CMD ["--help"]

@@ -1,0 +1,341 @@
+"""The bottleneck cache: rows of (content key, copy, vector) in immutable HDF5 segments.
+
+A cache folder holds one folder per extractor, `NAME-FINGERPRINT8/`, and that holds
+
+    extractor.json             format, the whole fingerprint, what it stands for
+    segment-<id>.h5            key (n, 32) uint8, copy (n,) uint32, bottleneck (n, d) float32, crc32 (n,) uint32
+    segment-<id>.h5.corrupt    a segment that could not be read, set aside
+
+Segments are written beside their place, flushed to disk and moved there, and never changed. Readers take what is
+there when they look; any number of writers add segments without locks.
+"""
+
+import errno
+import json
+import logging
+import os
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.errors import CacheError
+from retrain.files import write_whole
+from retrain.image_folder import display_path
+from retrain.segments import FORMAT, Copies, Keys, Rows, Segment, Vectors, read_segment, row_checksums, segment_image
+
+__all__ = ["SEGMENT_ROWS", "BottleneckCache"]
+
+logger = logging.getLogger(__name__)
+
+SEGMENT_ROWS = 2048  # the most that a run buffers before it writes a segment
+_MERGED_BYTES = 128 * 2**20  # merged segments grow to about this size
+_MERGE_FROM = 8  # small segments that are worth merging
+
+
+class BottleneckCache:
+    """The rows of one extractor.
+
+    Args:
+        cache_dir: the cache folder, made when the first row is written.
+        name: the extractor's name, as it shows in the folder's name.
+        fingerprint: the extractor's whole fingerprint, hexadecimal.
+        description: what the fingerprint stands for, kept in extractor.json for people.
+
+    Raises CacheError where the folder belongs to another fingerprint or a newer format.
+    """
+
+    def __init__(
+        self, cache_dir: str | os.PathLike[str], name: str, fingerprint: str, description: dict[str, Any]
+    ) -> None:
+        self.folder = Path(cache_dir) / f"{name}-{fingerprint[:8]}"
+        self.fingerprint = fingerprint
+        self.name = name
+        self.description = description
+        self.warnings: list[str] = []  # what was found damaged, for the user
+        self._segments: list[Segment] = []
+        self._starts = np.zeros(1, np.int64)
+        self._bad_rows = np.zeros(0, bool)
+        self._checked = np.zeros(0, bool)
+        self._order: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._prefixes: NDArray[np.uint64] = np.zeros(0, np.uint64)
+        self._check_owner()
+        self.refresh()
+
+    def __len__(self) -> int:
+        """Rows in all segments, twice written ones counted twice."""
+        return int(self._starts[-1])
+
+    @property
+    def bottleneck_size(self) -> int | None:
+        """Length of the vectors; None while there are none."""
+        return int(self._segments[0].vectors.shape[1]) if self._segments else None
+
+    def refresh(self) -> None:
+        """Look again for segments, others' too."""
+        known = {segment.path: segment for segment in self._segments}
+        segments: list[Segment] = []
+        for path in sorted(self.folder.glob("segment-*.h5")) if self.folder.is_dir() else []:
+            segment = known.get(path) or self._open(path)
+            if segment is not None:
+                segments.append(segment)
+        checked = {
+            path: self._checked[start : start + len(segment.crcs)]
+            for (path, segment), start in zip(known.items(), self._starts, strict=False)
+        }
+        bad = {
+            path: self._bad_rows[start : start + len(segment.crcs)]
+            for (path, segment), start in zip(known.items(), self._starts, strict=False)
+        }
+        self._segments = segments
+        lengths = [len(segment.crcs) for segment in segments]
+        self._starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+        none = [np.zeros(0, bool)]
+        self._checked = np.concatenate(none + [checked.get(s.path, np.zeros(len(s.crcs), bool)) for s in segments])
+        self._bad_rows = np.concatenate(none + [bad.get(s.path, np.zeros(len(s.crcs), bool)) for s in segments])
+        self._index()
+
+    def find(self, keys: Keys, copies: Copies | None = None) -> NDArray[np.int64]:
+        """Row numbers of (key, copy) pairs; -1 where there is no sound row.
+
+        Every row found is checked against its CRC-32 the first time; a row that fails is reported in `warnings` and
+        counts as missing. Row numbers hold until the next refresh, add or compact.
+
+        Args:
+            keys: (n, 32) uint8.
+            copies: (n,) uint32; all 0 where left out.
+        Returns: (n,) int64.
+        """
+        keys = np.ascontiguousarray(keys, np.uint8)
+        copies = np.zeros(len(keys), np.uint32) if copies is None else copies
+        while True:
+            rows = self._look_up(keys, copies)
+            fresh = np.unique(rows[rows >= 0])
+            fresh = fresh[~self._checked[fresh]]
+            if not len(fresh):
+                return rows
+            self._check_rows(fresh)
+            if not self._bad_rows[fresh].any():
+                return rows
+            self._index()  # without the bad rows: an older, sound copy of the same key may be found now
+
+    def read(self, rows: NDArray[np.int64]) -> Vectors:
+        """The vectors of row numbers from `find`: (n,) int64 to (n, d) float32."""
+        size = self.bottleneck_size
+        if size is None or (rows < 0).any():
+            raise CacheError(
+                f"bottlenecks are missing from {display_path(self.folder)}, perhaps removed meanwhile: run again"
+            )
+        vectors = np.empty((len(rows), size), np.float32)
+        owner = np.searchsorted(self._starts, rows, side="right") - 1
+        for number in np.unique(owner):
+            chosen = owner == number
+            vectors[chosen] = self._segments[number].vectors[rows[chosen] - self._starts[number]]
+        return vectors
+
+    def add(self, rows: Rows) -> None:
+        """Write rows as one segment: there whole, or not at all.
+
+        Raises CacheError where the disk is full or the folder can't be written; what was there stays valid.
+        """
+        if not len(rows.keys):
+            return
+        size = self.bottleneck_size
+        if size is not None and rows.vectors.shape[1] != size:
+            raise CacheError(
+                f"bottlenecks of length {rows.vectors.shape[1]} for a cache of length {size} in "
+                f"{display_path(self.folder)}: use another --cache-dir"
+            )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._write_owner()
+            write_whole(self.folder / f"segment-{uuid.uuid4().hex}.h5", segment_image(rows, self.fingerprint))
+        except OSError as error:
+            raise self._write_error(error) from error
+        self.refresh()
+
+    def compact(self) -> None:
+        """Merge small segments into larger ones, and drop rows that are damaged or there twice."""
+        small = [s for s in self._segments if s.vectors.nbytes < _MERGED_BYTES // 4]
+        damaged = [
+            segment
+            for segment, start in zip(self._segments, self._starts, strict=False)
+            if self._bad_rows[start : start + len(segment.crcs)].any()
+        ]
+        if len(small) < _MERGE_FROM and not damaged:
+            return
+        merged = [s for s in self._segments if s in small or s in damaged]
+        try:
+            self._rewrite(merged)
+        except OSError as error:
+            logger.info("segments not merged: %s", error)
+        self.refresh()
+
+    def _rewrite(self, segments: Sequence[Segment]) -> None:
+        """Write the sound rows of segments anew, then remove the old files."""
+        numbers = [index for index, s in enumerate(self._segments) if any(s is other for other in segments)]
+        wanted = np.concatenate([np.arange(self._starts[n], self._starts[n + 1]) for n in numbers])
+        self._check_rows(wanted[~self._checked[wanted]])
+        wanted = wanted[~self._bad_rows[wanted]]
+        keys, copies = self._keys_of(wanted)
+        _, first = np.unique(
+            np.concatenate([keys, copies.astype("<u4").view(np.uint8).reshape(-1, 4)], axis=1),
+            axis=0,
+            return_index=True,
+        )
+        kept = np.sort(first)
+        size = self.bottleneck_size or 1
+        step = max(1, _MERGED_BYTES // (4 * size))
+        for start in range(0, len(kept), step):
+            part = kept[start : start + step]
+            rows = Rows(keys[part], copies[part], self.read(wanted[part]))
+            write_whole(self.folder / f"segment-{uuid.uuid4().hex}.h5", segment_image(rows, self.fingerprint))
+        for segment in segments:
+            segment.path.unlink(missing_ok=True)
+
+    def _keys_of(self, rows: NDArray[np.int64]) -> tuple[Keys, Copies]:
+        keys = np.concatenate([s.keys for s in self._segments])
+        copies = np.concatenate([s.copies for s in self._segments])
+        return keys[rows], copies[rows]
+
+    # the index: rows sorted by the first eight bytes of their key
+
+    def _index(self) -> None:
+        if not self._segments:
+            self._order, self._prefixes = np.zeros(0, np.int64), np.zeros(0, np.uint64)
+            return
+        prefixes = np.concatenate([_prefixes(segment.keys) for segment in self._segments])
+        rows = np.flatnonzero(~self._bad_rows)
+        self._order = rows[np.argsort(prefixes[rows], kind="stable")]
+        self._prefixes = prefixes[self._order]
+
+    def _look_up(self, keys: Keys, copies: Copies) -> NDArray[np.int64]:
+        found = np.full(len(keys), -1, np.int64)
+        if not len(self._order) or not len(keys):
+            return found
+        all_keys = [segment.keys for segment in self._segments]
+        wanted = _prefixes(keys)
+        place = np.searchsorted(self._prefixes, wanted)
+        open_ = np.arange(len(keys))
+        while len(open_):  # more than one turn only where several rows share their first eight bytes
+            inside = place[open_] < len(self._order)
+            open_ = open_[inside]
+            open_ = open_[self._prefixes[place[open_]] == wanted[open_]]
+            rows = self._order[place[open_]]
+            segment = np.searchsorted(self._starts, rows, side="right") - 1
+            same = np.zeros(len(open_), bool)
+            for number in np.unique(segment):
+                chosen = np.flatnonzero(segment == number)
+                inner = rows[chosen] - self._starts[number]
+                same[chosen] = (all_keys[number][inner] == keys[open_[chosen]]).all(axis=1)
+                same[chosen] &= self._segments[number].copies[inner] == copies[open_[chosen]]
+            found[open_[same]] = rows[same]
+            open_ = open_[~same]
+            place[open_] += 1
+        return found
+
+    # checking
+
+    def _check_rows(self, rows: NDArray[np.int64]) -> None:
+        """Compare rows with their CRC-32, on all cores; the bad ones are marked and reported."""
+        owner = np.searchsorted(self._starts, rows, side="right") - 1
+        tasks: list[tuple[int, NDArray[np.int64]]] = []
+        for number in np.unique(owner):
+            inner = rows[owner == number] - self._starts[number]
+            tasks += [(int(number), part) for part in np.array_split(inner, max(1, len(inner) // 512))]
+        if len(tasks) == 1:
+            results = [self._bad_in(*tasks[0])]
+        else:
+            with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+                results = list(pool.map(lambda task: self._bad_in(*task), tasks))
+        self._checked[rows] = True
+        damaged: dict[int, int] = {}
+        for (number, _), bad in zip(tasks, results, strict=True):
+            self._bad_rows[bad + self._starts[number]] = True
+            if len(bad):
+                damaged[number] = damaged.get(number, 0) + len(bad)
+        for number, count in damaged.items():
+            path = self._segments[number].path
+            self._warn(f"{count} damaged rows in {display_path(path)}: their pictures are extracted again")
+
+    def _bad_in(self, number: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        segment = self._segments[number]
+        sums = row_checksums(segment.keys[rows], segment.copies[rows], segment.vectors[rows])
+        bad: NDArray[np.int64] = rows[sums != segment.crcs[rows]]
+        return bad
+
+    # files
+
+    def _open(self, path: Path) -> Segment | None:
+        """A segment, its vectors mapped; None where it has gone or is damaged (then it is set aside)."""
+        try:
+            return read_segment(path, self.fingerprint)
+        except FileNotFoundError:
+            return None  # another process merged it
+        except PermissionError as error:
+            raise CacheError(f"can't read {display_path(path)}: {error.strerror}; check its permissions") from error
+        except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+            self._set_aside(path, error)
+            return None
+
+    def _set_aside(self, path: Path, reason: Exception) -> None:
+        try:
+            path.rename(path.with_name(path.name + ".corrupt"))
+            self._warn(
+                f"damaged segment set aside as {display_path(path)}.corrupt ({reason}): "
+                "its pictures are extracted again"
+            )
+        except OSError:
+            self._warn(f"damaged segment {display_path(path)} ({reason}): its pictures are extracted again")
+
+    def _warn(self, message: str) -> None:
+        logger.warning(message)
+        self.warnings.append(message)
+
+    def _check_owner(self) -> None:
+        try:
+            owner = json.loads((self.folder / "extractor.json").read_bytes())
+        except FileNotFoundError:
+            return
+        except ValueError:
+            return  # damaged: every segment carries the fingerprint, too
+        except OSError as error:
+            raise CacheError(
+                f"can't read the bottleneck cache {display_path(self.folder)}: {error.strerror}"
+            ) from error
+        if owner.get("format", 0) > FORMAT:
+            raise CacheError(
+                f"{display_path(self.folder)} is of format {owner['format']}, this program knows up to {FORMAT}: "
+                "use a newer version of retrain, or another --cache-dir"
+            )
+        if owner.get("fingerprint") != self.fingerprint:
+            raise CacheError(
+                f"{display_path(self.folder)} belongs to another extractor ({owner.get('fingerprint')}), "
+                f"wanted {self.fingerprint}: use another --cache-dir"
+            )
+
+    def _write_owner(self) -> None:
+        path = self.folder / "extractor.json"
+        if not path.exists():
+            owner = {"format": FORMAT, "fingerprint": self.fingerprint, "name": self.name}
+            write_whole(path, (json.dumps(owner | self.description, indent=2) + "\n").encode())
+
+    def _write_error(self, error: OSError) -> CacheError:
+        where = display_path(self.folder)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return CacheError(
+                f"no space left for the bottleneck cache in {where} ({error.strerror}); what is cached stays valid: "
+                "make room and run the same command again"
+            )
+        return CacheError(
+            f"can't write the bottleneck cache in {where}: {error.strerror}; check its permissions or use "
+            "another --cache-dir"
+        )
+
+
+def _prefixes(keys: Keys) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(keys[:, :8]).view(">u8").reshape(-1).astype(np.uint64)

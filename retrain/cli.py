@@ -1,0 +1,381 @@
+"""The commands: a thin shell that parses, calls the library, prints, and turns errors into exit codes."""
+
+import argparse
+import dataclasses
+import difflib
+import json
+import logging
+import os
+import signal
+import sys
+import types
+import typing
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import retrain
+from retrain.config import (
+    BackboneOptions,
+    EvaluationOptions,
+    ExtractionOptions,
+    ImageOptions,
+    RunOptions,
+    SplitOptions,
+    TrainingOptions,
+)
+from retrain.errors import Interrupted, RetrainError, UsageError
+
+if TYPE_CHECKING:
+    from retrain.console import Progress
+
+__all__ = ["build_parser", "main"]
+
+EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+Options = TypeVar("Options")
+
+_DESCRIPTION = """\
+Train an image classifier from a folder with one sub-folder of pictures per class.
+Pictures go once through a frozen network; their vectors are cached, so that training
+takes seconds and a second run costs next to nothing."""
+
+_EPILOG = """\
+examples:
+  retrain train flower_photos                  pictures -> model/
+  retrain predict model rose.jpg tulip.png     label and scores of pictures
+  retrain evaluate model other_pictures        accuracy on any labelled folder
+
+The command line of TensorFlow's retrain.py works, too: retrain --image_dir flower_photos ..."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that takes no abbreviations and suggests what a misspelt option may have meant."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments: "):
+            known = sorted(_option_strings(self))
+            for word in message.split()[2:]:
+                near = difflib.get_close_matches(word.split("=")[0], known, 1)
+                if word.startswith("-") and near:
+                    message += f" (did you mean {near[0]}?)"
+        self.exit(EXIT_USAGE, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
+def _option_strings(parser: argparse.ArgumentParser) -> set[str]:
+    """All options of a parser and of its commands."""
+    found: set[str] = set()
+    for action in parser._actions:
+        found.update(action.option_strings)
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                found |= _option_strings(command)
+    return found
+
+
+def add_options(parser: argparse.ArgumentParser, options: type, title: str) -> None:
+    """Add an option for every field of an option class."""
+    group = parser.add_argument_group(title)
+    for field in dataclasses.fields(options):
+        if "help" in field.metadata:
+            _add_option(group, field)
+
+
+def _add_option(group: Any, field: dataclasses.Field[Any]) -> None:
+    flag, text = "--" + field.name.replace("_", "-"), field.metadata["help"].replace("%", "%%")
+    if field.type is bool:
+        group.add_argument(flag, action="store_true", help=text)
+        return
+    kind: Any = field.type
+    if isinstance(kind, types.UnionType):
+        kind = next(t for t in typing.get_args(kind) if t is not types.NoneType)
+    if field.default is not None and "default" not in text:
+        text += f" (default: {field.default})"
+    group.add_argument(
+        flag,
+        type=kind,
+        default=field.default,
+        choices=field.metadata["choices"],
+        metavar=None if field.metadata["choices"] else field.metadata["metavar"],
+        help=text,
+    )
+
+
+def options_from(options: type[Options], args: argparse.Namespace) -> Options:
+    """The option class, filled from what was parsed. Raises UsageError."""
+    names = {field.name for field in dataclasses.fields(options) if "help" in field.metadata}  # type: ignore[arg-type]
+    return options(**{name: getattr(args, name) for name in names if hasattr(args, name)})
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = _Parser(
+        prog="retrain",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"retrain {retrain.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        added.set_defaults(run=run)
+        return added
+
+    train = command("train", _train, "train a model on a folder: pass one, pass two, test, export")
+    _add_image_dir(train)
+    train.add_argument(
+        "--model-dir", default="model", metavar="DIR", help="where the model folder goes (default: model)"
+    )
+    for options, title in (
+        (BackboneOptions, "backbone"),
+        (ExtractionOptions, "pass one: pictures to bottlenecks"),
+        (ImageOptions, "pictures"),
+        (SplitOptions, "split"),
+        (TrainingOptions, "pass two: training"),
+        (EvaluationOptions, "final test"),
+        (RunOptions, "export"),
+    ):
+        add_options(train, options, title)
+    _add_output(train)
+
+    predict = command("predict", _predict, "classify pictures with a trained model")
+    _add_model_dir(predict)
+    predict.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files, or folders of them")
+    predict.add_argument("--top", type=int, metavar="N", help="show the N most likely labels only")
+    add_options(predict, ImageOptions, "pictures")
+    _add_output(predict)
+
+    evaluate = command("evaluate", _evaluate, "measure a trained model on a labelled folder")
+    _add_model_dir(evaluate)
+    _add_image_dir(evaluate)
+    add_options(evaluate, ExtractionOptions, "pass one: pictures to bottlenecks")
+    add_options(evaluate, ImageOptions, "pictures")
+    _add_output(evaluate)
+
+    inspect = command("inspect", _inspect, "tell what is in a folder, before training on it")
+    _add_image_dir(inspect)
+    add_options(inspect, ImageOptions, "pictures")
+    add_options(inspect, SplitOptions, "split")
+    _add_output(inspect)
+
+    extract = command("extract", _extract, "pass one alone: fill the bottleneck cache")
+    _add_image_dir(extract)
+    add_options(extract, BackboneOptions, "backbone")
+    add_options(extract, ExtractionOptions, "pass one: pictures to bottlenecks")
+    add_options(extract, ImageOptions, "pictures")
+    _add_output(extract)
+    return parser
+
+
+def _add_image_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image_dir", metavar="IMAGE_DIR", help="folder with one sub-folder of pictures per class")
+
+
+def _add_model_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model_dir", metavar="MODEL_DIR", help="folder that retrain train made")
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    group.add_argument("--quiet", action="store_true", help="no progress, only results, warnings and errors")
+    group.add_argument("--verbose", action="store_true", help="say more about what is done")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code: 0, 1 for errors, 2 for wrong usage, 130 when interrupted."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    warnings.simplefilter("ignore")  # third parties' notes to developers
+    for noisy in ("tensorflow", "absl", "h5py"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    signal.signal(signal.SIGTERM, _raise_interrupt)
+    try:
+        if argv and argv[0].startswith("--") and argv[0] not in ("--help", "--version"):
+            from retrain import original
+
+            return original.main(argv)
+        args = build_parser().parse_args(argv)
+        logging.basicConfig(
+            level=logging.INFO if args.verbose else logging.CRITICAL, format="retrain: %(message)s", stream=sys.stderr
+        )
+        return int(args.run(args))
+    except UsageError as error:
+        return _fail(error, EXIT_USAGE)
+    except Interrupted as error:
+        return _fail(error, EXIT_INTERRUPTED)
+    except KeyboardInterrupt:
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    except RetrainError as error:
+        return _fail(error, EXIT_ERROR)
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_ERROR
+    except OSError as error:
+        return _fail(f"{error.strerror or error}: {error.filename or ''}", EXIT_ERROR)
+
+
+def _raise_interrupt(*_: Any) -> None:
+    """SIGTERM, as docker stop sends it, ends a run as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def _fail(error: object, code: int) -> int:
+    print(f"retrain: error: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def interrupted(progress: "Progress") -> Interrupted:
+    """What to say after Ctrl-C: how far it came, and that nothing is lost."""
+    progress.close()
+    done = progress.extraction
+    if done is None:
+        return Interrupted("interrupted before the first picture")
+    if done.done < done.pictures:
+        return Interrupted(
+            f"interrupted after {done.done} of {done.pictures} pictures, their bottlenecks are kept: "
+            "the same command goes on from there"
+        )
+    return Interrupted(
+        f"interrupted; the bottlenecks of all {done.pictures} pictures are kept: the same command goes on from there"
+    )
+
+
+# commands
+
+
+def _run_options(args: argparse.Namespace) -> RunOptions:
+    return dataclasses.replace(
+        options_from(RunOptions, args),
+        backbone=options_from(BackboneOptions, args),
+        images=options_from(ImageOptions, args),
+        extraction=options_from(ExtractionOptions, args),
+        split=options_from(SplitOptions, args),
+        training=options_from(TrainingOptions, args),
+        evaluation=options_from(EvaluationOptions, args),
+    )
+
+
+def _train(args: argparse.Namespace) -> int:
+    options = _run_options(args)
+    from retrain import console, run
+
+    progress = console.Progress(args.quiet, options.training.steps)
+    try:
+        result = run.train(args.image_dir, args.model_dir, options, _hooks(progress))
+    except KeyboardInterrupt:
+        raise interrupted(progress) from None
+    finally:
+        progress.close()
+    if args.json:
+        with open(os.path.join(args.model_dir, "run.json"), encoding="utf-8") as file:
+            _print_json(json.load(file))
+        return 0
+    print(console.describe_run(result, args.model_dir.rstrip("/")))
+    if options.evaluation.print_misclassified:
+        print(console.describe_misclassified(result.misclassified()))
+    return 0
+
+
+def _extract(args: argparse.Namespace) -> int:
+    options = _run_options(args)
+    from retrain import console, record, run
+    from retrain.image_folder import display_path
+
+    progress = console.Progress(args.quiet)
+    try:
+        extraction, cache = run.extract_folder(args.image_dir, options, _hooks(progress))
+    except KeyboardInterrupt:
+        raise interrupted(progress) from None
+    finally:
+        progress.close()
+    summary = record.extraction_summary(extraction)
+    if args.json:
+        _print_json(summary)
+        return 0
+    for path, reason in extraction.skipped.items():
+        print(f"skipped {display_path(path)}: {reason}")
+    rate = "" if summary["pictures_per_second"] is None else f" at {summary['pictures_per_second']:.1f} pictures/s"
+    print(
+        f"{summary['pictures']} files: {summary['cached']} cached, {summary['extracted']} extracted{rate}, "
+        f"{summary['skipped']} skipped; cache: {display_path(cache.folder)}"
+    )
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    extraction, images = options_from(ExtractionOptions, args), options_from(ImageOptions, args)
+    from retrain import console, run
+    from retrain.classifier import Classifier
+
+    progress = console.Progress(args.quiet)
+    try:
+        metrics, pictures, _ = run.evaluate_folder(
+            Classifier(args.model_dir), args.image_dir, extraction, images, _hooks(progress)
+        )
+    except KeyboardInterrupt:
+        raise interrupted(progress) from None
+    finally:
+        progress.close()
+    if args.json:
+        _print_json(metrics.as_dict() | {"predictions": [dataclasses.asdict(p) for p in pictures]})
+    else:
+        print(console.describe_metrics(metrics))
+    return 0
+
+
+def _predict(args: argparse.Namespace) -> int:
+    images = options_from(ImageOptions, args)
+    if args.top is not None and args.top < 1:
+        raise UsageError(f"--top {args.top}: must be at least 1")
+    from retrain.classifier import Classifier, picture_files
+    from retrain.image_folder import display_path
+
+    classifier = Classifier(args.model_dir)
+    failed = 0
+    answers: list[dict[str, Any]] = []
+    for prediction in classifier.predict(picture_files(args.pictures), images.max_pixels):
+        path = display_path(prediction.path)
+        if prediction.error is not None:
+            failed += 1
+            answers.append({"path": path, "error": prediction.error})
+            print(f"retrain: error: {path}: {prediction.error}", file=sys.stderr)
+            continue
+        scores = dict(list(prediction.scores.items())[: args.top])
+        answers.append({"path": path, "label": prediction.label, "score": prediction.score, "scores": scores})
+        if not args.json:
+            print(f"{path}: " + ", ".join(f"{label} {score:.4f}" for label, score in scores.items()), flush=True)
+    if args.json:
+        _print_json(answers)
+    return EXIT_ERROR if failed else 0
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    images, split = options_from(ImageOptions, args), options_from(SplitOptions, args)
+    from retrain import console
+    from retrain.inspection import inspect_folder
+
+    progress = console.Progress(args.quiet)
+    try:
+        inspection = inspect_folder(args.image_dir, images, split, progress.on_inspection)
+    finally:
+        progress.close()
+    if args.json:
+        _print_json(inspection.as_dict())
+    else:
+        print(console.describe_inspection(inspection))
+    return 0
+
+
+def _hooks(progress: "Progress") -> Any:
+    from retrain.run import Hooks
+
+    return Hooks(progress.on_stage, progress.warn, progress.on_extraction, progress.on_evaluation)

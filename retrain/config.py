@@ -1,0 +1,191 @@
+"""The options of every stage: one frozen dataclass each, from which the command line is generated.
+
+A field's metadata holds its help; its annotation gives the type; its default is the option's default.
+"""
+
+import dataclasses
+from typing import Any, ClassVar
+
+from retrain.errors import UsageError
+
+__all__ = [
+    "BackboneOptions",
+    "EvaluationOptions",
+    "ExtractionOptions",
+    "ImageOptions",
+    "RunOptions",
+    "SplitOptions",
+    "TrainingOptions",
+    "option",
+]
+
+# Pillow refuses pictures of more than twice its MAX_IMAGE_PIXELS (89,478,485) before decoding them.
+DEFAULT_MAX_PIXELS = 178_956_970
+
+
+def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None, metavar: str | None = None) -> Any:
+    """A dataclass field that is also a command-line option."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "metavar": metavar})
+
+
+class _Checked:
+    """Range checks shared by the option classes: a wrong value is a UsageError that names the option."""
+
+    # option name -> (lowest, highest) allowed, both inclusive; None: unbounded
+    RANGES: ClassVar[dict[str, tuple[float | None, float | None]]] = {}
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            flag = "--" + field.name.replace("_", "-")
+            choices = field.metadata.get("choices")
+            if choices and value is not None and value not in choices:
+                raise UsageError(f"{flag} {value}: not one of {', '.join(choices)}")
+            if field.name not in self.RANGES or value is None:
+                continue
+            low, high = self.RANGES[field.name]
+            # a comparison with NaN is false, so the range is asked for, not its opposite
+            if not ((low is None or value >= low) and (high is None or value <= high)):
+                wanted = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
+                raise UsageError(f"{flag} {value}: must be {wanted}")
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageOptions(_Checked):
+    """How picture files are decoded."""
+
+    max_pixels: int = option(
+        DEFAULT_MAX_PIXELS,
+        "refuse a picture with more pixels than this, from its header, before it is decoded",
+        metavar="N",
+    )
+
+    RANGES: ClassVar = {"max_pixels": (1, None)}
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneOptions(_Checked):
+    """Which frozen network turns pictures into bottlenecks."""
+
+    backbone: str = option(
+        "inception_v3",
+        "frozen network: a Keras Applications name (inception_v3, mobilenet_v2, resnet50, "
+        "mobilenet_v2_0.50_160, ...), a TensorFlow Hub or Kaggle URL, a .tar.gz over http, or a SavedModel folder",
+        metavar="NAME|URL|DIR",
+    )
+    weights: str | None = option(
+        None, "Keras weights file for a Keras Applications backbone (.weights.h5, .h5)", metavar="FILE"
+    )
+    input_size: int | None = option(
+        None,
+        "side of the square picture that the backbone sees, in pixels, where the backbone leaves the choice",
+        metavar="PIXELS",
+    )
+    input_range: str | None = option(
+        None,
+        "pixel range that a SavedModel or Hub backbone wants (default 0..1; Keras names look after theirs)",
+        choices=("0..1", "-1..1", "0..255"),
+    )
+
+    RANGES: ClassVar = {"input_size": (1, 4096)}
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtractionOptions(_Checked):
+    """Pass one: pictures to cached bottlenecks."""
+
+    cache_dir: str = option("cache", "folder of the bottleneck cache", metavar="DIR")
+    strict: bool = option(False, "a picture that can't be read ends the run instead of being skipped")
+    rehash: bool = option(False, "read every picture again instead of trusting unchanged size and times of its file")
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitOptions(_Checked):
+    """How pictures are shared out between training, validation and test."""
+
+    validation_percentage: float = option(10, "share of the pictures for validation", metavar="PERCENT")
+    test_percentage: float = option(10, "share of the pictures for the final test", metavar="PERCENT")
+    split: str = option(
+        "content",
+        "what decides a picture's set: its content, or (original) its path as the original retrain.py does",
+        choices=("content", "original"),
+    )
+
+    RANGES: ClassVar = {"validation_percentage": (0, 90), "test_percentage": (0, 90)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.validation_percentage + self.test_percentage > 95:
+            raise UsageError(
+                f"--validation-percentage {self.validation_percentage:g} and --test-percentage "
+                f"{self.test_percentage:g} leave less than 5% for training: lower one of them"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions(_Checked):
+    """Pass two: the softmax layer over random batches of bottlenecks."""
+
+    steps: int = option(4000, "training steps", metavar="N")
+    batch_size: int = option(100, "pictures in a training batch", metavar="N")
+    learning_rate: float = option(0.01, "learning rate of gradient descent", metavar="RATE")
+    eval_step_interval: int = option(
+        10, "evaluate on the training batch and a validation batch every N steps", metavar="N"
+    )
+    validation_batch_size: int = option(100, "pictures in a random validation batch; -1: all of them", metavar="N")
+    seed: int = option(0, "the same seed over the same pictures gives the same weights", metavar="N")
+
+    RANGES: ClassVar = {
+        "steps": (1, 2**31 - 1),
+        "batch_size": (1, 1_000_000),
+        "learning_rate": (1e-12, 1e6),
+        "eval_step_interval": (1, 2**31 - 1),
+        "validation_batch_size": (-1, 1_000_000),
+        "seed": (0, 2**31 - 1),
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.validation_batch_size == 0:
+            raise UsageError("--validation-batch-size 0: must be at least 1, or -1 for all validation pictures")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationOptions(_Checked):
+    """The final test and what is shown of it."""
+
+    test_batch_size: int = option(
+        -1, "pictures drawn at random for the final test; -1: all of the test set", metavar="N"
+    )
+    print_misclassified: bool = option(False, "list the test pictures that got a wrong label")
+
+    RANGES: ClassVar = {"test_batch_size": (-1, None)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.test_batch_size == 0:
+            raise UsageError("--test-batch-size 0: must be at least 1, or -1 for all test pictures")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """All options of a training run, a stage each."""
+
+    backbone: BackboneOptions = BackboneOptions()
+    images: ImageOptions = ImageOptions()
+    extraction: ExtractionOptions = ExtractionOptions()
+    split: SplitOptions = SplitOptions()
+    training: TrainingOptions = TrainingOptions()
+    evaluation: EvaluationOptions = EvaluationOptions()
+    final_tensor_name: str = option("final_result", "name of the scores in the exported graph", metavar="NAME")
+
+    def as_dict(self) -> dict[str, Any]:
+        """All options, flat, by name: {"steps": 4000, ...}."""
+        flat: dict[str, Any] = {}
+        for stage in dataclasses.fields(self):
+            value = getattr(self, stage.name)
+            if dataclasses.is_dataclass(value):
+                flat.update(dataclasses.asdict(value))  # type: ignore[arg-type]
+            else:
+                flat[stage.name] = value
+        return flat

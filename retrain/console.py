@@ -1,0 +1,221 @@
+"""What a person sees: progress on stderr, summaries as text. Used by `cli` alone."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from retrain.evaluation import Metrics
+from retrain.extraction import ExtractionProgress
+from retrain.image_folder import display_path
+from retrain.inspection import FolderInspection
+from retrain.record import PictureResult, RunResult
+
+if TYPE_CHECKING:
+    from retrain.training import HistoryRow
+
+__all__ = [
+    "Progress",
+    "describe_inspection",
+    "describe_metrics",
+    "describe_misclassified",
+    "describe_run",
+]
+
+_LINE_SECONDS = 5.0  # between progress lines where there is no terminal
+_MOST_LISTED = 10  # of a list that may be long
+
+
+class Progress:
+    """Progress of a run: bars on a terminal, a line every few seconds elsewhere, nothing when quiet."""
+
+    def __init__(self, quiet: bool, steps: int = 0) -> None:
+        self.quiet = quiet
+        self.steps = steps
+        self.extraction: ExtractionProgress | None = None
+        self._bar: Any = None
+        self._last_line = time.monotonic()
+
+    def warn(self, message: str) -> None:
+        """A warning, also when quiet."""
+        tqdm.write(f"retrain: warning: {message}", file=sys.stderr)
+
+    def say(self, message: str) -> None:
+        """A line of its own."""
+        if not self.quiet:
+            tqdm.write(message, file=sys.stderr)
+
+    def on_stage(self, name: str) -> None:
+        """A stage begins."""
+        self.close()
+        if name == "extraction":
+            self._bar = self._start("bottlenecks", "picture")
+        elif name == "training":
+            self._bar = self._start("training", "step")
+        elif name == "export":
+            self.say("writing the model ...")
+
+    def on_extraction(self, progress: ExtractionProgress) -> None:
+        """Pass one went on."""
+        first = self.extraction is None or self.extraction.pictures != progress.pictures
+        self.extraction = progress
+        rate = progress.extracted / progress.seconds if progress.extracted and progress.seconds > 0 else 0.0
+        if self._bar is not None:
+            if first:
+                self._bar.initial = progress.done  # cached pictures are no work, and would spoil the time left
+            self._bar.total = progress.pictures
+            self._bar.n = progress.done
+            self._bar.set_postfix_str(f"{rate:.1f} pictures/s" if rate else "", refresh=False)
+            self._bar.update(0)
+        left = f", {rate:.1f} pictures/s, {(progress.pictures - progress.done) / rate:.0f} s left" if rate else ""
+        self._line(
+            f"bottlenecks: {progress.done} of {progress.pictures} pictures{left}",
+            progress.done == progress.pictures and progress.extracted > 0,
+        )
+
+    def on_evaluation(self, row: "HistoryRow") -> None:
+        """Pass two went on."""
+        validation = "" if row.validation_accuracy is None else f", validation accuracy {row.validation_accuracy:.1%}"
+        figures = f"train accuracy {row.train_accuracy:.1%}{validation}, cross-entropy {row.train_cross_entropy:.4f}"
+        if self._bar is not None:
+            self._bar.total = self.steps
+            self._bar.n = row.step + 1
+            self._bar.set_postfix_str(figures, refresh=False)
+            self._bar.update(0)
+        self._line(f"step {row.step}: {figures}", row.step == self.steps - 1)
+
+    def on_inspection(self, done: int, total: int) -> None:
+        """Files were looked at."""
+        if self._bar is None:
+            self._bar = self._start("reading", "file")
+        if self._bar is not None:
+            self._bar.total = total
+            self._bar.n = done
+            self._bar.update(0)
+        self._line(f"reading: {done} of {total} files", False)
+
+    def close(self) -> None:
+        """The bar stays as it is, and the cursor goes to the next line."""
+        if self._bar is not None:
+            self._bar.refresh()
+            self._bar.close()
+        self._bar = None
+        self._last_line = time.monotonic()
+
+    def _start(self, name: str, unit: str) -> Any:
+        if self.quiet or not sys.stderr.isatty():
+            return None
+        shape = "{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}] {postfix}"
+        return tqdm(total=1, desc=name, unit=unit, file=sys.stderr, bar_format=shape, dynamic_ncols=True)
+
+    def _line(self, text: str, now: bool) -> None:
+        if self.quiet or self._bar is not None:
+            return
+        if now or time.monotonic() - self._last_line >= _LINE_SECONDS:
+            self._last_line = time.monotonic()
+            self.say(text)
+
+
+def describe_run(result: RunResult, model_dir: str) -> str:
+    """What `retrain train` shows at the end."""
+    lines = [f"{_extraction_line(result)}", *_metrics_lines("Test", result.metrics["test"])]
+    if result.skipped:
+        lines.append(f"Skipped: {len(result.skipped)} files, listed with reasons in {model_dir}/skipped.csv")
+    lines.append(
+        f"Model: {model_dir}/ (graph.pb, labels.txt, saved_model/, metrics.json, history.csv, predictions.csv)"
+    )
+    lines.append(f"Next: retrain predict {model_dir} PICTURE ...")
+    return "\n".join(lines)
+
+
+def _extraction_line(result: RunResult) -> str:
+    split, extraction, seconds = result.split, result.extraction, result.timings
+    return (
+        f"{extraction['pictures'] - extraction['skipped']} pictures of {len(result.labels)} classes: "
+        f"{split['train']} for training, {split['validation']} for validation, {split['test']} for the test; "
+        f"{extraction['extracted']} extracted in {seconds['extraction_seconds']:.1f} s, "
+        f"trained in {seconds['training_seconds']:.1f} s"
+    )
+
+
+def _metrics_lines(name: str, metrics: Metrics) -> Iterator[str]:
+    if metrics.accuracy is None or metrics.accuracy_interval is None:
+        yield f"{name} accuracy: none, for there are no such pictures"
+        return
+    low, high = metrics.accuracy_interval
+    yield (
+        f"{name} accuracy {metrics.accuracy:.1%} (95% interval {low:.1%} to {high:.1%}, N={metrics.n}), "
+        f"cross-entropy {metrics.cross_entropy:.3f}"
+    )
+    worst = metrics.worst_classes()
+    if worst:
+        yield "Worst classes: " + ", ".join(f"{c.label} {c.recall:.1%} of {c.n}" for c in worst)
+    confused = metrics.most_confused()
+    if confused:
+        yield f"Most confused: {confused[0]} taken for {confused[1]} ({confused[2]} times)"
+
+
+def describe_metrics(metrics: Metrics) -> str:
+    """What `retrain evaluate` shows: totals, a line per class, the confusion matrix."""
+    labels = [c.label for c in metrics.per_class]
+    width = max(len("class"), *(len(label) for label in labels))
+    lines = [*_metrics_lines("Total", metrics), ""]
+    lines.append(f"{'class':{width}}  pictures  precision  recall  F1")
+    for c in metrics.per_class:
+        lines.append(f"{c.label:{width}}  {c.n:8}  {_ratio(c.precision):>9}  {_ratio(c.recall):>6}  {_ratio(c.f1):>6}")
+    numbers = [f"[{number}]" for number in range(len(labels))]
+    cell = max(4, *(len(number) for number in numbers))
+    lines += ["", "Confusion matrix (rows: true class, columns: given label)"]
+    lines.append(" " * (width + cell + 1) + "".join(f" {number:>{cell}}" for number in numbers))
+    for number, label, row in zip(numbers, labels, metrics.confusion_matrix, strict=True):
+        lines.append(f"{label:{width}} {number:>{cell}}" + "".join(f" {count:{cell}}" for count in row))
+    return "\n".join(lines)
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def describe_misclassified(pictures: Sequence[PictureResult]) -> str:
+    """A line for each picture with a wrong label."""
+    if not pictures:
+        return "No misclassified test pictures"
+    lines = [f"{len(pictures)} misclassified test pictures:"]
+    lines += [f"  {display_path(p.path)}: {p.predicted} ({p.score:.1%}), is {p.label}" for p in pictures]
+    return "\n".join(lines)
+
+
+def describe_inspection(inspection: FolderInspection) -> str:
+    """What `retrain inspect` shows."""
+    width = max(len("class"), *(len(c.label) for c in inspection.classes))
+    lines = [f"{'class':{width}}  pictures  train  validation  test  unreadable"]
+    for c in inspection.classes:
+        lines.append(
+            f"{c.label:{width}}  {c.pictures:8}  {c.train:5}  {c.validation:10}  {c.test:4}  {c.unreadable:10}"
+        )
+    lines.append(f"{inspection.pictures} pictures in {len(inspection.classes)} classes")
+    if inspection.formats:
+        lines.append("Formats: " + ", ".join(f"{name} {count}" for name, count in inspection.formats.items()))
+    if inspection.width and inspection.height:
+        (w0, w1, w2), (h0, h1, h2) = inspection.width, inspection.height
+        lines.append(f"Width: {w0} to {w2} pixels, median {w1}; height: {h0} to {h2}, median {h1}")
+    if inspection.is_imbalanced:
+        ratio = "no picture at all" if inspection.imbalance is None else f"1 for {inspection.imbalance:.1f}"
+        lines.append(f"Imbalanced: the smallest class has {ratio} of the largest")
+    lines += _listed("unreadable files", [f"{path}: {why}" for path, why in inspection.unreadable.items()])
+    lines += _listed("pictures under several labels", [" = ".join(g) for g in inspection.contradictions])
+    lines += _listed("pictures in several sets", [" = ".join(g) for g in inspection.leaks])
+    lines += _listed("pictures that are there twice", [" = ".join(g) for g in inspection.duplicates])
+    lines += _listed("folders without files", list(inspection.empty_folders))
+    lines += _listed("files beside the class folders", list(inspection.stray_files))
+    return "\n".join(lines)
+
+
+def _listed(title: str, entries: list[str]) -> Iterator[str]:
+    if entries:
+        yield f"{len(entries)} {title}:"
+        yield from (f"  {entry}" for entry in entries[:_MOST_LISTED])
+        if len(entries) > _MOST_LISTED:
+            yield f"  ... and {len(entries) - _MOST_LISTED} more (all of them with --json)"

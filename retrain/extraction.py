@@ -1,0 +1,321 @@
+"""Pass one: find which pictures have no bottleneck yet, decode them, run the backbone, write the cache."""
+
+import contextlib
+import hashlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.bottleneck_cache import SEGMENT_ROWS, BottleneckCache
+from retrain.config import ExtractionOptions, ImageOptions
+from retrain.errors import ImageFolderError, UnreadableImageError
+from retrain.image_folder import ImageFolder, Sample, display_path
+from retrain.images import decode_image
+from retrain.picture_index import PictureIndex, Signature, signature_of
+from retrain.segments import Rows
+
+__all__ = ["Extraction", "ExtractionProgress", "Extractor", "extract_bottlenecks", "open_cache"]
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 32  # pictures in one call of the backbone
+FLUSH_SECONDS = 30.0  # a segment is written at least this often
+_AHEAD = 4 * BATCH_SIZE  # pictures decoded ahead of the backbone
+
+
+class ExtractorNetwork(Protocol):
+    """What turns pixels into bottlenecks."""
+
+    height: int  # pixels
+    width: int
+
+    def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n, height, width, 3) uint8 to (n, d) float32."""
+
+
+class Extractor(Protocol):
+    """What pass one needs of a backbone; the network itself is asked for only when a picture must go through it."""
+
+    @property
+    def name(self) -> str:
+        """Shows in the cache folder's name."""
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits; equal where the same picture gives the same bottleneck."""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the fingerprint stands for."""
+
+    @property
+    def network(self) -> ExtractorNetwork:
+        """The loaded network."""
+
+
+@dataclass
+class ExtractionProgress:
+    """How far pass one is; handed to the progress callback after every batch."""
+
+    pictures: int  # files to look at
+    done: int = 0  # files dealt with: cached, extracted or skipped
+    extracted: int = 0  # pictures that went through the backbone
+    seconds: float = 0.0  # since the backbone was ready
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What pass one found and did."""
+
+    keys: NDArray[np.uint8]  # (n, 32), SHA-256 of each sample's file; zeros where it could not be read
+    readable: NDArray[np.bool_]  # (n,), whether the sample has a bottleneck
+    skipped: dict[str, str]  # relative path -> reason
+    extracted: int  # pictures that went through the backbone
+    seconds: float  # from the first file to the last, loading the backbone left out
+
+    @property
+    def cached(self) -> int:
+        """Pictures that needed no work: cached before, or the same as another picture."""
+        return int(self.readable.sum()) - self.extracted
+
+    @property
+    def pictures_per_second(self) -> float | None:
+        """Extracted pictures per second of extracting; None where nothing was extracted."""
+        return self.extracted / self.seconds if self.extracted and self.seconds > 0 else None
+
+
+def open_cache(backbone: Extractor, options: ExtractionOptions) -> BottleneckCache:
+    """The cache of a backbone's bottlenecks."""
+    return BottleneckCache(options.cache_dir, backbone.name, backbone.fingerprint, backbone.description)
+
+
+def extract_bottlenecks(
+    folder: ImageFolder,
+    backbone: Extractor,
+    cache: BottleneckCache,
+    extraction: ExtractionOptions,
+    images: ImageOptions,
+    on_progress: Callable[[ExtractionProgress], None] = lambda progress: None,
+) -> Extraction:
+    """Put the bottleneck of every readable picture of a folder into the cache.
+
+    The backbone is loaded only if a bottleneck is missing. Interrupted at any moment (KeyboardInterrupt), it writes
+    what is done before it lets the interruption pass; the same call later goes on from there.
+
+    Raises ImageFolderError for an unreadable picture where options are strict, CacheError, BackboneError.
+    """
+    index = PictureIndex(extraction.cache_dir, folder.root)
+    run = _Run(folder, backbone, cache, index, images.max_pixels, extraction, on_progress)
+    try:
+        run.execute()
+    finally:
+        index.save({sample.path: None for sample in folder.samples})
+    cache.compact()
+    return run.result()
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A file that was read: its key, and its pixels where they are needed."""
+
+    key: bytes
+    signature: Signature
+    pixels: NDArray[np.uint8] | None = None  # None: another picture has, or gets, the same bottleneck
+    failure: str | None = None  # why it is skipped
+
+
+@dataclass
+class _Run:
+    """One pass over a folder."""
+
+    folder: ImageFolder
+    backbone: Extractor
+    cache: BottleneckCache
+    index: PictureIndex
+    max_pixels: int
+    options: ExtractionOptions
+    on_progress: Callable[[ExtractionProgress], None]
+    claimed: set[bytes] = field(default_factory=set)  # keys that are being extracted
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        samples = self.folder.samples
+        self.keys: list[bytes | None] = [None] * len(samples)
+        self.failures: dict[int, str] = {}  # sample number -> reason
+        self.failed_keys: dict[bytes, str] = {}
+        self.progress = ExtractionProgress(len(samples))
+        self.writer = _SegmentWriter(self.cache)
+        self.started = time.monotonic()
+        self.loading = 0.0  # seconds spent on loading the backbone
+
+    def execute(self) -> None:
+        """Deal with every sample."""
+        unread = self._take_known()
+        self._report(0)
+        missing = iter(unread)
+        with ThreadPoolExecutor(_threads(), thread_name_prefix="decode") as pool:
+            try:
+                self._extract(self._read_ahead(pool, missing))
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+                self.writer.flush()
+        self.progress.seconds = time.monotonic() - self.started - self.loading
+
+    def result(self) -> Extraction:
+        readable = np.array([key is not None and key not in self.failed_keys for key in self.keys], bool)
+        blank = bytes(32)
+        keys = np.frombuffer(b"".join(key or blank for key in self.keys), np.uint8).reshape(-1, 32).copy()
+        skipped = {self.folder.samples[number].path: reason for number, reason in sorted(self.failures.items())}
+        for number, key in enumerate(self.keys):
+            if key is not None and key in self.failed_keys:
+                skipped[self.folder.samples[number].path] = self.failed_keys[key]
+        return Extraction(keys, readable, skipped, self.progress.extracted, self.progress.seconds)
+
+    def _take_known(self) -> list[int]:
+        """Fill in the samples whose file is unchanged and whose bottleneck is cached; the numbers of the others."""
+        known: list[int] = []
+        keys: list[bytes] = []
+        unread: list[int] = []
+        for number, sample in enumerate(self.folder.samples):
+            key = None
+            if not self.options.rehash:
+                with contextlib.suppress(OSError):  # reading the file tells what is wrong
+                    key = self.index.key(sample.path, signature_of(self.folder.root / sample.path))
+            if key is None:
+                unread.append(number)
+            else:
+                known.append(number)
+                keys.append(key)
+        rows = self.cache.find(np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32))
+        for number, key, row in zip(known, keys, rows, strict=True):
+            if row >= 0:
+                self.keys[number] = key
+            else:
+                unread.append(number)
+        self.progress.done = len(self.folder.samples) - len(unread)
+        return sorted(unread)
+
+    def _read_ahead(self, pool: ThreadPoolExecutor, numbers: Iterator[int]) -> Iterator[tuple[int, _Picture]]:
+        """Read, hash and decode on the pool's threads; results in the order of numbers."""
+        under_way: deque[tuple[int, Future[_Picture]]] = deque()
+        for number in numbers:
+            if len(under_way) >= _AHEAD:
+                done, future = under_way.popleft()
+                yield done, future.result()
+            under_way.append((number, pool.submit(self._read, self.folder.samples[number])))
+        for done, future in under_way:
+            yield done, future.result()
+
+    def _read(self, sample: Sample) -> _Picture:
+        path = self.folder.root / sample.path
+        try:
+            signature = signature_of(path)
+            data = Path(path).read_bytes()
+        except OSError as error:
+            return _Picture(b"", (0, 0, 0, 0), failure=f"can't be read: {error.strerror}")
+        key = hashlib.sha256(data).digest()
+        with self.lock:
+            if key in self.claimed or self.cache.find(np.frombuffer(key, np.uint8).reshape(1, 32))[0] >= 0:
+                return _Picture(key, signature)
+            self.claimed.add(key)
+        size = self._size()
+        try:
+            return _Picture(key, signature, decode_image(data, *size, self.max_pixels))
+        except UnreadableImageError as error:
+            return _Picture(key, signature, failure=str(error))
+
+    def _size(self) -> tuple[int, int]:
+        """Height and width of the backbone's pictures; loads the backbone, once."""
+        with self.lock:
+            before = time.monotonic()
+            network = self.backbone.network
+            self.loading += time.monotonic() - before
+        return network.height, network.width
+
+    def _extract(self, pictures: Iterator[tuple[int, _Picture]]) -> None:
+        batch: list[_Picture] = []
+        for number, picture in pictures:
+            path = self.folder.samples[number].path
+            if not picture.key:
+                self._skip(number, str(picture.failure))
+            else:
+                self.keys[number] = picture.key
+                self.index.enter(path, picture.signature, picture.key)
+            if picture.key and picture.failure:
+                self.failed_keys[picture.key] = picture.failure
+                self._complain(path, picture.failure)
+            if picture.pixels is not None:
+                batch.append(picture)
+            if len(batch) == BATCH_SIZE:
+                self._run_backbone(batch)
+                batch = []
+            self._report(1)
+        if batch:
+            self._run_backbone(batch)
+        self._report(0)
+
+    def _run_backbone(self, batch: Sequence[_Picture]) -> None:
+        vectors = self.backbone.network.bottlenecks(np.stack([p.pixels for p in batch if p.pixels is not None]))
+        keys = np.frombuffer(b"".join(picture.key for picture in batch), np.uint8).reshape(-1, 32)
+        with self.lock:  # the decoding threads look into the cache, too
+            self.writer.append(Rows(keys, np.zeros(len(batch), np.uint32), vectors))
+        self.progress.extracted += len(batch)
+
+    def _skip(self, number: int, reason: str) -> None:
+        self.failures[number] = reason
+        self._complain(self.folder.samples[number].path, reason)
+
+    def _complain(self, path: str, reason: str) -> None:
+        if self.options.strict:
+            raise ImageFolderError(
+                f"{display_path(self.folder.root / path)}: {reason} (--strict ends the run at the first such file)"
+            )
+        logger.info("skipped %s: %s", display_path(path), reason)
+
+    def _report(self, more: int) -> None:
+        self.progress.done += more
+        self.progress.seconds = time.monotonic() - self.started - self.loading
+        self.on_progress(self.progress)
+
+
+class _SegmentWriter:
+    """Collects rows and writes a segment when there are enough, or enough time has gone by."""
+
+    def __init__(self, cache: BottleneckCache) -> None:
+        self._cache = cache
+        self._parts: list[Rows] = []
+        self._count = 0
+        self._last = time.monotonic()
+
+    def append(self, rows: Rows) -> None:
+        self._parts.append(rows)
+        self._count += len(rows.keys)
+        if self._count >= SEGMENT_ROWS or time.monotonic() - self._last > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is collected; rows count as collected until they are written."""
+        if self._parts:
+            self._cache.add(
+                Rows(
+                    np.concatenate([part.keys for part in self._parts]),
+                    np.concatenate([part.copies for part in self._parts]),
+                    np.concatenate([part.vectors for part in self._parts]),
+                )
+            )
+        self._parts, self._count, self._last = [], 0, time.monotonic()
+
+
+def _threads() -> int:
+    """Threads for reading and decoding: one per core that this process may use, and one for waiting on the disk."""
+    return len(os.sched_getaffinity(0)) + 1

@@ -1,0 +1,161 @@
+"""What is in an image folder: counts, sizes, formats, unreadable pictures, duplicates, imbalance."""
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrain.config import ImageOptions, SplitOptions
+from retrain.errors import UnreadableImageError
+from retrain.image_folder import ImageFolder, Sample, display_path, read_image_folder
+from retrain.images import decode_image, read_header
+from retrain.split import SETS, assign_sets
+
+__all__ = ["ClassInspection", "FolderInspection", "inspect_folder"]
+
+# A class with this many times the pictures of another is called imbalance.
+_IMBALANCE = 3
+
+
+@dataclass(frozen=True)
+class ClassInspection:
+    """One class of the folder."""
+
+    label: str
+    pictures: int  # readable
+    unreadable: int
+    train: int
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True)
+class FolderInspection:
+    """What was found."""
+
+    classes: tuple[ClassInspection, ...]
+    formats: dict[str, int]  # format -> pictures, most frequent first
+    width: tuple[int, int, int] | None  # smallest, median, largest, in pixels; None without pictures
+    height: tuple[int, int, int] | None
+    unreadable: dict[str, str]  # path -> reason
+    duplicates: tuple[tuple[str, ...], ...]  # paths of byte-identical pictures of one class
+    contradictions: tuple[tuple[str, ...], ...]  # paths of byte-identical pictures of different classes
+    leaks: tuple[tuple[str, ...], ...]  # paths of byte-identical pictures in different ready-made sets
+    empty_folders: tuple[str, ...]
+    stray_files: tuple[str, ...]
+
+    @property
+    def pictures(self) -> int:
+        """Readable pictures in all classes."""
+        return sum(c.pictures for c in self.classes)
+
+    @property
+    def imbalance(self) -> float | None:
+        """Pictures of the largest class for each of the smallest; None where a class has none."""
+        counts = sorted(c.pictures for c in self.classes)
+        return counts[-1] / counts[0] if counts[0] else None
+
+    @property
+    def is_imbalanced(self) -> bool:
+        """Whether the largest class has at least three times the pictures of the smallest."""
+        return self.imbalance is None or self.imbalance >= _IMBALANCE
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"pictures": self.pictures} | asdict(self) | {"imbalance": self.imbalance}
+
+
+@dataclass(frozen=True)
+class _Picture:
+    key: bytes
+    format: str
+    width: int
+    height: int
+
+
+def inspect_folder(
+    root: str | os.PathLike[str],
+    images: ImageOptions = ImageOptions(),
+    split: SplitOptions = SplitOptions(),
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> FolderInspection:
+    """Read and decode every file of a folder, and tell what there is.
+
+    Args:
+        on_progress: called with the files done and their total.
+    Raises ImageFolderError.
+    """
+    folder = read_image_folder(root)
+    found: list[_Picture | str] = []
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:
+        for result in pool.map(lambda sample: _look_at(folder, sample, images), folder.samples):
+            found.append(result)
+            on_progress(len(found), len(folder.samples))
+    readable = [(s, p) for s, p in zip(folder.samples, found, strict=True) if isinstance(p, _Picture)]
+    unreadable = {s.path: p for s, p in zip(folder.samples, found, strict=True) if isinstance(p, str)}
+    duplicates, contradictions, leaks = _repeated(readable)
+    return FolderInspection(
+        _classes(folder, readable, split),
+        dict(Counter(picture.format for _, picture in readable).most_common()),
+        _spread([picture.width for _, picture in readable]),
+        _spread([picture.height for _, picture in readable]),
+        {display_path(path): reason for path, reason in unreadable.items()},
+        duplicates,
+        contradictions,
+        leaks,
+        folder.empty_folders,
+        tuple(display_path(path) for path in folder.stray_files),
+    )
+
+
+def _look_at(folder: ImageFolder, sample: Sample, images: ImageOptions) -> _Picture | str:
+    try:
+        data = Path(folder.root / sample.path).read_bytes()
+        header = read_header(data, images.max_pixels)
+        decode_image(data, 8, 8, images.max_pixels)  # damage shows only when the pixels are read
+    except OSError as error:
+        return f"can't be read: {error.strerror}"
+    except UnreadableImageError as error:
+        return str(error)
+    return _Picture(hashlib.sha256(data).digest(), header.format, header.width, header.height)
+
+
+def _classes(
+    folder: ImageFolder, readable: list[tuple[Sample, _Picture]], split: SplitOptions
+) -> tuple[ClassInspection, ...]:
+    keys = np.frombuffer(b"".join(picture.key for _, picture in readable), np.uint8).reshape(-1, 32)
+    samples = [sample for sample, _ in readable]
+    sets = assign_sets(samples, keys, split, os.fspath(folder.root))
+    counts = Counter((sample.label, name) for sample, name in zip(samples, sets, strict=True))
+    classes = []
+    for label, (name, files) in enumerate(zip(folder.class_names, folder.counts(), strict=True)):
+        train, validation, test = (counts[label, set_] for set_ in SETS)
+        pictures = train + validation + test
+        classes.append(ClassInspection(name, pictures, files - pictures, train, validation, test))
+    return tuple(classes)
+
+
+def _repeated(readable: list[tuple[Sample, _Picture]]) -> tuple[tuple[tuple[str, ...], ...], ...]:
+    """Groups of byte-identical pictures: within a class, across classes, across ready-made sets."""
+    groups: dict[bytes, list[Sample]] = defaultdict(list)
+    for sample, picture in readable:
+        groups[picture.key].append(sample)
+    repeated = [group for group in groups.values() if len(group) > 1]
+
+    def paths(chosen: list[list[Sample]]) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(display_path(sample.path) for sample in group) for group in chosen)
+
+    same = [g for g in repeated if len({s.label for s in g}) == 1]
+    across = [g for g in repeated if len({s.label for s in g}) > 1]
+    leaks = [g for g in repeated if len({s.subset for s in g}) > 1]
+    return paths(same), paths(across), paths(leaks)
+
+
+def _spread(values: list[int]) -> tuple[int, int, int] | None:
+    return (min(values), sorted(values)[len(values) // 2], max(values)) if values else None

@@ -1,0 +1,141 @@
+"""The model folder: which files belong to it, putting it in place whole, and reading it back with distrust."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retrain.errors import ModelFolderError, OutputError
+from retrain.files import replace_folder, staging_folder
+from retrain.image_folder import display_path
+
+__all__ = ["FORMAT", "ModelDescription", "check_destination", "read_description", "write_model_folder"]
+
+FORMAT = 1
+
+# All that a run leaves in a model folder; anything else there is the user's.
+OWN_NAMES = frozenset(
+    {
+        "graph.pb",
+        "labels.txt",
+        "saved_model",
+        "head.h5",
+        "run.json",
+        "history.csv",
+        "metrics.json",
+        "predictions.csv",
+        "skipped.csv",
+        "logs",
+    }
+)
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What run.json says, as far as a program needs it."""
+
+    labels: tuple[str, ...]
+    final_tensor_name: str
+    backbone_name: str
+    fingerprint: str
+    height: int
+    width: int
+    bottleneck_size: int
+    run: dict[str, Any]  # all of run.json
+
+
+def check_destination(model_dir: str | os.PathLike[str]) -> None:
+    """Refuse, before any work is done, a place where a model folder can't be put.
+
+    Raises OutputError where it is a file, or a folder with content that is no model folder, or can't be written.
+    """
+    final = Path(model_dir)
+    where = display_path(final)
+    if final.is_dir():
+        foreign = [name for name in sorted(os.listdir(final)) if not name.startswith(".")]
+        if foreign and not (final / "run.json").is_file():
+            raise OutputError(
+                f"the model folder {where} holds other things ({display_path(foreign[0])}, ...) and no model: "
+                "give a new or empty folder as --model-dir"
+            )
+    elif final.exists():
+        raise OutputError(f"{where} is a file: give a folder as --model-dir")
+    try:
+        with staging_folder(_resolved(final)):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"can't write the model folder {where}: {error.strerror}; check its permissions or use another --model-dir"
+        ) from error
+
+
+def write_model_folder(model_dir: str | os.PathLike[str], write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder beside the final place, then move it there; an older model stays until then.
+
+    Raises OutputError where the disk is full or the place can't be written.
+    """
+    final = _resolved(Path(model_dir))
+    try:
+        with staging_folder(final) as staging:
+            write(staging)
+            replace_folder(staging, final, OWN_NAMES.__contains__)
+    except OSError as error:
+        raise OutputError(
+            f"can't write the model folder {display_path(model_dir)}: {error.strerror or error}; "
+            "what was there before is intact"
+        ) from error
+
+
+def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
+    """Read and check run.json and labels.txt. Raises ModelFolderError."""
+    folder = Path(model_dir)
+    where = display_path(folder)
+    if not folder.is_dir():
+        raise ModelFolderError(f"no such model folder: {where}; make one with: retrain train IMAGE_DIR")
+    try:
+        run = json.loads((folder / "run.json").read_text("utf-8"))
+        if run["format"] != FORMAT:
+            raise ModelFolderError(
+                f"the model folder {where} is of format {run['format']}, this version of retrain knows {FORMAT}: "
+                "use the version that made it, or train again"
+            )
+        description = ModelDescription(
+            labels=tuple(run["labels"]),
+            final_tensor_name=run["options"]["final_tensor_name"],
+            backbone_name=run["backbone"]["name"],
+            fingerprint=run["backbone"]["fingerprint"],
+            height=run["backbone"]["height"],
+            width=run["backbone"]["width"],
+            bottleneck_size=run["backbone"]["bottleneck_size"],
+            run=run,
+        )
+    except OSError as error:
+        raise ModelFolderError(
+            f"{where} is no model folder: can't read run.json ({error.strerror}); "
+            "make one with: retrain train IMAGE_DIR"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelFolderError(f"{where}/run.json is damaged ({error!r}): train the model again") from error
+    labels = read_labels(folder / "labels.txt")
+    if tuple(labels) != description.labels:
+        raise ModelFolderError(
+            f"{where}/labels.txt does not fit the model: it has {len(labels)} labels ({', '.join(labels[:3])}, ...), "
+            f"the model {len(description.labels)} ({', '.join(description.labels[:3])}, ...); "
+            "put the model's own labels.txt back or train again"
+        )
+    return description
+
+
+def read_labels(path: str | os.PathLike[str]) -> list[str]:
+    """Read labels.txt: one label a line, UTF-8. Raises ModelFolderError."""
+    try:
+        return Path(path).read_text("utf-8").removesuffix("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelFolderError(f"can't read {display_path(path)}: {error}; train the model again") from error
+
+
+def _resolved(folder: Path) -> Path:
+    """The folder itself where it is reached through a link, so that the link stays."""
+    return Path(os.path.realpath(folder))

@@ -1,0 +1,297 @@
+"""Backbones as TensorFlow functions: pixels in, bottlenecks out, whatever form the network comes in."""
+
+import contextlib
+import hashlib
+import importlib
+import os
+import re
+import sys
+import time
+import urllib.error
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.backbone import BackboneSource
+from retrain.errors import BackboneError
+from retrain.image_folder import display_path
+from retrain.quiet import tf
+
+__all__ = ["Network", "load_network", "resolve_handle"]
+
+_DOWNLOAD_TRIES = 3
+_RETRY_SECONDS = 2.0
+
+# Signatures and outputs of TensorFlow Hub's image modules, in order of preference.
+_SIGNATURES = ("image_feature_vector", "default", "serving_default")
+_OUTPUTS = ("default", "feature_vector", "bottleneck", "output_0")
+
+
+class Network:
+    """A frozen network.
+
+    Args:
+        function: (n, height, width, 3) float32, RGB in [0, 1], to (n, bottleneck_size) float32.
+        height, width: of the pictures, in pixels.
+        owner: the Keras model or loaded SavedModel that `function` calls; its variables live as long as it does.
+    """
+
+    def __init__(self, function: Callable[[tf.Tensor], tf.Tensor], height: int, width: int, owner: Any) -> None:
+        self.height, self.width = height, width
+        self._owner = owner
+        spec = tf.TensorSpec([None, height, width, 3], tf.float32, name="pixels")
+        self.function = tf.function(function, input_signature=[spec]).get_concrete_function()
+        shape = self.function.outputs[0].shape
+        if shape.rank != 2 or shape[1] is None:
+            raise BackboneError(f"the backbone gives {shape} for a batch of pictures, expected (n, length)")
+        self.bottleneck_size = int(shape[1])
+        self._from_bytes = tf.function(
+            lambda pixels: self.function(tf.cast(pixels, tf.float32) / 255.0),
+            input_signature=[tf.TensorSpec([None, height, width, 3], tf.uint8)],
+        )
+
+    def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Run the network: (n, height, width, 3) uint8, RGB, to (n, bottleneck_size) float32.
+
+        Raises BackboneError where it gives NaN or infinity.
+        """
+        vectors: NDArray[np.float32] = self._from_bytes(pixels).numpy()
+        if not np.isfinite(vectors).all():
+            raise BackboneError("the backbone gives values that are not finite: check its weights and input range")
+        return vectors
+
+    def weights_digest(self) -> str:
+        """SHA-256 over the arrays of a Keras model, in its order."""
+        digest = hashlib.sha256()
+        for array in self._owner.get_weights():
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def frozen_graph(self) -> tuple[tf.compat.v1.GraphDef, str, str]:
+        """The network with its weights as constants, and the names of its input and output tensors."""
+        from tensorflow.python.framework import convert_to_constants
+
+        # The public convert_variables_to_constants_v2 does this, then makes a function of the graph again, which takes
+        # ten times as long and is not needed here.
+        data = convert_to_constants._FunctionConverterDataInEager(
+            func=self.function, lower_control_flow=True, aggressive_inlining=False
+        )
+        graph_def, _ = convert_to_constants._replace_variables_by_constants(converter_data=data)
+        return graph_def, self.function.inputs[0].name, self.function.outputs[0].name
+
+    @property
+    def trackable(self) -> Any:
+        """What a SavedModel must keep so that `function` goes on working after loading."""
+        if hasattr(self._owner, "layers"):  # Keras: its variables are enough, and much faster to save than the model
+            return [variable.value for variable in self._owner.variables]
+        return self._owner
+
+
+def load_network(source: BackboneSource) -> Network:
+    """Load a backbone, downloading it first where need be. Raises BackboneError."""
+    if source.kind == "keras":
+        return _load_keras(source)
+    folder = resolve_handle(str(source.location)) if source.kind == "hub" else str(source.location)
+    return _load_saved_model(folder, source)
+
+
+# Keras Applications
+
+
+def _load_keras(source: BackboneSource) -> Network:
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise BackboneError(
+            f"Keras runs on {keras.backend.backend()}, expected tensorflow: set KERAS_BACKEND=tensorflow"
+        )
+    build = _keras_application(source)
+    size = source.input_size or 224
+    options: dict[str, Any] = {"include_top": False, "pooling": "avg", "input_shape": (size, size, 3)}
+    if source.alpha != 1.0:
+        options["alpha"] = source.alpha
+    try:
+        if source.location is None:
+            model = _download(lambda: build(weights="imagenet", **options), source.name)
+        else:
+            model = build(weights=None, **options)
+            model.load_weights(source.location)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        weights = "" if source.location is None else f" with weights {display_path(source.location)}"
+        raise BackboneError(
+            f"backbone {source.name}{weights} at {size} x {size} can't be built: {_first_line(error)}"
+        ) from error
+    model.trainable = False
+    preprocess = importlib.import_module(build.__module__).preprocess_input
+
+    def function(pixels: tf.Tensor) -> tf.Tensor:
+        return model(preprocess(pixels * 255.0), training=False)
+
+    return Network(function, size, size, model)
+
+
+def _keras_application(source: BackboneSource) -> Any:
+    """The function that builds an architecture: resnet50 -> keras.applications.ResNet50."""
+    import keras
+
+    builders = {
+        name.lower(): getattr(keras.applications, name) for name in dir(keras.applications) if name[0].isupper()
+    }
+    wanted = str(source.architecture).lower().replace("_", "")
+    if wanted not in builders:
+        names = ", ".join(sorted(builder.__name__ for builder in builders.values()))
+        raise BackboneError(
+            f"unknown backbone {source.name!r}: no such folder, and not a network of Keras Applications ({names})"
+        )
+    return builders[wanted]
+
+
+def _download(build: Callable[[], Any], name: str) -> Any:
+    """Call what may download weights: tried three times, its progress shown on stderr."""
+    for attempt in range(1, _DOWNLOAD_TRIES + 1):
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                return build()
+        except Exception as error:
+            if not _is_network_error(error):
+                raise
+            if attempt == _DOWNLOAD_TRIES:
+                raise BackboneError(
+                    f"the weights of backbone {name} can't be downloaded ({_first_line(error)}; tried {attempt} times) "
+                    "and are not on this machine: go online once, name a folder that holds them in RETRAIN_BACKBONES, "
+                    "or give --weights FILE or a SavedModel folder as --backbone"
+                ) from error
+            time.sleep(_RETRY_SECONDS * attempt)
+    raise AssertionError("unreachable")
+
+
+def _is_network_error(error: BaseException) -> bool:
+    """Whether a download failed on its way; Keras wraps urllib's errors in plain exceptions, and checksums too."""
+    if isinstance(error, (urllib.error.URLError, ConnectionError, TimeoutError, EOFError)):
+        return True
+    return bool(re.search(r"URL fetch failure|Incomplete or corrupted file|appear to be a valid", str(error)))
+
+
+# SavedModels and TensorFlow Hub
+
+
+def resolve_handle(handle: str) -> str:
+    """The local folder of a TensorFlow Hub or Kaggle handle, or of any .tar.gz over http; downloaded once.
+
+    TensorFlow Hub keeps it below TFHUB_CACHE_DIR. Raises BackboneError.
+    """
+    import tensorflow_hub as hub
+
+    os.environ.setdefault("TFHUB_DOWNLOAD_PROGRESS", "1")
+    try:
+        return str(_download(lambda: hub.resolve(handle), handle))
+    except (ValueError, OSError) as error:
+        raise BackboneError(
+            f"backbone {handle} can't be had: {_first_line(error)}; give a TensorFlow Hub or Kaggle handle, "
+            "or the URL of a .tar.gz that holds a SavedModel"
+        ) from error
+
+
+def _load_saved_model(folder: str, source: BackboneSource) -> Network:
+    import tensorflow_hub as hub
+
+    try:
+        loaded = hub.load(folder)
+    except Exception as error:  # TensorFlow raises many kinds for damaged models; the reason is kept
+        raise BackboneError(
+            f"backbone {source.name}: the SavedModel in {display_path(folder)} can't be loaded: {_first_line(error)}"
+        ) from error
+    call, shape = _callable_of(loaded, source)
+    height, width = _picture_size(shape, source)
+    low, high = {"0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0), "0..255": (0.0, 255.0)}[source.input_range or "0..1"]
+
+    def function(pixels: tf.Tensor) -> tf.Tensor:
+        scaled = pixels if (low, high) == (0.0, 1.0) else pixels * (high - low) + low
+        return _as_vector(call(scaled), source)
+
+    try:
+        return Network(function, height, width, loaded)
+    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+        raise BackboneError(
+            f"backbone {source.name} does not take (n, {height}, {width}, 3) float32 pixels: {_first_line(error)}"
+        ) from error
+
+
+def _callable_of(loaded: Any, source: BackboneSource) -> tuple[Callable[[tf.Tensor], Any], tf.TensorShape]:
+    """What to call with pixels, and the shape that it wants."""
+    signatures = dict(getattr(loaded, "signatures", {}))
+    name = next((name for name in _SIGNATURES if name in signatures), None)
+    if callable(loaded):
+        shape = _input_spec(signatures[name])[1] if name else _shape_of_call(loaded)
+        return lambda pixels: _call_loaded(loaded, pixels), shape
+    if name is None:
+        raise BackboneError(
+            f"backbone {source.name} has neither a call nor one of the signatures {', '.join(_SIGNATURES)}; "
+            f"found: {', '.join(signatures) or 'none'}"
+        )
+    argument, shape = _input_spec(signatures[name])
+    return lambda pixels: signatures[name](**{argument: pixels}), shape
+
+
+def _input_spec(signature: Any) -> tuple[str, tf.TensorShape]:
+    """Name and shape of the only input of a signature."""
+    inputs = signature.structured_input_signature[1]
+    if len(inputs) != 1:
+        raise BackboneError(f"the backbone's signature takes {len(inputs)} inputs ({', '.join(inputs)}), expected one")
+    [(name, spec)] = inputs.items()
+    return name, spec.shape
+
+
+def _shape_of_call(loaded: Any) -> tf.TensorShape:
+    for function in getattr(loaded.__call__, "concrete_functions", []):
+        for spec in tf.nest.flatten(function.structured_input_signature):
+            if isinstance(spec, tf.TensorSpec) and spec.shape.rank == 4:
+                return spec.shape
+    return tf.TensorShape([None, None, None, 3])
+
+
+def _call_loaded(loaded: Any, pixels: tf.Tensor) -> Any:
+    """Call a reusable SavedModel in inference mode; not all have the argument `training`."""
+    try:
+        return loaded(pixels, training=False)
+    except (TypeError, ValueError):
+        return loaded(pixels)
+
+
+def _as_vector(output: Any, source: BackboneSource) -> tf.Tensor:
+    """The bottleneck out of what a model returns: a tensor, or a dictionary of them; feature maps are averaged."""
+    if isinstance(output, dict):
+        name = next((name for name in _OUTPUTS if name in output), None)
+        if name is None and len(output) > 1:
+            raise BackboneError(
+                f"backbone {source.name} has the outputs {', '.join(output)}; expected one, or one named {_OUTPUTS[0]}"
+            )
+        output = output[name] if name else next(iter(output.values()))
+    if output.shape.rank == 4:
+        output = tf.reduce_mean(output, axis=[1, 2])
+    return tf.cast(output, tf.float32)
+
+
+def _picture_size(shape: tf.TensorShape, source: BackboneSource) -> tuple[int, int]:
+    """Height and width that a model wants; --input-size where it leaves them open."""
+    if shape.rank != 4 or shape[3] not in (3, None):
+        raise BackboneError(f"backbone {source.name} takes {shape}, expected pictures (n, height, width, 3)")
+    if shape[0] is not None:
+        raise BackboneError(f"backbone {source.name} takes batches of exactly {shape[0]}, expected any number")
+    height, width, wanted = shape[1], shape[2], source.input_size
+    if height is None or width is None:
+        if wanted is None:
+            raise BackboneError(f"backbone {source.name} takes pictures of any size: say which with --input-size")
+        return wanted, wanted
+    if wanted is not None and (height, width) != (wanted, wanted):
+        raise BackboneError(
+            f"backbone {source.name} takes pictures of {height} x {width} only, not of --input-size {wanted}"
+        )
+    return int(height), int(width)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]

@@ -1,0 +1,237 @@
+"""The command line of TensorFlow's retrain.py (tensorflow/hub, examples/image_retraining), with its meanings.
+
+`retrain --image_dir X --output_graph G ...`: every flag that its releases from 2016 to 2018 had.
+"""
+
+import argparse
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retrain.config import (
+    BackboneOptions,
+    EvaluationOptions,
+    ExtractionOptions,
+    RunOptions,
+    SplitOptions,
+    TrainingOptions,
+)
+from retrain.errors import OutputError, UsageError
+from retrain.files import write_whole
+from retrain.image_folder import display_path
+
+if TYPE_CHECKING:
+    from retrain.export import GraphBuilder
+    from retrain.head import Head
+    from retrain.record import TrainedModel
+    from retrain.training import HistoryRow
+
+__all__ = ["main", "normalized_label"]
+
+logger = logging.getLogger(__name__)
+
+_HUB_DEFAULT = "https://tfhub.dev/google/imagenet/inception_v3/feature_vector/3"
+
+# flag, type or bool, default, meaning; in the order of the original's help
+_FLAGS: tuple[tuple[str, type, Any, str], ...] = (
+    ("image_dir", str, "", "folder with one sub-folder of pictures per class"),
+    ("output_graph", str, "/tmp/output_graph.pb", "where the trained graph goes"),
+    ("intermediate_output_graphs_dir", str, "/tmp/intermediate_graph/", "folder for graphs saved during training"),
+    ("intermediate_store_frequency", int, 0, "save a graph every N steps as intermediate_<step>.pb; 0: never"),
+    ("output_labels", str, "/tmp/output_labels.txt", "where the labels go, one a line"),
+    ("summaries_dir", str, "/tmp/retrain_logs", "TensorBoard summaries; other files there are left alone"),
+    ("how_many_training_steps", int, 4000, "training steps"),
+    ("learning_rate", float, 0.01, "learning rate of gradient descent"),
+    ("testing_percentage", float, 10, "share of the pictures for the test"),
+    ("validation_percentage", float, 10, "share of the pictures for validation"),
+    ("eval_step_interval", int, 10, "evaluate every N steps and after the last"),
+    ("train_batch_size", int, 100, "pictures in a training batch"),
+    ("test_batch_size", int, -1, "pictures in the final test; -1: all"),
+    ("validation_batch_size", int, 100, "pictures in a validation batch; -1: all"),
+    ("print_misclassified_test_images", bool, False, "list the misclassified test pictures at the end"),
+    ("bottleneck_dir", str, "/tmp/bottleneck", "the cache (HDF5; the original's text files are not read)"),
+    ("final_tensor_name", str, "final_result", "name of the output in the graph"),
+    ("flip_left_right", bool, False, "not built yet: refused"),
+    ("random_crop", int, 0, "not built yet: refused unless 0"),
+    ("random_scale", int, 0, "not built yet: refused unless 0"),
+    ("random_brightness", int, 0, "not built yet: refused unless 0"),
+    ("tfhub_module", str, _HUB_DEFAULT, "the backbone; the default means inception_v3"),
+    ("saved_model_dir", str, "", "also write a SavedModel there; must not exist yet"),
+    ("logging_verbosity", str, "INFO", "DEBUG, INFO, WARN, ERROR or FATAL"),
+    ("checkpoint_path", str, "/tmp/_retrain_checkpoint", "without effect: nothing is lost on interruption anyway"),
+    ("model_dir", str, "/tmp/imagenet", "without effect: Keras and TensorFlow Hub keep their downloads"),
+    ("architecture", str, "inception_v3", "inception_v3 or mobilenet_<1.0|0.75|0.50|0.25>_<224|192|160|128>"),
+)
+
+_LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "ERROR": 40, "FATAL": 50}
+_DISTORTIONS = ("flip_left_right", "random_crop", "random_scale", "random_brightness")
+_ARCHITECTURE = re.compile(r"inception_v3|mobilenet_(1\.0|0\.75|0\.50|0\.25)_(224|192|160|128)")
+
+
+def normalized_label(name: str) -> str:
+    """The label that the original gives a folder: lower case, everything but a-z and 0-9 a space."""
+    return re.sub(r"[^a-z0-9]+", " ", name.lower())
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the original's command line; returns the exit code. Raises RetrainError."""
+    flags = _parse(argv)
+    logging.basicConfig(level=_LEVELS[flags.logging_verbosity], format="%(message)s", stream=sys.stderr)
+    options = _run_options(flags)
+    _check_outputs(flags)
+    for name in ("checkpoint_path", "model_dir"):
+        if any(word.split("=")[0] == f"--{name}" for word in argv):
+            logger.warning("--%s is accepted for compatibility and has no effect", name)
+    from retrain.run import Hooks, train_model
+
+    log = _Log(flags)
+    every = flags.intermediate_store_frequency
+    hooks = Hooks(
+        on_warning=lambda message: logger.warning("WARNING: %s", message),
+        on_extraction=log.on_extraction,
+        on_evaluation=log.on_evaluation,
+        checkpoints=range(every, options.training.steps, every) if every else (),
+        on_checkpoint=lambda step, head, graph: _write_intermediate(flags, step, head, graph),
+    )
+    model = train_model(flags.image_dir, options, hooks, normalized_label)
+    log.on_result(model)
+    _write_outputs(flags, model)
+    return 0
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    from retrain.cli import _Parser
+
+    parser = _Parser(
+        prog="retrain",
+        description="The command line of TensorFlow's retrain.py. For all that came since: retrain --help",
+    )
+    for name, kind, default, text in _FLAGS:
+        text += "" if kind is bool or default == "" else f" (default: {default})"
+        if kind is bool:
+            parser.add_argument(f"--{name}", action="store_true", help=text)
+        else:
+            parser.add_argument(f"--{name}", type=kind, default=default, metavar="VALUE", help=text)
+    flags = parser.parse_args(argv)
+    if not flags.image_dir:
+        parser.error("--image_dir is missing: the folder with one sub-folder of pictures per class")
+    if flags.logging_verbosity not in _LEVELS:
+        parser.error(f"--logging_verbosity {flags.logging_verbosity}: not one of {', '.join(_LEVELS)}")
+    if flags.intermediate_store_frequency < 0:
+        parser.error(f"--intermediate_store_frequency {flags.intermediate_store_frequency}: must be at least 0")
+    return flags
+
+
+def _run_options(flags: argparse.Namespace) -> RunOptions:
+    """The original's flags as our options. Raises UsageError."""
+    distorted = [f"--{name}" for name in _DISTORTIONS if getattr(flags, name)]
+    if distorted:
+        raise UsageError(f"{', '.join(distorted)}: distortions are not built yet; leave out these flags")
+    return RunOptions(
+        backbone=BackboneOptions(backbone=_backbone(flags)),
+        extraction=ExtractionOptions(cache_dir=flags.bottleneck_dir),
+        split=SplitOptions(validation_percentage=flags.validation_percentage, test_percentage=flags.testing_percentage),
+        training=TrainingOptions(
+            steps=flags.how_many_training_steps,
+            batch_size=flags.train_batch_size,
+            learning_rate=flags.learning_rate,
+            eval_step_interval=flags.eval_step_interval,
+            validation_batch_size=flags.validation_batch_size,
+        ),
+        evaluation=EvaluationOptions(
+            test_batch_size=flags.test_batch_size, print_misclassified=flags.print_misclassified_test_images
+        ),
+        final_tensor_name=flags.final_tensor_name,
+    )
+
+
+def _backbone(flags: argparse.Namespace) -> str:
+    if flags.architecture == "inception_v3":
+        return str(flags.tfhub_module)
+    if flags.tfhub_module != _HUB_DEFAULT:
+        raise UsageError("--architecture and --tfhub_module both name a backbone: give one of them")
+    if not _ARCHITECTURE.fullmatch(flags.architecture):
+        raise UsageError(
+            f"--architecture {flags.architecture}: expected inception_v3 or "
+            "mobilenet_<1.0|0.75|0.50|0.25>_<224|192|160|128>"
+        )
+    return str(flags.architecture)
+
+
+def _check_outputs(flags: argparse.Namespace) -> None:
+    """Refuse, before any work is done, places that can't be written. Raises OutputError."""
+    if flags.saved_model_dir and Path(flags.saved_model_dir).exists():
+        raise OutputError(f"--saved_model_dir {display_path(flags.saved_model_dir)} exists: give a new place")
+    for name in ("output_graph", "output_labels"):
+        path = Path(getattr(flags, name))
+        if path.is_dir():
+            raise OutputError(f"--{name} {display_path(path)} is a folder: give a file")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"--{name} {display_path(path)}: {error.strerror}") from error
+        if not os.access(path.parent, os.W_OK):
+            raise OutputError(f"--{name} {display_path(path)}: its folder can't be written; check its permissions")
+
+
+def _write_intermediate(flags: argparse.Namespace, step: int, head: "Head", graph: "GraphBuilder") -> None:
+    folder = Path(flags.intermediate_output_graphs_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"intermediate_{step}.pb"
+    logger.info("Save intermediate result to : %s", display_path(path))
+    write_whole(path, graph.serialized(head))
+
+
+def _write_outputs(flags: argparse.Namespace, model: "TrainedModel") -> None:
+    from retrain import export
+
+    labels = model.result.labels
+    write_whole(flags.output_graph, model.graph.serialized(model.head))
+    export.write_labels(labels, flags.output_labels)
+    export.write_summaries(model.history, flags.summaries_dir)
+    if flags.saved_model_dir:
+        export.write_saved_model(
+            model.backbone.network, model.head, labels, flags.final_tensor_name, flags.saved_model_dir
+        )
+
+
+@dataclass
+class _Log:
+    """What the original logs, in its words."""
+
+    flags: argparse.Namespace
+    reported: int = 0
+
+    def on_extraction(self, progress: Any) -> None:
+        if progress.extracted // 100 > self.reported:
+            self.reported = progress.extracted // 100
+            logger.info("%d bottleneck files created.", progress.extracted)
+
+    def on_evaluation(self, row: "HistoryRow") -> None:
+        start = f"{datetime.now()}: Step {row.step}:"
+        logger.info("%s Train accuracy = %.1f%%", start, row.train_accuracy * 100)
+        logger.info("%s Cross entropy = %f", start, row.train_cross_entropy)
+        if row.validation_accuracy is not None:
+            size = self.flags.validation_batch_size
+            count = f" (N={size})" if size != -1 else ""
+            logger.info("%s Validation accuracy = %.1f%%%s", start, row.validation_accuracy * 100, count)
+
+    def on_result(self, model: "TrainedModel") -> None:
+        test = model.result.metrics["test"]
+        for path, reason in model.result.skipped.items():
+            logger.warning("WARNING: skipped %s: %s", display_path(path), reason)
+        if test.accuracy is None:
+            logger.info("Final test accuracy: none, for there are no test pictures")
+        else:
+            logger.info("Final test accuracy = %.1f%% (N=%d)", test.accuracy * 100, test.n)
+        if self.flags.print_misclassified_test_images:
+            logger.info("=== MISCLASSIFIED TEST IMAGES ===")
+            for picture in model.result.misclassified():
+                path = os.path.join(self.flags.image_dir, picture.path)
+                logger.info("%70s  %s", display_path(path), picture.predicted)

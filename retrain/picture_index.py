@@ -1,0 +1,99 @@
+"""Which content key each picture file had when it was last read, so that an unchanged file need not be read again.
+
+An entry counts only while size, modification time, change time and inode of the file are the same. Files changed
+less than two seconds before they were read are not entered: a second change might leave the same times.
+The index is an aid: lost or damaged, it is built again.
+"""
+
+import hashlib
+import io
+import logging
+import os
+import time
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from retrain.files import write_whole
+
+__all__ = ["PictureIndex", "Signature"]
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+_SETTLED_NS = 2_000_000_000
+
+Signature = tuple[int, int, int, int]  # size in bytes, mtime in ns, ctime in ns, inode
+
+
+def signature_of(path: str | os.PathLike[str]) -> Signature:
+    """What tells that a file is unchanged. Raises OSError."""
+    status = os.stat(path)
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+class PictureIndex:
+    """The keys of the files of one image folder.
+
+    Args:
+        cache_dir: the cache folder; the index lies in its sub-folder `pictures`.
+        root: the image folder.
+    """
+
+    def __init__(self, cache_dir: str | os.PathLike[str], root: str | os.PathLike[str]) -> None:
+        place = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]
+        self.path = Path(cache_dir) / "pictures" / f"{place}.npz"
+        self._entries = self._load()
+        self._new: dict[str, tuple[Signature, bytes]] = {}
+
+    def key(self, path: str, signature: Signature) -> bytes | None:
+        """The SHA-256 of an unchanged file, by its path relative to the image folder; None if it must be read."""
+        entry = self._entries.get(path)
+        return entry[1] if entry and entry[0] == signature else None
+
+    def enter(self, path: str, signature: Signature, key: bytes) -> None:
+        """Remember the key of a file that was read after its signature was taken."""
+        if time.time_ns() - max(signature[1], signature[2]) > _SETTLED_NS:
+            self._new[path] = (signature, key)
+
+    def save(self, present: Mapping[str, object]) -> None:
+        """Write the index, with the files in `present` only; where that fails, the next run reads more."""
+        entries = {path: entry for path, entry in (self._entries | self._new).items() if path in present}
+        if entries == self._entries:
+            return
+        paths = "\0".join(entries).encode("utf-8", "surrogateescape")
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            format=np.array(FORMAT),
+            paths=np.frombuffer(paths, np.uint8),
+            signatures=np.array([signature for signature, _ in entries.values()], np.int64).reshape(-1, 4),
+            keys=np.frombuffer(b"".join(key for _, key in entries.values()), np.uint8).reshape(-1, 32),
+        )
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path, buffer.getvalue())
+            self._entries, self._new = entries, {}
+        except OSError as error:
+            logger.info("picture index not written: %s", error)
+
+    def _load(self) -> dict[str, tuple[Signature, bytes]]:
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                if file["format"] != FORMAT:
+                    return {}
+                paths = file["paths"].tobytes().decode("utf-8", "surrogateescape").split("\0")
+                signatures, keys = file["signatures"].tolist(), file["keys"].tobytes()
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            logger.info("picture index not used: %s", error)
+            return {}
+        if len(signatures) != len(paths) or len(keys) != 32 * len(paths):
+            return {}
+        return {
+            path: (tuple(signature), keys[32 * i : 32 * i + 32])
+            for i, (path, signature) in enumerate(zip(paths, signatures, strict=True))
+        }

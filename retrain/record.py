@@ -1,0 +1,174 @@
+"""What a run leaves behind: its results, and the files of the model folder that record them."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import platform
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import retrain
+from retrain.backbone import Backbone
+from retrain.config import RunOptions
+from retrain.evaluation import Metrics
+from retrain.extraction import Extraction
+from retrain.files import write_whole
+from retrain.head import Head, write_head
+from retrain.image_folder import display_path
+from retrain.model_folder import FORMAT
+
+if TYPE_CHECKING:
+    from retrain.export import GraphBuilder
+    from retrain.training import HistoryRow
+
+__all__ = ["PictureResult", "RunResult", "TrainedModel", "extraction_summary", "write_files"]
+
+
+@dataclass(frozen=True)
+class PictureResult:
+    """What the trained model makes of one picture of the folder."""
+
+    path: str  # relative to the image folder
+    set: str  # train, validation or test
+    label: str
+    predicted: str
+    score: float  # of the predicted label
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run did, as run.json records it."""
+
+    labels: tuple[str, ...]
+    split: dict[str, int]  # set -> pictures
+    metrics: dict[str, Metrics]  # set -> metrics
+    pictures: tuple[PictureResult, ...]
+    skipped: dict[str, str]  # path -> reason
+    timings: dict[str, float]  # seconds
+    extraction: dict[str, Any]  # as `retrain extract --json`
+
+    def misclassified(self) -> list[PictureResult]:
+        """The test pictures with a wrong label, most confident mistake first."""
+        wrong = [p for p in self.pictures if p.set == "test" and p.predicted != p.label]
+        return sorted(wrong, key=lambda picture: -picture.score)
+
+
+@dataclass
+class TrainedModel:
+    """A head, its backbone, and the results; not yet written anywhere."""
+
+    image_dir: str
+    options: RunOptions
+    backbone: Backbone
+    graph: "GraphBuilder"
+    head: Head
+    history: "list[HistoryRow]"
+    result: RunResult
+    command: list[str] = field(default_factory=lambda: list(sys.argv))
+
+
+def extraction_summary(extraction: Extraction) -> dict[str, Any]:
+    """Pass one in figures, as `retrain extract --json` prints them."""
+    rate = extraction.pictures_per_second
+    return {
+        "pictures": len(extraction.readable),
+        "cached": extraction.cached,
+        "extracted": extraction.extracted,
+        "skipped": len(extraction.skipped),
+        "seconds": round(extraction.seconds, 3),
+        "pictures_per_second": None if rate is None else round(rate, 2),
+    }
+
+
+def write_files(model: TrainedModel, folder: Path, started: float) -> None:
+    """Write everything that belongs into a model folder.
+
+    Args:
+        model: what was trained.
+        folder: an empty one.
+        started: time.monotonic() at the start of the run.
+    """
+    from retrain import export
+
+    result = model.result
+    write_whole(folder / "graph.pb", model.graph.serialized(model.head))
+    export.write_labels(result.labels, folder / "labels.txt")
+    export.write_saved_model(
+        model.backbone.network, model.head, result.labels, model.options.final_tensor_name, folder / "saved_model"
+    )
+    write_head(model.head, result.labels, folder / "head.h5")
+    export.write_summaries(model.history, folder / "logs")
+    _write_csv(
+        folder / "history.csv",
+        ["step", "train_accuracy", "train_cross_entropy", "validation_accuracy", "validation_cross_entropy"],
+        [list(asdict(row).values()) for row in model.history],
+    )
+    _write_csv(
+        folder / "predictions.csv",
+        ["path", "set", "label", "predicted", "score"],
+        [[display_path(p.path), p.set, p.label, p.predicted, f"{p.score:.6f}"] for p in result.pictures],
+    )
+    _write_csv(
+        folder / "skipped.csv",
+        ["path", "reason"],
+        [[display_path(path), reason] for path, reason in result.skipped.items()],
+    )
+    _write_json(folder / "metrics.json", {name: m.as_dict() for name, m in result.metrics.items()})
+    total = time.monotonic() - started
+    before = sum(result.timings.values())
+    timings = result.timings | {"export_seconds": total - before, "total_seconds": total}
+    _write_json(folder / "run.json", run_record(model, timings))
+
+
+def run_record(model: TrainedModel, timings: dict[str, float]) -> dict[str, Any]:
+    """What run.json holds: all that is needed to know, and to repeat, the run."""
+    network, result = model.backbone.network, model.result
+    return {
+        "format": FORMAT,
+        "command": model.command,
+        "image_dir": display_path(os.path.abspath(model.image_dir)),
+        "labels": list(result.labels),
+        "options": model.options.as_dict(),
+        "backbone": {
+            "name": model.backbone.name,
+            "fingerprint": model.backbone.fingerprint,
+            "height": network.height,
+            "width": network.width,
+            "bottleneck_size": network.bottleneck_size,
+            "description": model.backbone.description,
+        },
+        "split": result.split,
+        "extraction": result.extraction,
+        "results": {
+            name: {"n": m.n, "accuracy": m.accuracy, "cross_entropy": m.cross_entropy}
+            for name, m in result.metrics.items()
+        },
+        "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {"retrain": retrain.__version__, "python": platform.python_version()}
+    for package in ("tensorflow", "keras", "tensorflow-hub", "numpy", "h5py", "pillow"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
+
+
+def _write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_whole(path, buffer.getvalue().encode())
+
+
+def _write_json(path: Path, value: Any) -> None:
+    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())

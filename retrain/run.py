@@ -1,0 +1,290 @@
+"""One run from folder to model: the stages in their order, and their timings."""
+
+import contextlib
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.backbone import locate_backbone
+from retrain.bottleneck_cache import BottleneckCache
+from retrain.config import ExtractionOptions, ImageOptions, RunOptions
+from retrain.errors import ImageFolderError, ModelFolderError
+from retrain.evaluation import Metrics, evaluate_logits, softmax
+from retrain.extraction import Extraction, ExtractionProgress, Extractor, extract_bottlenecks, open_cache
+from retrain.head import Head
+from retrain.image_folder import ImageFolder, display_path, read_image_folder
+from retrain.model_folder import check_destination, write_model_folder
+from retrain.record import PictureResult, RunResult, TrainedModel, extraction_summary, write_files
+from retrain.split import SETS, assign_sets, check_class_sizes
+
+if TYPE_CHECKING:
+    from retrain.classifier import Classifier
+    from retrain.export import GraphBuilder
+    from retrain.training import HistoryRow
+
+__all__ = [
+    "FEW_PICTURES",
+    "Hooks",
+    "evaluate_folder",
+    "extract_folder",
+    "train",
+    "train_model",
+]
+
+logger = logging.getLogger(__name__)
+
+FEW_PICTURES = 20  # a class with fewer gets a warning, as in the original program
+
+
+def _nothing(*_: Any) -> None:
+    """A hook that does nothing."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a run calls as it goes on; all are optional."""
+
+    on_stage: Callable[[str], None] = _nothing  # a stage begins
+    on_warning: Callable[[str], None] = _nothing  # something that the user should know
+    on_extraction: Callable[[ExtractionProgress], None] = _nothing
+    on_evaluation: "Callable[[HistoryRow], None]" = _nothing
+    checkpoints: Sequence[int] = ()  # numbers of steps
+    on_checkpoint: "Callable[[int, Head, GraphBuilder], None]" = _nothing  # after each of these
+
+
+@dataclass(frozen=True)
+class _Data:
+    """A folder with its bottlenecks: what both training and evaluation start from."""
+
+    folder: ImageFolder
+    extraction: Extraction
+    chosen: NDArray[np.int64]  # (n,) numbers of the readable samples
+    vectors: NDArray[np.float32]  # (n, d)
+    labels: NDArray[np.int32]  # (n,)
+    keys: NDArray[np.uint8]  # (n, 32)
+
+
+def extract_folder(
+    image_dir: str | os.PathLike[str], options: RunOptions = RunOptions(), hooks: Hooks = Hooks()
+) -> tuple[Extraction, BottleneckCache]:
+    """Pass one alone: put the bottleneck of every picture of a folder into the cache."""
+    folder = read_image_folder(image_dir)
+    backbone = locate_backbone(options.backbone)
+    cache = open_cache(backbone, options.extraction)
+    hooks.on_stage("extraction")
+    extraction = extract_bottlenecks(folder, backbone, cache, options.extraction, options.images, hooks.on_extraction)
+    _pass_on_warnings(cache, hooks)
+    return extraction, cache
+
+
+def train(
+    image_dir: str | os.PathLike[str],
+    model_dir: str | os.PathLike[str] = "model",
+    options: RunOptions = RunOptions(),
+    hooks: Hooks = Hooks(),
+) -> RunResult:
+    """Folder of pictures to model folder: pass one, pass two, test, export.
+
+    Args:
+        image_dir: one sub-folder of pictures per class.
+        model_dir: made anew; an older model there is replaced when the new one is complete.
+    Raises RetrainError.
+    """
+    started = time.monotonic()
+    check_destination(model_dir)
+    model = train_model(image_dir, options, hooks)
+    hooks.on_stage("export")
+    with _timed(model.result.timings, "export_seconds"):
+        write_model_folder(model_dir, lambda folder: write_files(model, folder, started))
+    model.result.timings["total_seconds"] = time.monotonic() - started
+    return model.result
+
+
+def train_model(
+    image_dir: str | os.PathLike[str],
+    options: RunOptions = RunOptions(),
+    hooks: Hooks = Hooks(),
+    label_of: Callable[[str], str] = str,
+) -> TrainedModel:
+    """Pass one, pass two and the final test, without writing a model.
+
+    Args:
+        label_of: the label of a class folder's name.
+    Raises RetrainError.
+    """
+    timings: dict[str, float] = {}
+    folder = read_image_folder(image_dir)
+    labels = _labels(folder.class_names, label_of)
+    _check_counts(folder, folder.counts(), hooks)
+    backbone = locate_backbone(options.backbone)
+    with _timed(timings, "extraction_seconds"):
+        data = _load_data(folder, backbone, options.extraction, options.images, hooks)
+    if len(data.chosen) < len(folder.samples):
+        counts = np.bincount(data.labels, minlength=len(labels)).tolist()
+        _check_counts(folder, counts, Hooks())
+    samples = [folder.samples[number] for number in data.chosen]
+    sets = assign_sets(samples, data.keys, options.split, os.fspath(image_dir))
+
+    hooks.on_stage("training")
+    from retrain.export import GraphBuilder
+    from retrain.training import train_head
+
+    graph = GraphBuilder(lambda: backbone.network, options.final_tensor_name)
+    members = {name: np.flatnonzero(np.array(sets) == name) for name in SETS}
+    with _timed(timings, "training_seconds"):
+        head, history = train_head(
+            _subset(data, members["train"]),
+            _subset(data, members["validation"]),
+            len(labels),
+            options.training,
+            hooks.on_evaluation,
+            lambda step, now: hooks.on_checkpoint(step, now, graph),
+            hooks.checkpoints,
+        )
+    hooks.on_stage("evaluation")
+    with _timed(timings, "evaluation_seconds"):
+        logits = head.logits(data.vectors)
+        tested = _test_batch(members["test"], options)
+        metrics = {
+            name: evaluate_logits(logits[chosen], data.labels[chosen], labels)
+            for name, chosen in (members | {"test": tested}).items()
+        }
+        pictures = _picture_results([s.path for s in samples], sets, data.labels, logits, labels)
+    result = RunResult(
+        labels,
+        {name: len(members[name]) for name in SETS},
+        metrics,
+        pictures,
+        data.extraction.skipped,
+        timings,
+        extraction_summary(data.extraction),
+    )
+    return TrainedModel(os.fspath(image_dir), options, backbone, graph, head, history, result)
+
+
+def evaluate_folder(
+    classifier: "Classifier",
+    image_dir: str | os.PathLike[str],
+    extraction: ExtractionOptions = ExtractionOptions(),
+    images: ImageOptions = ImageOptions(),
+    hooks: Hooks = Hooks(),
+) -> tuple[Metrics, tuple[PictureResult, ...], Extraction]:
+    """How a trained model does on any labelled folder; its class folders are named like labels of the model.
+
+    Raises ImageFolderError where the folder has a class that the model does not know.
+    """
+    from retrain.head import read_head
+
+    folder = read_image_folder(image_dir)
+    known = {label: number for number, label in enumerate(classifier.labels)}
+    unknown = [name for name in folder.class_names if name not in known]
+    if unknown:
+        raise ImageFolderError(
+            f"{display_path(image_dir)} has classes that the model does not know: {', '.join(unknown)}; "
+            f"its labels are {', '.join(classifier.labels)}: rename or remove these folders"
+        )
+    head, labels = read_head(classifier.folder / "head.h5")
+    if tuple(labels) != classifier.labels or head.biases.shape != (len(labels),):
+        raise ModelFolderError(
+            f"head.h5 in {display_path(classifier.folder)} does not fit labels.txt: train the model again"
+        )
+    data = _load_data(folder, classifier.extractor(), extraction, images, hooks)
+    numbers = np.array([known[name] for name in folder.class_names], np.int32)[data.labels]
+    logits = head.logits(data.vectors)
+    paths = [folder.samples[number].path for number in data.chosen]
+    pictures = _picture_results(paths, ["test"] * len(paths), numbers, logits, classifier.labels)
+    return evaluate_logits(logits, numbers, classifier.labels), pictures, data.extraction
+
+
+# steps of a run
+
+
+@contextlib.contextmanager
+def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    timings[name] = time.monotonic() - started
+
+
+def _labels(class_names: Sequence[str], label_of: Callable[[str], str]) -> tuple[str, ...]:
+    labels = tuple(label_of(name) for name in class_names)
+    twice = [label for label, count in Counter(labels).items() if count > 1]
+    if twice:
+        folders = [name for name, label in zip(class_names, labels, strict=True) if label == twice[0]]
+        raise ImageFolderError(
+            f"the class folders {' and '.join(map(repr, folders))} would get the same label {twice[0]!r}: rename one"
+        )
+    return labels
+
+
+def _check_counts(folder: ImageFolder, counts: Sequence[int], hooks: Hooks) -> None:
+    check_class_sizes(folder.class_names, counts)
+    few = [f"{name} ({n})" for name, n in zip(folder.class_names, counts, strict=True) if n < FEW_PICTURES]
+    if few:
+        hooks.on_warning(f"fewer than {FEW_PICTURES} pictures in class {', '.join(few)}: results may be poor, add more")
+    for name in folder.empty_folders:
+        hooks.on_warning(f"the folder {display_path(name)} holds no files: it is no class")
+
+
+def _load_data(
+    folder: ImageFolder,
+    extractor: Extractor,
+    extraction_options: ExtractionOptions,
+    images: ImageOptions,
+    hooks: Hooks,
+) -> _Data:
+    """Pass one, then the vectors of all readable samples."""
+    cache = open_cache(extractor, extraction_options)
+    hooks.on_stage("extraction")
+    extraction = extract_bottlenecks(folder, extractor, cache, extraction_options, images, hooks.on_extraction)
+    _pass_on_warnings(cache, hooks)
+    chosen = np.flatnonzero(extraction.readable)
+    if not len(chosen):
+        raise ImageFolderError(
+            f"not one readable picture among {len(folder.samples)} files in {display_path(folder.root)}; "
+            f"the first: {next(iter(extraction.skipped.items()))}"
+        )
+    keys = extraction.keys[chosen]
+    labels = np.array([sample.label for sample in folder.samples], np.int32)[chosen]
+    return _Data(folder, extraction, chosen, cache.read(cache.find(keys)), labels, keys)
+
+
+def _pass_on_warnings(cache: BottleneckCache, hooks: Hooks) -> None:
+    for warning in cache.warnings:
+        hooks.on_warning(warning)
+
+
+def _subset(data: _Data, members: NDArray[np.int64]) -> Any:
+    from retrain.batches import LabelledBottlenecks
+
+    return LabelledBottlenecks(data.vectors[members], data.labels[members])
+
+
+def _test_batch(members: NDArray[np.int64], options: RunOptions) -> NDArray[np.int64]:
+    """The test pictures, or a random part of them where a size is given."""
+    size = options.evaluation.test_batch_size
+    if size == -1 or size >= len(members):
+        return members
+    return np.sort(np.random.default_rng(options.training.seed).permutation(members)[:size])
+
+
+def _picture_results(
+    paths: Sequence[str],
+    sets: Sequence[str],
+    labels: NDArray[np.int32],
+    logits: NDArray[np.float32],
+    names: Sequence[str],
+) -> tuple[PictureResult, ...]:
+    scores = softmax(logits) if len(logits) else logits
+    given = logits.argmax(axis=1) if len(logits) else []
+    return tuple(
+        PictureResult(path, set_, names[label], names[predicted], float(row[predicted]))
+        for path, set_, label, predicted, row in zip(paths, sets, labels, given, scores, strict=True)
+    )

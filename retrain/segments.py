@@ -1,0 +1,98 @@
+"""Segment files of the bottleneck cache: one immutable HDF5 file of rows each.
+
+Datasets, contiguous and uncompressed: key (n, 32) uint8, copy (n,) uint32, bottleneck (n, d) float32,
+crc32 (n,) uint32. Attributes: format, fingerprint.
+"""
+
+import io
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.errors import CacheError
+from retrain.image_folder import display_path
+
+__all__ = ["FORMAT", "Copies", "Keys", "Rows", "Segment", "Vectors", "read_segment", "row_checksums", "segment_image"]
+
+FORMAT = 1
+KEY_BYTES = 32
+
+Keys = NDArray[np.uint8]  # (n, 32)
+Copies = NDArray[np.uint32]  # (n,)
+Vectors = NDArray[np.float32]  # (n, d)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows to be written, or read and found sound."""
+
+    keys: Keys  # (n, 32) uint8, SHA-256 of the picture files
+    copies: Copies  # (n,) uint32, 0 for the picture itself
+    vectors: Vectors  # (n, d) float32
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A segment, opened."""
+
+    path: Path
+    keys: Keys
+    copies: Copies
+    crcs: NDArray[np.uint32]
+    vectors: Vectors  # mapped from the file
+
+
+def row_checksums(keys: Keys, copies: Copies, vectors: Vectors) -> NDArray[np.uint32]:
+    """CRC-32 (zlib's) of each row: the 32 bytes of its key, its copy number, its vector, all little-endian."""
+    vectors = np.ascontiguousarray(vectors, "<f4")
+    heads = np.concatenate([keys, copies.astype("<u4").view(np.uint8).reshape(-1, 4)], axis=1)
+    sums = (
+        zlib.crc32(vector, zlib.crc32(head)) for head, vector in zip(np.ascontiguousarray(heads), vectors, strict=True)
+    )
+    return np.fromiter(sums, np.uint32, len(keys))
+
+
+def segment_image(rows: Rows, fingerprint: str) -> bytes:
+    """The bytes of a segment file.
+
+    HDF5 builds it in memory, so that a full disk is met by one plain write and not inside the library; the latest
+    file format is chosen because its metadata carry checksums.
+    """
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver="latest") as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["fingerprint"] = fingerprint
+        file["key"] = np.ascontiguousarray(rows.keys, np.uint8)
+        file["copy"] = rows.copies.astype("<u4")
+        file["bottleneck"] = np.ascontiguousarray(rows.vectors, "<f4")
+        file["crc32"] = row_checksums(rows.keys, rows.copies, rows.vectors)
+    return image.getvalue()
+
+
+def read_segment(path: Path, fingerprint: str) -> Segment:
+    """Keys and checksums of a segment in memory, its vectors mapped.
+
+    Raises OSError, KeyError, ValueError, RuntimeError or TypeError where it is damaged.
+    """
+    with h5py.File(path, "r", locking=False) as file:
+        if file.attrs["format"] > FORMAT:
+            raise CacheError(
+                f"{display_path(path)} is of format {file.attrs['format']}, this program knows up to {FORMAT}: "
+                "use a newer version of retrain, or another --cache-dir"
+            )
+        if file.attrs["fingerprint"] != fingerprint:
+            raise ValueError("it belongs to another extractor")
+        keys, copies, crcs = file["key"][:], file["copy"][:], file["crc32"][:]
+        dataset = file["bottleneck"]
+        shape, offset, dtype = dataset.shape, dataset.id.get_offset(), dataset.dtype
+    n = len(crcs)
+    if keys.shape != (n, KEY_BYTES) or copies.shape != (n,) or len(shape) != 2 or shape[0] != n or n == 0:
+        raise ValueError(f"its shapes don't fit: {keys.shape}, {copies.shape}, {shape}, {crcs.shape}")
+    if dtype != np.dtype("<f4") or offset is None:
+        raise ValueError(f"its vectors are not contiguous float32: {dtype}")
+    vectors = np.memmap(path, "<f4", "r", offset, shape)
+    return Segment(path, keys.astype(np.uint8, copy=False), copies.astype(np.uint32), crcs, vectors)

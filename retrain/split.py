@@ -1,0 +1,140 @@
+"""Samples to training, validation and test sets, by a hash: adding pictures never moves the others."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.config import SplitOptions
+from retrain.errors import ImageFolderError
+from retrain.image_folder import Sample
+
+__all__ = ["SETS", "assign_sets", "original_set"]
+
+SETS = ("train", "validation", "test")
+
+# tensorflow/hub, examples/image_retraining/retrain.py: MAX_NUM_IMAGES_PER_CLASS
+_ORIGINAL_BUCKETS = 2**27 - 1
+
+
+def assign_sets(
+    samples: Sequence[Sample],
+    keys: NDArray[np.uint8],
+    options: SplitOptions,
+    image_dir: str = "",
+) -> list[str]:
+    """The set of every sample: "train", "validation" or "test".
+
+    A sample's place is decided by the SHA-256 of its content, read as a fraction in [0, 1): below the validation
+    percentage it is validation, in the next test percentage test, else training. Samples whose file names share the
+    part before `_nohash_` are decided together, by the SHA-256 of that part. Where that leaves a class with at least
+    three different pictures without validation, test or training pictures, those with the lowest fractions fill the
+    gap. Samples that come with a set keep it, and where the folder lacks one of the sets, it stays empty.
+
+    Args:
+        samples: (n,) of one image folder.
+        keys: (n, 32) uint8, SHA-256 of each picture's bytes.
+        options: the percentages and the rule.
+        image_dir: the folder as the user spelled it; the original rule hashes it with the path.
+    """
+    if any(sample.subset for sample in samples):
+        return [sample.subset or "train" for sample in samples]
+    if options.split == "original":
+        return [
+            original_set(f"{image_dir}/{s.path}", options.validation_percentage, options.test_percentage)
+            for s in samples
+        ]
+    units = _units(samples, keys)
+    fractions = {unit: int.from_bytes(unit[:8], "big") / 2**64 for unit in set(units)}
+    sets = {unit: _set_of(fraction, options) for unit, fraction in fractions.items()}
+    members: dict[int, set[bytes]] = defaultdict(set)
+    for sample, unit in zip(samples, units, strict=True):
+        members[sample.label].add(unit)
+    for label in sorted(members):
+        _fill_empty_sets(sorted(members[label], key=lambda unit: (fractions[unit], unit)), sets, options)
+    return [sets[unit] for unit in units]
+
+
+def original_set(path: str, validation_percentage: float, test_percentage: float) -> str:
+    """The set of a path by the rule of the original program (tensorflow/hub, examples/image_retraining/retrain.py).
+
+    SHA-1 of the path, as the program was given it, up to `_nohash_`: so the same folder reached by another path is
+    split differently.
+    """
+    digest = hashlib.sha1(path.split("_nohash_")[0].encode("utf-8", "surrogateescape")).hexdigest()
+    percentage = int(digest, 16) % (_ORIGINAL_BUCKETS + 1) * (100.0 / _ORIGINAL_BUCKETS)
+    if percentage < validation_percentage:
+        return "validation"
+    return "test" if percentage < validation_percentage + test_percentage else "train"
+
+
+def _set_of(fraction: float, options: SplitOptions) -> str:
+    if fraction * 100 < options.validation_percentage:
+        return "validation"
+    return "test" if fraction * 100 < options.validation_percentage + options.test_percentage else "train"
+
+
+def _units(samples: Sequence[Sample], keys: NDArray[np.uint8]) -> list[bytes]:
+    """What decides each sample's set: 32 bytes, equal for samples that must stay together."""
+    parent: dict[bytes, bytes] = {}
+
+    def find(unit: bytes) -> bytes:
+        while parent.setdefault(unit, unit) != unit:
+            unit = parent[unit]
+        return unit
+
+    own = [key.tobytes() for key in keys]
+    for sample, content in zip(samples, own, strict=True):
+        group, marker, _ = sample.path.rpartition("/")[2].partition("_nohash_")
+        if marker:
+            # one picture in two groups ties them together; the smaller hash stands for both
+            first, second = sorted(
+                (find(_group_hash(group)), find(content) if content in parent else _group_hash(group))
+            )
+            parent[second] = first
+            parent[content] = first
+    return [find(content) if content in parent else content for content in own]
+
+
+def _group_hash(group: str) -> bytes:
+    return hashlib.sha256(group.encode("utf-8", "surrogateescape")).digest()
+
+
+def _fill_empty_sets(units: list[bytes], sets: dict[bytes, str], options: SplitOptions) -> None:
+    """Give a class with pictures enough at least one unit in every set that is wanted.
+
+    Args:
+        units: the units of one class, by rising fraction.
+        sets: the set of every unit; changed in place.
+        options: a set with a percentage of 0 is not wanted.
+    """
+    wanted = {"train"}
+    wanted |= {"validation"} if options.validation_percentage > 0 else set()
+    wanted |= {"test"} if options.test_percentage > 0 else set()
+    if len(units) < len(wanted):
+        return
+    for name in ("validation", "test", "train"):
+        if name not in wanted or any(sets[unit] == name for unit in units):
+            continue
+        held = {unit: sum(sets[other] == sets[unit] for other in units) for unit in units}
+        spare = [unit for unit in units if held[unit] > 1]
+        sets[spare[-1] if name == "train" else spare[0]] = name
+
+
+def check_class_sizes(class_names: Sequence[str], counts: Sequence[int], minimum: int = 3) -> None:
+    """Refuse what can't be split: fewer than two classes, or a class with fewer than `minimum` pictures.
+
+    Raises ImageFolderError.
+    """
+    if len(class_names) < 2:
+        raise ImageFolderError(
+            f"one class only ({class_names[0]}): a classifier needs two or more; add a sub-folder for each"
+        )
+    small = [f"{name} ({count})" for name, count in zip(class_names, counts, strict=True) if count < minimum]
+    if small:
+        raise ImageFolderError(
+            f"fewer than {minimum} pictures in class {', '.join(small)}: training, validation and test need one each; "
+            "add pictures or remove the folder"
+        )

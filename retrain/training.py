@@ -1,0 +1,157 @@
+"""Pass two: train the softmax layer over random batches of bottlenecks, with the loop inside the graph."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from retrain.batches import LabelledBottlenecks, Pool
+from retrain.config import TrainingOptions
+from retrain.errors import TrainingError
+from retrain.head import Head
+from retrain.quiet import tf
+
+__all__ = ["HistoryRow", "initial_head", "train_head"]
+
+_STEPS_PER_CALL = 200  # steps that one call of the graph does before progress is shown
+
+# Streams of random numbers: seed pairs are (seed + stream, step), so that no draw depends on another's.
+_INITIAL, _TRAINING, _VALIDATION = 0, 1_000_003, 2_000_003
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """One evaluation: after the step's update, on its training batch and on a random validation batch."""
+
+    step: int
+    train_accuracy: float  # in [0, 1]
+    train_cross_entropy: float  # nats
+    validation_accuracy: float | None  # in [0, 1]; None without validation pictures
+    validation_cross_entropy: float | None
+
+
+def initial_head(bottleneck_size: int, classes: int, seed: int) -> Head:
+    """Weights from a truncated normal of standard deviation 0.001, biases 0, as the original program starts."""
+    weights = tf.random.stateless_truncated_normal([bottleneck_size, classes], [seed, _INITIAL], stddev=0.001).numpy()
+    return Head(weights, np.zeros(classes, np.float32))
+
+
+def train_head(
+    train: LabelledBottlenecks,
+    validation: LabelledBottlenecks,
+    classes: int,
+    options: TrainingOptions,
+    on_evaluation: Callable[[HistoryRow], None] = lambda row: None,
+    on_checkpoint: Callable[[int, Head], None] = lambda step, head: None,
+    checkpoints: Sequence[int] = (),
+) -> tuple[Head, list[HistoryRow]]:
+    """Train by gradient descent on the mean cross-entropy of each batch.
+
+    Args:
+        train: n >= 1 pictures.
+        validation: may be empty; then history has no validation figures.
+        classes: number of labels.
+        options: steps, batch size, learning rate, seed.
+        on_evaluation: called with every evaluation, in the order of steps.
+        on_checkpoint: called with each step of `checkpoints`, and the head after so many steps.
+        checkpoints: numbers of steps.
+    Returns: the trained head, and one row per evaluation: at step 0, every eval_step_interval steps, and the last.
+    Raises TrainingError for bottlenecks that are not finite, or when training diverges.
+    """
+    if not len(train):
+        raise TrainingError("no training pictures: lower --validation-percentage or --test-percentage")
+    for name, data in (("training", train), ("validation", validation)):
+        if not np.isfinite(data.vectors).all():
+            raise TrainingError(f"the {name} bottlenecks have values that are not finite: extract them again")
+    loop = _Loop(train, validation, classes, options)
+    history: list[HistoryRow] = []
+    wanted = {step for step in checkpoints if 0 < step <= options.steps}
+    first = 0
+    for end in sorted({*range(_STEPS_PER_CALL, options.steps, _STEPS_PER_CALL), *wanted, options.steps}):
+        for row in loop.run(first, end):
+            if not math.isfinite(row.train_cross_entropy):
+                raise TrainingError(
+                    f"training diverged at step {row.step} (cross-entropy {row.train_cross_entropy}) with "
+                    f"--learning-rate {options.learning_rate:g}: try {options.learning_rate / 10:g}"
+                )
+            history.append(row)
+            on_evaluation(row)
+        if end in wanted:
+            on_checkpoint(end, loop.head())
+        first = end
+    return loop.head(), history
+
+
+class _Loop:
+    """The training loop as one graph function over a block of steps."""
+
+    def __init__(
+        self,
+        train: LabelledBottlenecks,
+        validation: LabelledBottlenecks,
+        classes: int,
+        options: TrainingOptions,
+    ) -> None:
+        self.options = options
+        self.train_pool = Pool(train)
+        self.validation_pool = Pool(validation) if len(validation) else None
+        start = initial_head(train.vectors.shape[1], classes, options.seed)
+        self.weights = tf.Variable(start.weights)
+        self.biases = tf.Variable(start.biases)
+        self._block = tf.function(self._steps)
+
+    def head(self) -> Head:
+        return Head(self.weights.numpy(), self.biases.numpy())
+
+    def run(self, first: int, end: int) -> list[HistoryRow]:
+        """Do steps first to end - 1; the evaluations among them."""
+        steps, figures = self._block(tf.constant(first), tf.constant(end))
+        rows = []
+        for step, row in zip(steps.numpy().tolist(), figures.numpy().tolist(), strict=True):
+            validation = (None, None) if self.validation_pool is None else (row[2], row[3])
+            rows.append(HistoryRow(step, row[0], row[1], *validation))
+        return rows
+
+    def _steps(self, first: tf.Tensor, end: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns: (e,) int32 steps that were evaluated and (e, 4) float32 figures of each."""
+        interval, last = self.options.eval_step_interval, self.options.steps - 1
+        steps = tf.TensorArray(tf.int32, 0, dynamic_size=True, element_shape=[])
+        figures = tf.TensorArray(tf.float32, 0, dynamic_size=True, element_shape=[4])
+        count = 0
+        for step in tf.range(first, end):
+            bottlenecks, labels = self.train_pool.draw(self.options.batch_size, [self.options.seed + _TRAINING, step])
+            self._update(bottlenecks, labels)
+            if step % interval == 0 or step == last:
+                steps = steps.write(count, step)
+                figures = figures.write(count, self._evaluate(bottlenecks, labels, step))
+                count += 1
+        return steps.stack(), figures.stack()
+
+    def _update(self, bottlenecks: tf.Tensor, labels: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(self._losses(self._logits(bottlenecks), labels))
+        gradients = tape.gradient(loss, [self.weights, self.biases])
+        self.weights.assign_sub(self.options.learning_rate * gradients[0])
+        self.biases.assign_sub(self.options.learning_rate * gradients[1])
+
+    def _evaluate(self, bottlenecks: tf.Tensor, labels: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        figures = self._accuracy_and_loss(bottlenecks, labels)
+        if self.validation_pool is None:
+            return tf.stack([*figures, 0.0, 0.0])
+        size = self.options.validation_batch_size
+        seed = [self.options.seed + _VALIDATION, step]
+        batch = self.validation_pool.everything() if size == -1 else self.validation_pool.draw(size, seed)
+        return tf.stack([*figures, *self._accuracy_and_loss(*batch)])
+
+    def _accuracy_and_loss(self, bottlenecks: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        logits = self._logits(bottlenecks)
+        right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
+        return tf.reduce_mean(tf.cast(right, tf.float32)), tf.reduce_mean(self._losses(logits, labels))
+
+    def _logits(self, bottlenecks: tf.Tensor) -> tf.Tensor:
+        return tf.matmul(bottlenecks, self.weights) + self.biases
+
+    @staticmethod
+    def _losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
