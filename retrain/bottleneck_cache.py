@@ -97,6 +97,9 @@ class BottleneckCache:
         none = [np.zeros(0, bool)]
         self._checked = np.concatenate(none + [checked.get(s.path, np.zeros(len(s.crcs), bool)) for s in segments])
         self._bad_rows = np.concatenate(none + [bad.get(s.path, np.zeros(len(s.crcs), bool)) for s in segments])
+        for start, segment in zip(self._starts, segments, strict=False):
+            if segment.is_suspect and not self._checked[start : start + len(segment.crcs)].all():
+                self._check_rows(np.arange(start, start + len(segment.crcs)))
         self._index()
 
     def find(self, keys: Keys, copies: Copies | None = None) -> NDArray[np.int64]:

@@ -66,7 +66,7 @@ def wilson_interval(right: int, n: int, z: float = Z_95) -> tuple[float, float]:
     centre = share + z * z / (2 * n)
     margin = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return max(0.0, (centre - margin) / scale), min(1.0, (centre + margin) / scale)
+    return max(0.0, min(share, (centre - margin) / scale)), min(1.0, max(share, (centre + margin) / scale))
 
 
 def evaluate_logits(logits: NDArray[np.float32], labels: NDArray[np.int32], class_names: Sequence[str]) -> Metrics:

@@ -28,6 +28,8 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM
 _LARGE_PIXELS = 16_000_000
 _large_picture = threading.Lock()
 
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+
 # EXIF orientation -> how to turn the stored picture upright
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -92,7 +94,7 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
         raise UnreadableImageError("the file is empty")
     try:
         if data.startswith(b"\x89PNG"):
-            _check_png(data)
+            data = _checked_png(data)
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > max_pixels:
                 raise _too_large(f"{image.width} x {image.height}", max_pixels)
@@ -107,13 +109,22 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
         raise UnreadableImageError(f"damaged picture: {error or type(error).__name__}") from error
 
 
-def _check_png(data: bytes) -> None:
-    """Refuse a PNG whose chunks fail their checksums; Pillow shows such pictures with holes."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            image.verify()
-    except OSError:
-        pass  # cut short or no PNG at all: decoding tells, and a missing end marker alone does no harm
+def _checked_png(data: bytes) -> bytes:
+    """Refuse a PNG that is cut short or fails its checksums; Pillow would show it with black parts.
+
+    Returns: the same, with its end marker completed where nothing but that is missing.
+    """
+    there = next(n for n in range(len(_PNG_END), -1, -1) if data.endswith(_PNG_END[:n]))
+    for whole in (data, data + _PNG_END[there:]):
+        try:
+            with Image.open(io.BytesIO(whole), formats=("PNG",)) as image:
+                image.verify()
+            return whole
+        except UnidentifiedImageError:
+            raise
+        except (OSError, SyntaxError) as error:
+            reason = error
+    raise UnreadableImageError(f"damaged picture: {reason}")
 
 
 def _too_large(pixels: str, max_pixels: int) -> UnreadableImageError:

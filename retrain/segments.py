@@ -1,7 +1,7 @@
 """Segment files of the bottleneck cache: one immutable HDF5 file of rows each.
 
 Datasets, contiguous and uncompressed: key (n, 32) uint8, copy (n,) uint32, bottleneck (n, d) float32,
-crc32 (n,) uint32. Attributes: format, fingerprint.
+crc32 (n,) uint32. Attributes: format, fingerprint, index_crc32 (of the bytes of key, copy and crc32 in this order).
 """
 
 import io
@@ -44,6 +44,7 @@ class Segment:
     copies: Copies
     crcs: NDArray[np.uint32]
     vectors: Vectors  # mapped from the file
+    is_suspect: bool  # keys, copies and checksums are not what was written: each row must be checked
 
 
 def row_checksums(keys: Keys, copies: Copies, vectors: Vectors) -> NDArray[np.uint32]:
@@ -56,6 +57,11 @@ def row_checksums(keys: Keys, copies: Copies, vectors: Vectors) -> NDArray[np.ui
     return np.fromiter(sums, np.uint32, len(keys))
 
 
+def _index_checksum(keys: Keys, copies: Copies, crcs: NDArray[np.uint32]) -> np.uint32:
+    """CRC-32 over all that finds rows: a row that is lost under a wrong key would otherwise go unnoticed."""
+    return np.uint32(zlib.crc32(crcs.tobytes(), zlib.crc32(copies.tobytes(), zlib.crc32(keys.tobytes()))))
+
+
 def segment_image(rows: Rows, fingerprint: str) -> bytes:
     """The bytes of a segment file.
 
@@ -65,11 +71,13 @@ def segment_image(rows: Rows, fingerprint: str) -> bytes:
     image = io.BytesIO()
     with h5py.File(image, "w", libver="latest") as file:
         file.attrs["format"] = FORMAT
-        file.attrs["fingerprint"] = fingerprint
+        # of fixed length: HDF5 keeps other strings in a heap without checksums, and damage there can hang its reader
+        file.attrs["fingerprint"] = np.bytes_(fingerprint)
         file["key"] = np.ascontiguousarray(rows.keys, np.uint8)
         file["copy"] = rows.copies.astype("<u4")
         file["bottleneck"] = np.ascontiguousarray(rows.vectors, "<f4")
         file["crc32"] = row_checksums(rows.keys, rows.copies, rows.vectors)
+        file.attrs["index_crc32"] = _index_checksum(file["key"][:], file["copy"][:], file["crc32"][:])
     return image.getvalue()
 
 
@@ -84,9 +92,10 @@ def read_segment(path: Path, fingerprint: str) -> Segment:
                 f"{display_path(path)} is of format {file.attrs['format']}, this program knows up to {FORMAT}: "
                 "use a newer version of retrain, or another --cache-dir"
             )
-        if file.attrs["fingerprint"] != fingerprint:
+        if file.attrs["fingerprint"] != np.bytes_(fingerprint):
             raise ValueError("it belongs to another extractor")
         keys, copies, crcs = file["key"][:], file["copy"][:], file["crc32"][:]
+        is_suspect = file.attrs["index_crc32"] != _index_checksum(keys, copies, crcs)
         dataset = file["bottleneck"]
         shape, offset, dtype = dataset.shape, dataset.id.get_offset(), dataset.dtype
     n = len(crcs)
@@ -95,4 +104,4 @@ def read_segment(path: Path, fingerprint: str) -> Segment:
     if dtype != np.dtype("<f4") or offset is None:
         raise ValueError(f"its vectors are not contiguous float32: {dtype}")
     vectors = np.memmap(path, "<f4", "r", offset, shape)
-    return Segment(path, keys.astype(np.uint8, copy=False), copies.astype(np.uint32), crcs, vectors)
+    return Segment(path, keys.astype(np.uint8, copy=False), copies.astype(np.uint32), crcs, vectors, bool(is_suspect))

@@ -1,0 +1,76 @@
+"""What tests share: a tiny backbone, small image folders, and the way to the shared folder of test data."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TINY_SIZE = 16  # pixels, side of the tiny backbone's pictures
+TINY_LENGTH = 24  # length of its bottlenecks
+
+MakeFolder = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test starts in an empty folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The shared folder of test data; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("RETRAIN_TEST_DATA", REPOSITORY.parent / "shared")).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no shared folder of test data in {folder} (RETRAIN_TEST_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SavedModel in TensorFlow Hub's form: 16 x 16 pictures to 24 numbers, in microseconds."""
+    from retrain.quiet import tf
+
+    rng = np.random.default_rng(7)
+    module = tf.Module()
+    module.kernel = tf.Variable(rng.normal(0, 0.5, (4 * 4 * 3, TINY_LENGTH)).astype(np.float32))
+    module.variables_list = [module.kernel]
+
+    def call(inputs, training=False):
+        blocks = tf.nn.avg_pool2d(inputs - 0.5, 4, 4, "VALID")
+        return tf.nn.relu(tf.matmul(tf.reshape(blocks, [-1, 4 * 4 * 3]), module.kernel) + 0.3)
+
+    spec = tf.TensorSpec([None, TINY_SIZE, TINY_SIZE, 3], tf.float32, name="inputs")
+    module.__call__ = tf.function(call, input_signature=[spec, tf.TensorSpec([], tf.bool, name="training")])
+    serve = tf.function(lambda inputs: {"default": call(inputs)}, input_signature=[spec])
+    folder = tmp_path_factory.mktemp("backbones") / "tiny"
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+    return folder
+
+
+def draw_picture(number: int, label: int, size: int = 20) -> Image.Image:
+    """A noisy picture whose class shows in where it is bright; no two are the same."""
+    rng = np.random.default_rng([number, label])
+    pixels = rng.integers(0, 120, (size, size, 3))
+    rows = slice(label % 4 * size // 4, (label % 4 + 1) * size // 4)
+    pixels[rows, :, label % 3] += 130
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+@pytest.fixture()
+def make_folder(tmp_path: Path) -> MakeFolder:
+    """Makes an image folder: make_folder({"cat": 30, "dog": 30}), a PNG per picture."""
+
+    def make(classes: dict[str, int], name: str = "pictures", suffix: str = "png") -> Path:
+        root = tmp_path / name
+        for label, (folder, count) in enumerate(classes.items()):
+            (root / folder).mkdir(parents=True)
+            for number in range(count):
+                draw_picture(number, label).save(root / folder / f"{folder.rpartition('/')[2]}_{number:03}.{suffix}")
+        return root
+
+    return make

@@ -1,0 +1,53 @@
+import dataclasses
+
+import pytest
+
+from retrain import config
+from retrain.config import RunOptions, SplitOptions, TrainingOptions
+from retrain.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "message"),
+    [
+        (TrainingOptions, {"steps": 0}, "--steps 0: must be between 1 and"),
+        (TrainingOptions, {"steps": -3}, "--steps -3"),
+        (TrainingOptions, {"batch_size": 0}, "--batch-size 0"),
+        (TrainingOptions, {"learning_rate": 0.0}, "--learning-rate 0"),
+        (TrainingOptions, {"learning_rate": float("nan")}, "--learning-rate nan"),
+        (TrainingOptions, {"validation_batch_size": 0}, "--validation-batch-size 0"),
+        (TrainingOptions, {"seed": -1}, "--seed -1"),
+        (SplitOptions, {"validation_percentage": 91}, "--validation-percentage 91: must be between 0 and 90"),
+        (SplitOptions, {"validation_percentage": 50, "test_percentage": 50}, "leave less than 5% for training"),
+        (SplitOptions, {"split": "alphabet"}, "--split alphabet: not one of content, original"),
+        (config.ImageOptions, {"max_pixels": 0}, "--max-pixels 0: must be at least 1"),
+        (config.BackboneOptions, {"input_size": 0}, "--input-size 0"),
+        (config.BackboneOptions, {"input_range": "0..2"}, "--input-range 0..2"),
+        (config.EvaluationOptions, {"test_batch_size": 0}, "--test-batch-size 0"),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(options, values, message):
+    with pytest.raises(UsageError, match=message):
+        options(**values)
+
+
+def test_defaults_are_those_of_the_original_program():
+    flat = RunOptions().as_dict()
+    assert flat["steps"] == 4000
+    assert flat["batch_size"] == 100
+    assert flat["learning_rate"] == 0.01
+    assert flat["eval_step_interval"] == 10
+    assert flat["validation_percentage"] == flat["test_percentage"] == 10
+    assert flat["backbone"] == "inception_v3"
+
+
+def test_every_option_has_a_help_and_only_one_class_owns_it():
+    classes = [getattr(config, name) for name in config.__all__ if name.endswith("Options")]
+    owners: dict[str, str] = {}
+    for options in classes:
+        for field in dataclasses.fields(options):
+            if dataclasses.is_dataclass(field.default):
+                continue
+            assert field.metadata["help"], field.name
+            assert field.name not in owners, (field.name, owners.get(field.name), options)
+            owners[field.name] = options.__name__

@@ -1,0 +1,130 @@
+import os
+
+import pytest
+
+from retrain import image_folder
+from retrain.errors import ImageFolderError
+from retrain.image_folder import display_path, read_image_folder
+
+
+def touch(root, *paths):
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"x")
+
+
+def test_classes_are_the_sorted_sub_folders_and_files_are_found_at_any_depth(tmp_path):
+    touch(tmp_path, "dog/a.jpg", "cat/deep/er/b", "cat/c.PNG", "LICENSE.txt")
+    folder = read_image_folder(tmp_path)
+    assert folder.class_names == ("cat", "dog")
+    assert [(s.path, s.label) for s in folder.samples] == [("cat/c.PNG", 0), ("cat/deep/er/b", 0), ("dog/a.jpg", 1)]
+    assert folder.counts() == [2, 1]
+    assert folder.stray_files == ("LICENSE.txt",)
+
+
+def test_hidden_files_and_litter_are_left_out(tmp_path):
+    touch(tmp_path, "cat/a.jpg", "cat/.DS_Store", "cat/Thumbs.db", ".git/x", "@eaDir/y", "cat/.hidden/z")
+    folder = read_image_folder(tmp_path)
+    assert [s.path for s in folder.samples] == ["cat/a.jpg"]
+    assert folder.class_names == ("cat",)
+
+
+def test_an_empty_folder_is_no_class(tmp_path):
+    touch(tmp_path, "cat/a.jpg")
+    (tmp_path / "dog" / "inner").mkdir(parents=True)
+    folder = read_image_folder(tmp_path)
+    assert folder.class_names == ("cat",)
+    assert folder.empty_folders == ("dog",)
+
+
+def test_folders_named_like_sets_are_a_split(tmp_path):
+    touch(tmp_path, "train/cat/a", "train/dog/b", "val/cat/c", "Test/dog/d")
+    folder = read_image_folder(tmp_path)
+    assert folder.class_names == ("cat", "dog")
+    assert {s.path: s.subset for s in folder.samples} == {
+        "train/cat/a": "train",
+        "train/dog/b": "train",
+        "val/cat/c": "validation",
+        "Test/dog/d": "test",
+    }
+    assert folder.has_subsets
+
+
+@pytest.mark.parametrize("names", [("train", "cat"), ("validation", "test"), ("train", "training")])
+def test_other_folders_beside_a_set_make_them_classes(tmp_path, names):
+    touch(tmp_path, *(f"{name}/inner/a" for name in names))
+    folder = read_image_folder(tmp_path)
+    assert folder.class_names == tuple(sorted(names))
+    assert not folder.has_subsets
+
+
+def test_unicode_names_are_kept_as_they_are(tmp_path):
+    touch(tmp_path, "Über graß/ä ö.jpg", "花/#1 花.png")
+    folder = read_image_folder(tmp_path)
+    assert folder.class_names == ("Über graß", "花")
+    assert folder.samples[1].path == "花/#1 花.png"
+
+
+def test_a_file_name_that_is_no_utf8_is_read_and_can_be_shown(tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
+    folder = read_image_folder(tmp_path)
+    assert (tmp_path / folder.samples[0].path).read_bytes() == b"x"
+    assert display_path(folder.samples[0].path) == r"cat/caf\xe9.jpg"
+
+
+def test_links_are_followed_and_loops_end(tmp_path):
+    touch(tmp_path, "elsewhere/a.jpg", "root/cat/b.jpg")
+    (tmp_path / "root" / "cat" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root" / "cat" / "loop").symlink_to(tmp_path / "root" / "cat")
+    folder = read_image_folder(tmp_path / "root")
+    assert [s.path for s in folder.samples] == ["cat/b.jpg", "cat/link/a.jpg"]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(ImageFolderError, match="no such image folder: .*nowhere; give a folder with"):
+        read_image_folder(tmp_path / "nowhere")
+
+
+def test_a_file_is_no_folder(tmp_path):
+    touch(tmp_path, "a")
+    with pytest.raises(ImageFolderError, match="is a file"):
+        read_image_folder(tmp_path / "a")
+
+
+def test_pictures_in_the_folder_itself_are_pointed_out(tmp_path):
+    touch(tmp_path, "a.jpg", "b.jpg")
+    with pytest.raises(ImageFolderError, match=r"no pictures in the sub-folders of .* \(2 files lie in the folder"):
+        read_image_folder(tmp_path)
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(ImageFolderError, match="no pictures in the sub-folders"):
+        read_image_folder(tmp_path)
+
+
+def test_a_class_folder_that_is_no_utf8_is_refused(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9")).mkdir()
+    touch(tmp_path, os.fsdecode(b"caf\xe9/a.jpg"))
+    with pytest.raises(ImageFolderError, match=r"caf\\xe9 has a name that is not UTF-8"):
+        read_image_folder(tmp_path)
+
+
+def test_a_class_folder_with_a_line_break_is_refused(tmp_path):
+    touch(tmp_path, "a\nb/c.jpg")
+    with pytest.raises(ImageFolderError, match="line break in its name"):
+        read_image_folder(tmp_path)
+
+
+def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
+    touch(tmp_path, "cat/a.jpg")
+    scandir = os.scandir
+
+    def refuse(folder):
+        if str(folder).endswith("cat"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(image_folder.os, "scandir", refuse)
+    with pytest.raises(ImageFolderError, match="can't read the folder .*cat: Permission denied; check its permissions"):
+        read_image_folder(tmp_path)

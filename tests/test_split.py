@@ -1,0 +1,130 @@
+import csv
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrain.config import SplitOptions
+from retrain.errors import ImageFolderError
+from retrain.image_folder import Sample
+from retrain.split import SETS, assign_sets, check_class_sizes, original_set
+
+
+def keys_of(contents):
+    digests = b"".join(hashlib.sha256(str(content).encode()).digest() for content in contents)
+    return np.frombuffer(digests, np.uint8).reshape(-1, 32)
+
+
+def split_of(paths, contents, labels=None, options=SplitOptions()):
+    labels = labels or [0] * len(paths)
+    samples = [Sample(path, label) for path, label in zip(paths, labels, strict=True)]
+    return assign_sets(samples, keys_of(contents), options)
+
+
+def test_shares_are_near_the_percentages():
+    sets = split_of([f"c/{i}" for i in range(5000)], range(5000), options=SplitOptions(20, 10))
+    assert sets.count("validation") == pytest.approx(1000, abs=120)
+    assert sets.count("test") == pytest.approx(500, abs=90)
+
+
+@given(st.integers(3, 60), st.integers(1, 40), st.floats(0, 45), st.floats(0, 45))
+def test_adding_pictures_moves_no_other(n, more, validation, test):
+    """But for classes so small that a set had to be filled."""
+    options = SplitOptions(validation, test)
+    many = split_of([f"c/{i}" for i in range(n + more)], range(n + more), options=options)
+    few = split_of([f"c/{i}" for i in range(n)], range(n), options=options)
+    by_hash = [set_by_hash(i, options) for i in range(n)]
+    if set(SETS) <= set(by_hash):
+        assert few == many[:n] == by_hash
+
+
+def set_by_hash(content, options):
+    fraction = int.from_bytes(hashlib.sha256(str(content).encode()).digest()[:8], "big") / 2**64 * 100
+    if fraction < options.validation_percentage:
+        return "validation"
+    return "test" if fraction < options.validation_percentage + options.test_percentage else "train"
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=60))
+def test_identical_pictures_are_in_one_set_whatever_their_name_and_label(contents):
+    sets = split_of([f"{i % 3}/{i}" for i in range(len(contents))], contents, [i % 3 for i in range(len(contents))])
+    seen = {}
+    for content, set_ in zip(contents, sets, strict=True):
+        assert seen.setdefault(content, set_) == set_
+
+
+def test_renaming_and_relabelling_move_nothing():
+    before = split_of([f"a/{i}" for i in range(200)], range(200))
+    after = split_of([f"b/x{i}.jpg" for i in range(200)], range(200), [1] * 200)
+    assert before == after
+
+
+@given(st.integers(3, 12), st.integers(0, 10_000))
+def test_a_class_with_three_pictures_has_one_in_every_set(n, start):
+    contents = range(start, start + n)
+    assert set(split_of([f"c/{i}" for i in contents], contents)) == set(SETS)
+
+
+def test_sets_that_are_not_wanted_stay_empty():
+    sets = split_of([f"c/{i}" for i in range(50)], range(50), options=SplitOptions(0, 0))
+    assert set(sets) == {"train"}
+    assert "test" not in split_of([f"c/{i}" for i in range(50)], range(50), options=SplitOptions(10, 0))
+
+
+def test_too_few_pictures_for_all_sets_are_split_by_hash_alone():
+    options = SplitOptions()
+    assert split_of(["c/0", "c/1"], [0, 1]) == [set_by_hash(0, options), set_by_hash(1, options)]
+
+
+@given(st.integers(2, 20), st.integers(0, 1000))
+def test_groups_stay_together_in_all_classes(size, seed):
+    paths = [f"{i % 2}/leaf{seed}_nohash_{i}.jpg" for i in range(size)] + [f"0/other{i}" for i in range(20)]
+    sets = split_of(paths, range(len(paths)), [int(path[0]) for path in paths])
+    assert len(set(sets[:size])) == 1
+
+
+def test_a_picture_that_stands_in_two_groups_ties_them_together():
+    for seed in range(30):
+        paths = [f"0/a{seed}_nohash_1", f"0/a{seed}_nohash_2", f"0/b{seed}_nohash_1", f"0/b{seed}_nohash_2"]
+        sets = split_of([*paths, *(f"0/{i}" for i in range(30))], [1, 2, 2, 3, *range(100, 130)])
+        assert len(set(sets[:4])) == 1
+
+
+def test_a_copy_outside_its_group_goes_with_the_group():
+    for seed in range(30):
+        paths = [f"1/copy{seed}", f"0/a{seed}_nohash_1", f"0/a{seed}_nohash_2", *(f"0/{i}" for i in range(30))]
+        sets = split_of(paths, [7, 7, 8, *range(100, 130)], [1, 0, 0] + [0] * 30)
+        assert len(set(sets[:3])) == 1
+
+
+def test_ready_made_sets_are_taken_as_they_are():
+    samples = [Sample("train/c/a", 0, "train"), Sample("val/c/a", 0, "validation"), Sample("test/c/b", 0, "test")]
+    assert assign_sets(samples, keys_of([1, 1, 2]), SplitOptions()) == ["train", "validation", "test"]
+
+
+def test_original_rule_gives_the_original_results(test_data):
+    with (test_data / "reference" / "original-split.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 3600
+    names = {"training": "train", "validation": "validation", "testing": "test"}
+    wrong = [row for row in rows if original_set(row["path"], 10, 10) != names[row["set"]]]
+    assert not wrong
+
+
+def test_original_rule_is_an_option():
+    samples = [Sample(f"daisy/{i}.jpg", 0) for i in range(300)]
+    sets = assign_sets(samples, keys_of(range(300)), SplitOptions(split="original"), "flower_photos")
+    assert sets == [original_set(f"flower_photos/{sample.path}", 10, 10) for sample in samples]
+    assert set(sets) == set(SETS)
+
+
+def test_one_class_is_refused():
+    with pytest.raises(ImageFolderError, match=r"one class only \(cat\)"):
+        check_class_sizes(["cat"], [100])
+
+
+def test_small_classes_are_refused_by_name():
+    with pytest.raises(ImageFolderError, match=r"fewer than 3 pictures in class cat \(2\), owl \(0\)"):
+        check_class_sizes(["cat", "dog", "owl"], [2, 50, 0])
