@@ -81,7 +81,7 @@ class PictureIndex:
 
     def _load(self) -> dict[str, tuple[Signature, bytes]]:
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            with np.load(io.BytesIO(self.path.read_bytes()), allow_pickle=False) as file:
                 if file["format"] != FORMAT:
                     return {}
                 paths = file["paths"].tobytes().decode("utf-8", "surrogateescape").split("\0")

@@ -61,7 +61,7 @@ def draw_picture(number: int, label: int, size: int = 20) -> Image.Image:
     return Image.fromarray(pixels.astype(np.uint8))
 
 
-@pytest.fixture()
+@pytest.fixture
 def make_folder(tmp_path: Path) -> MakeFolder:
     """Makes an image folder: make_folder({"cat": 30, "dog": 30}), a PNG per picture."""
 

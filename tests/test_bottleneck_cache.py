@@ -20,9 +20,7 @@ FINGERPRINT = "0123456789abcdef" * 4
 def rows(start, count, length=6):
     rng = np.random.default_rng(start)
     keys = np.frombuffer(b"".join((start + i).to_bytes(4, "little") * 8 for i in range(count)), np.uint8)
-    return Rows(
-        keys.reshape(-1, 32), np.zeros(count, np.uint32), rng.normal(size=(count, length)).astype(np.float32)
-    )
+    return Rows(keys.reshape(-1, 32), np.zeros(count, np.uint32), rng.normal(size=(count, length)).astype(np.float32))
 
 
 def open_cache(folder="cache", fingerprint=FINGERPRINT):

@@ -1,0 +1,291 @@
+"""Pass one with a backbone that counts its pictures."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+from conftest import draw_picture
+
+from retrain import extraction as extraction_module
+from retrain.config import ExtractionOptions, ImageOptions
+from retrain.errors import ImageFolderError
+from retrain.extraction import extract_bottlenecks, open_cache
+from retrain.image_folder import read_image_folder
+
+
+class CountingBackbone:
+    """Means of eighths of a 16 x 16 picture; says how many pictures it was given."""
+
+    name = "counting"
+    fingerprint = "c0" * 32
+    height = width = 16
+
+    def __init__(self):
+        self.description = {"weights": "none"}
+        self.count = 0
+        self.loaded = False
+
+    @property
+    def network(self):
+        self.loaded = True
+        return self
+
+    def bottlenecks(self, pixels):
+        self.count += len(pixels)
+        return pixels.reshape(len(pixels), 8, -1).mean(axis=2).astype(np.float32)
+
+
+def run(root, **options):
+    """One pass over a folder: the result, and the backbone."""
+    backbone = CountingBackbone()
+    settings = ExtractionOptions(**options)
+    cache = open_cache(backbone, settings)
+    result = extract_bottlenecks(read_image_folder(root), backbone, cache, settings, ImageOptions())
+    found = cache.find(result.keys[result.readable])
+    assert (found >= 0).all()
+    return result, backbone, cache.read(found)
+
+
+def settle(root):
+    """Let a folder's files look as if they had not been touched for a while."""
+    old = time.time_ns() - 60_000_000_000
+    for folder, _, names in os.walk(root):
+        for name in names:
+            os.utime(os.path.join(folder, name), ns=(old, old))
+
+
+@pytest.fixture(autouse=True)
+def _trust_fresh_files(monkeypatch):
+    """Change times can't be set, so that the files of a test are always fresh."""
+    monkeypatch.setattr("retrain.picture_index._SETTLED_NS", -1)
+
+
+def test_every_picture_goes_through_once(make_folder):
+    root = make_folder({"cat": 40, "dog": 33})
+    result, backbone, vectors = run(root)
+    assert backbone.count == result.extracted == 73
+    assert result.cached == 0
+    assert vectors.shape == (73, 8)
+    again, backbone, same = run(root)
+    assert (backbone.count, again.extracted, again.cached) == (0, 0, 73)
+    assert not backbone.loaded
+    assert np.array_equal(vectors, same)
+
+
+def test_a_run_with_nothing_to_do_reads_no_picture(make_folder, monkeypatch):
+    root = make_folder({"cat": 5, "dog": 5})
+    run(root)
+
+    read_bytes = extraction_module.Path.read_bytes
+
+    def refuse(path):
+        assert root not in path.parents, f"{path} was read"
+        return read_bytes(path)
+
+    monkeypatch.setattr(extraction_module.Path, "read_bytes", refuse)
+    result, _, _ = run(root)
+    assert result.cached == 10
+
+
+def test_rehash_reads_every_picture_and_extracts_none(make_folder, monkeypatch):
+    root = make_folder({"cat": 5, "dog": 5})
+    run(root)
+    read = []
+    read_bytes = extraction_module.Path.read_bytes
+    monkeypatch.setattr(extraction_module.Path, "read_bytes", lambda path: read.append(path) or read_bytes(path))
+    _, backbone, _ = run(root, rehash=True)
+    assert len([path for path in read if path.suffix == ".png"]) == 10
+    assert backbone.count == 0
+
+
+def test_renaming_moving_and_copying_extract_nothing(make_folder, tmp_path):
+    root = make_folder({"cat": 10, "dog": 10})
+    run(root)
+    (root / "cat").rename(root / "Katze")
+    (root / "dog" / "dog_000.png").rename(root / "Katze" / "moved.jpeg")
+    shutil.copytree(root, tmp_path / "elsewhere")
+    for folder in (root, tmp_path / "elsewhere"):
+        result, backbone, _ = run(folder)
+        assert backbone.count == 0
+        assert result.cached == 20
+
+
+def test_an_edit_is_one_extraction_and_gives_the_new_vector(make_folder):
+    root = make_folder({"cat": 10, "dog": 10})
+    _, _, before = run(root)
+    edited = root / "cat" / "cat_003.png"
+    draw_picture(999, 2).save(edited)
+    result, backbone, after = run(root)
+    assert backbone.count == 1
+    changed = (before != after).any(axis=1)
+    assert changed.sum() == 1
+    assert result.keys[3].tobytes() != b""
+    assert changed[3]
+
+
+def test_an_edit_that_keeps_size_and_modification_time_is_seen(make_folder):
+    root = make_folder({"cat": 5, "dog": 5}, suffix="bmp")
+    run(root)
+    path = root / "cat" / "cat_001.bmp"
+    status = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 0xFF
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    _, backbone, _ = run(root)
+    assert backbone.count == 1
+
+
+def test_only_new_pictures_are_extracted_and_removed_ones_stay_cached(make_folder):
+    root = make_folder({"cat": 50, "dog": 50})
+    run(root)
+    for number in range(20):
+        draw_picture(5000 + number, 1).save(root / "dog" / f"new_{number}.png")
+    _, backbone, _ = run(root)
+    assert backbone.count == 20
+    kept = [path.read_bytes() for path in sorted((root / "cat").iterdir())[:3]]
+    for path in sorted((root / "cat").iterdir())[:3]:
+        path.unlink()
+    run(root)
+    for number, content in enumerate(kept):
+        (root / "dog" / f"back_{number}.png").write_bytes(content)
+    _, backbone, _ = run(root)
+    assert backbone.count == 0
+
+
+def test_identical_pictures_are_extracted_once(make_folder):
+    root = make_folder({"cat": 5, "dog": 5})
+    for number in range(7):
+        shutil.copy(root / "cat" / "cat_000.png", root / "dog" / f"copy_{number}.png")
+    result, backbone, _ = run(root)
+    assert backbone.count == 10
+    assert result.cached == 7
+
+
+def test_what_is_no_picture_is_skipped_with_its_reason_each_time(make_folder):
+    root = make_folder({"cat": 5, "dog": 5})
+    (root / "cat" / "LICENSE.txt").write_text("hello")
+    (root / "dog" / "copy.txt").write_text("hello")
+    (root / "dog" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    (root / "dog" / "gone.jpg").symlink_to("nowhere")
+    for _ in range(2):
+        result, _, vectors = run(root)
+        assert set(result.skipped) == {"cat/LICENSE.txt", "dog/copy.txt", "dog/broken.jpg"}
+        assert "not a picture" in result.skipped["cat/LICENSE.txt"]
+        assert "damaged" in result.skipped["dog/broken.jpg"]
+        assert len(vectors) == 10
+        assert result.readable.sum() == 10
+
+
+def test_a_file_that_cannot_be_read_is_skipped(make_folder, monkeypatch):
+    root = make_folder({"cat": 5, "dog": 5})
+    read_bytes = extraction_module.Path.read_bytes
+
+    def refuse(path):
+        if path.name == "cat_002.png":
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(path)
+
+    monkeypatch.setattr(extraction_module.Path, "read_bytes", refuse)
+    result, _, _ = run(root)
+    assert result.skipped == {"cat/cat_002.png": "can't be read: Permission denied"}
+
+
+def test_strict_ends_at_the_first_bad_file_and_keeps_what_was_done(make_folder):
+    root = make_folder({"cat": 40, "dog": 5})
+    (root / "dog" / "zzz.jpg").write_bytes(b"nothing")
+    with pytest.raises(ImageFolderError, match=r"dog/zzz.jpg: not a picture in a known format \(--strict"):
+        run(root, strict=True)
+    _, backbone, _ = run(root)
+    assert backbone.count < 45
+
+
+def test_a_damaged_segment_is_extracted_again(make_folder):
+    root = make_folder({"cat": 20, "dog": 20})
+    _, _, before = run(root)
+    [segment] = (root.parent / "cache").glob("counting-*/segment-*.h5")
+    content = bytearray(segment.read_bytes())
+    content[content.index(before[7].tobytes())] ^= 1
+    segment.write_bytes(content)
+    result, backbone, after = run(root)
+    assert backbone.count == result.extracted == 1
+    assert np.array_equal(before, after)
+    _, backbone, _ = run(root)
+    assert backbone.count == 0
+
+
+def test_an_interruption_keeps_what_was_done(make_folder, monkeypatch):
+    root = make_folder({"cat": 60, "dog": 60})
+    backbone = CountingBackbone()
+    real = CountingBackbone.bottlenecks
+
+    def interrupt(self, pixels):
+        if self.count >= 64:
+            raise KeyboardInterrupt
+        return real(self, pixels)
+
+    monkeypatch.setattr(CountingBackbone, "bottlenecks", interrupt)
+    cache = open_cache(backbone, ExtractionOptions())
+    with pytest.raises(KeyboardInterrupt):
+        extract_bottlenecks(read_image_folder(root), backbone, cache, ExtractionOptions(), ImageOptions())
+    monkeypatch.setattr(CountingBackbone, "bottlenecks", real)
+    result, backbone, _ = run(root)
+    assert backbone.count == 120 - 64
+    assert result.cached == 64
+
+
+KILLED = """
+import sys, time
+sys.path[:0] = [{tests!r}]
+import test_extraction as t
+t.extraction_module.SEGMENT_ROWS = 16
+t.extraction_module.BATCH_SIZE = 4
+slow = t.CountingBackbone.bottlenecks
+def bottlenecks(self, pixels):
+    time.sleep(0.003)
+    return slow(self, pixels)
+t.CountingBackbone.bottlenecks = bottlenecks
+print("started", flush=True)
+t.run(sys.argv[1])
+"""
+
+
+def test_killed_at_any_moment_it_goes_on_from_what_was_written(make_folder, tmp_path):
+    root = make_folder({"cat": 100, "dog": 100})
+    _, _, expected = run(root, cache_dir="untouched")
+    script = textwrap.dedent(KILLED.format(tests=os.path.dirname(__file__)))
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        process = subprocess.Popen([sys.executable, "-c", script, str(root)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(rng.uniform(0.01, 0.15))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    result, backbone, vectors = run(root)
+    assert result.cached + backbone.count == 200
+    assert np.array_equal(vectors, expected)
+
+
+def test_progress_counts_every_file(make_folder):
+    root = make_folder({"cat": 40, "dog": 40})
+    seen = []
+    backbone = CountingBackbone()
+    cache = open_cache(backbone, ExtractionOptions())
+    extract_bottlenecks(
+        read_image_folder(root),
+        backbone,
+        cache,
+        ExtractionOptions(),
+        ImageOptions(),
+        lambda progress: seen.append((progress.done, progress.extracted, progress.pictures)),
+    )
+    assert seen[-1] == (80, 80, 80)
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
