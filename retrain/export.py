@@ -76,7 +76,8 @@ class GraphBuilder:
                 backbone, input_map={input_name: pixels}, return_elements=[output_name], name="backbone"
             )
             vectors = tf.identity(vectors, name=BOTTLENECK[:-2])
-            logits = tf.add(tf.matmul(vectors, head.weights), head.biases, name="logits")
+            with tf.name_scope("head"):
+                logits = tf.matmul(vectors, head.weights) + head.biases
             tf.nn.softmax(logits, name=self._final_tensor_name)
             # without attributes at their defaults, TensorFlow 1 can load it, too
             meta = tf.compat.v1.train.export_meta_graph(graph=graph, strip_default_attrs=True)
@@ -94,16 +95,25 @@ class GraphBuilder:
 
 
 def _picture_inputs(height: int, width: int) -> tf.Tensor:
-    """The inputs of the original program's releases, one behind the other, in the default graph."""
+    """The inputs of the original program's releases, one behind the other, in the default graph.
+
+    What lies between them is named in scopes, for names are unique whatever their case: `mul` would turn `Mul` away.
+    """
+    feed = tf.compat.v1.placeholder_with_default
     contents = tf.compat.v1.placeholder(tf.string, [], name="DecodeJpeg/contents")
     with tf.name_scope("decode"):
         upright = graph_images.decode_jpeg(contents)
     pixels = tf.identity(upright, name="DecodeJpeg")
     pixels = tf.expand_dims(tf.cast(pixels, tf.float32, name="Cast"), 0, name="ExpandDims")
-    pixels = tf.compat.v1.placeholder_with_default(pixels / 127.5 - 1.0, [None, None, None, 3], name="input")
-    pixels = graph_images.resize((pixels + 1.0) * 127.5, height, width)
-    pixels = tf.compat.v1.placeholder_with_default(pixels / 127.5 - 1.0, [None, height, width, 3], name="Mul")
-    return tf.compat.v1.placeholder_with_default(pixels * 0.5 + 0.5, [None, height, width, 3], name=PIXELS_INPUT[:-2])
+    with tf.name_scope("any_size"):
+        pixels = pixels / 127.5 - 1.0
+    pixels = feed(pixels, [None, None, None, 3], name="input")
+    with tf.name_scope("resize"):
+        pixels = graph_images.resize((pixels + 1.0) * 127.5, height, width) / 127.5 - 1.0
+    pixels = feed(pixels, [None, height, width, 3], name="Mul")
+    with tf.name_scope("unit_range"):
+        pixels = pixels * 0.5 + 0.5
+    return feed(pixels, [None, height, width, 3], name=PIXELS_INPUT[:-2])
 
 
 def read_graph(path: str | os.PathLike[str]) -> tf.compat.v1.GraphDef:

@@ -1,7 +1,7 @@
 """The decoding of `images` as TensorFlow operations, for exported graphs that take picture files.
 
 JPEG decoding is the same to the last bit (the same library, in its accurate mode). Resizing follows Pillow: a
-horizontal pass, then a vertical one, each rounded to whole levels; a few values in a hundred at most differ, by a level.
+horizontal pass, then a vertical one, each rounded to whole levels; a few values in a hundred differ, by one level.
 """
 
 from retrain.quiet import tf
