@@ -43,6 +43,17 @@ _INPUT_SIZES = {
     "efficientnet_v2_l": 480,
 }
 
+# All others, whose input size is 224.
+_OTHER_NAMES = (
+    *("convnext_tiny", "convnext_small", "convnext_base", "convnext_large", "convnext_xlarge"),
+    *("densenet121", "densenet169", "densenet201", "efficientnet_b0", "efficientnet_v2_b0"),
+    *("mobilenet", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "nasnet_mobile"),
+    *("resnet50", "resnet101", "resnet152", "resnet50_v2", "resnet101_v2", "resnet152_v2", "vgg16", "vgg19"),
+)
+
+# inceptionv3 -> inception_v3: Keras spells its names in other ways, which mean the same.
+_SPELLINGS = {name.replace("_", ""): name for name in (*_INPUT_SIZES, *_OTHER_NAMES)}
+
 # The default of the original program's --tfhub_module; it and its later versions mean our inception_v3.
 _ORIGINAL_MODULE = re.compile(r"https://tfhub\.dev/google/imagenet/inception_v3/feature_vector/\d+")
 
@@ -148,10 +159,12 @@ def locate_backbone(options: BackboneOptions) -> Backbone:
 
 def _named(wanted: str, options: BackboneOptions) -> Backbone:
     """A backbone by its name: from RETRAIN_BACKBONES, --weights, or Keras Applications."""
+    wanted = _SPELLINGS.get(wanted.lower().replace("_", ""), wanted)
     match = _SIZED_NAME.fullmatch(wanted)
     architecture = match["name"] if match else wanted
     alpha = float(match["alpha"]) if match else 1.0
-    size = options.input_size or (int(match["size"]) if match else _INPUT_SIZES.get(architecture, 224))
+    said = options.input_size or (int(match["size"]) if match else None)
+    size = said or _INPUT_SIZES.get(architecture, 224)
     location: Path | None = None
     folder = os.environ.get("RETRAIN_BACKBONES")
     if options.weights is not None:
@@ -164,7 +177,7 @@ def _named(wanted: str, options: BackboneOptions) -> Backbone:
                 f"RETRAIN_BACKBONES names {display_path(folder)}, which is no folder: correct or unset it"
             )
         if _is_saved_model(Path(folder) / wanted):
-            return _saved_model(Path(folder) / wanted, options, wanted, size)
+            return _saved_model(Path(folder) / wanted, options, wanted, said)
         location = _weights_in(Path(folder), architecture, alpha, size)
     if options.input_range:
         raise BackboneError(f"--input-range is for SavedModel and Hub backbones; {wanted} looks after its own")
@@ -215,16 +228,16 @@ def _weights_in(folder: Path, architecture: str, alpha: float, size: int) -> Pat
 
 def _folder_name(text: str) -> str:
     """Letters, digits, dots, dashes and underlines only, the end of a long text."""
-    return re.sub(r"[^\w.-]+", "_", text).strip("_.")[-60:] or "backbone"
+    return re.sub(r"[^\w.-]+", "_", text)[-60:].strip("_.-") or "backbone"
 
 
 def digest_of_files(path: Path) -> str:
     """SHA-256 over a file, or over the names and contents of all files of a folder. Raises BackboneError."""
     digest = hashlib.sha256()
     try:
-        if path.is_file():
+        if not path.is_dir():
             return _digest_of_file(path)
-        for file in sorted(path.rglob("*")):
+        for file in sorted(Path(root, name) for root, _, names in os.walk(path, followlinks=True) for name in names):
             # fingerprint.pb is TensorFlow's note about the other files, and not always there
             if file.is_file() and file.name != "fingerprint.pb":
                 digest.update(f"{file.relative_to(path).as_posix()}\0{_digest_of_file(file)}\n".encode())

@@ -62,7 +62,7 @@ class _Parser(argparse.ArgumentParser):
                 near = difflib.get_close_matches(word.split("=")[0], known, 1)
                 if word.startswith("-") and near:
                     message += f" (did you mean {near[0]}?)"
-        self.exit(EXIT_USAGE, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+        self.exit(EXIT_USAGE, f"retrain: error: {message}; see {self.prog} --help\n")
 
 
 def _option_strings(parser: argparse.ArgumentParser) -> set[str]:

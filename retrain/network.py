@@ -2,12 +2,14 @@
 
 import contextlib
 import hashlib
+import http.client
 import importlib
 import os
 import re
 import sys
 import time
 import urllib.error
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +44,8 @@ class Network:
         self.height, self.width = height, width
         self._owner = owner
         spec = tf.TensorSpec([None, height, width, 3], tf.float32, name="pixels")
-        self.function = tf.function(function, input_signature=[spec]).get_concrete_function()
+        # without autograph, which would put its own text before that of an error
+        self.function = tf.function(function, input_signature=[spec], autograph=False).get_concrete_function()
         shape = self.function.outputs[0].shape
         if shape.rank != 2 or shape[1] is None:
             raise BackboneError(f"the backbone gives {shape} for a batch of pictures, expected (n, length)")
@@ -117,8 +120,11 @@ def _load_keras(source: BackboneSource) -> Network:
             model = _download(lambda: build(weights="imagenet", **options), source.name)
         else:
             model = build(weights=None, **options)
-            model.load_weights(source.location)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+            with warnings.catch_warnings():
+                # Keras warns of layers that keep their random weights
+                warnings.filterwarnings("error", "Skipping nested container", UserWarning)
+                model.load_weights(source.location)
+    except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
         weights = "" if source.location is None else f" with weights {display_path(source.location)}"
         raise BackboneError(
             f"backbone {source.name}{weights} at {size} x {size} can't be built: {_first_line(error)}"
@@ -169,7 +175,7 @@ def _download(build: Callable[[], Any], name: str) -> Any:
 
 def _is_network_error(error: BaseException) -> bool:
     """Whether a download failed on its way; Keras wraps urllib's errors in plain exceptions, and checksums too."""
-    if isinstance(error, (urllib.error.URLError, ConnectionError, TimeoutError, EOFError)):
+    if isinstance(error, (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, EOFError)):
         return True
     return bool(re.search(r"URL fetch failure|Incomplete or corrupted file|appear to be a valid", str(error)))
 
@@ -184,14 +190,37 @@ def resolve_handle(handle: str) -> str:
     """
     import tensorflow_hub as hub
 
-    os.environ.setdefault("TFHUB_DOWNLOAD_PROGRESS", "1")
+    os.environ.setdefault("TFHUB_DOWNLOAD_PROGRESS", "1")  # on stdout, which _download sends to stderr
     try:
-        return str(_download(lambda: hub.resolve(handle), handle))
-    except (ValueError, OSError) as error:
+        whole = _whole_archives()
+        resolve = whole if whole.is_supported(handle) else hub.resolve
+        return str(_download(lambda: resolve(handle), handle))
+    except (ValueError, OSError, tf.errors.OpError) as error:
         raise BackboneError(
             f"backbone {handle} can't be had: {_first_line(error)}; give a TensorFlow Hub or Kaggle handle, "
             "or the URL of a .tar.gz that holds a SavedModel"
         ) from error
+
+
+def _whole_archives() -> Any:
+    """TensorFlow Hub's download of archives, which by itself takes one that was cut off between two files for whole."""
+    from tensorflow_hub import compressed_module_resolver
+
+    class Whole:
+        def __init__(self, answer: Any) -> None:
+            self.answer = answer
+
+        def read(self, size: int) -> bytes:
+            block: bytes = self.answer.read(size)
+            if not block and self.answer.length:
+                raise EOFError(f"the connection ended {self.answer.length} bytes too early")
+            return block
+
+    class WholeArchives(compressed_module_resolver.HttpCompressedFileResolver):  # type: ignore[misc]
+        def _call_urlopen(self, request: Any) -> Whole:
+            return Whole(super()._call_urlopen(request))
+
+    return WholeArchives()
 
 
 def _load_saved_model(folder: str, source: BackboneSource) -> Network:
@@ -224,12 +253,16 @@ def _callable_of(loaded: Any, source: BackboneSource) -> tuple[Callable[[tf.Tens
     signatures = dict(getattr(loaded, "signatures", {}))
     name = next((name for name in _SIGNATURES if name in signatures), None)
     if callable(loaded):
-        shape = _input_spec(signatures[name])[1] if name else _shape_of_call(loaded)
+        shape = _shape_of_call(loaded)
+        if shape is None and name:
+            shape = _input_spec(signatures[name])[1]
+        if shape is None:
+            shape = tf.TensorShape([None, None, None, 3])
         return lambda pixels: _call_loaded(loaded, pixels), shape
     if name is None:
         raise BackboneError(
             f"backbone {source.name} has neither a call nor one of the signatures {', '.join(_SIGNATURES)}; "
-            f"found: {', '.join(signatures) or 'none'}"
+            f"found: {', '.join(sorted(signatures)) or 'none'}"
         )
     argument, shape = _input_spec(signatures[name])
     return lambda pixels: signatures[name](**{argument: pixels}), shape
@@ -239,17 +272,20 @@ def _input_spec(signature: Any) -> tuple[str, tf.TensorShape]:
     """Name and shape of the only input of a signature."""
     inputs = signature.structured_input_signature[1]
     if len(inputs) != 1:
-        raise BackboneError(f"the backbone's signature takes {len(inputs)} inputs ({', '.join(inputs)}), expected one")
+        raise BackboneError(
+            f"the backbone's signature takes {len(inputs)} inputs ({', '.join(sorted(inputs))}), expected one"
+        )
     [(name, spec)] = inputs.items()
     return name, spec.shape
 
 
-def _shape_of_call(loaded: Any) -> tf.TensorShape:
+def _shape_of_call(loaded: Any) -> tf.TensorShape | None:
+    """The shape of the first tensor that a call takes; None where it does not say."""
     for function in getattr(loaded.__call__, "concrete_functions", []):
         for spec in tf.nest.flatten(function.structured_input_signature):
-            if isinstance(spec, tf.TensorSpec) and spec.shape.rank == 4:
+            if isinstance(spec, tf.TensorSpec) and spec.shape.rank not in (0, None):
                 return spec.shape
-    return tf.TensorShape([None, None, None, 3])
+    return None
 
 
 def _call_loaded(loaded: Any, pixels: tf.Tensor) -> Any:
@@ -266,7 +302,8 @@ def _as_vector(output: Any, source: BackboneSource) -> tf.Tensor:
         name = next((name for name in _OUTPUTS if name in output), None)
         if name is None and len(output) > 1:
             raise BackboneError(
-                f"backbone {source.name} has the outputs {', '.join(output)}; expected one, or one named {_OUTPUTS[0]}"
+                f"backbone {source.name} has the outputs {', '.join(sorted(output))}; "
+                f"expected one, or one named {_OUTPUTS[0]}"
             )
         output = output[name] if name else next(iter(output.values()))
     if output.shape.rank == 4:

@@ -33,6 +33,7 @@ else:
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # the search for a GPU has its own lines
+    del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # it has been read, and is no business of other programs started from here
 
 for _device in tf.config.list_physical_devices("GPU"):
     with contextlib.suppress(RuntimeError):  # already in use by the caller's own code

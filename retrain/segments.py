@@ -57,9 +57,9 @@ def row_checksums(keys: Keys, copies: Copies, vectors: Vectors) -> NDArray[np.ui
     return np.fromiter(sums, np.uint32, len(keys))
 
 
-def _index_checksum(keys: Keys, copies: Copies, crcs: NDArray[np.uint32]) -> np.uint32:
+def _index_checksum(keys: Keys, copies: Copies, crcs: NDArray[np.uint32]) -> int:
     """CRC-32 over all that finds rows: a row that is lost under a wrong key would otherwise go unnoticed."""
-    return np.uint32(zlib.crc32(crcs.tobytes(), zlib.crc32(copies.tobytes(), zlib.crc32(keys.tobytes()))))
+    return zlib.crc32(crcs.tobytes(), zlib.crc32(copies.tobytes(), zlib.crc32(keys.tobytes())))
 
 
 def segment_image(rows: Rows, fingerprint: str) -> bytes:

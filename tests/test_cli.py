@@ -1,0 +1,375 @@
+"""The commands as a user runs them: the installed console script, in a folder of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import draw_picture
+
+from retrain import cli
+from retrain.head import read_head
+
+SCRIPT = str(Path(sys.executable).with_name("retrain"))
+
+
+def retrain(*args, check=None, env=None, **options):
+    """Run the console script; `check` is the exit code that must come."""
+    done = subprocess.run(
+        [SCRIPT, *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=os.environ | (env or {}),
+        **options,
+    )
+    if check is not None:
+        assert done.returncode == check, done.stderr + done.stdout
+    return done
+
+
+def one_line_error(done, *parts):
+    lines = done.stderr.strip().splitlines()
+    errors = [line for line in lines if line.startswith("retrain: error: ")]
+    assert len(errors) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    for part in parts:
+        assert part in errors[0], errors[0]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_backbone, tmp_path_factory):
+    """A folder with pictures/, cache/ and model/, made by `retrain train`."""
+    folder = tmp_path_factory.mktemp("cli")
+    for label, name in enumerate(["cat", "dog", "owl"]):
+        (folder / "pictures" / name / "deep").mkdir(parents=True)
+        for number in range(30):
+            place = folder / "pictures" / name / ("deep" if number % 3 else "")
+            draw_picture(number, label).save(place / f"{name}{number}.png")
+    (folder / "pictures" / "cat" / "notes.txt").write_text("no picture")
+    done = retrain("train", "pictures", "--backbone", tiny_backbone, "--steps", 200, cwd=folder, check=0)
+    return folder, done
+
+
+def test_train_leaves_a_whole_model_folder(trained):
+    folder, _ = trained
+    assert sorted(os.listdir(folder)) == ["cache", "model", "pictures"]
+    files = "graph.pb head.h5 history.csv labels.txt logs metrics.json predictions.csv run.json saved_model skipped.csv"
+    assert sorted(os.listdir(folder / "model")) == files.split()
+    run = json.loads((folder / "model" / "run.json").read_text())
+    assert set(run["timings"]) == {
+        "extraction_seconds",
+        "training_seconds",
+        "evaluation_seconds",
+        "export_seconds",
+        "total_seconds",
+    }
+    assert sum(run["split"].values()) == 90
+    assert run["backbone"]["name"] == "tiny"
+    assert run["options"]["steps"] == 200
+    assert run["extraction"]["skipped"] == 1
+    assert run["command"][1:3] == ["train", "pictures"]
+    metrics = json.loads((folder / "model" / "metrics.json").read_text())
+    assert set(metrics) == {"train", "validation", "test"}
+    low, high = metrics["test"]["accuracy_interval"]
+    assert low <= metrics["test"]["accuracy"] <= high
+    assert (folder / "model" / "history.csv").read_text().splitlines()[0] == (
+        "step,train_accuracy,train_cross_entropy,validation_accuracy,validation_cross_entropy"
+    )
+    assert "cat/notes.txt,not a picture in a known format" in (folder / "model" / "skipped.csv").read_text()
+    assert len((folder / "model" / "predictions.csv").read_text().splitlines()) == 91
+
+
+def test_train_says_what_came_out_on_stdout_and_how_it_went_on_stderr(trained):
+    _, done = trained
+    assert "Test accuracy " in done.stdout
+    assert "95% interval" in done.stdout
+    assert "Next: retrain predict model PICTURE" in done.stdout
+    assert "Skipped: 1 files" in done.stdout
+    assert "bottlenecks: 91 of 91 pictures" in done.stderr
+    assert "step 199: train accuracy" in done.stderr
+    for noise in ("cudart", "absl", "oneDNN", "Warning", "WARNING"):
+        assert noise not in done.stderr + done.stdout
+
+
+def test_a_second_run_extracts_nothing_and_gives_the_same_head(trained, tiny_backbone, tmp_path):
+    folder, _ = trained
+    done = retrain(
+        "train", folder / "pictures", "--backbone", tiny_backbone, "--steps", 200, "--cache-dir", folder / "cache",
+        "--json", "--quiet", check=0,
+    )  # fmt: skip
+    run = json.loads(done.stdout)
+    assert run["extraction"]["extracted"] == 0
+    assert run["extraction"]["cached"] == 90
+    assert done.stderr == ""
+    first, _ = read_head(folder / "model" / "head.h5")
+    second, _ = read_head(tmp_path / "model" / "head.h5")
+    assert np.array_equal(first.weights, second.weights)
+    assert np.array_equal(first.biases, second.biases)
+
+
+def test_predict_names_every_label_most_likely_first(trained):
+    folder, _ = trained
+    done = retrain("predict", "model", "pictures/dog/dog0.png", "pictures/owl/deep", cwd=folder, check=0)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1 + 20
+    assert lines[0].startswith("pictures/dog/dog0.png: dog ")
+    scores = [float(part.split()[-1]) for part in lines[0].split(": ")[1].split(", ")]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(scores) == pytest.approx(1, abs=1e-3)
+    assert done.stderr == ""
+
+
+def test_predict_json_keeps_the_order_and_reports_what_cannot_be_read(trained):
+    folder, _ = trained
+    done = retrain(
+        "predict", "model", "nowhere.jpg", "pictures/dog/dog0.png", "pictures/cat/notes.txt", "--json", cwd=folder,
+        check=1,
+    )  # fmt: skip
+    missing, dog, text = json.loads(done.stdout)
+    assert missing == {"path": "nowhere.jpg", "error": "can't be read: No such file or directory"}
+    assert set(dog) == {"path", "label", "score", "scores"}
+    assert dog["label"] == next(iter(dog["scores"])) == "dog"
+    assert set(dog["scores"]) == {"cat", "dog", "owl"}
+    assert text["error"] == "not a picture in a known format"
+    assert "nowhere.jpg: can't be read" in done.stderr
+    done = retrain("predict", "model", "pictures/dog/dog0.png", "--json", "--top", 1, cwd=folder, check=0)
+    assert list(json.loads(done.stdout)[0]["scores"]) == ["dog"]
+
+
+def test_evaluate_measures_any_labelled_folder(trained):
+    folder, _ = trained
+    other = folder / "other"
+    for label, name in ((1, "dog"), (2, "owl")):
+        (other / name).mkdir(parents=True, exist_ok=True)
+        for number in range(100, 110):
+            draw_picture(number, label).save(other / name / f"{number}.jpg", quality=95)
+    done = retrain("evaluate", "model", "other", cwd=folder, check=0)
+    assert "Total accuracy" in done.stdout
+    assert "Confusion matrix" in done.stdout
+    figures = json.loads(retrain("evaluate", "model", "other", "--json", "--quiet", cwd=folder, check=0).stdout)
+    assert figures["n"] == 20
+    assert figures["accuracy"] > 0.8
+    assert [c["label"] for c in figures["per_class"]] == ["cat", "dog", "owl"]
+    assert np.array(figures["confusion_matrix"]).sum() == 20
+    predicted = {p["path"]: p["predicted"] for p in figures["predictions"]}
+    answers = json.loads(
+        retrain("predict", "model", *(f"other/{path}" for path in predicted), "--json", cwd=folder, check=0).stdout
+    )
+    assert [answer["label"] for answer in answers] == list(predicted.values())
+    (other / "zebra").mkdir()
+    draw_picture(1, 1).save(other / "zebra" / "z.png")
+    one_line_error(
+        retrain("evaluate", "model", "other", cwd=folder, check=1),
+        "classes that the model does not know: zebra",
+        "its labels are cat, dog, owl",
+    )
+
+
+def test_extract_json_has_the_documented_figures(trained, tiny_backbone):
+    folder, _ = trained
+    args = ("extract", folder / "pictures", "--backbone", tiny_backbone, "--json")
+    first = json.loads(retrain(*args, check=0).stdout)
+    assert set(first) == {"pictures", "cached", "extracted", "skipped", "seconds", "pictures_per_second"}
+    assert (first["pictures"], first["extracted"], first["cached"], first["skipped"]) == (91, 90, 0, 1)
+    again = json.loads(retrain(*args, check=0).stdout)
+    assert (again["extracted"], again["cached"], again["pictures_per_second"]) == (0, 90, None)
+
+
+def test_inspect_tells_what_is_there(trained, tmp_path):
+    root = tmp_path / "pictures"
+    shutil.copytree(trained[0] / "pictures", root)
+    shutil.copy(root / "cat" / "cat0.png", root / "dog" / "same.png")
+    shutil.copy(root / "dog" / "dog0.png", root / "dog" / "twice.png")
+    shutil.rmtree(root / "owl" / "deep")
+    (root / "empty").mkdir()
+    text = retrain("inspect", root, check=0).stdout
+    assert "72 pictures in 3 classes" in text
+    assert "Imbalanced: the smallest class has 1 for 3.2 of the largest" in text
+    assert "cat/notes.txt: not a picture" in text
+    assert "cat/cat0.png = dog/same.png" in text
+    assert "dog/dog0.png = dog/twice.png" in text
+    found = json.loads(retrain("inspect", root, "--json", check=0).stdout)
+    assert found["contradictions"] == [["cat/cat0.png", "dog/same.png"]]
+    assert found["duplicates"] == [["dog/dog0.png", "dog/twice.png"]]
+    assert found["width"] == [20, 20, 20]
+    assert found["empty_folders"] == ["empty"]
+    assert sum(c["train"] + c["validation"] + c["test"] for c in found["classes"]) == 72
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (["train", "nowhere"], ["no such image folder: nowhere"]),
+        (["train", "empty"], ["no pictures in the sub-folders of empty"]),
+        (["train", "one"], ["one class only (cat)"]),
+        (["train", "small"], ["fewer than 3 pictures in class dog (2)"]),
+        (["train", "good", "--model-dir", "taken"], ["the model folder taken holds other things (notes.txt"]),
+        (["train", "good", "--model-dir", "file"], ["file is a file: give a folder as --model-dir"]),
+        (["train", "good", "--backbone", "incepton_v3"], ["unknown backbone 'incepton_v3'"]),
+        (["train", "good", "--backbone", "./good"], ["no SavedModel in ./good"]),
+        (["predict", "nowhere", "a.jpg"], ["no such model folder: nowhere"]),
+        (["predict", "good", "a.jpg"], ["good is no model folder: can't read run.json"]),
+        (["inspect", "nowhere"], ["no such image folder"]),
+        (["extract", "file"], ["image folder file is a file"]),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_1(make_folder, args, parts):
+    make_folder({"cat": 5, "dog": 5}, "good")
+    make_folder({"cat": 5}, "one")
+    make_folder({"cat": 5, "dog": 2}, "small")
+    Path("empty").mkdir()
+    Path("file").write_text("")
+    Path("taken").mkdir()
+    Path("taken/notes.txt").write_text("the user's")
+    one_line_error(retrain(*args, check=1), *parts)
+    assert Path("taken/notes.txt").read_text() == "the user's"
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (["train", "good", "--stepz", "5"], ["--stepz", "did you mean --steps?"]),
+        (["train", "good", "--step", "5"], ["unrecognized arguments"]),
+        (["train", "good", "--steps", "many"], ["--steps"]),
+        (["train", "good", "--steps", "0"], ["--steps 0: must be between 1"]),
+        (["train", "good", "--learning-rate", "nan"], ["--learning-rate nan"]),
+        (["predict", "model", "a.jpg", "--top", "0"], ["--top 0: must be at least 1"]),
+        (["trian", "good"], ["trian"]),
+        (["--image_dir", "good", "--how_many_training_stepz", "5"], ["did you mean --how_many_training_steps?"]),
+        (["--how_many_training_steps", "5"], ["--image_dir is missing"]),
+        ([], ["COMMAND"]),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(args, parts):
+    one_line_error(retrain(*args, check=2), *parts)
+
+
+def test_a_class_with_few_pictures_gets_a_warning(make_folder, tiny_backbone):
+    root = make_folder({"cat": 19, "dog": 20, "owl": 3})
+    done = retrain("train", root, "--backbone", tiny_backbone, "--steps", 20, "--quiet", check=0)
+    assert "retrain: warning: fewer than 20 pictures in class cat (19), owl (3)" in done.stderr
+
+
+def test_a_class_with_few_readable_pictures_is_refused(make_folder, tiny_backbone):
+    root = make_folder({"cat": 9, "dog": 2})
+    for number in range(5):
+        (root / "dog" / f"bad{number}.jpg").write_bytes(b"nothing")
+    one_line_error(
+        retrain("train", root, "--backbone", tiny_backbone, check=1), "fewer than 3 pictures in class dog (2)"
+    )
+    assert not Path("model").exists()
+
+
+def test_strict_ends_the_run(make_folder, tiny_backbone):
+    root = make_folder({"cat": 9, "dog": 9})
+    (root / "dog" / "bad.jpg").write_bytes(b"nothing")
+    one_line_error(
+        retrain("train", root, "--backbone", tiny_backbone, "--strict", check=1),
+        "dog/bad.jpg: not a picture in a known format",
+    )
+
+
+def test_print_misclassified_lists_pictures_and_wrong_labels(make_folder, tiny_backbone):
+    root = make_folder({"cat": 40, "dog": 40})
+    for path in (root / "dog").iterdir():
+        shutil.copy(root / "cat" / path.name.replace("dog", "cat"), path)
+    done = retrain(
+        "train", root, "--backbone", tiny_backbone, "--steps", 20, "--quiet", "--print-misclassified", check=0
+    )
+    assert "misclassified test pictures:" in done.stdout
+    listed = [line for line in done.stdout.splitlines() if line.startswith(("  cat/", "  dog/"))]
+    assert listed
+    assert all(", is " in line for line in listed)
+
+
+@pytest.mark.parametrize("file", ["run.json", "labels.txt", "head.h5"])
+def test_a_model_folder_that_does_not_fit_together_is_refused(trained, tmp_path, file):
+    shutil.copytree(trained[0] / "model", tmp_path / "model")
+    path = tmp_path / "model" / file
+    if file == "run.json":
+        run = json.loads(path.read_text())
+        path.write_text(json.dumps(run | {"format": 99}))
+        expected = ["is of format 99, this version of retrain knows 1"]
+    elif file == "labels.txt":
+        path.write_text("dog\ncat\nowl\n")
+        expected = ["labels.txt does not fit the model"]
+    else:
+        path.write_bytes(path.read_bytes()[:100])
+        expected = ["can't read", "head.h5"]
+    command = ["evaluate", "model", trained[0] / "pictures"]
+    one_line_error(retrain(*command, check=1), *expected)
+
+
+def test_an_older_model_is_replaced_and_what_else_lies_there_stays(trained, tiny_backbone, tmp_path):
+    shutil.copytree(trained[0] / "model", tmp_path / "model")
+    (tmp_path / "model" / "notes.txt").write_text("the user's")
+    (tmp_path / "model" / "labels.txt").write_text("old")
+    pictures = trained[0] / "pictures"
+    retrain("train", pictures, "--backbone", tiny_backbone, "--steps", 20, "--quiet", check=0)
+    assert (tmp_path / "model" / "notes.txt").read_text() == "the user's"
+    assert (tmp_path / "model" / "labels.txt").read_text() == "cat\ndog\nowl\n"
+    assert sorted(os.listdir(tmp_path)) == ["cache", "model"]
+
+
+SLOW = """
+import sys, time
+from retrain import network, cli
+run = network.Network.bottlenecks
+def slow(self, pixels):
+    vectors = run(self, pixels)
+    print("a batch", flush=True)
+    time.sleep(0.5)
+    return vectors
+network.Network.bottlenecks = slow
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_far_it_came_and_goes_on(trained, tiny_backbone, number):
+    args = ["extract", str(trained[0] / "pictures"), "--backbone", str(tiny_backbone)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(2):
+        assert process.stdout.readline() == "a batch\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert "pictures, their bottlenecks are kept: the same command goes on from there" in errors
+    again = json.loads(retrain(*args, "--json", check=0).stdout)
+    assert again["cached"] in (32, 64)
+    assert again["cached"] + again["extracted"] == 90
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    text = capsys.readouterr().out
+    for command in ("train", "predict", "evaluate", "inspect", "extract"):
+        assert f"    {command} " in text
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    assert "(default: 4000)" in capsys.readouterr().out
+
+
+def test_output_can_be_piped_into_a_reader_that_stops(trained):
+    folder, _ = trained
+    done = subprocess.run(
+        f"{SCRIPT} predict model pictures | head -1",
+        shell=True,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert len(done.stdout.splitlines()) == 1
+    assert "Traceback" not in done.stderr

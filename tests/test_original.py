@@ -1,0 +1,154 @@
+"""The command line of TensorFlow's retrain.py, as its users' scripts call it."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY_SIZE, draw_picture
+from test_cli import one_line_error, retrain
+
+from retrain.errors import UsageError
+from retrain.original import _FLAGS, _parse, _run_options, normalized_label
+
+
+def options(*argv):
+    return _run_options(_parse(["--image_dir", "x", *argv]))
+
+
+def test_every_flag_of_the_original_is_there_with_its_default(test_data):
+    text = (test_data / "reference" / "original-flags.md").read_text("utf-8")
+    listed = {}
+    for row in re.findall(r"^\| (`--.+?) \| (.*?) \|", text, re.MULTILINE):
+        for flag in re.findall(r"`--(\w+)`", row[0]):
+            listed[flag] = row[1].strip("`")
+    assert len(listed) > 25
+    ours = {name: default for name, _, default, _ in _FLAGS}
+    assert set(ours) == set(listed)
+    for flag, default in listed.items():
+        if default not in ("off", "(required)", "empty", "10, 10"):
+            assert str(ours[flag]) == default, flag
+
+
+def test_flags_mean_our_options():
+    got = options(
+        "--how_many_training_steps=500", "--train_batch_size", "10", "--learning_rate", "0.5",
+        "--testing_percentage", "20", "--validation_percentage", "5", "--eval_step_interval", "7",
+        "--test_batch_size", "11", "--validation_batch_size", "-1", "--bottleneck_dir", "b",
+        "--final_tensor_name", "softmax", "--print_misclassified_test_images",
+    ).as_dict()  # fmt: skip
+    assert got["backbone"] == "https://tfhub.dev/google/imagenet/inception_v3/feature_vector/3"
+    wanted = {
+        "steps": 500,
+        "batch_size": 10,
+        "learning_rate": 0.5,
+        "test_percentage": 20,
+        "validation_percentage": 5,
+        "eval_step_interval": 7,
+        "test_batch_size": 11,
+        "validation_batch_size": -1,
+        "cache_dir": "b",
+        "final_tensor_name": "softmax",
+        "print_misclassified": True,
+    }
+    assert {name: got[name] for name in wanted} == wanted
+
+
+def test_architectures_of_2017_are_backbones():
+    assert options("--architecture", "mobilenet_0.50_160").backbone.backbone == "mobilenet_0.50_160"
+    assert options("--tfhub_module", "https://h/m/1").backbone.backbone == "https://h/m/1"
+    with pytest.raises(UsageError, match=r"--architecture mobilenet_0\.33_224: expected inception_v3 or"):
+        options("--architecture", "mobilenet_0.33_224")
+    with pytest.raises(UsageError, match="both name a backbone"):
+        options("--architecture", "mobilenet_1.0_224", "--tfhub_module", "https://h/m/1")
+
+
+@pytest.mark.parametrize(
+    "flag", [["--flip_left_right"], ["--random_crop=5"], ["--random_scale=5"], ["--random_brightness", "5"]]
+)
+def test_distortions_are_refused_until_they_are_built(flag):
+    with pytest.raises(UsageError, match=r"distortions are not built yet; leave out these flags"):
+        options(*flag)
+
+
+def test_labels_are_normalized_as_the_original_does():
+    assert normalized_label("Blue_Whale-2 (XL)") == "blue whale 2 xl "
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    root = tmp_path_factory.mktemp("original") / "photos"
+    for label, name in enumerate(["Cat", "big_Dog"]):
+        (root / name).mkdir(parents=True)
+        for number in range(30):
+            draw_picture(number, label).save(root / name / f"{number}.jpg", quality=95)
+    return root
+
+
+def test_the_whole_command_line_works(pictures, tiny_backbone):
+    Path("logs").mkdir()
+    Path("logs/mine.txt").write_text("the user's")
+    done = retrain(
+        "--image_dir", pictures, "--output_graph", "g/graph.pb", "--output_labels", "labels.txt",
+        "--bottleneck_dir", "b", "--how_many_training_steps", "60", "--train_batch_size", "10",
+        "--tfhub_module", tiny_backbone, "--summaries_dir", "logs", "--intermediate_output_graphs_dir", "i",
+        "--intermediate_store_frequency", "25", "--saved_model_dir", "sm", "--final_tensor_name", "answer",
+        "--print_misclassified_test_images", "--checkpoint_path", "c", "--model_dir", "m", check=0,
+    )  # fmt: skip
+    assert Path("labels.txt").read_text() == "cat\nbig dog\n"  # the folders' order: Cat, big_Dog
+    assert sorted(path.name for path in Path("i").iterdir()) == ["intermediate_25.pb", "intermediate_50.pb"]
+    assert sorted(path.name for path in Path("logs").iterdir()) == ["mine.txt", "train", "validation"]
+    assert not Path("c").exists()
+    assert not Path("m").exists()
+    for pattern in (
+        r"Step 0: Train accuracy = \d+\.\d%",
+        r"Step 10: Cross entropy = \d+\.\d{6}",
+        r"Step 59: Validation accuracy = \d+\.\d% \(N=100\)",
+        r"Final test accuracy = \d+\.\d% \(N=\d+\)",
+        r"=== MISCLASSIFIED TEST IMAGES ===",
+        r"--checkpoint_path is accepted for compatibility",
+        r"--model_dir is accepted for compatibility",
+    ):
+        assert re.search(pattern, done.stderr), pattern
+    assert done.stdout == ""
+    scores = run_graph("g/graph.pb", "answer:0")
+    assert scores.shape == (1, 2)
+    from retrain.quiet import tf
+
+    answer = tf.saved_model.load("sm").signatures["serving_default"](
+        image_bytes=tf.constant([(pictures / "Cat" / "0.jpg").read_bytes()])
+    )
+    assert answer["answer"].shape == (1, 2)
+
+
+def run_graph(path, output):
+    from retrain.quiet import tf
+
+    graph_def = tf.compat.v1.GraphDef()
+    graph_def.ParseFromString(Path(path).read_bytes())
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        tf.import_graph_def(graph_def, name="")
+        return session.run(output, {"Placeholder:0": np.zeros((1, TINY_SIZE, TINY_SIZE, 3))})
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_any_work(pictures, tiny_backbone):
+    Path("taken").mkdir()
+    base = ["--image_dir", pictures, "--tfhub_module", tiny_backbone, "--bottleneck_dir", "b"]
+    one_line_error(retrain(*base, "--saved_model_dir", "taken", check=1), "--saved_model_dir taken exists")
+    one_line_error(retrain(*base, "--output_graph", "taken", check=1), "--output_graph taken is a folder: give a file")
+    Path("file").write_text("")
+    one_line_error(retrain(*base, "--output_labels", "file/labels.txt", check=1), "--output_labels file/labels.txt")
+    assert not Path("b").exists()
+
+
+def test_folders_that_would_get_one_label_are_refused(make_folder, tiny_backbone):
+    root = make_folder({"big dog": 5, "Big_Dog": 5})
+    done = retrain("--image_dir", root, "--tfhub_module", tiny_backbone, "--bottleneck_dir", "b", check=1)
+    one_line_error(done, "'Big_Dog' and 'big dog' would get the same label 'big dog': rename one")
+
+
+def test_our_own_commands_keep_such_folders_apart(make_folder, tiny_backbone):
+    root = make_folder({"big dog": 25, "Big_Dog": 25})
+    done = retrain("train", root, "--backbone", tiny_backbone, "--steps", 5, "--json", "--quiet", check=0)
+    assert json.loads(done.stdout)["labels"] == ["Big_Dog", "big dog"]

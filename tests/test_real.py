@@ -1,0 +1,94 @@
+"""The main job with the real Inception v3 on real photographs, through the installed command."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_cli import retrain
+
+from retrain.head import read_head
+
+
+@pytest.fixture(scope="module")
+def flowers(test_data, tmp_path_factory):
+    """A folder with cache/ and model/ from `retrain train` on 500 flowers, and what it printed."""
+    folder = tmp_path_factory.mktemp("flowers")
+    env = {"RETRAIN_BACKBONES": str(test_data / "backbones")}
+    pictures = test_data / "images" / "flowers"
+    done = retrain("train", pictures, "--json", cwd=folder, env=env, check=0)
+    return folder, pictures, json.loads(done.stdout), env
+
+
+@pytest.mark.real
+def test_flowers_are_told_apart(flowers):
+    _, _, run, _ = flowers
+    assert run["backbone"]["name"] == "inception_v3"
+    assert (run["backbone"]["height"], run["backbone"]["bottleneck_size"]) == (299, 2048)
+    assert run["extraction"]["extracted"] == 500
+    assert run["labels"] == ["daisy", "dandelion", "roses", "sunflowers", "tulips"]
+    held_out = [run["results"][name] for name in ("validation", "test")]
+    right = sum(result["n"] * result["accuracy"] for result in held_out) / sum(result["n"] for result in held_out)
+    assert right > 0.78  # 87.5% is the expectation for such splits, three standard errors below it 77.9%
+
+
+@pytest.mark.real
+def test_another_run_extracts_nothing_and_gives_the_same_weights(flowers, tmp_path):
+    folder, pictures, _, env = flowers
+    done = retrain("train", pictures, "--json", "--cache-dir", folder / "cache", env=env, check=0)
+    assert json.loads(done.stdout)["extraction"]["extracted"] == 0
+    first, second = (read_head(place / "model" / "head.h5")[0] for place in (folder, tmp_path))
+    assert np.array_equal(first.weights, second.weights)
+    assert np.array_equal(first.biases, second.biases)
+
+
+@pytest.mark.real
+def test_every_client_agrees_with_predict_on_every_test_picture(flowers):
+    from retrain.quiet import tf
+
+    folder, pictures, _, _ = flowers
+    rows = (folder / "model" / "predictions.csv").read_text().splitlines()[1:]
+    paths = [str(pictures / row.split(",")[0]) for row in rows if row.split(",")[1] == "test"]
+    assert len(paths) > 30
+    answers = json.loads(retrain("predict", folder / "model", *paths, "--json", "--quiet", check=0).stdout)
+    labels = (folder / "model" / "labels.txt").read_text().splitlines()
+    expected = np.array([[answer["scores"][label] for label in labels] for answer in answers])
+    graph_def = tf.compat.v1.GraphDef()
+    graph_def.ParseFromString((folder / "model" / "graph.pb").read_bytes())
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(graph_def)
+    scores = {name: [] for name in ("DecodeJpeg/contents", "DecodeJpeg", "input", "Mul", "Placeholder")}
+    with tf.compat.v1.Session(graph=graph) as session:
+        for path in paths:
+            image = Image.open(path).convert("RGB")
+            small = np.asarray(image.resize((299, 299), Image.Resampling.BILINEAR), np.float32)[np.newaxis]
+            feeds = {
+                "DecodeJpeg/contents": Path(path).read_bytes(),
+                "DecodeJpeg": np.asarray(image),
+                "input": np.asarray(image, np.float32)[np.newaxis] / 127.5 - 1,
+                "Mul": small / 127.5 - 1,
+                "Placeholder": small / 255,
+            }
+            for name, value in feeds.items():
+                scores[name].append(session.run("import/final_result:0", {f"import/{name}:0": value})[0])
+    served = tf.saved_model.load(str(folder / "model" / "saved_model")).signatures["serving_default"]
+    contents = [Path(path).read_bytes() for path in paths]
+    scores["saved_model"] = served(image_bytes=tf.constant(contents))["final_result"].numpy()
+    for name, got in scores.items():
+        assert np.array_equal(np.argmax(got, axis=1), expected.argmax(axis=1)), name
+        assert np.abs(np.array(got) - expected).max() < 0.01, name
+
+
+@pytest.mark.real
+def test_evaluate_uses_the_cache_of_training(flowers):
+    folder, pictures, run, _ = flowers
+    done = retrain("evaluate", "model", pictures, "--json", "--quiet", cwd=folder, check=0)
+    figures = json.loads(done.stdout)
+    assert figures["n"] == 500
+    assert figures["accuracy"] == pytest.approx(
+        sum(result["n"] * result["accuracy"] for result in run["results"].values()) / 500
+    )
+    assert len(os.listdir(folder / "cache")) == 2  # the extractor's folder, and pictures/
