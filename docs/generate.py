@@ -1,0 +1,53 @@
+"""Write the tables of options in README.md from the parser: `make docs`. A test checks that they are up to date."""
+
+import argparse
+from pathlib import Path
+
+from retrain.cli import build_parser
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+START, END = "<!-- options: written by docs/generate.py -->", "<!-- end of options -->"
+
+
+def rows(command: argparse.ArgumentParser) -> list[str]:
+    """A table row for every argument of a command."""
+    found = []
+    for action in command._actions:
+        if action.option_strings == ["-h", "--help"]:
+            continue
+        name = action.option_strings[-1] if action.option_strings else str(action.metavar)
+        if action.option_strings and action.nargs != 0:
+            name += f" {action.metavar or '|'.join(map(str, action.choices or ()))}"
+        text = str(action.help).replace("%%", "%")
+        found.append(f"`{name}` | {text}".replace("|", "\\|").replace(" \\| ", " | ", 1))
+    return [f"| {row} |" for row in found]
+
+
+def tables() -> str:
+    """The tables of all commands, as Markdown."""
+    parser = build_parser()
+    [commands] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    parts = []
+    seen: set[str] = set()
+    for name, command in commands.choices.items():
+        lines = rows(command)
+        new = [line for line in lines if line not in seen]
+        known = [line.split("`")[1].split(" ")[0] for line in lines if line in seen]
+        seen |= set(lines)
+        parts.append(f"### `retrain {name}`\n\n{command.description}")
+        if new:
+            parts.append("\n".join(["| option | meaning |", "|---|---|", *new]))
+        if known:
+            parts.append("As above: " + ", ".join(f"`{option}`" for option in known) + ".")
+    return "\n\n".join(parts)
+
+
+def updated(readme: str) -> str:
+    """README.md with the tables as they should be."""
+    before, _, rest = readme.partition(START)
+    _, _, after = rest.partition(END)
+    return f"{before}{START}\n\n{tables()}\n\n{END}{after}"
+
+
+if __name__ == "__main__":
+    README.write_text(updated(README.read_text("utf-8")), "utf-8")
