@@ -11,6 +11,7 @@ there when they look; any number of writers add segments without locks.
 """
 
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.errors import CacheError
-from retrain.files import write_whole
+from retrain.files import remove_abandoned, write_whole
 from retrain.image_folder import display_path
 from retrain.segments import FORMAT, Copies, Keys, Rows, Segment, Vectors, read_segment, row_checksums, segment_image
 
@@ -162,7 +163,25 @@ class BottleneckCache:
         self.refresh()
 
     def compact(self) -> None:
-        """Merge small segments into larger ones, and drop rows that are damaged or there twice."""
+        """Merge small segments into larger ones, and drop rows that are damaged or there twice.
+
+        One process at a time; where another one is at it, or the cache can't be written, nothing is done.
+        """
+        try:
+            handle = os.open(self.folder, os.O_RDONLY)
+        except OSError:
+            return  # nothing was ever cached
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_abandoned(self.folder)
+            self.refresh()
+            self._merge()
+        except OSError as error:
+            logger.info("segments not merged: %s", error)
+        finally:
+            os.close(handle)
+
+    def _merge(self) -> None:
         small = [s for s in self._segments if s.vectors.nbytes < _MERGED_BYTES // 4]
         damaged = [
             segment
@@ -171,11 +190,7 @@ class BottleneckCache:
         ]
         if len(small) < _MERGE_FROM and not damaged:
             return
-        merged = [s for s in self._segments if s in small or s in damaged]
-        try:
-            self._rewrite(merged)
-        except OSError as error:
-            logger.info("segments not merged: %s", error)
+        self._rewrite([s for s in self._segments if any(s is other for other in small + damaged)])
         self.refresh()
 
     def _rewrite(self, segments: Sequence[Segment]) -> None:

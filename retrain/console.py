@@ -36,7 +36,7 @@ class Progress:
         self.steps = steps
         self.extraction: ExtractionProgress | None = None
         self._bar: Any = None
-        self._last_line = time.monotonic()
+        self._last_line, self._last_text = time.monotonic(), ""
 
     def warn(self, message: str) -> None:
         """A warning, also when quiet."""
@@ -113,8 +113,8 @@ class Progress:
     def _line(self, text: str, now: bool) -> None:
         if self.quiet or self._bar is not None:
             return
-        if now or time.monotonic() - self._last_line >= _LINE_SECONDS:
-            self._last_line = time.monotonic()
+        if text != self._last_text and (now or time.monotonic() - self._last_line >= _LINE_SECONDS):
+            self._last_line, self._last_text = time.monotonic(), text
             self.say(text)
 
 

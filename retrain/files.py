@@ -1,13 +1,17 @@
 """Files and folders that appear whole or not at all."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["replace_folder", "staging_folder", "write_whole"]
+__all__ = ["remove_abandoned", "replace_folder", "staging_folder", "write_whole"]
+
+_ABANDONED_SECONDS = 60.0  # a temporary file younger than this may not be locked by its writer yet
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
@@ -19,6 +23,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX)  # tells remove_abandoned that somebody is at work
             os.fchmod(file.fileno(), 0o666 & ~_umask())
             file.write(data)
             file.flush()
@@ -29,6 +34,15 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
             os.unlink(temporary)
         raise
     _sync_folder(path.parent)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove temporary files of write_whole whose writer was killed; those that are being written stay."""
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            if time.time() - os.fstat(file.fileno()).st_mtime > _ABANDONED_SECONDS:
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)  # OSError while its writer lives
+                path.unlink()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -295,3 +296,16 @@ def test_a_damaged_owner_file_does_no_harm():
     cache.add(rows(0, 2))
     (cache.folder / "extractor.json").write_text("{")
     assert (open_cache().find(rows(0, 2).keys) >= 0).all()
+
+
+def test_two_processes_never_merge_at_once():
+    cache = open_cache()
+    for start in range(10):
+        cache.add(rows(start, 1))
+    handle = os.open(cache.folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    cache.compact()
+    assert len(segment_files(cache)) == 10
+    os.close(handle)
+    cache.compact()
+    assert len(segment_files(cache)) == 1

@@ -1,4 +1,6 @@
+import fcntl
 import os
+import time
 
 import pytest
 
@@ -34,6 +36,19 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, f
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_abandoned_temporary_files_go_and_those_being_written_stay(tmp_path):
+    (tmp_path / ".dead.x.tmp").write_bytes(b"half")
+    (tmp_path / ".fresh.x.tmp").write_bytes(b"half")
+    (tmp_path / "other.tmp").write_bytes(b"not ours")
+    old = time.time() - 3600
+    with (tmp_path / ".busy.x.tmp").open("wb") as busy:
+        fcntl.flock(busy.fileno(), fcntl.LOCK_EX)
+        for name in (".dead.x.tmp", ".busy.x.tmp", "other.tmp"):
+            os.utime(tmp_path / name, (old, old))
+        files.remove_abandoned(tmp_path)
+        assert sorted(os.listdir(tmp_path)) == [".busy.x.tmp", ".fresh.x.tmp", "other.tmp"]
 
 
 def fill(folder, **content):
