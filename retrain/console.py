@@ -120,7 +120,11 @@ class Progress:
 
 def describe_run(result: RunResult, model_dir: str) -> str:
     """What `retrain train` shows at the end."""
-    lines = [f"{_extraction_line(result)}", *_metrics_lines("Test", result.metrics["test"])]
+    lines = [_extraction_line(result)]
+    if not result.metrics["test"].n and result.metrics["validation"].n:  # as with folders train/ and validation/
+        lines += _metrics_lines("Validation", result.metrics["validation"])
+    else:
+        lines += _metrics_lines("Test", result.metrics["test"])
     if result.skipped:
         lines.append(f"Skipped: {len(result.skipped)} files, listed with reasons in {model_dir}/skipped.csv")
     lines.append(

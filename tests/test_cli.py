@@ -212,6 +212,8 @@ def test_inspect_tells_what_is_there(trained, tmp_path):
         (["train", "small"], ["fewer than 3 pictures in class dog (2)"]),
         (["train", "good", "--model-dir", "taken"], ["the model folder taken holds other things (notes.txt"]),
         (["train", "good", "--model-dir", "file"], ["file is a file: give a folder as --model-dir"]),
+        (["train", "good", "--model-dir", "file/model"], ["can't write the model folder file/model"]),
+        (["train", "good", "--model-dir", "/proc/model"], ["can't write the model folder /proc/model"]),
         (["train", "good", "--backbone", "incepton_v3"], ["unknown backbone 'incepton_v3'"]),
         (["train", "good", "--backbone", "./good"], ["no SavedModel in ./good"]),
         (["predict", "nowhere", "a.jpg"], ["no such model folder: nowhere"]),
@@ -274,6 +276,48 @@ def test_strict_ends_the_run(make_folder, tiny_backbone):
         retrain("train", root, "--backbone", tiny_backbone, "--strict", check=1),
         "dog/bad.jpg: not a picture in a known format",
     )
+
+
+def test_without_validation_and_test_pictures_it_trains_all_the_same(make_folder, tiny_backbone):
+    root = make_folder({"cat": 20, "dog": 20})
+    shares = ["--validation-percentage", 0, "--test-percentage", 0]
+    done = retrain("train", root, "--backbone", tiny_backbone, "--steps", 20, *shares, check=0)
+    assert "Test accuracy: none, for there are no such pictures" in done.stdout
+    assert json.loads(Path("model/metrics.json").read_text())["test"]["accuracy"] is None
+    assert Path("model/history.csv").read_text().splitlines()[-1].endswith(",,")
+
+
+def test_folders_of_a_ready_made_split_are_taken_as_they_are(make_folder, tiny_backbone):
+    root = make_folder({"train/cat": 20, "train/dog": 20, "val/cat": 5, "val/dog": 6})
+    done = retrain("train", root, "--backbone", tiny_backbone, "--steps", 200, check=0)
+    assert json.loads(Path("model/run.json").read_text())["split"] == {"train": 40, "validation": 11, "test": 0}
+    assert "Validation accuracy " in done.stdout
+    assert Path("model/labels.txt").read_text() == "cat\ndog\n"
+
+
+def test_odd_names_and_wrong_extensions_do_no_harm(make_folder, tiny_backbone):
+    root = make_folder({"Käfer": 20, "花 und #1": 20})
+    draw_picture(77, 0).save(root / "Käfer" / "webp inside.jpeg", "WEBP")
+    draw_picture(78, 1).save(root / "花 und #1" / "no extension", "JPEG")
+    draw_picture(79, 1).save(os.fsencode(root / "花 und #1") + b"/caf\xe9.png", "PNG")
+    done = retrain("train", root, "--backbone", tiny_backbone, "--steps", 20, "--json", "--quiet", check=0)
+    run = json.loads(done.stdout)
+    assert run["labels"] == ["Käfer", "花 und #1"]
+    assert run["extraction"]["extracted"] == 43
+    assert r"caf\xe9.png" in Path("model/predictions.csv").read_text("utf-8")
+    done = retrain("predict", "model", root / "Käfer" / "webp inside.jpeg", check=0)
+    assert "Käfer" in done.stdout
+
+
+def test_however_the_folder_is_spelled_the_split_is_the_same(trained, tiny_backbone, tmp_path):
+    (tmp_path / "link").symlink_to(trained[0] / "pictures")
+    splits = []
+    for spelling in ("link", "./link//", trained[0] / "pictures"):
+        options = ["--backbone", tiny_backbone, "--steps", 1, "--cache-dir", trained[0] / "cache"]
+        retrain("train", spelling, *options, "--quiet", check=0)
+        rows = Path("model/predictions.csv").read_text().splitlines()[1:]
+        splits.append({row.split(",")[0]: row.split(",")[1] for row in rows})
+    assert splits[0] == splits[1] == splits[2]
 
 
 def test_print_misclassified_lists_pictures_and_wrong_labels(make_folder, tiny_backbone):
