@@ -1,6 +1,7 @@
 """Write the tables of options in README.md from the parser: `make docs`. A test checks that they are up to date."""
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 from retrain.cli import build_parser
@@ -23,13 +24,20 @@ def rows(command: argparse.ArgumentParser) -> list[str]:
     return [f"| {row} |" for row in found]
 
 
+def commands_of(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """The commands of a parser that do something, with their names: "train", ..., "cache info", ..."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, command in action.choices.items():
+                inner = list(commands_of(command, f"{prefix}{name} "))
+                yield from inner or [(prefix + name, command)]
+
+
 def tables() -> str:
     """The tables of all commands, as Markdown."""
-    parser = build_parser()
-    [commands] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     parts = []
     seen: set[str] = set()
-    for name, command in commands.choices.items():
+    for name, command in commands_of(build_parser()):
         lines = rows(command)
         new = [line for line in lines if line not in seen]
         known = [line.split("`")[1].split(" ")[0] for line in lines if line in seen]

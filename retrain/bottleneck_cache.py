@@ -10,13 +10,14 @@ Segments are written beside their place, flushed to disk and moved there, and ne
 there when they look; any number of writers add segments without locks.
 """
 
+import contextlib
 import errno
 import fcntl
 import json
 import logging
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -84,14 +85,8 @@ class BottleneckCache:
             segment = known.get(path) or self._open(path)
             if segment is not None:
                 segments.append(segment)
-        checked = {
-            path: self._checked[start : start + len(segment.crcs)]
-            for (path, segment), start in zip(known.items(), self._starts, strict=False)
-        }
-        bad = {
-            path: self._bad_rows[start : start + len(segment.crcs)]
-            for (path, segment), start in zip(known.items(), self._starts, strict=False)
-        }
+        checked = dict(zip(known, self._by_segment(self._checked), strict=True))
+        bad = dict(zip(known, self._by_segment(self._bad_rows), strict=True))
         self._segments = segments
         lengths = [len(segment.crcs) for segment in segments]
         self._starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
@@ -102,6 +97,16 @@ class BottleneckCache:
             if segment.is_suspect and not self._checked[start : start + len(segment.crcs)].all():
                 self._check_rows(np.arange(start, start + len(segment.crcs)))
         self._index()
+
+    def segment_paths(self) -> list[Path]:
+        """The segment files in use."""
+        return [segment.path for segment in self._segments]
+
+    def check_all(self) -> int:
+        """Check every row against its CRC-32, damage goes to `warnings`; how many rows are sound."""
+        self._check_rows(np.flatnonzero(~self._checked))
+        self._index()
+        return int((~self._bad_rows).sum())
 
     def find(self, keys: Keys, copies: Copies | None = None) -> NDArray[np.int64]:
         """Row numbers of (key, copy) pairs; -1 where there is no sound row.
@@ -157,63 +162,98 @@ class BottleneckCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._write_owner()
-            write_whole(self.folder / f"segment-{uuid.uuid4().hex}.h5", segment_image(rows, self.fingerprint))
+            self._write_segment(rows)
         except OSError as error:
             raise self._write_error(error) from error
         self.refresh()
 
-    def compact(self) -> None:
+    def compact(self, merge_from: int = _MERGE_FROM) -> None:
         """Merge small segments into larger ones, and drop rows that are damaged or there twice.
 
         One process at a time; where another one is at it, or the cache can't be written, nothing is done.
+
+        Args:
+            merge_from: how many small segments are worth merging.
         """
+        with contextlib.suppress(CacheError), self._alone():
+            small = [s for s in self._segments if s.vectors.nbytes < _MERGED_BYTES // 4]
+            damaged = [s for s, bad in zip(self._segments, self._by_segment(self._bad_rows), strict=True) if bad.any()]
+            chosen = small if len(small) >= merge_from else []
+            self._rewrite([s for s in self._segments if any(s is other for other in chosen + damaged)], ~self._bad_rows)
+
+    def unneeded(self, keys: Keys) -> NDArray[np.bool_]:
+        """Which rows belong to none of (m, 32) keys: (rows,) bool."""
+        needed = {key.tobytes() for key in keys}
+        found = [key.tobytes() not in needed for segment in self._segments for key in segment.keys]
+        return np.array(found, bool)
+
+    def prune(self, keys: Keys) -> int:
+        """Drop the rows that belong to none of (m, 32) keys; how many there were.
+
+        Raises CacheError where the cache can't be written, or another process is merging it.
+        """
+        with self._alone():
+            dropped = self.unneeded(keys)
+            parts = zip(self._segments, self._by_segment(dropped), strict=True)
+            self._rewrite([segment for segment, part in parts if part.any()], ~(dropped | self._bad_rows))
+            return int(dropped.sum())
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While this process is the only one that removes segments; looks again for segments before and after."""
         try:
             handle = os.open(self.folder, os.O_RDONLY)
-        except OSError:
-            return  # nothing was ever cached
+        except FileNotFoundError:
+            raise CacheError(f"nothing is cached in {display_path(self.folder)}") from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             remove_abandoned(self.folder)
             self.refresh()
-            self._merge()
+            yield
+            self.refresh()
+        except BlockingIOError:
+            raise CacheError(f"another process is merging {display_path(self.folder)}: try again later") from None
         except OSError as error:
-            logger.info("segments not merged: %s", error)
+            raise self._write_error(error) from error
         finally:
             os.close(handle)
 
-    def _merge(self) -> None:
-        small = [s for s in self._segments if s.vectors.nbytes < _MERGED_BYTES // 4]
-        damaged = [
-            segment
-            for segment, start in zip(self._segments, self._starts, strict=False)
-            if self._bad_rows[start : start + len(segment.crcs)].any()
-        ]
-        if len(small) < _MERGE_FROM and not damaged:
-            return
-        self._rewrite([s for s in self._segments if any(s is other for other in small + damaged)])
-        self.refresh()
+    def _by_segment(self, values: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+        """A value per row, cut into a part per segment."""
+        return np.split(values, self._starts[1:-1]) if self._segments else []
 
-    def _rewrite(self, segments: Sequence[Segment]) -> None:
-        """Write the sound rows of segments anew, then remove the old files."""
+    def _rewrite(self, segments: Sequence[Segment], keep: NDArray[np.bool_]) -> None:
+        """Write the sound rows of segments that are to be kept anew, read them back, then remove the old files.
+
+        Args:
+            segments: some of this cache's.
+            keep: (rows,) bool, over the rows of all segments.
+        """
         numbers = [index for index, s in enumerate(self._segments) if any(s is other for other in segments)]
+        if not numbers:
+            return
         wanted = np.concatenate([np.arange(self._starts[n], self._starts[n + 1]) for n in numbers])
+        wanted = wanted[keep[wanted]]
         self._check_rows(wanted[~self._checked[wanted]])
         wanted = wanted[~self._bad_rows[wanted]]
         keys, copies = self._keys_of(wanted)
-        _, first = np.unique(
-            np.concatenate([keys, copies.astype("<u4").view(np.uint8).reshape(-1, 4)], axis=1),
-            axis=0,
-            return_index=True,
-        )
+        heads = np.concatenate([keys, copies.astype("<u4").view(np.uint8).reshape(-1, 4)], axis=1)
+        _, first = np.unique(heads, axis=0, return_index=True)
         kept = np.sort(first)
-        size = self.bottleneck_size or 1
-        step = max(1, _MERGED_BYTES // (4 * size))
+        step = max(1, _MERGED_BYTES // (4 * (self.bottleneck_size or 1)))
         for start in range(0, len(kept), step):
             part = kept[start : start + step]
-            rows = Rows(keys[part], copies[part], self.read(wanted[part]))
-            write_whole(self.folder / f"segment-{uuid.uuid4().hex}.h5", segment_image(rows, self.fingerprint))
+            path = self._write_segment(Rows(keys[part], copies[part], self.read(wanted[part])))
+            written = read_segment(path, self.fingerprint)
+            if (row_checksums(written.keys, written.copies, written.vectors) != written.crcs).any():
+                raise CacheError(f"{display_path(path)} reads back wrong: check the disk; the old segments are kept")
         for segment in segments:
             segment.path.unlink(missing_ok=True)
+
+    def _write_segment(self, rows: Rows) -> Path:
+        path = self.folder / f"segment-{uuid.uuid4().hex}.h5"
+        write_whole(path, segment_image(rows, self.fingerprint))
+        return path
 
     def _keys_of(self, rows: NDArray[np.int64]) -> tuple[Keys, Copies]:
         keys = np.concatenate([s.keys for s in self._segments])

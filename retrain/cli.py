@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import retrain
+from retrain.cache_cli import add_cache_commands
 from retrain.config import (
     BackboneOptions,
     EvaluationOptions,
@@ -169,6 +170,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_options(extract, ExtractionOptions, "pass one: pictures to bottlenecks")
     add_options(extract, ImageOptions, "pictures")
     _add_output(extract)
+
+    add_cache_commands(commands, _add_output, _print_json)
     return parser
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.bottleneck_cache import SEGMENT_ROWS, BottleneckCache
+from retrain.claims import Claims
 from retrain.config import ExtractionOptions, ImageOptions
 from retrain.errors import ImageFolderError, UnreadableImageError
 from retrain.image_folder import ImageFolder, Sample, display_path
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 BATCH_SIZE = 32  # pictures in one call of the backbone
 FLUSH_SECONDS = 30.0  # a segment is written at least this often
 _AHEAD = 4 * BATCH_SIZE  # pictures decoded ahead of the backbone
+_PATIENCE_SECONDS = 120.0  # how long pictures that another process is extracting are waited for
 
 
 class ExtractorNetwork(Protocol):
@@ -132,6 +134,7 @@ class _Picture:
     signature: Signature
     pixels: NDArray[np.uint8] | None = None  # None: another picture has, or gets, the same bottleneck
     failure: str | None = None  # why it is skipped
+    is_elsewhere: bool = False  # another process is extracting it
 
 
 @dataclass
@@ -154,7 +157,8 @@ class _Run:
         self.failures: dict[int, str] = {}  # sample number -> reason
         self.failed_keys: dict[bytes, str] = {}
         self.progress = ExtractionProgress(len(samples))
-        self.writer = _SegmentWriter(self.cache)
+        self.claims = Claims(self.cache.folder)
+        self.writer = _SegmentWriter(self.cache, self.claims)
         self.started = time.monotonic()
         self.loading = 0.0  # seconds spent on loading the backbone
 
@@ -162,13 +166,14 @@ class _Run:
         """Deal with every sample."""
         unread = self._take_known()
         self._report(0)
-        missing = iter(unread)
         with ThreadPoolExecutor(_threads(), thread_name_prefix="decode") as pool:
             try:
-                self._extract(self._read_ahead(pool, missing))
+                elsewhere = self._extract(self._read_ahead(pool, unread))
+                self._wait_for(pool, elsewhere)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
                 self.writer.flush()
+                self.claims.close()
         self.progress.seconds = time.monotonic() - self.started - self.loading
 
     def result(self) -> Extraction:
@@ -205,7 +210,21 @@ class _Run:
         self.progress.done = len(self.folder.samples) - len(unread)
         return sorted(unread)
 
-    def _read_ahead(self, pool: ThreadPoolExecutor, numbers: Iterator[int]) -> Iterator[tuple[int, _Picture]]:
+    def _wait_for(self, pool: ThreadPoolExecutor, numbers: list[int]) -> None:
+        """Take over what other processes extract; do it here where they fail to."""
+        waited, pause = 0.0, 0.1
+        while numbers:
+            with self.lock:
+                self.writer.flush()  # for they may wait for us, too
+            time.sleep(pause)
+            waited, pause = waited + pause, min(2 * pause, 2.0)
+            if waited > _PATIENCE_SECONDS:
+                self.claims.ignore()
+            with self.lock:
+                self.cache.refresh()
+            numbers = self._extract(self._read_ahead(pool, numbers))
+
+    def _read_ahead(self, pool: ThreadPoolExecutor, numbers: Sequence[int]) -> Iterator[tuple[int, _Picture]]:
         """Read, hash and decode on the pool's threads; results in the order of numbers."""
         under_way: deque[tuple[int, Future[_Picture]]] = deque()
         for number in numbers:
@@ -227,6 +246,8 @@ class _Run:
         with self.lock:
             if key in self.claimed or self.cache.find(np.frombuffer(key, np.uint8).reshape(1, 32))[0] >= 0:
                 return _Picture(key, signature)
+            if not self.claims.take(key):
+                return _Picture(key, signature, is_elsewhere=True)
             self.claimed.add(key)
         size = self._size()
         try:
@@ -242,9 +263,14 @@ class _Run:
             self.loading += time.monotonic() - before
         return network.height, network.width
 
-    def _extract(self, pictures: Iterator[tuple[int, _Picture]]) -> None:
+    def _extract(self, pictures: Iterator[tuple[int, _Picture]]) -> list[int]:
+        """Run the backbone over what was read; the numbers of the samples that other processes are extracting."""
         batch: list[_Picture] = []
+        elsewhere: list[int] = []
         for number, picture in pictures:
+            if picture.is_elsewhere:
+                elsewhere.append(number)
+                continue
             path = self.folder.samples[number].path
             if not picture.key:
                 self._skip(number, str(picture.failure))
@@ -263,6 +289,7 @@ class _Run:
         if batch:
             self._run_backbone(batch)
         self._report(0)
+        return elsewhere
 
     def _run_backbone(self, batch: Sequence[_Picture]) -> None:
         vectors = self.backbone.network.bottlenecks(np.stack([p.pixels for p in batch if p.pixels is not None]))
@@ -291,8 +318,9 @@ class _Run:
 class _SegmentWriter:
     """Collects rows and writes a segment when there are enough, or enough time has gone by."""
 
-    def __init__(self, cache: BottleneckCache) -> None:
+    def __init__(self, cache: BottleneckCache, claims: Claims) -> None:
         self._cache = cache
+        self._claims = claims
         self._parts: list[Rows] = []
         self._count = 0
         self._last = time.monotonic()
@@ -306,13 +334,10 @@ class _SegmentWriter:
     def flush(self) -> None:
         """Write what is collected; rows count as collected until they are written."""
         if self._parts:
-            self._cache.add(
-                Rows(
-                    np.concatenate([part.keys for part in self._parts]),
-                    np.concatenate([part.copies for part in self._parts]),
-                    np.concatenate([part.vectors for part in self._parts]),
-                )
-            )
+            keys = np.concatenate([part.keys for part in self._parts])
+            copies = np.concatenate([part.copies for part in self._parts])
+            self._cache.add(Rows(keys, copies, np.concatenate([part.vectors for part in self._parts])))
+            self._claims.release(key.tobytes() for key in keys)
         self._parts, self._count, self._last = [], 0, time.monotonic()
 
 

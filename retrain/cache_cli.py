@@ -1,0 +1,176 @@
+"""`retrain cache ...`: the commands that look after the bottleneck cache."""
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["add_cache_commands"]
+
+Command = Callable[[argparse.Namespace], int]
+
+_MIB = 2**20
+
+
+def add_cache_commands(
+    commands: Any, add_output: Callable[[argparse.ArgumentParser], None], print_json: Callable[[Any], None]
+) -> None:
+    """Add `cache` and its commands.
+
+    Args:
+        commands: the sub-parsers of `retrain`.
+        add_output: adds --json, --quiet and --verbose to a parser.
+        print_json: prints one document.
+    """
+    text = "look after the bottleneck cache"
+    cache = commands.add_parser("cache", help=text, description=text[0].upper() + text[1:] + ".")
+    actions = cache.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Command, text: str) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = actions.add_parser(
+            name, help=text, description=text[0].upper() + text[1:] + "."
+        )
+        added.add_argument("--cache-dir", default="cache", metavar="DIR", help="the cache folder (default: cache)")
+        added.set_defaults(run=run, print_json=print_json)
+        add_output(added)
+        return added
+
+    command("info", _info, "tell which extractors are cached, their rows, size, segments and age")
+    command("verify", _verify, "check every row against its CRC-32; exit code 1 where something is damaged")
+    prune = command("prune", _prune, "drop rows that no picture needs; says how much first")
+    prune.add_argument(
+        "--keep",
+        action="append",
+        required=True,
+        metavar="IMAGE_DIR",
+        help="keep the rows of its pictures; repeatable",
+    )
+    prune.add_argument("--yes", action="store_true", help="drop without asking")
+    command("compact", _compact, "merge all small segments")
+    import_ = command("import", _import, "take over the original program's bottleneck text files")
+    import_.add_argument("text_dir", metavar="DIR", help="its --bottleneck_dir, with NAME.jpg_MODULE.txt files")
+    import_.add_argument(
+        "--image-dir", required=True, metavar="IMAGE_DIR", help="its --image_dir: the pictures that the files belong to"
+    )
+
+
+def _info(args: argparse.Namespace) -> int:
+    from retrain import cache_maintenance
+
+    found = [cache_maintenance.info(cache) for cache in cache_maintenance.extractors(args.cache_dir)]
+    if args.json:
+        args.print_json([extractor.as_dict() for extractor in found])
+        return 0
+    for extractor in found:
+        print(
+            f"{extractor.folder}: {extractor.rows} rows of {extractor.bottleneck_size or 0} numbers in "
+            f"{extractor.segments} segments, {extractor.bytes / _MIB:.1f} MiB"
+            + (
+                ""
+                if extractor.newest is None
+                else f", written {_ago(extractor.oldest)} to {_ago(extractor.newest)} ago"
+            )
+            + (f", {extractor.set_aside} damaged segments set aside" if extractor.set_aside else "")
+        )
+    if not found:
+        print(f"nothing is cached in {args.cache_dir}")
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from retrain import cache_maintenance
+
+    reports = [cache_maintenance.verify(cache) for cache in cache_maintenance.extractors(args.cache_dir)]
+    damaged = any(report.damage or report.sound < report.rows for report in reports)
+    if args.json:
+        args.print_json([dataclasses.asdict(report) for report in reports])
+        return int(damaged)
+    for report in reports:
+        print(f"{report.folder}: {report.sound} of {report.rows} rows are sound")
+        for line in report.damage:
+            print(f"  {line}")
+    return int(damaged)
+
+
+def _prune(args: argparse.Namespace) -> int:
+    from retrain import cache_maintenance, console
+    from retrain.image_folder import read_image_folder
+
+    caches = cache_maintenance.extractors(args.cache_dir)
+    progress = console.Progress(args.quiet)
+    folders = [read_image_folder(folder) for folder in args.keep]
+    keys = cache_maintenance.needed_keys(args.cache_dir, folders, progress.on_inspection)
+    progress.close()
+    reports = [cache_maintenance.prune(cache, keys, dry_run=True) for cache in caches]
+    unneeded = sum(report.unneeded for report in reports)
+    if not args.json:
+        for report in reports:
+            size = report.bytes / _MIB
+            print(
+                f"{report.folder}: {report.unneeded} of {report.rows} rows are not needed ({size:.1f} MiB)", flush=True
+            )
+    do_it = bool(unneeded) and (args.yes or _agreed(unneeded))
+    if do_it:
+        for cache in caches:
+            cache_maintenance.prune(cache, keys, dry_run=False)
+    if args.json:
+        args.print_json([dataclasses.asdict(report) | {"dropped": do_it} for report in reports])
+    elif do_it:
+        print(f"{unneeded} rows dropped")
+    elif unneeded:
+        print("nothing dropped; with --yes they are")
+    return 0
+
+
+def _agreed(rows: int) -> bool:
+    """Ask on a terminal; without one, the answer is no."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"drop {rows} rows? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _compact(args: argparse.Namespace) -> int:
+    from retrain import cache_maintenance
+
+    results = []
+    for cache in cache_maintenance.extractors(args.cache_dir):
+        before = len(cache.segment_paths())
+        cache.compact(merge_from=2)
+        results.append(
+            {"folder": str(cache.folder), "rows": len(cache), "segments_before": before}
+            | {"segments": len(cache.segment_paths())}
+        )
+    if args.json:
+        args.print_json(results)
+        return 0
+    for result in results:
+        print("{folder}: {rows} rows, {segments_before} segments became {segments}".format(**result))
+    return 0
+
+
+def _import(args: argparse.Namespace) -> int:
+    from retrain import cache_maintenance
+
+    report = cache_maintenance.import_text_files(args.text_dir, args.image_dir, args.cache_dir)
+    if args.json:
+        args.print_json(dataclasses.asdict(report))
+        return 0
+    for name, reason in report.skipped.items():
+        print(f"left out {name}: {reason}")
+    print(
+        f"{report.imported} bottlenecks imported, {report.already_cached} were there already, "
+        f"{len(report.skipped)} files left out; cache: {', '.join(report.folders) or 'unchanged'}"
+    )
+    return 0
+
+
+def _ago(moment: float | None) -> str:
+    """The time since a moment, in its largest unit."""
+    seconds = max(0.0, time.time() - (moment or 0.0))
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

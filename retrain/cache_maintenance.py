@@ -1,0 +1,254 @@
+"""Looking after a cache folder: what is in it, whether it is sound, what can go, and the original program's files."""
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.bottleneck_cache import BottleneckCache
+from retrain.errors import CacheError
+from retrain.image_folder import ImageFolder, display_path, read_image_folder
+from retrain.picture_index import PictureIndex, signature_of
+from retrain.segments import Rows
+
+__all__ = [
+    "ExtractorInfo",
+    "ImportReport",
+    "PruneReport",
+    "VerifyReport",
+    "extractors",
+    "import_text_files",
+    "prune",
+    "verify",
+]
+
+# NAME.jpg.txt of 2015, NAME.jpg_inception_v3.txt of 2017, NAME.jpg_https~tfhub.dev~...~3.txt of 2018
+_TEXT_FILE = re.compile(r"(?P<picture>.+\.(jpe?g|png|bmp|gif|webp|tiff?))(_(?P<module>.+))?\.txt", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ExtractorInfo:
+    """One extractor's part of a cache."""
+
+    name: str
+    fingerprint: str
+    folder: str
+    rows: int
+    bottleneck_size: int | None
+    segments: int
+    bytes: int  # of the segments on disk
+    set_aside: int  # damaged segments, renamed to *.corrupt
+    oldest: float | None  # seconds since 1970, when the oldest segment was written
+    newest: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What a check of every row found."""
+
+    folder: str
+    rows: int
+    sound: int
+    damage: tuple[str, ...]  # a line for every damaged segment
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """Rows that no picture needs."""
+
+    folder: str
+    rows: int
+    unneeded: int
+    bytes: int  # about what their vectors take on disk
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What became of the original program's files."""
+
+    folders: tuple[str, ...]  # cache folders that got rows
+    imported: int
+    already_cached: int
+    skipped: dict[str, str]  # path of a text file -> why it was left out
+
+
+def extractors(cache_dir: str | os.PathLike[str]) -> list[BottleneckCache]:
+    """Open all extractors' parts of a cache folder, sorted by folder. Raises CacheError where there is none."""
+    root = Path(cache_dir)
+    if not root.is_dir():
+        raise CacheError(f"no such cache folder: {display_path(root)}; name one with --cache-dir")
+    caches = []
+    for path in sorted(root.glob("*/extractor.json")):
+        try:
+            owner = json.loads(path.read_bytes())
+            caches.append(BottleneckCache(root, owner["name"], owner["fingerprint"], owner))
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise CacheError(
+                f"can't read {display_path(path)}: {error}; the next extraction with this backbone needs it, "
+                "restore it or remove its folder"
+            ) from error
+    return caches
+
+
+def info(cache: BottleneckCache) -> ExtractorInfo:
+    """What an extractor's part holds; no row is read."""
+    statuses = [path.stat() for path in cache.segment_paths()]
+    return ExtractorInfo(
+        cache.name,
+        cache.fingerprint,
+        display_path(cache.folder),
+        len(cache),
+        cache.bottleneck_size,
+        len(statuses),
+        sum(status.st_size for status in statuses),
+        len(list(cache.folder.glob("*.corrupt"))),
+        min((status.st_mtime for status in statuses), default=None),
+        max((status.st_mtime for status in statuses), default=None),
+    )
+
+
+def verify(cache: BottleneckCache) -> VerifyReport:
+    """Check every row against its CRC-32."""
+    sound = cache.check_all()
+    return VerifyReport(display_path(cache.folder), len(cache), sound, tuple(cache.warnings))
+
+
+def needed_keys(
+    cache_dir: str | os.PathLike[str],
+    folders: Sequence[ImageFolder],
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> NDArray[np.uint8]:
+    """The content keys of all files of image folders: (n, 32) uint8; unchanged files are not read again.
+
+    Raises CacheError where a file can't be read, since its row might be dropped for it.
+    """
+    keys: list[bytes] = []
+    total = sum(len(folder.samples) for folder in folders)
+    for folder in folders:
+        index = PictureIndex(cache_dir, folder.root)
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:
+            for key in pool.map(lambda sample: _key(index, folder.root / sample.path, sample.path), folder.samples):  # noqa: B023
+                keys.append(key)
+                on_progress(len(keys), total)
+    return np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32)
+
+
+def _key(index: PictureIndex, path: Path, name: str) -> bytes:
+    try:
+        return index.key(name, signature_of(path)) or hashlib.sha256(path.read_bytes()).digest()
+    except OSError as error:
+        raise CacheError(
+            f"can't read {display_path(path)}: {error.strerror}; nothing was dropped, since its row may be needed"
+        ) from error
+
+
+def prune(cache: BottleneckCache, keys: NDArray[np.uint8], dry_run: bool) -> PruneReport:
+    """Drop the rows that belong to none of (m, 32) keys; or only tell how many there are. Raises CacheError."""
+    rows = len(cache)
+    unneeded = int(cache.unneeded(keys).sum())
+    if unneeded and not dry_run:
+        cache.prune(keys)
+    return PruneReport(display_path(cache.folder), rows, unneeded, unneeded * 4 * (cache.bottleneck_size or 0))
+
+
+def import_text_files(
+    text_dir: str | os.PathLike[str],
+    image_dir: str | os.PathLike[str],
+    cache_dir: str | os.PathLike[str],
+) -> ImportReport:
+    """Take over the bottleneck files of the original program, for the pictures of a folder.
+
+    The files of each of its modules become an extractor of their own, `original_MODULE`. Files that are cut short, hold
+    anything but finite numbers, or belong to no picture of the folder are left out and reported.
+
+    Args:
+        text_dir: the original's --bottleneck_dir.
+        image_dir: its --image_dir, or a copy; pictures are found by class folder and name.
+        cache_dir: gets the rows.
+    Raises CacheError, ImageFolderError.
+    """
+    pictures = _pictures_by_name(read_image_folder(image_dir))
+    if not Path(text_dir).is_dir():
+        raise CacheError(f"no such folder of bottleneck files: {display_path(text_dir)}")
+    skipped: dict[str, str] = {}
+    found: dict[str, dict[bytes, tuple[str, NDArray[np.float32]]]] = defaultdict(dict)
+    for name, path in _text_files(Path(text_dir)):
+        match = _TEXT_FILE.fullmatch(path.name)
+        if match is None:
+            skipped[name] = "not named like a bottleneck file of the original program"
+            continue
+        picture = pictures.get((path.parent.name, match["picture"]))
+        vector = _parse(path)
+        if picture is None:
+            skipped[name] = f"no picture {path.parent.name}/{match['picture']} in {display_path(image_dir)}"
+        elif isinstance(vector, str):
+            skipped[name] = vector
+        else:
+            key = hashlib.sha256(picture.read_bytes()).digest()
+            found[match["module"] or "unnamed"][key] = (name, vector)
+    reports = [_store(module, rows, cache_dir, skipped) for module, rows in sorted(found.items())]
+    return ImportReport(
+        tuple(folder for folder, _, _ in reports),
+        sum(imported for _, imported, _ in reports),
+        sum(already for _, _, already in reports),
+        skipped,
+    )
+
+
+def _pictures_by_name(folder: ImageFolder) -> dict[tuple[str, str], Path]:
+    """(class name, file name) -> picture."""
+    return {
+        (folder.class_names[sample.label], sample.path.rpartition("/")[2]): folder.root / sample.path
+        for sample in folder.samples
+    }
+
+
+def _text_files(root: Path) -> Iterator[tuple[str, Path]]:
+    for path in sorted(root.rglob("*")):
+        if path.is_file():
+            yield display_path(path.relative_to(root)), path
+
+
+def _parse(path: Path) -> NDArray[np.float32] | str:
+    """The vector in a file of comma-separated numbers, or why there is none."""
+    try:
+        vector = np.array([float(number) for number in path.read_text("utf-8").split(",")], np.float32)
+    except (ValueError, OSError) as error:
+        return f"not comma-separated numbers: {error}"
+    return vector if np.isfinite(vector).all() else "holds values that are not finite"
+
+
+def _store(
+    module: str,
+    found: dict[bytes, tuple[str, NDArray[np.float32]]],
+    cache_dir: str | os.PathLike[str],
+    skipped: dict[str, str],
+) -> tuple[str, int, int]:
+    """Write the vectors of one module: the cache folder, how many were new, how many were there."""
+    length = Counter(len(vector) for _, vector in found.values()).most_common(1)[0][0]
+    for key, (name, vector) in list(found.items()):
+        if len(vector) != length:
+            skipped[name] = f"cut short: {len(vector)} numbers where most files have {length}"
+            del found[key]
+    name = "original_" + re.sub(r"[^\w.-]+", "_", module.split("~", 2)[-1])[-60:]  # without https~tfhub.dev~
+    description = {"imported": module, "bottleneck_size": length}
+    fingerprint = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+    cache = BottleneckCache(cache_dir, name, fingerprint, description)
+    keys = np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32)
+    new = cache.find(keys) < 0
+    vectors = np.stack([vector for _, vector in found.values()])
+    cache.add(Rows(keys[new], np.zeros(int(new.sum()), np.uint32), vectors[new]))
+    return display_path(cache.folder), int(new.sum()), int((~new).sum())
