@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from retrain.classifier import Classifier, Prediction
     from retrain.config import RunOptions
     from retrain.errors import RetrainError
-    from retrain.record import RunResult
+    from retrain.record import RunResult, TrainedModel
     from retrain.run import extract_folder, train
 
 __version__ = "0.1.0"
@@ -19,6 +19,7 @@ _MODULE_OF = {
     "RetrainError": "retrain.errors",
     "RunOptions": "retrain.config",
     "RunResult": "retrain.record",
+    "TrainedModel": "retrain.record",
     "extract_folder": "retrain.run",
     "train": "retrain.run",
 }
@@ -29,6 +30,7 @@ __all__ = [
     "RetrainError",
     "RunOptions",
     "RunResult",
+    "TrainedModel",
     "__version__",
     "extract_folder",
     "train",

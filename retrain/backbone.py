@@ -51,8 +51,10 @@ _OTHER_NAMES = (
     *("resnet50", "resnet101", "resnet152", "resnet50_v2", "resnet101_v2", "resnet152_v2", "vgg16", "vgg19"),
 )
 
+KERAS_NAMES = (*_INPUT_SIZES, *_OTHER_NAMES)
+
 # inceptionv3 -> inception_v3: Keras spells its names in other ways, which mean the same.
-_SPELLINGS = {name.replace("_", ""): name for name in (*_INPUT_SIZES, *_OTHER_NAMES)}
+_SPELLINGS = {name.replace("_", ""): name for name in KERAS_NAMES}
 
 # The default of the original program's --tfhub_module; it and its later versions mean our inception_v3.
 _ORIGINAL_MODULE = re.compile(r"https://tfhub\.dev/google/imagenet/inception_v3/feature_vector/\d+")

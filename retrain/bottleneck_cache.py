@@ -13,8 +13,8 @@ there when they look; any number of writers add segments without locks.
 import contextlib
 import errno
 import fcntl
-import json
 import logging
+import mmap
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -25,10 +25,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.cache_folder import check_owner, find_folder, write_error, write_owner
 from retrain.errors import CacheError
 from retrain.files import remove_abandoned, write_whole
 from retrain.image_folder import display_path
-from retrain.segments import FORMAT, Copies, Keys, Rows, Segment, Vectors, read_segment, row_checksums, segment_image
+from retrain.segments import Copies, Keys, Rows, Segment, Vectors, read_segment, row_checksums, segment_image
 
 __all__ = ["SEGMENT_ROWS", "BottleneckCache"]
 
@@ -36,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 SEGMENT_ROWS = 2048  # the most that a run buffers before it writes a segment
 _MERGED_BYTES = 128 * 2**20  # merged segments grow to about this size
+_MAPPED_BYTES = 256 * 2**20  # resident memory that mapped vectors may take
+_MERGE_AT_ONCE = 64  # small segments that a run does not let pile up: each one costs a file descriptor
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ESTALE)  # say nothing about the file
 _MERGE_FROM = 8  # small segments that are worth merging
 
 
@@ -54,10 +58,11 @@ class BottleneckCache:
     def __init__(
         self, cache_dir: str | os.PathLike[str], name: str, fingerprint: str, description: dict[str, Any]
     ) -> None:
-        self.folder = Path(cache_dir) / f"{name}-{fingerprint[:8]}"
+        self.folder = find_folder(Path(cache_dir), name, fingerprint)
         self.fingerprint = fingerprint
         self.name = name
         self.description = description
+        self._touched = 0  # bytes of mapped vectors that were read since they were last let go
         self.warnings: list[str] = []  # what was found damaged, for the user
         self._segments: list[Segment] = []
         self._starts = np.zeros(1, np.int64)
@@ -65,7 +70,7 @@ class BottleneckCache:
         self._checked = np.zeros(0, bool)
         self._order: NDArray[np.int64] = np.zeros(0, np.int64)
         self._prefixes: NDArray[np.uint64] = np.zeros(0, np.uint64)
-        self._check_owner()
+        check_owner(self.folder, fingerprint)
         self.refresh()
 
     def __len__(self) -> int:
@@ -80,11 +85,7 @@ class BottleneckCache:
     def refresh(self) -> None:
         """Look again for segments, others' too."""
         known = {segment.path: segment for segment in self._segments}
-        segments: list[Segment] = []
-        for path in sorted(self.folder.glob("segment-*.h5")) if self.folder.is_dir() else []:
-            segment = known.get(path) or self._open(path)
-            if segment is not None:
-                segments.append(segment)
+        segments = self._open_all(known)
         checked = dict(zip(known, self._by_segment(self._checked), strict=True))
         bad = dict(zip(known, self._by_segment(self._bad_rows), strict=True))
         self._segments = segments
@@ -97,6 +98,19 @@ class BottleneckCache:
             if segment.is_suspect and not self._checked[start : start + len(segment.crcs)].all():
                 self._check_rows(np.arange(start, start + len(segment.crcs)))
         self._index()
+
+    def _open_all(self, known: dict[Path, Segment]) -> list[Segment]:
+        """All segments that are there now; those in `known` are open already."""
+        opened = dict(known)
+        while True:
+            paths = sorted(self.folder.glob("segment-*.h5"))
+            for path in paths:
+                segment = opened.get(path) or self._open(path)
+                if segment is not None:
+                    opened[path] = segment
+            # one that went while we looked was merged: its rows are in a file that may have come after we looked
+            if not {*self.folder.glob("segment-*.h5")} - {*paths}:
+                return [opened[path] for path in paths if path in opened]
 
     def segment_paths(self) -> list[Path]:
         """The segment files in use."""
@@ -141,10 +155,20 @@ class BottleneckCache:
             )
         vectors = np.empty((len(rows), size), np.float32)
         owner = np.searchsorted(self._starts, rows, side="right") - 1
-        for number in np.unique(owner):
-            chosen = owner == number
-            vectors[chosen] = self._segments[number].vectors[rows[chosen] - self._starts[number]]
+        sources = [segment.vectors for segment in self._segments]
+        inner = rows - self._starts[owner]
+        for place, (number, row) in enumerate(zip(owner.tolist(), inner.tolist(), strict=True)):
+            vectors[place] = sources[number][row]
+        self._let_go(vectors.nbytes)
         return vectors
+
+    def _let_go(self, touched: int) -> None:
+        """Give mapped pages back to the system's cache now and then; touched: bytes read since the last call."""
+        self._touched += touched
+        if self._touched > _MAPPED_BYTES:
+            self._touched = 0
+            for segment in self._segments:
+                segment.mapping.madvise(mmap.MADV_DONTNEED)
 
     def add(self, rows: Rows) -> None:
         """Write rows as one segment: there whole, or not at all.
@@ -153,6 +177,7 @@ class BottleneckCache:
         """
         if not len(rows.keys):
             return
+        self.prepare()
         size = self.bottleneck_size
         if size is not None and rows.vectors.shape[1] != size:
             raise CacheError(
@@ -160,12 +185,22 @@ class BottleneckCache:
                 f"{display_path(self.folder)}: use another --cache-dir"
             )
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._write_owner()
             self._write_segment(rows)
         except OSError as error:
-            raise self._write_error(error) from error
+            raise write_error(self.folder, error) from error
         self.refresh()
+        if len(self._small()) >= _MERGE_AT_ONCE:
+            self.compact()
+
+    def prepare(self) -> None:
+        """Make the folder and its note, before long work whose results are to go there. Raises CacheError."""
+        try:
+            write_owner(self.folder, self.fingerprint, {"name": self.name} | self.description)
+        except OSError as error:
+            raise write_error(self.folder, error) from error
+
+    def _small(self) -> list[Segment]:
+        return [segment for segment in self._segments if segment.vectors.nbytes < _MERGED_BYTES // 4]
 
     def compact(self, merge_from: int = _MERGE_FROM) -> None:
         """Merge small segments into larger ones, and drop rows that are damaged or there twice.
@@ -176,10 +211,9 @@ class BottleneckCache:
             merge_from: how many small segments are worth merging.
         """
         with contextlib.suppress(CacheError), self._alone():
-            small = [s for s in self._segments if s.vectors.nbytes < _MERGED_BYTES // 4]
+            small = self._small()
             damaged = [s for s, bad in zip(self._segments, self._by_segment(self._bad_rows), strict=True) if bad.any()]
-            chosen = small if len(small) >= merge_from else []
-            self._rewrite([s for s in self._segments if any(s is other for other in chosen + damaged)], ~self._bad_rows)
+            self._rewrite((small if len(small) >= merge_from else []) + damaged, ~self._bad_rows)
 
     def unneeded(self, keys: Keys) -> NDArray[np.bool_]:
         """Which rows belong to none of (m, 32) keys: (rows,) bool."""
@@ -214,7 +248,7 @@ class BottleneckCache:
         except BlockingIOError:
             raise CacheError(f"another process is merging {display_path(self.folder)}: try again later") from None
         except OSError as error:
-            raise self._write_error(error) from error
+            raise write_error(self.folder, error) from error
         finally:
             os.close(handle)
 
@@ -223,32 +257,44 @@ class BottleneckCache:
         return np.split(values, self._starts[1:-1]) if self._segments else []
 
     def _rewrite(self, segments: Sequence[Segment], keep: NDArray[np.bool_]) -> None:
-        """Write the sound rows of segments that are to be kept anew, read them back, then remove the old files.
+        """Write the sound rows of segments that are to be kept anew, as larger segments, and remove the old files.
+
+        One group after the other, so that a full disk or a kill leaves no row without a file and little there twice.
 
         Args:
-            segments: some of this cache's.
+            segments: some of this cache's; one that is named twice counts once.
             keep: (rows,) bool, over the rows of all segments.
         """
-        numbers = [index for index, s in enumerate(self._segments) if any(s is other for other in segments)]
-        if not numbers:
-            return
+        group: list[int] = []
+        chosen = {segment.path for segment in segments}
+        for number, segment in enumerate(self._segments):
+            if segment.path in chosen:
+                if group and self._bytes_of(group) + segment.vectors.nbytes > _MERGED_BYTES:
+                    self._rewrite_group(group, keep)
+                    group = []
+                group.append(number)
+        if group:
+            self._rewrite_group(group, keep)
+
+    def _bytes_of(self, numbers: Sequence[int]) -> int:
+        return sum(self._segments[number].vectors.nbytes for number in numbers)
+
+    def _rewrite_group(self, numbers: Sequence[int], keep: NDArray[np.bool_]) -> None:
+        """Write the rows of some segments as one, read it back, then remove the old files."""
         wanted = np.concatenate([np.arange(self._starts[n], self._starts[n + 1]) for n in numbers])
         wanted = wanted[keep[wanted]]
         self._check_rows(wanted[~self._checked[wanted]])
         wanted = wanted[~self._bad_rows[wanted]]
         keys, copies = self._keys_of(wanted)
         heads = np.concatenate([keys, copies.astype("<u4").view(np.uint8).reshape(-1, 4)], axis=1)
-        _, first = np.unique(heads, axis=0, return_index=True)
-        kept = np.sort(first)
-        step = max(1, _MERGED_BYTES // (4 * (self.bottleneck_size or 1)))
-        for start in range(0, len(kept), step):
-            part = kept[start : start + step]
-            path = self._write_segment(Rows(keys[part], copies[part], self.read(wanted[part])))
+        first = np.sort(np.unique(heads, axis=0, return_index=True)[1])
+        if len(first):
+            path = self._write_segment(Rows(keys[first], copies[first], self.read(wanted[first])))
             written = read_segment(path, self.fingerprint)
             if (row_checksums(written.keys, written.copies, written.vectors) != written.crcs).any():
                 raise CacheError(f"{display_path(path)} reads back wrong: check the disk; the old segments are kept")
-        for segment in segments:
-            segment.path.unlink(missing_ok=True)
+        for number in numbers:
+            self._segments[number].path.unlink(missing_ok=True)
 
     def _write_segment(self, rows: Rows) -> Path:
         path = self.folder / f"segment-{uuid.uuid4().hex}.h5"
@@ -311,6 +357,7 @@ class BottleneckCache:
             with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
                 results = list(pool.map(lambda task: self._bad_in(*task), tasks))
         self._checked[rows] = True
+        self._let_go(4 * len(rows) * (self.bottleneck_size or 0))
         damaged: dict[int, int] = {}
         for (number, _), bad in zip(tasks, results, strict=True):
             self._bad_rows[bad + self._starts[number]] = True
@@ -337,6 +384,8 @@ class BottleneckCache:
         except PermissionError as error:
             raise CacheError(f"can't read {display_path(path)}: {error.strerror}; check its permissions") from error
         except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+            if isinstance(error, OSError) and error.errno in _PASSING:
+                raise CacheError(f"can't read {display_path(path)}: {os.strerror(error.errno)}; run again") from error
             self._set_aside(path, error)
             return None
 
@@ -353,46 +402,6 @@ class BottleneckCache:
     def _warn(self, message: str) -> None:
         logger.warning(message)
         self.warnings.append(message)
-
-    def _check_owner(self) -> None:
-        try:
-            owner = json.loads((self.folder / "extractor.json").read_bytes())
-        except FileNotFoundError:
-            return
-        except ValueError:
-            return  # damaged: every segment carries the fingerprint, too
-        except OSError as error:
-            raise CacheError(
-                f"can't read the bottleneck cache {display_path(self.folder)}: {error.strerror}"
-            ) from error
-        if owner.get("format", 0) > FORMAT:
-            raise CacheError(
-                f"{display_path(self.folder)} is of format {owner['format']}, this program knows up to {FORMAT}: "
-                "use a newer version of retrain, or another --cache-dir"
-            )
-        if owner.get("fingerprint") != self.fingerprint:
-            raise CacheError(
-                f"{display_path(self.folder)} belongs to another extractor ({owner.get('fingerprint')}), "
-                f"wanted {self.fingerprint}: use another --cache-dir"
-            )
-
-    def _write_owner(self) -> None:
-        path = self.folder / "extractor.json"
-        if not path.exists():
-            owner = {"format": FORMAT, "fingerprint": self.fingerprint, "name": self.name}
-            write_whole(path, (json.dumps(owner | self.description, indent=2) + "\n").encode())
-
-    def _write_error(self, error: OSError) -> CacheError:
-        where = display_path(self.folder)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return CacheError(
-                f"no space left for the bottleneck cache in {where} ({error.strerror}); what is cached stays valid: "
-                "make room and run the same command again"
-            )
-        return CacheError(
-            f"can't write the bottleneck cache in {where}: {error.strerror}; check its permissions or use "
-            "another --cache-dir"
-        )
 
 
 def _prefixes(keys: Keys) -> NDArray[np.uint64]:

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import difflib
+import io
 import json
 import logging
 import os
@@ -25,7 +26,7 @@ from retrain.config import (
     SplitOptions,
     TrainingOptions,
 )
-from retrain.errors import Interrupted, RetrainError, UsageError
+from retrain.errors import ImageFolderError, Interrupted, RetrainError, UsageError
 
 if TYPE_CHECKING:
     from retrain.console import Progress
@@ -197,6 +198,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for noisy in ("tensorflow", "absl", "h5py"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, _raise_interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 shows what it can
     try:
         if argv and argv[0].startswith("--") and argv[0] not in ("--help", "--version"):
             from retrain import original
@@ -206,7 +210,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.basicConfig(
             level=logging.INFO if args.verbose else logging.CRITICAL, format="retrain: %(message)s", stream=sys.stderr
         )
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()  # here, where a full disk or a closed pipe is met with a message
+        return code
     except UsageError as error:
         return _fail(error, EXIT_USAGE)
     except Interrupted as error:
@@ -219,7 +225,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
     except OSError as error:
-        return _fail(f"{error.strerror or error}: {error.filename or ''}", EXIT_ERROR)
+        where = f": {error.filename}" if error.filename else " (writing the output?)"
+        return _fail(f"{error.strerror or error}{where}", EXIT_ERROR)
 
 
 def _raise_interrupt(*_: Any) -> None:
@@ -273,18 +280,17 @@ def _train(args: argparse.Namespace) -> int:
 
     progress = console.Progress(args.quiet, options.training.steps)
     try:
-        result = run.train(args.image_dir, args.model_dir, options, _hooks(progress))
+        model = run.train(args.image_dir, args.model_dir, options, _hooks(progress))
     except KeyboardInterrupt:
         raise interrupted(progress) from None
     finally:
         progress.close()
     if args.json:
-        with open(os.path.join(args.model_dir, "run.json"), encoding="utf-8") as file:
-            _print_json(json.load(file))
+        _print_json(model.record)
         return 0
-    print(console.describe_run(result, args.model_dir.rstrip("/")))
+    print(console.describe_run(model.result, args.model_dir.rstrip("/") or "/"))
     if options.evaluation.print_misclassified:
-        print(console.describe_misclassified(result.misclassified()))
+        print(console.describe_misclassified(model.result.misclassified()))
     return 0
 
 
@@ -347,6 +353,10 @@ def _predict(args: argparse.Namespace) -> int:
     answers: list[dict[str, Any]] = []
     for prediction in classifier.predict(picture_files(args.pictures), images.max_pixels):
         path = display_path(prediction.path)
+        if prediction.error is not None and prediction.path not in args.pictures:
+            print(f"retrain: warning: {path}: {prediction.error}", file=sys.stderr)  # litter in a folder
+            answers.append({"path": path, "error": prediction.error})
+            continue
         if prediction.error is not None:
             failed += 1
             answers.append({"path": path, "error": prediction.error})
@@ -358,6 +368,8 @@ def _predict(args: argparse.Namespace) -> int:
             print(f"{path}: " + ", ".join(f"{label} {score:.4f}" for label, score in scores.items()), flush=True)
     if args.json:
         _print_json(answers)
+    if not answers:
+        raise ImageFolderError(f"no files in {', '.join(map(display_path, args.pictures))}: nothing to classify")
     return EXIT_ERROR if failed else 0
 
 

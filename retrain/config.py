@@ -4,6 +4,7 @@ A field's metadata holds its help; its annotation gives the type; its default is
 """
 
 import dataclasses
+import re
 from typing import Any, ClassVar
 
 from retrain.errors import UsageError
@@ -21,6 +22,14 @@ __all__ = [
 
 # Pillow refuses pictures of more than twice its MAX_IMAGE_PIXELS (89,478,485) before decoding them.
 DEFAULT_MAX_PIXELS = 178_956_970
+
+# Other names in exported graphs, in lower case.
+_GRAPH_NAMES = frozenset(
+    {
+        *("any_size", "backbone", "bottleneck", "cast", "decode", "decodejpeg", "expanddims", "head", "input"),
+        *("labels", "mul", "placeholder", "resize", "unit_range"),
+    }
+)
 
 
 def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None, metavar: str | None = None) -> Any:
@@ -46,7 +55,7 @@ class _Checked:
             low, high = self.RANGES[field.name]
             # a comparison with NaN is false, so the range is asked for, not its opposite
             if not ((low is None or value >= low) and (high is None or value <= high)):
-                wanted = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
+                wanted = f"at least {low:,}" if high is None else f"between {low:,} and {high:,}"
                 raise UsageError(f"{flag} {value}: must be {wanted}")
 
 
@@ -56,11 +65,11 @@ class ImageOptions(_Checked):
 
     max_pixels: int = option(
         DEFAULT_MAX_PIXELS,
-        "refuse a picture with more pixels than this, from its header, before it is decoded",
+        "refuse a picture with more pixels than this (at most the default), from its header, before it is decoded",
         metavar="N",
     )
 
-    RANGES: ClassVar = {"max_pixels": (1, None)}
+    RANGES: ClassVar = {"max_pixels": (1, DEFAULT_MAX_PIXELS)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +79,8 @@ class BackboneOptions(_Checked):
     backbone: str = option(
         "inception_v3",
         "frozen network: a Keras Applications name (inception_v3, mobilenet_v2, resnet50, "
-        "mobilenet_v2_0.50_160, ...), a TensorFlow Hub or Kaggle URL, a .tar.gz over http, or a SavedModel folder",
+        "mobilenet_v2_0.50_160, ...), a TensorFlow Hub or Kaggle URL, a .tar.gz over http, or a SavedModel folder; "
+        "names are looked for in the folder that the environment variable RETRAIN_BACKBONES names, first",
         metavar="NAME|URL|DIR",
     )
     weights: str | None = option(
@@ -178,6 +188,13 @@ class RunOptions:
     training: TrainingOptions = TrainingOptions()
     evaluation: EvaluationOptions = EvaluationOptions()
     final_tensor_name: str = option("final_result", "name of the scores in the exported graph", metavar="NAME")
+
+    def __post_init__(self) -> None:
+        name = self.final_tensor_name
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_]*", name):
+            raise UsageError(f"--final-tensor-name {name!r}: letters, digits and _ only, as in final_result")
+        if name.lower() in _GRAPH_NAMES:
+            raise UsageError(f"--final-tensor-name {name}: the graph has another tensor of that name")
 
     def as_dict(self) -> dict[str, Any]:
         """All options, flat, by name: {"steps": 4000, ...}."""

@@ -12,6 +12,7 @@ from retrain.extraction import ExtractionProgress
 from retrain.image_folder import display_path
 from retrain.inspection import FolderInspection
 from retrain.record import PictureResult, RunResult
+from retrain.split import FEWEST_PICTURES
 
 if TYPE_CHECKING:
     from retrain.training import HistoryRow
@@ -69,6 +70,8 @@ class Progress:
             self._bar.n = progress.done
             self._bar.set_postfix_str(f"{rate:.1f} pictures/s" if rate else "", refresh=False)
             self._bar.update(0)
+        if first and progress.done < progress.pictures:
+            self._line(f"bottlenecks: {progress.done} of {progress.pictures} pictures are there already", True)
         left = f", {rate:.1f} pictures/s, {(progress.pictures - progress.done) / rate:.0f} s left" if rate else ""
         self._line(
             f"bottlenecks: {progress.done} of {progress.pictures} pictures{left}",
@@ -139,7 +142,7 @@ def _extraction_line(result: RunResult) -> str:
     return (
         f"{extraction['pictures'] - extraction['skipped']} pictures of {len(result.labels)} classes: "
         f"{split['train']} for training, {split['validation']} for validation, {split['test']} for the test; "
-        f"{extraction['extracted']} extracted in {seconds['extraction_seconds']:.1f} s, "
+        f"{extraction['extracted']} extracted in {extraction['seconds']:.1f} s, "
         f"trained in {seconds['training_seconds']:.1f} s"
     )
 
@@ -200,6 +203,12 @@ def describe_inspection(inspection: FolderInspection) -> str:
             f"{c.label:{width}}  {c.pictures:8}  {c.train:5}  {c.validation:10}  {c.test:4}  {c.unreadable:10}"
         )
     lines.append(f"{inspection.pictures} pictures in {len(inspection.classes)} classes")
+    few = [f"{c.label} ({c.pictures})" for c in inspection.classes if c.pictures < FEWEST_PICTURES]
+    if few or len(inspection.classes) < 2:
+        lines.append(
+            f"retrain train will refuse this folder: it wants two classes, and {FEWEST_PICTURES} pictures in each"
+            + (f"; too few in {', '.join(few)}" if few else "")
+        )
     if inspection.formats:
         lines.append("Formats: " + ", ".join(f"{name} {count}" for name, count in inspection.formats.items()))
     if inspection.width and inspection.height:

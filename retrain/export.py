@@ -195,11 +195,21 @@ def write_saved_model(
     module.__call__ = tf.function(from_files, input_signature=[files])
     module.from_pixels = tf.function(from_pixels, input_signature=[arrays])
     signatures = {"serving_default": module.__call__, "pixels": module.from_pixels}
-    tf.saved_model.save(module, os.fspath(folder), signatures=signatures)
+    try:
+        tf.saved_model.save(module, os.fspath(folder), signatures=signatures)
+    except tf.errors.OpError as error:
+        raise OutputError(f"can't write the SavedModel {display_path(folder)}: {error.message}") from error
 
 
 def write_summaries(history: Sequence[HistoryRow], folder: str | os.PathLike[str]) -> None:
-    """Write TensorBoard summaries of the evaluations, below `train` and `validation`."""
+    """Write TensorBoard summaries of the evaluations, below `train` and `validation`. Raises OutputError."""
+    try:
+        _write_events(history, folder)
+    except tf.errors.OpError as error:
+        raise OutputError(f"can't write the summaries {display_path(folder)}: {error.message}") from error
+
+
+def _write_events(history: Sequence[HistoryRow], folder: str | os.PathLike[str]) -> None:
     for name in ("train", "validation"):
         figures = [
             (row.step, getattr(row, f"{name}_accuracy"), getattr(row, f"{name}_cross_entropy")) for row in history

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from retrain.bottleneck_cache import SEGMENT_ROWS, BottleneckCache
 from retrain.claims import Claims
 from retrain.config import ExtractionOptions, ImageOptions
-from retrain.errors import ImageFolderError, UnreadableImageError
+from retrain.errors import ImageFolderError, RetrainError, UnreadableImageError
 from retrain.image_folder import ImageFolder, Sample, display_path
 from retrain.images import decode_image
 from retrain.picture_index import PictureIndex, Signature, signature_of
@@ -132,6 +132,7 @@ class _Picture:
 
     key: bytes
     signature: Signature
+    read_at: int  # ns since 1970
     pixels: NDArray[np.uint8] | None = None  # None: another picture has, or gets, the same bottleneck
     failure: str | None = None  # why it is skipped
     is_elsewhere: bool = False  # another process is extracting it
@@ -161,6 +162,7 @@ class _Run:
         self.writer = _SegmentWriter(self.cache, self.claims)
         self.started = time.monotonic()
         self.loading = 0.0  # seconds spent on loading the backbone
+        self.load_error: RetrainError | None = None
 
     def execute(self) -> None:
         """Deal with every sample."""
@@ -171,9 +173,11 @@ class _Run:
                 elsewhere = self._extract(self._read_ahead(pool, unread))
                 self._wait_for(pool, elsewhere)
             finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-                self.writer.flush()
-                self.claims.close()
+                try:
+                    pool.shutdown(wait=True, cancel_futures=True)
+                finally:  # also where a second Ctrl-C ends the waiting
+                    self.writer.flush()
+                    self.claims.close()
         self.progress.seconds = time.monotonic() - self.started - self.loading
 
     def result(self) -> Extraction:
@@ -237,29 +241,39 @@ class _Run:
 
     def _read(self, sample: Sample) -> _Picture:
         path = self.folder.root / sample.path
+        now = time.time_ns()
         try:
             signature = signature_of(path)
             data = Path(path).read_bytes()
         except OSError as error:
-            return _Picture(b"", (0, 0, 0, 0), failure=f"can't be read: {error.strerror}")
+            return _Picture(b"", (0, 0, 0, 0), now, failure=f"can't be read: {error.strerror}")
         key = hashlib.sha256(data).digest()
         with self.lock:
             if key in self.claimed or self.cache.find(np.frombuffer(key, np.uint8).reshape(1, 32))[0] >= 0:
-                return _Picture(key, signature)
+                return _Picture(key, signature, now)
             if not self.claims.take(key):
-                return _Picture(key, signature, is_elsewhere=True)
+                return _Picture(key, signature, now, is_elsewhere=True)
             self.claimed.add(key)
         size = self._size()
         try:
-            return _Picture(key, signature, decode_image(data, *size, self.max_pixels))
+            return _Picture(key, signature, now, decode_image(data, *size, self.max_pixels))
         except UnreadableImageError as error:
-            return _Picture(key, signature, failure=str(error))
+            self.claims.release([key])
+            return _Picture(key, signature, now, failure=str(error))
 
     def _size(self) -> tuple[int, int]:
         """Height and width of the backbone's pictures; loads the backbone, once."""
         with self.lock:
+            if self.load_error is not None:
+                raise self.load_error
             before = time.monotonic()
-            network = self.backbone.network
+            try:
+                if not self.loading:
+                    self.cache.prepare()  # a cache that can't be written is better known before the work
+                network = self.backbone.network
+            except RetrainError as error:
+                self.load_error = error  # the other threads need not try, too
+                raise
             self.loading += time.monotonic() - before
         return network.height, network.width
 
@@ -276,19 +290,19 @@ class _Run:
                 self._skip(number, str(picture.failure))
             else:
                 self.keys[number] = picture.key
-                self.index.enter(path, picture.signature, picture.key)
+                self.index.enter(path, picture.signature, picture.key, picture.read_at)
             if picture.key and picture.failure:
                 self.failed_keys[picture.key] = picture.failure
                 self._complain(path, picture.failure)
-            if picture.pixels is not None:
+            if picture.pixels is None:
+                self._report(1)
+            else:
                 batch.append(picture)
             if len(batch) == BATCH_SIZE:
                 self._run_backbone(batch)
                 batch = []
-            self._report(1)
         if batch:
             self._run_backbone(batch)
-        self._report(0)
         return elsewhere
 
     def _run_backbone(self, batch: Sequence[_Picture]) -> None:
@@ -297,6 +311,7 @@ class _Run:
         with self.lock:  # the decoding threads look into the cache, too
             self.writer.append(Rows(keys, np.zeros(len(batch), np.uint32), vectors))
         self.progress.extracted += len(batch)
+        self._report(len(batch))
 
     def _skip(self, number: int, reason: str) -> None:
         self.failures[number] = reason

@@ -8,7 +8,7 @@ from retrain.quiet import tf
 
 __all__ = ["decode_any", "decode_jpeg", "resize"]
 
-_EXIF_BYTES = 65_536 + 2  # an EXIF segment comes first in the file and is at most this long
+_EXIF_BYTES = 2**18  # of a file's start that are looked at for its EXIF segment
 _ORIENTATION_TAG = 0x0112
 _TAG_SLOTS = 64  # entries of the first directory that are looked at; cameras write about a dozen
 
@@ -25,8 +25,8 @@ def decode_jpeg(contents: tf.Tensor) -> tf.Tensor:
 def decode_any(contents: tf.Tensor) -> tf.Tensor:
     """Bytes of a picture to (height, width, 3) uint8.
 
-    JPEG and PNG as `images` decodes them (transparent parts become white); 24-bit BMP, GIF and opaque WebP as
-    TensorFlow does.
+    JPEG and PNG as `images` decodes them (transparent parts become white), but for the rare PNG with an EXIF
+    orientation; 24-bit BMP, GIF and opaque WebP as TensorFlow does.
     """
     start = tf.strings.substr(contents, 0, 4)
     return tf.case(
@@ -70,12 +70,12 @@ def _exif_orientation(contents: tf.Tensor) -> tf.Tensor:
     def byte(place: tf.Tensor) -> tf.Tensor:
         return tf.gather(head, tf.clip_by_value(place, 0, size - 1))
 
-    places = tf.range(size - 6)
-    is_marker = tf.ones([size - 6], tf.bool)
-    for offset, letter in enumerate(b"Exif\0\0"):
+    places = tf.range(size - 10)
+    is_marker = tf.ones([size - 10], tf.bool)
+    for offset, letter in ((0, 0xFF), (1, 0xE1), *enumerate(b"Exif\0\0", 4)):  # APP1, its length, the name
         is_marker = tf.logical_and(is_marker, tf.equal(byte(places + offset), letter))
     has_exif = tf.reduce_any(is_marker)
-    tiff = tf.argmax(tf.cast(is_marker, tf.int32), output_type=tf.int32) + 6
+    tiff = tf.argmax(tf.cast(is_marker, tf.int32), output_type=tf.int32) + 10
     little_endian = tf.equal(byte(tiff), ord("I"))
 
     def number(place: tf.Tensor, length: int) -> tf.Tensor:

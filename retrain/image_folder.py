@@ -1,7 +1,7 @@
 """A folder with one sub-folder of pictures per class: its class names (the labels) and its samples."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +61,12 @@ def display_path(path: str | os.PathLike[str]) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def read_image_folder(root: str | os.PathLike[str]) -> ImageFolder:
+def read_image_folder(root: str | os.PathLike[str], exclude: Iterable[str | os.PathLike[str]] = ()) -> ImageFolder:
     """Find the classes and the files of each, at any depth below the class folder.
+
+    Args:
+        root: the image folder.
+        exclude: folders that are no classes, should they lie in it: the cache, the model.
 
     Where all sub-folders are named like sets (train/, val/, test/ ...), the classes are the folders inside them.
 
@@ -77,7 +81,9 @@ def read_image_folder(root: str | os.PathLike[str]) -> ImageFolder:
         raise ImageFolderError(
             f"image folder {display_path(root)} is a file; give a folder with one sub-folder of pictures per class"
         )
+    excluded = {os.path.realpath(folder) for folder in exclude}
     folders, stray_files = _list(root)
+    folders = [name for name in folders if os.path.realpath(root / name) not in excluded]
     files: dict[str, list[tuple[str, str | None]]] = {}  # class name -> (relative path, subset)
     if _are_subsets(folders):
         for subset_folder in folders:
@@ -144,8 +150,16 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
 def _list(folder: Path) -> tuple[list[str], list[str]]:
     """Names of the sub-folders and of the files of a folder, sorted."""
     entries = _scan(folder)
-    folders = [entry.name for entry in entries if entry.is_dir()]
-    return folders, [entry.name for entry in entries if entry.is_file()]
+    folders = [entry.name for entry in entries if _is_folder(entry)]
+    return folders, [entry.name for entry in entries if not _is_folder(entry)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; a link that leads nowhere is a file that can't be read."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _files_below(root: Path, start: str) -> Iterator[str]:
@@ -159,7 +173,7 @@ def _files_below(root: Path, start: str) -> Iterator[str]:
             continue
         seen.add((status.st_dev, status.st_ino))
         for entry in _scan(root / folder):
-            if entry.is_dir():
+            if _is_folder(entry):
                 pending.append(f"{folder}/{entry.name}")
-            elif entry.is_file():
+            else:
                 yield f"{folder}/{entry.name}"

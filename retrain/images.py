@@ -144,7 +144,9 @@ def _describe_unknown(data: bytes) -> str:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where there is none or it is damaged."""
+    """EXIF orientation, 1 to 8; 1 where there is none or it is damaged. (Pillow turns TIFFs by itself.)"""
+    if "exif" not in image.info:
+        return 1
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # noqa: BLE001  # damaged EXIF raises nearly anything, and says nothing about the pixels

@@ -101,7 +101,7 @@ def inspect_folder(
     unreadable = {s.path: p for s, p in zip(folder.samples, found, strict=True) if isinstance(p, str)}
     duplicates, contradictions, leaks = _repeated(readable)
     return FolderInspection(
-        _classes(folder, readable, split),
+        _classes(folder, readable, split, os.fspath(root)),
         dict(Counter(picture.format for _, picture in readable).most_common()),
         _spread([picture.width for _, picture in readable]),
         _spread([picture.height for _, picture in readable]),
@@ -127,11 +127,11 @@ def _look_at(folder: ImageFolder, sample: Sample, images: ImageOptions) -> _Pict
 
 
 def _classes(
-    folder: ImageFolder, readable: list[tuple[Sample, _Picture]], split: SplitOptions
+    folder: ImageFolder, readable: list[tuple[Sample, _Picture]], split: SplitOptions, image_dir: str
 ) -> tuple[ClassInspection, ...]:
     keys = np.frombuffer(b"".join(picture.key for _, picture in readable), np.uint8).reshape(-1, 32)
     samples = [sample for sample, _ in readable]
-    sets = assign_sets(samples, keys, split, os.fspath(folder.root))
+    sets = assign_sets(samples, keys, split, image_dir)
     counts = Counter((sample.label, name) for sample, name in zip(samples, sets, strict=True))
     classes = []
     for label, (name, files) in enumerate(zip(folder.class_names, folder.counts(), strict=True)):

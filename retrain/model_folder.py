@@ -4,14 +4,22 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from retrain.errors import ModelFolderError, OutputError
-from retrain.files import replace_folder, staging_folder
+from retrain.files import replace_folder, staging_folder, tidy_up
 from retrain.image_folder import display_path
 
-__all__ = ["FORMAT", "ModelDescription", "check_destination", "read_description", "write_model_folder"]
+__all__ = [
+    "FORMAT",
+    "ModelDescription",
+    "check_destination",
+    "list_files",
+    "own_files",
+    "read_description",
+    "write_model_folder",
+]
 
 FORMAT = 1
 
@@ -46,24 +54,39 @@ class ModelDescription:
     run: dict[str, Any]  # all of run.json
 
 
-def check_destination(model_dir: str | os.PathLike[str]) -> None:
+def check_destination(model_dir: str | os.PathLike[str], cache_dir: str | os.PathLike[str] = "") -> None:
     """Refuse, before any work is done, a place where a model folder can't be put.
 
-    Raises OutputError where it is a file, or a folder with content that is no model folder, or can't be written.
+    Args:
+        model_dir: where it is to go.
+        cache_dir: may lie in it.
+    Raises OutputError where it is a file, or a folder with content that is no model folder, or can't be written, or has
+    a name that TensorFlow can't take.
     """
-    final = Path(model_dir)
-    where = display_path(final)
-    if final.is_dir():
-        foreign = [name for name in sorted(os.listdir(final)) if not name.startswith(".")]
-        if foreign and not (final / "run.json").is_file():
-            raise OutputError(
-                f"the model folder {where} holds other things ({display_path(foreign[0])}, ...) and no model: "
-                "give a new or empty folder as --model-dir"
-            )
-    elif final.exists():
-        raise OutputError(f"{where} is a file: give a folder as --model-dir")
+    final = _resolved(Path(model_dir))
+    where = display_path(model_dir)
     try:
-        with staging_folder(_resolved(final)):
+        os.fspath(final).encode()
+    except UnicodeEncodeError:
+        raise OutputError(f"the model folder {where} has a name that is not UTF-8: use another --model-dir") from None
+    try:
+        tidy_up(final, own_files)
+        if final.is_dir():
+            own = OWN_NAMES if os.path.ismount(final) else frozenset[str]()
+            cache = os.path.realpath(cache_dir) if cache_dir else ""
+            foreign = [
+                name
+                for name in sorted(os.listdir(final))
+                if not name.startswith(".") and name not in own and os.path.join(final, name) != cache
+            ]
+            if foreign and not (final / "run.json").is_file():
+                raise OutputError(
+                    f"the model folder {where} holds other things ({display_path(foreign[0])}, ...) and no model: "
+                    "give a new or empty folder as --model-dir"
+                )
+        elif final.exists():
+            raise OutputError(f"{where} is a file: give a folder as --model-dir")
+        with staging_folder(final):
             pass
     except OSError as error:
         raise OutputError(
@@ -80,12 +103,27 @@ def write_model_folder(model_dir: str | os.PathLike[str], write: Callable[[Path]
     try:
         with staging_folder(final) as staging:
             write(staging)
-            replace_folder(staging, final, OWN_NAMES.__contains__)
+            replace_folder(staging, final, own_files(final), "run.json")
     except OSError as error:
         raise OutputError(
             f"can't write the model folder {display_path(model_dir)}: {error.strerror or error}; "
             "what was there before is intact"
         ) from error
+
+
+def own_files(folder: Path) -> list[str]:
+    """The files of a model folder that the program wrote, as its run.json lists them; none where there is no list."""
+    try:
+        listed = json.loads((folder / "run.json").read_text("utf-8"))["files"]
+        paths = [PurePosixPath(name) for name in listed]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [str(path) for path in paths if path.parts and path.parts[0] in OWN_NAMES and ".." not in path.parts]
+
+
+def list_files(folder: Path) -> list[str]:
+    """All files below a folder, relative to it, sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:

@@ -1,6 +1,7 @@
 """Backbones as TensorFlow functions: pixels in, bottlenecks out, whatever form the network comes in."""
 
 import contextlib
+import difflib
 import hashlib
 import http.client
 import importlib
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.backbone import BackboneSource
+from retrain.backbone import KERAS_NAMES, BackboneSource
 from retrain.errors import BackboneError
 from retrain.image_folder import display_path
 from retrain.quiet import tf
@@ -147,9 +148,10 @@ def _keras_application(source: BackboneSource) -> Any:
     }
     wanted = str(source.architecture).lower().replace("_", "")
     if wanted not in builders:
-        names = ", ".join(sorted(builder.__name__ for builder in builders.values()))
+        near = difflib.get_close_matches(str(source.architecture), KERAS_NAMES, 1)
         raise BackboneError(
-            f"unknown backbone {source.name!r}: no such folder, and not a network of Keras Applications ({names})"
+            f"unknown backbone {source.name!r}: no such folder, and not a network of Keras Applications"
+            + (f"; did you mean {near[0]}?" if near else f" ({', '.join(sorted(KERAS_NAMES))})")
         )
     return builders[wanted]
 
@@ -166,8 +168,8 @@ def _download(build: Callable[[], Any], name: str) -> Any:
             if attempt == _DOWNLOAD_TRIES:
                 raise BackboneError(
                     f"the weights of backbone {name} can't be downloaded ({_first_line(error)}; tried {attempt} times) "
-                    "and are not on this machine: go online once, name a folder that holds them in RETRAIN_BACKBONES, "
-                    "or give --weights FILE or a SavedModel folder as --backbone"
+                    "and are not on this machine: go online once, or name a folder in RETRAIN_BACKBONES that holds NAME/ "
+                    "(a SavedModel) or NAME.weights.h5, or give --weights FILE or a SavedModel folder as --backbone"
                 ) from error
             time.sleep(_RETRY_SECONDS * attempt)
     raise AssertionError("unreachable")
@@ -188,7 +190,7 @@ def resolve_handle(handle: str) -> str:
 
     TensorFlow Hub keeps it below TFHUB_CACHE_DIR. Raises BackboneError.
     """
-    import tensorflow_hub as hub
+    hub = _tensorflow_hub()
 
     os.environ.setdefault("TFHUB_DOWNLOAD_PROGRESS", "1")  # on stdout, which _download sends to stderr
     try:
@@ -200,6 +202,13 @@ def resolve_handle(handle: str) -> str:
             f"backbone {handle} can't be had: {_first_line(error)}; give a TensorFlow Hub or Kaggle handle, "
             "or the URL of a .tar.gz that holds a SavedModel"
         ) from error
+
+
+def _tensorflow_hub() -> Any:
+    """TensorFlow Hub, without its warning of pkg_resources, which is the developers' business."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("tensorflow_hub")
 
 
 def _whole_archives() -> Any:
@@ -224,7 +233,7 @@ def _whole_archives() -> Any:
 
 
 def _load_saved_model(folder: str, source: BackboneSource) -> Network:
-    import tensorflow_hub as hub
+    hub = _tensorflow_hub()
 
     try:
         loaded = hub.load(folder)

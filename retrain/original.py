@@ -22,7 +22,7 @@ from retrain.config import (
     SplitOptions,
     TrainingOptions,
 )
-from retrain.errors import OutputError, UsageError
+from retrain.errors import Interrupted, OutputError, UsageError
 from retrain.files import write_whole
 from retrain.image_folder import display_path
 
@@ -70,6 +70,17 @@ _FLAGS: tuple[tuple[str, type, Any, str], ...] = (
 )
 
 _LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "ERROR": 40, "FATAL": 50}
+_RENAMED = {
+    "--steps": "--how_many_training_steps",
+    "--batch-size": "--train_batch_size",
+    "--learning-rate": "--learning_rate",
+    "--test-percentage": "--testing_percentage",
+    "--validation-percentage": "--validation_percentage",
+    "--eval-step-interval": "--eval_step_interval",
+    "--test-batch-size": "--test_batch_size",
+    "--validation-batch-size": "--validation_batch_size",
+    "--final-tensor-name": "--final_tensor_name",
+}
 _DISTORTIONS = ("flip_left_right", "random_crop", "random_scale", "random_brightness")
 _ARCHITECTURE = re.compile(r"inception_v3|mobilenet_(1\.0|0\.75|0\.50|0\.25)_(224|192|160|128)")
 
@@ -99,7 +110,10 @@ def main(argv: Sequence[str]) -> int:
         checkpoints=range(every, options.training.steps, every) if every else (),
         on_checkpoint=lambda step, head, graph: _write_intermediate(flags, step, head, graph),
     )
-    model = train_model(flags.image_dir, options, hooks, normalized_label)
+    try:
+        model = train_model(flags.image_dir, options, hooks, normalized_label)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; the bottlenecks so far are kept: the same command goes on from there") from None
     log.on_result(model)
     _write_outputs(flags, model)
     return 0
@@ -133,6 +147,16 @@ def _run_options(flags: argparse.Namespace) -> RunOptions:
     distorted = [f"--{name}" for name in _DISTORTIONS if getattr(flags, name)]
     if distorted:
         raise UsageError(f"{', '.join(distorted)}: distortions are not built yet; leave out these flags")
+    try:
+        return _translated(flags)
+    except UsageError as error:  # speaks of our options; these users know them by other names
+        message = str(error)
+        for ours, theirs in _RENAMED.items():
+            message = re.sub(rf"{ours}\b", theirs, message)
+        raise UsageError(message) from error
+
+
+def _translated(flags: argparse.Namespace) -> RunOptions:
     return RunOptions(
         backbone=BackboneOptions(backbone=_backbone(flags)),
         extraction=ExtractionOptions(cache_dir=flags.bottleneck_dir),
@@ -172,12 +196,23 @@ def _check_outputs(flags: argparse.Namespace) -> None:
         path = Path(getattr(flags, name))
         if path.is_dir():
             raise OutputError(f"--{name} {display_path(path)} is a folder: give a file")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"--{name} {display_path(path)}: {error.strerror}") from error
-        if not os.access(path.parent, os.W_OK):
-            raise OutputError(f"--{name} {display_path(path)}: its folder can't be written; check its permissions")
+        _make_folder(name, path, path.parent)
+    _make_folder("summaries_dir", Path(flags.summaries_dir), Path(flags.summaries_dir))
+    if flags.saved_model_dir:
+        _make_folder("saved_model_dir", Path(flags.saved_model_dir), Path(flags.saved_model_dir).parent)
+    if flags.intermediate_store_frequency:
+        intermediate = Path(flags.intermediate_output_graphs_dir)
+        _make_folder("intermediate_output_graphs_dir", intermediate, intermediate)
+
+
+def _make_folder(name: str, path: Path, folder: Path) -> None:
+    """Make the folder that an output goes to. Raises OutputError where that, or writing there, is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"--{name} {display_path(path)}: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"--{name} {display_path(path)}: its folder can't be written; check its permissions")
 
 
 def _write_intermediate(flags: argparse.Namespace, step: int, head: "Head", graph: "GraphBuilder") -> None:
@@ -224,8 +259,6 @@ class _Log:
 
     def on_result(self, model: "TrainedModel") -> None:
         test = model.result.metrics["test"]
-        for path, reason in model.result.skipped.items():
-            logger.warning("WARNING: skipped %s: %s", display_path(path), reason)
         if test.accuracy is None:
             logger.info("Final test accuracy: none, for there are no test pictures")
         else:

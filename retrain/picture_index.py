@@ -9,8 +9,9 @@ import hashlib
 import io
 import logging
 import os
-import time
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,6 +25,10 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 _SETTLED_NS = 2_000_000_000
+_63_BITS = 2**63 - 1
+
+# what NumPy raises for a damaged .npz
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
 
 Signature = tuple[int, int, int, int]  # size in bytes, mtime in ns, ctime in ns, inode
 
@@ -31,7 +36,8 @@ Signature = tuple[int, int, int, int]  # size in bytes, mtime in ns, ctime in ns
 def signature_of(path: str | os.PathLike[str]) -> Signature:
     """What tells that a file is unchanged. Raises OSError."""
     status = os.stat(path)
-    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    times = (status.st_mtime_ns & _63_BITS, status.st_ctime_ns & _63_BITS)  # some disks have times and inodes beyond
+    return (status.st_size, *times, status.st_ino & _63_BITS)
 
 
 class PictureIndex:
@@ -53,9 +59,16 @@ class PictureIndex:
         entry = self._entries.get(path)
         return entry[1] if entry and entry[0] == signature else None
 
-    def enter(self, path: str, signature: Signature, key: bytes) -> None:
-        """Remember the key of a file that was read after its signature was taken."""
-        if time.time_ns() - max(signature[1], signature[2]) > _SETTLED_NS:
+    def enter(self, path: str, signature: Signature, key: bytes, read_at: int) -> None:
+        """Remember the key of a file.
+
+        Args:
+            path: relative to the image folder.
+            signature: taken before the file was read.
+            key: SHA-256 of what was read.
+            read_at: time.time_ns() before the signature was taken.
+        """
+        if read_at - max(signature[1], signature[2]) > _SETTLED_NS:
             self._new[path] = (signature, key)
 
     def save(self, present: Mapping[str, object]) -> None:
@@ -88,7 +101,7 @@ class PictureIndex:
                 signatures, keys = file["signatures"].tolist(), file["keys"].tobytes()
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except _DAMAGE as error:
             logger.info("picture index not used: %s", error)
             return {}
         if len(signatures) != len(paths) or len(keys) != 32 * len(paths):

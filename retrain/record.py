@@ -21,7 +21,7 @@ from retrain.extraction import Extraction
 from retrain.files import write_whole
 from retrain.head import Head, write_head
 from retrain.image_folder import display_path
-from retrain.model_folder import FORMAT
+from retrain.model_folder import FORMAT, list_files
 
 if TYPE_CHECKING:
     from retrain.export import GraphBuilder
@@ -52,10 +52,11 @@ class RunResult:
     skipped: dict[str, str]  # path -> reason
     timings: dict[str, float]  # seconds
     extraction: dict[str, Any]  # as `retrain extract --json`
+    tested: frozenset[str]  # paths of the test pictures that the metrics are of
 
     def misclassified(self) -> list[PictureResult]:
-        """The test pictures with a wrong label, most confident mistake first."""
-        wrong = [p for p in self.pictures if p.set == "test" and p.predicted != p.label]
+        """The tested pictures with a wrong label, most confident mistake first."""
+        wrong = [p for p in self.pictures if p.path in self.tested and p.predicted != p.label]
         return sorted(wrong, key=lambda picture: -picture.score)
 
 
@@ -71,6 +72,7 @@ class TrainedModel:
     history: "list[HistoryRow]"
     result: RunResult
     command: list[str] = field(default_factory=lambda: list(sys.argv))
+    record: dict[str, Any] = field(default_factory=dict)  # what run.json holds, once it is written
 
 
 def extraction_summary(extraction: Extraction) -> dict[str, Any]:
@@ -96,6 +98,7 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
     """
     from retrain import export
 
+    export_started = time.monotonic()
     result = model.result
     write_whole(folder / "graph.pb", model.graph.serialized(model.head))
     export.write_labels(result.labels, folder / "labels.txt")
@@ -120,21 +123,24 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
         [[display_path(path), reason] for path, reason in result.skipped.items()],
     )
     _write_json(folder / "metrics.json", {name: m.as_dict() for name, m in result.metrics.items()})
-    total = time.monotonic() - started
-    before = sum(result.timings.values())
-    timings = result.timings | {"export_seconds": total - before, "total_seconds": total}
-    _write_json(folder / "run.json", run_record(model, timings))
+    now = time.monotonic()
+    result.timings.update(export_seconds=now - export_started, total_seconds=now - started)
+    model.record = run_record(model, [*list_files(folder), "run.json"])
+    _write_json(folder / "run.json", model.record)
 
 
-def run_record(model: TrainedModel, timings: dict[str, float]) -> dict[str, Any]:
-    """What run.json holds: all that is needed to know, and to repeat, the run."""
+def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
+    """What run.json holds: all that is needed to know, and to repeat, the run; files: what lies in the model folder."""
     network, result = model.backbone.network, model.result
     return {
         "format": FORMAT,
-        "command": model.command,
+        "command": [display_path(word) for word in model.command],
         "image_dir": display_path(os.path.abspath(model.image_dir)),
         "labels": list(result.labels),
-        "options": model.options.as_dict(),
+        "options": {
+            name: display_path(value) if isinstance(value, str) else value
+            for name, value in model.options.as_dict().items()
+        },
         "backbone": {
             "name": model.backbone.name,
             "fingerprint": model.backbone.fingerprint,
@@ -149,7 +155,8 @@ def run_record(model: TrainedModel, timings: dict[str, float]) -> dict[str, Any]
             name: {"n": m.n, "accuracy": m.accuracy, "cross_entropy": m.cross_entropy}
             for name, m in result.metrics.items()
         },
-        "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
+        "timings": {name: round(seconds, 3) for name, seconds in result.timings.items()},
+        "files": files,
         "versions": _versions(),
     }
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from retrain.backbone import locate_backbone
 from retrain.bottleneck_cache import BottleneckCache
-from retrain.config import ExtractionOptions, ImageOptions, RunOptions
+from retrain.config import ExtractionOptions, ImageOptions, RunOptions, SplitOptions
 from retrain.errors import ImageFolderError, ModelFolderError
 from retrain.evaluation import Metrics, evaluate_logits, softmax
 from retrain.extraction import Extraction, ExtractionProgress, Extractor, extract_bottlenecks, open_cache
 from retrain.head import Head
-from retrain.image_folder import ImageFolder, display_path, read_image_folder
+from retrain.image_folder import SUBSETS, ImageFolder, display_path, read_image_folder
 from retrain.model_folder import check_destination, write_model_folder
 from retrain.record import PictureResult, RunResult, TrainedModel, extraction_summary, write_files
 from retrain.split import SETS, assign_sets, check_class_sizes
@@ -75,7 +75,7 @@ def extract_folder(
     image_dir: str | os.PathLike[str], options: RunOptions = RunOptions(), hooks: Hooks = Hooks()
 ) -> tuple[Extraction, BottleneckCache]:
     """Pass one alone: put the bottleneck of every picture of a folder into the cache."""
-    folder = read_image_folder(image_dir)
+    folder = read_image_folder(image_dir, [options.extraction.cache_dir])
     backbone = locate_backbone(options.backbone)
     cache = open_cache(backbone, options.extraction)
     hooks.on_stage("extraction")
@@ -89,7 +89,7 @@ def train(
     model_dir: str | os.PathLike[str] = "model",
     options: RunOptions = RunOptions(),
     hooks: Hooks = Hooks(),
-) -> RunResult:
+) -> TrainedModel:
     """Folder of pictures to model folder: pass one, pass two, test, export.
 
     Args:
@@ -98,13 +98,11 @@ def train(
     Raises RetrainError.
     """
     started = time.monotonic()
-    check_destination(model_dir)
-    model = train_model(image_dir, options, hooks)
+    check_destination(model_dir, options.extraction.cache_dir)
+    model = train_model(image_dir, options, hooks, exclude=[model_dir])
     hooks.on_stage("export")
-    with _timed(model.result.timings, "export_seconds"):
-        write_model_folder(model_dir, lambda folder: write_files(model, folder, started))
-    model.result.timings["total_seconds"] = time.monotonic() - started
-    return model.result
+    write_model_folder(model_dir, lambda folder: write_files(model, folder, started))
+    return model
 
 
 def train_model(
@@ -112,24 +110,28 @@ def train_model(
     options: RunOptions = RunOptions(),
     hooks: Hooks = Hooks(),
     label_of: Callable[[str], str] = str,
+    exclude: Sequence[str | os.PathLike[str]] = (),
 ) -> TrainedModel:
     """Pass one, pass two and the final test, without writing a model.
 
     Args:
         label_of: the label of a class folder's name.
+        exclude: folders that are no classes, should they lie in image_dir; the cache is none in any case.
     Raises RetrainError.
     """
     timings: dict[str, float] = {}
-    folder = read_image_folder(image_dir)
+    folder = read_image_folder(image_dir, [options.extraction.cache_dir, *exclude])
     labels = _labels(folder.class_names, label_of)
     _check_counts(folder, folder.counts(), hooks)
+    _check_ready_made_split(folder, options, hooks)
     backbone = locate_backbone(options.backbone)
     with _timed(timings, "extraction_seconds"):
         data = _load_data(folder, backbone, options.extraction, options.images, hooks)
     if len(data.chosen) < len(folder.samples):
         counts = np.bincount(data.labels, minlength=len(labels)).tolist()
-        _check_counts(folder, counts, Hooks())
+        _check_counts(folder, counts, hooks)
     samples = [folder.samples[number] for number in data.chosen]
+    _check_contradictions(data, hooks)
     sets = assign_sets(samples, data.keys, options.split, os.fspath(image_dir))
 
     hooks.on_stage("training")
@@ -138,6 +140,7 @@ def train_model(
 
     graph = GraphBuilder(lambda: backbone.network, options.final_tensor_name)
     members = {name: np.flatnonzero(np.array(sets) == name) for name in SETS}
+    _check_sets(labels, {name: data.labels[chosen] for name, chosen in members.items()}, options, hooks)
     with _timed(timings, "training_seconds"):
         head, history = train_head(
             _subset(data, members["train"]),
@@ -165,6 +168,7 @@ def train_model(
         data.extraction.skipped,
         timings,
         extraction_summary(data.extraction),
+        frozenset(samples[number].path for number in tested),
     )
     return TrainedModel(os.fspath(image_dir), options, backbone, graph, head, history, result)
 
@@ -182,7 +186,7 @@ def evaluate_folder(
     """
     from retrain.head import read_head
 
-    folder = read_image_folder(image_dir)
+    folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.folder])
     known = {label: number for number, label in enumerate(classifier.labels)}
     unknown = [name for name in folder.class_names if name not in known]
     if unknown:
@@ -231,6 +235,58 @@ def _check_counts(folder: ImageFolder, counts: Sequence[int], hooks: Hooks) -> N
         hooks.on_warning(f"fewer than {FEW_PICTURES} pictures in class {', '.join(few)}: results may be poor, add more")
     for name in folder.empty_folders:
         hooks.on_warning(f"the folder {display_path(name)} holds no files: it is no class")
+
+
+def _check_ready_made_split(folder: ImageFolder, options: RunOptions, hooks: Hooks) -> None:
+    """Say what of the options, or of the folder, does not mean what it may seem to."""
+    if folder.has_subsets and options.split != SplitOptions():
+        hooks.on_warning(
+            f"{display_path(folder.root)} comes with a split of its own, in folders: "
+            "--split, --validation-percentage and --test-percentage have no effect"
+        )
+    sets = [name for name in folder.class_names if name.lower() in SUBSETS]
+    if len(sets) > 1:
+        others = [name for name in folder.class_names if name not in sets]
+        hooks.on_warning(
+            f"the folders {', '.join(sets)} are taken for classes, since there are others beside them "
+            f"({', '.join(others)}): if they are sets, move the others away"
+        )
+
+
+def _check_contradictions(data: _Data, hooks: Hooks) -> None:
+    """Warn of pictures that lie in folders of different classes."""
+    first: dict[bytes, int] = {}
+    labels = zip(data.keys, data.labels.tolist(), strict=True)
+    several = {key.tobytes() for key, label in labels if first.setdefault(key.tobytes(), label) != label}
+    if several:
+        hooks.on_warning(
+            f"{len(several)} pictures are there under several labels: retrain inspect shows which, keep one of each"
+        )
+
+
+def _check_sets(
+    labels: Sequence[str], members: dict[str, NDArray[np.int32]], options: RunOptions, hooks: Hooks
+) -> None:
+    """Refuse a split that leaves a class without training pictures; warn of other gaps.
+
+    Args:
+        members: set -> (n,) label numbers of its pictures.
+    """
+    missing = {
+        name: [label for number, label in enumerate(labels) if number not in set(members[name].tolist())]
+        for name in SETS
+    }
+    if missing["train"]:
+        raise ImageFolderError(
+            f"no training pictures of class {', '.join(missing['train'])}: add pictures that differ from those there, "
+            "or remove the folder"
+        )
+    for name, share in (
+        ("validation", options.split.validation_percentage),
+        ("test", options.split.test_percentage),
+    ):
+        if share and len(members[name]) and missing[name]:
+            hooks.on_warning(f"no {name} pictures of class {', '.join(missing[name])}")
 
 
 def _load_data(

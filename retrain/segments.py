@@ -5,6 +5,7 @@ crc32 (n,) uint32. Attributes: format, fingerprint, index_crc32 (of the bytes of
 """
 
 import io
+import mmap
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,8 @@ class Segment:
     keys: Keys
     copies: Copies
     crcs: NDArray[np.uint32]
-    vectors: Vectors  # mapped from the file
+    vectors: Vectors  # a view of mapping
+    mapping: mmap.mmap  # the file
     is_suspect: bool  # keys, copies and checksums are not what was written: each row must be checked
 
 
@@ -103,5 +105,8 @@ def read_segment(path: Path, fingerprint: str) -> Segment:
         raise ValueError(f"its shapes don't fit: {keys.shape}, {copies.shape}, {shape}, {crcs.shape}")
     if dtype != np.dtype("<f4") or offset is None:
         raise ValueError(f"its vectors are not contiguous float32: {dtype}")
-    vectors = np.memmap(path, "<f4", "r", offset, shape)
-    return Segment(path, keys.astype(np.uint8, copy=False), copies.astype(np.uint32), crcs, vectors, bool(is_suspect))
+    with open(path, "rb") as handle:
+        mapping = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+    vectors = np.frombuffer(mapping, "<f4", shape[0] * shape[1], offset).reshape(shape)
+    keys, copies = keys.astype(np.uint8, copy=False), copies.astype(np.uint32)
+    return Segment(path, keys, copies, crcs, vectors, mapping, bool(is_suspect))

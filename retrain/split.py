@@ -1,7 +1,8 @@
 """Samples to training, validation and test sets, by a hash: adding pictures never moves the others."""
 
 import hashlib
-from collections import defaultdict
+import os
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,9 +12,11 @@ from retrain.config import SplitOptions
 from retrain.errors import ImageFolderError
 from retrain.image_folder import Sample
 
-__all__ = ["SETS", "assign_sets", "original_set"]
+__all__ = ["FEWEST_PICTURES", "SETS", "assign_sets", "original_set"]
 
 SETS = ("train", "validation", "test")
+
+FEWEST_PICTURES = 3  # of a class: one for training, one for validation, one for the test
 
 # tensorflow/hub, examples/image_retraining/retrain.py: MAX_NUM_IMAGES_PER_CLASS
 _ORIGINAL_BUCKETS = 2**27 - 1
@@ -31,7 +34,8 @@ def assign_sets(
     percentage it is validation, in the next test percentage test, else training. Samples whose file names share the
     part before `_nohash_` are decided together, by the SHA-256 of that part. Where that leaves a class with at least
     three different pictures without validation, test or training pictures, those with the lowest fractions fill the
-    gap. Samples that come with a set keep it, and where the folder lacks one of the sets, it stays empty.
+    gap; with fewer, there is at least a training picture. Samples that come with a set keep it, and where the folder
+    lacks one of the sets, it stays empty.
 
     Args:
         samples: (n,) of one image folder.
@@ -43,7 +47,7 @@ def assign_sets(
         return [sample.subset or "train" for sample in samples]
     if options.split == "original":
         return [
-            original_set(f"{image_dir}/{s.path}", options.validation_percentage, options.test_percentage)
+            original_set(os.path.join(image_dir, s.path), options.validation_percentage, options.test_percentage)
             for s in samples
         ]
     units = _units(samples, keys)
@@ -114,17 +118,19 @@ def _fill_empty_sets(units: list[bytes], sets: dict[bytes, str], options: SplitO
     wanted |= {"validation"} if options.validation_percentage > 0 else set()
     wanted |= {"test"} if options.test_percentage > 0 else set()
     if len(units) < len(wanted):
+        if not any(sets[unit] == "train" for unit in units):
+            sets[units[-1]] = "train"
         return
     for name in ("validation", "test", "train"):
         if name not in wanted or any(sets[unit] == name for unit in units):
             continue
-        held = {unit: sum(sets[other] == sets[unit] for other in units) for unit in units}
-        spare = [unit for unit in units if held[unit] > 1]
+        held = Counter(sets[unit] for unit in units)
+        spare = [unit for unit in units if held[sets[unit]] > 1]
         sets[spare[-1] if name == "train" else spare[0]] = name
 
 
-def check_class_sizes(class_names: Sequence[str], counts: Sequence[int], minimum: int = 3) -> None:
-    """Refuse what can't be split: fewer than two classes, or a class with fewer than `minimum` pictures.
+def check_class_sizes(class_names: Sequence[str], counts: Sequence[int]) -> None:
+    """Refuse what can't be split: fewer than two classes, or a class with fewer than three pictures.
 
     Raises ImageFolderError.
     """
@@ -132,9 +138,10 @@ def check_class_sizes(class_names: Sequence[str], counts: Sequence[int], minimum
         raise ImageFolderError(
             f"one class only ({class_names[0]}): a classifier needs two or more; add a sub-folder for each"
         )
-    small = [f"{name} ({count})" for name, count in zip(class_names, counts, strict=True) if count < minimum]
+    pairs = zip(class_names, counts, strict=True)
+    small = [f"{name} ({count})" for name, count in pairs if count < FEWEST_PICTURES]
     if small:
         raise ImageFolderError(
-            f"fewer than {minimum} pictures in class {', '.join(small)}: training, validation and test need one each; "
-            "add pictures or remove the folder"
+            f"fewer than {FEWEST_PICTURES} pictures in class {', '.join(small)}: training, validation and test need "
+            "one each; add pictures or remove the folder"
         )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from retrain import bottleneck_cache, files, segments
+from retrain import cache_folder, files, segments
 from retrain.bottleneck_cache import BottleneckCache
 from retrain.errors import CacheError
 from retrain.segments import Rows, row_checksums, segment_image
@@ -194,7 +194,7 @@ def test_a_segment_of_another_extractor_is_not_used():
 def test_a_newer_format_is_refused_by_name(monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(segments, "FORMAT", 2)
-        patched.setattr(bottleneck_cache, "FORMAT", 2)
+        patched.setattr(cache_folder, "FORMAT", 2)
         cache = open_cache()
         cache.add(rows(0, 2))
     message = "is of format 2, this program knows up to 1: use a newer version of retrain"

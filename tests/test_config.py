@@ -20,7 +20,7 @@ from retrain.errors import UsageError
         (SplitOptions, {"validation_percentage": 91}, "--validation-percentage 91: must be between 0 and 90"),
         (SplitOptions, {"validation_percentage": 50, "test_percentage": 50}, "leave less than 5% for training"),
         (SplitOptions, {"split": "alphabet"}, "--split alphabet: not one of content, original"),
-        (config.ImageOptions, {"max_pixels": 0}, "--max-pixels 0: must be at least 1"),
+        (config.ImageOptions, {"max_pixels": 0}, "--max-pixels 0: must be between 1 and 178,956,970"),
         (config.BackboneOptions, {"input_size": 0}, "--input-size 0"),
         (config.BackboneOptions, {"input_range": "0..2"}, "--input-range 0..2"),
         (config.EvaluationOptions, {"test_batch_size": 0}, "--test-batch-size 0"),

@@ -176,7 +176,8 @@ def test_what_is_no_picture_is_skipped_with_its_reason_each_time(make_folder):
     (root / "dog" / "gone.jpg").symlink_to("nowhere")
     for _ in range(2):
         result, _, vectors = run(root)
-        assert set(result.skipped) == {"cat/LICENSE.txt", "dog/copy.txt", "dog/broken.jpg"}
+        assert set(result.skipped) == {"cat/LICENSE.txt", "dog/copy.txt", "dog/broken.jpg", "dog/gone.jpg"}
+        assert result.skipped["dog/gone.jpg"] == "can't be read: No such file or directory"
         assert "not a picture" in result.skipped["cat/LICENSE.txt"]
         assert "damaged" in result.skipped["dog/broken.jpg"]
         assert len(vectors) == 10
