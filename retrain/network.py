@@ -168,8 +168,9 @@ def _download(build: Callable[[], Any], name: str) -> Any:
             if attempt == _DOWNLOAD_TRIES:
                 raise BackboneError(
                     f"the weights of backbone {name} can't be downloaded ({_first_line(error)}; tried {attempt} times) "
-                    "and are not on this machine: go online once, or name a folder in RETRAIN_BACKBONES that holds NAME/ "
-                    "(a SavedModel) or NAME.weights.h5, or give --weights FILE or a SavedModel folder as --backbone"
+                    "and are not on this machine: go online once, or name a folder in RETRAIN_BACKBONES that holds "
+                    "NAME/ (a SavedModel) or NAME.weights.h5, or give --weights FILE or a SavedModel folder as "
+                    "--backbone"
                 ) from error
             time.sleep(_RETRY_SECONDS * attempt)
     raise AssertionError("unreachable")

@@ -2,6 +2,7 @@ import errno
 import fcntl
 import json
 import os
+import resource
 import shutil
 
 import h5py
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from retrain import cache_folder, files, segments
+from retrain import bottleneck_cache, cache_folder, files, segments
 from retrain.bottleneck_cache import BottleneckCache
 from retrain.errors import CacheError
 from retrain.segments import Rows, row_checksums, segment_image
@@ -296,6 +297,76 @@ def test_a_damaged_owner_file_does_no_harm():
     cache.add(rows(0, 2))
     (cache.folder / "extractor.json").write_text("{")
     assert (open_cache().find(rows(0, 2).keys) >= 0).all()
+
+
+def test_too_many_open_files_set_no_segment_aside():
+    cache = open_cache()
+    for start in range(30):
+        cache.add(rows(start, 1))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 5, limits[1]))
+    try:
+        with pytest.raises(CacheError, match="Too many open files; run again"):
+            open_cache()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert not list(cache.folder.glob("*.corrupt"))
+    assert len(open_cache()) == 30
+
+
+def test_segments_do_not_pile_up_during_a_run():
+    cache = open_cache()
+    for start in range(200):
+        cache.add(rows(start, 1))
+    assert len(segment_files(cache)) < 70
+    assert (open_cache().find(rows(0, 200).keys) >= 0).all()
+
+
+def test_a_cache_opened_while_another_process_merges_has_all_rows(monkeypatch):
+    writer = open_cache()
+    for start in range(10):
+        writer.add(rows(start, 1))
+    opened = BottleneckCache._open
+    merged = []
+
+    def open_after_merging(self, path):
+        if not merged:
+            merged.append(writer.compact())
+        return opened(self, path)
+
+    monkeypatch.setattr(BottleneckCache, "_open", open_after_merging)
+    assert (open_cache().find(rows(0, 10).keys) >= 0).all()
+
+
+def test_a_merge_that_fails_half_way_leaves_every_row_once(monkeypatch):
+    monkeypatch.setattr(bottleneck_cache, "_MERGED_BYTES", 30 * 24)
+    cache = open_cache()
+    for start in range(0, 60, 6):
+        cache.add(rows(start, 6))
+    write, written = bottleneck_cache.write_whole, []
+
+    def fail_later(path, data):
+        written.append(path)
+        if len(written) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bottleneck_cache, "write_whole", fail_later)
+        cache.compact(merge_from=2)
+    assert len(written) == 2
+    cache = open_cache()
+    assert len(cache) == 60
+    assert (cache.find(rows(0, 60).keys) >= 0).all()
+
+
+def test_the_folder_of_an_extractor_is_found_under_another_name_of_it():
+    open_cache().add(rows(0, 3))
+    other = BottleneckCache("cache", "another_name", FINGERPRINT, {})
+    assert (other.find(rows(0, 3).keys) >= 0).all()
+    assert os.listdir("cache") == ["tiny-01234567"]
 
 
 def test_two_processes_never_merge_at_once():

@@ -214,7 +214,10 @@ def test_inspect_tells_what_is_there(trained, tmp_path):
         (["train", "good", "--model-dir", "file"], ["file is a file: give a folder as --model-dir"]),
         (["train", "good", "--model-dir", "file/model"], ["can't write the model folder file/model"]),
         (["train", "good", "--model-dir", "/proc/model"], ["can't write the model folder /proc/model"]),
-        (["train", "good", "--backbone", "incepton_v3"], ["unknown backbone 'incepton_v3'"]),
+        (
+            ["train", "good", "--backbone", "incepton_v3"],
+            ["unknown backbone 'incepton_v3'", "did you mean inception_v3?"],
+        ),
         (["train", "good", "--backbone", "./good"], ["no SavedModel in ./good"]),
         (["predict", "nowhere", "a.jpg"], ["no such model folder: nowhere"]),
         (["predict", "good", "a.jpg"], ["good is no model folder: can't read run.json"]),
@@ -242,6 +245,9 @@ def test_bad_input_is_one_line_and_exit_1(make_folder, args, parts):
         (["train", "good", "--steps", "many"], ["--steps"]),
         (["train", "good", "--steps", "0"], ["--steps 0: must be between 1"]),
         (["train", "good", "--learning-rate", "nan"], ["--learning-rate nan"]),
+        (["train", "good", "--final-tensor-name", "a b"], ["--final-tensor-name 'a b': letters, digits"]),
+        (["train", "good", "--final-tensor-name", "mul"], ["the graph has another tensor of that name"]),
+        (["--image_dir", "good", "--train_batch_size", "0"], ["--train_batch_size 0: must be between 1 and"]),
         (["predict", "model", "a.jpg", "--top", "0"], ["--top 0: must be at least 1"]),
         (["trian", "good"], ["trian"]),
         (["--image_dir", "good", "--how_many_training_stepz", "5"], ["did you mean --how_many_training_steps?"]),
@@ -318,6 +324,94 @@ def test_however_the_folder_is_spelled_the_split_is_the_same(trained, tiny_backb
         rows = Path("model/predictions.csv").read_text().splitlines()[1:]
         splits.append({row.split(",")[0]: row.split(",")[1] for row in rows})
     assert splits[0] == splits[1] == splits[2]
+
+
+def test_cache_and_model_may_lie_in_the_folder_of_pictures(make_folder, tiny_backbone, monkeypatch):
+    root = make_folder({"cat": 20, "dog": 20})
+    monkeypatch.chdir(root)
+    for _ in range(2):
+        retrain("train", ".", "--backbone", tiny_backbone, "--steps", 5, "--quiet", check=0)
+    assert (root / "model" / "labels.txt").read_text() == "cat\ndog\n"
+
+
+def test_the_model_may_go_where_one_works_and_the_cache_into_it(make_folder, tiny_backbone, monkeypatch, tmp_path):
+    root = make_folder({"cat": 20, "dog": 20})
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for _ in range(2):
+        options = ["--model-dir", ".", "--cache-dir", "cache", "--backbone", tiny_backbone, "--steps", 5]
+        run = json.loads(retrain("train", root, *options, "--json", "--quiet", check=0).stdout)
+    assert run["extraction"]["extracted"] == 0
+    assert "cache" in os.listdir()
+    assert "graph.pb" in os.listdir()
+
+
+def test_a_class_without_training_pictures_is_refused(make_folder, tiny_backbone):
+    root = make_folder({"train/cat": 20, "train/dog": 20, "val/cat": 5, "val/owl": 5})
+    done = retrain("train", root, "--backbone", tiny_backbone, check=1)
+    one_line_error(done, "no training pictures of class owl")
+
+
+def test_what_may_not_be_meant_is_warned_of(make_folder, tiny_backbone):
+    root = make_folder({"train/cat": 20, "train/dog": 20, "val/cat": 5})
+    shutil.copy(root / "train" / "cat" / "cat_000.png", root / "train" / "dog" / "same.png")
+    options = ["--backbone", tiny_backbone, "--steps", 5, "--test-percentage", 30]
+    done = retrain("train", root, *options, check=0)
+    assert "comes with a split of its own" in done.stderr
+    assert "no validation pictures of class dog" in done.stderr
+    assert "1 pictures are there under several labels" in done.stderr
+    (root / "notes").mkdir()
+    for number in range(5):
+        draw_picture(number, 2).save(root / "notes" / f"{number}.png")
+    done = retrain("train", root, *options, check=0)
+    assert "the folders train, val are taken for classes, since there are others beside them (notes)" in done.stderr
+
+
+def test_a_cache_that_cannot_be_written_is_known_before_the_work(make_folder, tiny_backbone):
+    root = make_folder({"cat": 20, "dog": 20})
+    done = retrain("extract", root, "--backbone", tiny_backbone, "--cache-dir", "/proc/nope", check=1)
+    one_line_error(done, "can't write the bottleneck cache in /proc/nope")
+    assert "pictures/s" not in done.stderr
+
+
+def test_litter_in_a_folder_to_predict_is_a_warning(trained):
+    folder, _ = trained
+    done = retrain("predict", "model", "pictures/cat", cwd=folder, check=0)
+    assert "retrain: warning: pictures/cat/notes.txt: not a picture" in done.stderr
+    (folder / "nothing").mkdir(exist_ok=True)
+    one_line_error(retrain("predict", "model", "nothing", cwd=folder, check=1), "no files in nothing")
+
+
+def test_names_that_no_terminal_can_show_are_shown_all_the_same(make_folder, tiny_backbone):
+    root = make_folder({"Käfer": 4, "dog": 4})
+    done = retrain("inspect", root, env={"PYTHONIOENCODING": "ascii"}, check=0)
+    assert r"K\xe4fer" in done.stdout
+    odd = os.fsdecode(b"p\xff")
+    root.rename(odd)
+    retrain("train", odd, "--backbone", tiny_backbone, "--steps", 5, "--quiet", check=0)
+    assert r"p\xff" in json.loads(Path("model/run.json").read_text())["command"]
+    done = retrain("train", odd, "--backbone", tiny_backbone, "--model-dir", os.fsdecode(b"m\xff"), check=1)
+    one_line_error(done, r"the model folder m\xff has a name that is not UTF-8")
+
+
+def test_a_full_disk_is_one_line(trained):
+    folder, _ = trained
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [SCRIPT, "inspect", "pictures"], stdout=full, stderr=subprocess.PIPE, text=True, cwd=folder, check=False
+        )
+    assert done.returncode == 1
+    one_line_error(done, "No space left on device")
+
+
+def test_a_test_batch_counts_only_what_was_tested(make_folder, tiny_backbone):
+    root = make_folder({"cat": 60, "dog": 60})
+    for path in (root / "dog").iterdir():  # cats and dogs look alike, so that half of the answers are wrong
+        draw_picture(1000 + int(path.stem[-3:]), 0).save(path)
+    options = ["--backbone", tiny_backbone, "--steps", 5, "--quiet", "--test-batch-size", 2, "--print-misclassified"]
+    done = retrain("train", root, *options, check=0)
+    assert "N=2)" in done.stdout
+    assert len([line for line in done.stdout.splitlines() if line.startswith(("  cat/", "  dog/"))]) <= 2
 
 
 def test_print_misclassified_lists_pictures_and_wrong_labels(make_folder, tiny_backbone):

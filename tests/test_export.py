@@ -9,11 +9,15 @@ from conftest import TINY_SIZE, draw_picture
 from PIL import Image
 
 import retrain
+from retrain.backbone import locate_backbone
 from retrain.config import BackboneOptions, EvaluationOptions, RunOptions, TrainingOptions
-from retrain.errors import ModelFolderError
+from retrain.errors import ModelFolderError, OutputError
+from retrain.export import write_saved_model, write_summaries
 from retrain.graph_images import decode_any, decode_jpeg, resize
+from retrain.head import read_head
 from retrain.images import decode_image
 from retrain.quiet import tf
+from retrain.training import HistoryRow
 
 v1 = tf.compat.v1
 
@@ -175,6 +179,31 @@ def test_the_saved_model_takes_a_batch_of_picture_bytes(trained, expected):
     assert answer["labels"].shape == answer["final_result"].shape
     batch = np.stack([resized(path) for path in trained[1]]) / 255
     check([loaded.signatures["pixels"](pixels=tf.constant(batch))["final_result"].numpy()], expected)
+
+
+def test_a_saved_model_that_cannot_be_written_is_one_clear_error(trained, tiny_backbone):
+    network = locate_backbone(BackboneOptions(backbone=str(tiny_backbone))).network
+    head, labels = read_head(trained[0] / "head.h5")
+    with pytest.raises(OutputError, match="can't write the SavedModel /proc/x"):
+        write_saved_model(network, head, labels, "final_result", "/proc/x")
+    with pytest.raises(OutputError, match="can't write the summaries /proc/x"):
+        write_summaries([HistoryRow(0, 1.0, 0.1, None, None)], "/proc/x")
+
+
+def test_only_the_exif_segment_turns_a_picture():
+    """A comment may hold anything, also what looks like EXIF."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encode(draw_picture(1, 2, 30), "JPEG", exif=exif)
+    start = turned.index(b"Exif\0\0")
+    comment = turned[start : start + 60]
+    plain = encode(draw_picture(1, 2, 30), "JPEG")
+    data = plain[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + plain[2:]
+    assert np.abs(graph_pixels(decode_jpeg, data) - decode_image(data, 32, 24)).max() <= 1
+    assert np.abs(graph_pixels(decode_jpeg, data) - graph_pixels(decode_jpeg, plain)).max() == 0
+    filled = turned[:2] + (b"\xff\xe2" + (60_000).to_bytes(2, "big") + bytes(59_998)) * 3 + turned[2:]
+    assert np.abs(graph_pixels(decode_jpeg, filled) - decode_image(filled, 32, 24)).max() <= 1
+    assert np.abs(graph_pixels(decode_jpeg, filled) - graph_pixels(decode_jpeg, turned)).max() == 0
 
 
 def encode(image, format, **options):

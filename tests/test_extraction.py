@@ -14,7 +14,7 @@ from conftest import draw_picture
 
 from retrain import extraction as extraction_module
 from retrain.config import ExtractionOptions, ImageOptions
-from retrain.errors import ImageFolderError
+from retrain.errors import BackboneError, ImageFolderError
 from retrain.extraction import extract_bottlenecks, open_cache
 from retrain.image_folder import read_image_folder
 
@@ -273,6 +273,62 @@ def test_killed_at_any_moment_it_goes_on_from_what_was_written(make_folder, tmp_
     result, backbone, vectors = run(root)
     assert result.cached + backbone.count == 200
     assert np.array_equal(vectors, expected)
+
+
+def test_a_second_interruption_loses_nothing_that_was_done(make_folder, monkeypatch):
+    root = make_folder({"cat": 60, "dog": 60})
+    backbone = CountingBackbone()
+    real = CountingBackbone.bottlenecks
+
+    def interrupt(self, pixels):
+        if self.count >= 64:
+            raise KeyboardInterrupt
+        return real(self, pixels)
+
+    class Pool(extraction_module.ThreadPoolExecutor):
+        def shutdown(self, *args, **options):
+            super().shutdown(*args, **options)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(CountingBackbone, "bottlenecks", interrupt)
+    monkeypatch.setattr(extraction_module, "ThreadPoolExecutor", Pool)
+    cache = open_cache(backbone, ExtractionOptions())
+    with pytest.raises(KeyboardInterrupt):
+        extract_bottlenecks(read_image_folder(root), backbone, cache, ExtractionOptions(), ImageOptions())
+    assert len(open_cache(backbone, ExtractionOptions())) == 64
+
+
+def test_a_backbone_that_cannot_be_loaded_is_tried_once(make_folder):
+    class Broken(CountingBackbone):
+        tries = 0
+
+        @property
+        def network(self):
+            Broken.tries += 1
+            raise BackboneError("no such network")
+
+    root = make_folder({"cat": 30, "dog": 30})
+    backbone = Broken()
+    cache = open_cache(backbone, ExtractionOptions())
+    with pytest.raises(BackboneError, match="no such network"):
+        extract_bottlenecks(read_image_folder(root), backbone, cache, ExtractionOptions(), ImageOptions())
+    assert Broken.tries == 1
+
+
+def test_progress_counts_only_what_is_done(make_folder):
+    root = make_folder({"cat": 40, "dog": 40})
+    seen = []
+    backbone = CountingBackbone()
+    cache = open_cache(backbone, ExtractionOptions())
+    extract_bottlenecks(
+        read_image_folder(root),
+        backbone,
+        cache,
+        ExtractionOptions(),
+        ImageOptions(),
+        lambda progress: seen.append((progress.done, progress.extracted)),
+    )
+    assert seen == [(0, 0), (32, 32), (64, 64), (80, 80)]
 
 
 def test_progress_counts_every_file(make_folder):

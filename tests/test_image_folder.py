@@ -128,3 +128,17 @@ def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(image_folder.os, "scandir", refuse)
     with pytest.raises(ImageFolderError, match=r"can't read the folder .*cat: Permission denied; check"):
         read_image_folder(tmp_path)
+
+
+def test_a_link_to_itself_is_a_file_that_cannot_be_read(tmp_path):
+    touch(tmp_path, "cat/a.jpg")
+    (tmp_path / "cat" / "loop").symlink_to("loop")
+    (tmp_path / "cat" / "nowhere").symlink_to("gone")
+    folder = read_image_folder(tmp_path)
+    assert [s.path for s in folder.samples] == ["cat/a.jpg", "cat/loop", "cat/nowhere"]
+
+
+def test_folders_named_as_none_of_it_are_no_classes(tmp_path):
+    touch(tmp_path, "cat/a.jpg", "cache/pictures/x", "model/graph.pb")
+    folder = read_image_folder(tmp_path, [tmp_path / "cache", f"{tmp_path}/./model/"])
+    assert folder.class_names == ("cat",)

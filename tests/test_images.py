@@ -81,6 +81,12 @@ def test_exif_orientation_is_honoured(orientation):
     assert (header.format, header.width, header.height) == ("JPEG", 60, 40)
 
 
+def test_a_turned_tiff_is_turned_once():
+    stored = quarters().transpose(Image.Transpose.ROTATE_90)
+    data = encode(stored, "TIFF", tiffinfo={0x0112: 6})
+    assert np.array_equal(decode_image(data, 40, 60), np.asarray(quarters()))
+
+
 def test_resizing_is_antialiased():
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255

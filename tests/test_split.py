@@ -128,3 +128,22 @@ def test_one_class_is_refused():
 def test_small_classes_are_refused_by_name():
     with pytest.raises(ImageFolderError, match=r"fewer than 3 pictures in class cat \(2\), owl \(0\)"):
         check_class_sizes(["cat", "dog", "owl"], [2, 50, 0])
+
+
+@given(st.integers(1, 300))
+def test_a_class_of_copies_of_one_picture_is_for_training(content):
+    """However its hash falls: there must be something to train on."""
+    sets = split_of(
+        [*(f"a/{i}" for i in range(5)), *(f"b/{i}" for i in range(50))],
+        [content] * 5 + list(range(1000, 1050)),
+        [0] * 5 + [1] * 50,
+    )
+    assert set(sets[:5]) == {"train"}
+
+
+def test_the_original_rule_joins_paths_as_the_original_does():
+    samples = [Sample(f"daisy/{i}.jpg", 0) for i in range(300)]
+    options = SplitOptions(split="original")
+    assert assign_sets(samples, keys_of(range(300)), options, "f") == assign_sets(
+        samples, keys_of(range(300)), options, "f/"
+    )
