@@ -143,7 +143,7 @@ def test_an_edit_that_keeps_size_and_modification_time_is_seen(make_folder):
 
 
 def test_only_new_pictures_are_extracted_and_removed_ones_stay_cached(make_folder):
-    root = make_folder({"cat": 50, "dog": 50})
+    root = make_folder({"cat": 250, "dog": 250})
     run(root)
     for number in range(20):
         draw_picture(5000 + number, 1).save(root / "dog" / f"new_{number}.png")
