@@ -1,5 +1,6 @@
 """What a person sees: progress on stderr, summaries as text. Used by `cli` alone."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 _LINE_SECONDS = 5.0  # between progress lines where there is no terminal
+_BAR = "{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 _MOST_LISTED = 10  # of a list that may be long
 
 
@@ -51,25 +53,15 @@ class Progress:
     def on_stage(self, name: str) -> None:
         """A stage begins."""
         self.close()
-        if name == "extraction":
-            self._bar = self._start("bottlenecks", "picture")
-        elif name == "training":
-            self._bar = self._start("training", "step")
-        elif name == "export":
+        if name == "export":
             self.say("writing the model ...")
 
     def on_extraction(self, progress: ExtractionProgress) -> None:
         """Pass one went on."""
-        first = self.extraction is None or self.extraction.pictures != progress.pictures
+        first = self.extraction is None
         self.extraction = progress
         rate = progress.extracted / progress.seconds if progress.extracted and progress.seconds > 0 else 0.0
-        if self._bar is not None:
-            if first:
-                self._bar.initial = progress.done  # cached pictures are no work, and would spoil the time left
-            self._bar.total = progress.pictures
-            self._bar.n = progress.done
-            self._bar.set_postfix_str(f"{rate:.1f} pictures/s" if rate else "", refresh=False)
-            self._bar.update(0)
+        self._show("bottlenecks", progress.done, progress.pictures, f"{rate:.1f} pictures/s" if rate else "")
         if first and progress.done < progress.pictures:
             self._line(f"bottlenecks: {progress.done} of {progress.pictures} pictures are there already", True)
         left = f", {rate:.1f} pictures/s, {(progress.pictures - progress.done) / rate:.0f} s left" if rate else ""
@@ -82,21 +74,12 @@ class Progress:
         """Pass two went on."""
         validation = "" if row.validation_accuracy is None else f", validation accuracy {row.validation_accuracy:.1%}"
         figures = f"train accuracy {row.train_accuracy:.1%}{validation}, cross-entropy {row.train_cross_entropy:.4f}"
-        if self._bar is not None:
-            self._bar.total = self.steps
-            self._bar.n = row.step + 1
-            self._bar.set_postfix_str(figures, refresh=False)
-            self._bar.update(0)
+        self._show("training", row.step + 1, self.steps, figures)
         self._line(f"step {row.step}: {figures}", row.step == self.steps - 1)
 
     def on_inspection(self, done: int, total: int) -> None:
         """Files were looked at."""
-        if self._bar is None:
-            self._bar = self._start("reading", "file")
-        if self._bar is not None:
-            self._bar.total = total
-            self._bar.n = done
-            self._bar.update(0)
+        self._show("reading", done, total, "")
         self._line(f"reading: {done} of {total} files", False)
 
     def close(self) -> None:
@@ -107,11 +90,15 @@ class Progress:
         self._bar = None
         self._last_line = time.monotonic()
 
-    def _start(self, name: str, unit: str) -> Any:
-        if self.quiet or not sys.stderr.isatty():
-            return None
-        shape = "{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}] {postfix}"
-        return tqdm(total=1, desc=name, unit=unit, file=sys.stderr, bar_format=shape, dynamic_ncols=True)
+    def _show(self, name: str, done: int, total: int, figures: str) -> None:
+        """Put the bar, where there is one, to where the work is."""
+        if self.quiet or not _has_terminal():
+            return
+        if self._bar is None:
+            # what was done before it began is no work, and would spoil the time left
+            self._bar = tqdm(total=total, initial=done, desc=name, file=sys.stderr, bar_format=_BAR, dynamic_ncols=True)
+        self._bar.set_postfix_str(figures, refresh=False)
+        self._bar.update(done - self._bar.n)
 
     def _line(self, text: str, now: bool) -> None:
         if self.quiet or self._bar is not None:
@@ -119,6 +106,15 @@ class Progress:
         if text != self._last_text and (now or time.monotonic() - self._last_line >= _LINE_SECONDS):
             self._last_line, self._last_text = time.monotonic(), text
             self.say(text)
+
+
+def _has_terminal() -> bool:
+    """Whether stderr is a terminal that says how large it is."""
+    try:
+        size = os.get_terminal_size(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return min(size) > 0
 
 
 def describe_run(result: RunResult, model_dir: str) -> str:

@@ -1,0 +1,111 @@
+"""What a person sees of a run, on a terminal and without one."""
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+
+import numpy as np
+import pytest
+
+from retrain import console
+from retrain.console import Progress
+from retrain.evaluation import evaluate_logits
+from retrain.extraction import ExtractionProgress
+from retrain.training import HistoryRow
+
+SHOW = """
+from retrain.console import Progress
+from retrain.extraction import ExtractionProgress
+from retrain.training import HistoryRow
+progress = Progress(quiet=False, steps=50)
+progress.on_stage("extraction")
+for done in (20, 60, 100):
+    progress.on_extraction(ExtractionProgress(100, done, done - 20, (done - 20) / 10))
+progress.on_stage("training")
+progress.on_evaluation(HistoryRow(49, 1.0, 0.25, 0.9, 0.5))
+progress.warn("something odd")
+progress.on_stage("export")
+progress.close()
+"""
+
+
+def on_terminal(rows, columns):
+    """What the calls above show on a terminal of a size."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    process = subprocess.Popen([sys.executable, "-c", SHOW], stderr=theirs, stdout=subprocess.DEVNULL)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            block = os.read(ours, 4096)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not block:
+            break
+        shown += block
+    assert process.wait() == 0
+    os.close(ours)
+    return shown.decode()
+
+
+def test_a_terminal_gets_bars_with_figures():
+    shown = on_terminal(40, 140)
+    assert "bottlenecks: 100%|" in shown
+    assert "100/100" in shown
+    assert "10.0 pictures/s" in shown
+    assert "training: 100%|" in shown
+    assert "train accuracy 100.0%, validation accuracy 90.0%, cross-entropy 0.2500" in shown
+    assert "retrain: warning: something odd" in shown
+    assert "writing the model ..." in shown
+
+
+def test_a_terminal_without_a_size_gets_lines():
+    shown = on_terminal(0, 0)
+    assert "|" not in shown
+    assert "bottlenecks: 100 of 100 pictures, 10.0 pictures/s" in shown
+    assert "step 49: train accuracy 100.0%" in shown
+
+
+def test_without_a_terminal_there_is_a_line_every_few_seconds(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    progress = Progress(quiet=False, steps=1000)
+    progress.on_stage("extraction")
+    for done in range(101):
+        now[0] += 0.5
+        progress.on_extraction(ExtractionProgress(100, done, done, done / 2))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "bottlenecks: 0 of 100 pictures are there already"
+    assert lines[-1] == "bottlenecks: 100 of 100 pictures, 2.0 pictures/s, 0 s left"
+    assert len(lines) == pytest.approx(11, abs=2)
+    assert "2.0 pictures/s" in lines[1]
+
+
+def test_quiet_says_nothing_but_warnings(capsys):
+    progress = Progress(quiet=True, steps=10)
+    progress.on_stage("extraction")
+    progress.on_extraction(ExtractionProgress(10, 10, 10, 1.0))
+    progress.on_evaluation(HistoryRow(9, 1.0, 0.1, None, None))
+    progress.on_stage("export")
+    progress.warn("odd")
+    assert capsys.readouterr().err == "retrain: warning: odd\n"
+
+
+def test_metrics_are_a_table_and_a_matrix():
+    logits = np.array([[2, 0, 0], [2, 0, 0], [0, 3, 0]], np.float32)
+    metrics = evaluate_logits(logits, np.array([0, 1, 1], np.int32), ["cat", "a long name", "owl"])
+    lines = console.describe_metrics(metrics).splitlines()
+    assert lines[0].startswith("Total accuracy 66.7% (95% interval ")
+    assert "Most confused: a long name taken for cat (1 times)" in lines
+    assert "cat                 1      50.0%  100.0%   66.7%" in lines
+    assert "owl                 0          -       -       -" in lines
+    assert lines[-3:] == [
+        "cat          [0]    1    0    0",
+        "a long name  [1]    1    1    0",
+        "owl          [2]    0    0    0",
+    ]
