@@ -207,6 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return original.main(argv)
         args = build_parser().parse_args(argv)
+        args.command = ["retrain", *argv]
         logging.basicConfig(
             level=logging.INFO if args.verbose else logging.CRITICAL, format="retrain: %(message)s", stream=sys.stderr
         )
@@ -280,7 +281,7 @@ def _train(args: argparse.Namespace) -> int:
 
     progress = console.Progress(args.quiet, options.training.steps)
     try:
-        model = run.train(args.image_dir, args.model_dir, options, _hooks(progress))
+        model = run.train(args.image_dir, args.model_dir, options, _hooks(progress), args.command)
     except KeyboardInterrupt:
         raise interrupted(progress) from None
     finally:

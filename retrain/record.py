@@ -6,8 +6,8 @@ import io
 import json
 import os
 import platform
-import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -71,7 +71,7 @@ class TrainedModel:
     head: Head
     history: "list[HistoryRow]"
     result: RunResult
-    command: list[str] = field(default_factory=lambda: list(sys.argv))
+    command: Sequence[str] = ()  # the command line that asked for it
     record: dict[str, Any] = field(default_factory=dict)  # what run.json holds, once it is written
 
 

@@ -89,17 +89,20 @@ def train(
     model_dir: str | os.PathLike[str] = "model",
     options: RunOptions = RunOptions(),
     hooks: Hooks = Hooks(),
+    command: Sequence[str] = (),
 ) -> TrainedModel:
     """Folder of pictures to model folder: pass one, pass two, test, export.
 
     Args:
         image_dir: one sub-folder of pictures per class.
         model_dir: made anew; an older model there is replaced when the new one is complete.
+        command: the command line, for run.json.
     Raises RetrainError.
     """
     started = time.monotonic()
     check_destination(model_dir, options.extraction.cache_dir)
     model = train_model(image_dir, options, hooks, exclude=[model_dir])
+    model.command = command
     hooks.on_stage("export")
     write_model_folder(model_dir, lambda folder: write_files(model, folder, started))
     return model

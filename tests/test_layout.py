@@ -84,7 +84,7 @@ def test_only_the_command_line_prints_or_exits(path):
         if isinstance(node, ast.Name):
             assert node.id not in ("print", "exit", "quit"), f"{path.name}:{node.lineno}"
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sys":
-            assert node.attr not in ("exit", "stdout"), f"{path.name}:{node.lineno}"
+            assert node.attr not in ("exit", "stdout", "argv"), f"{path.name}:{node.lineno}"
 
 
 @pytest.mark.parametrize("statement", ["import retrain", "import retrain.cli; retrain.cli.build_parser()"])
