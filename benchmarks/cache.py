@@ -96,10 +96,10 @@ def writing(place: Path) -> None:
 
 
 def reading(place: Path, rows: int) -> None:
-    """Random batches of 100 from a mapped cache of sparse vectors; checksums are those of zeros."""
+    """Random batches of 100 from a cache of sparse segments; checksums are those of zeros."""
     per_segment = 16_384
     folder = place / "reading"
-    cache = BottleneckCache(folder, "mapped", FINGERPRINT, {})
+    cache = BottleneckCache(folder, "sparse", FINGERPRINT, {})
     cache.folder.mkdir(parents=True)
     zeros = np.zeros((per_segment, 2048), np.float32)
     for start in range(0, rows, per_segment):
@@ -107,7 +107,7 @@ def reading(place: Path, rows: int) -> None:
         path = cache._write_segment(Rows(keys_for(start, count), np.zeros(count, np.uint32), zeros[:count]))
         _make_sparse(path)
     del zeros
-    cache = BottleneckCache(folder, "mapped", FINGERPRINT, {})
+    cache = BottleneckCache(folder, "sparse", FINGERPRINT, {})
     rng = np.random.default_rng(0)
     batches = [rng.integers(0, len(cache), 100) for _ in range(2000)]
     for batch in batches:

@@ -14,7 +14,6 @@ import contextlib
 import errno
 import fcntl
 import logging
-import mmap
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -37,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 SEGMENT_ROWS = 2048  # the most that a run buffers before it writes a segment
 _MERGED_BYTES = 128 * 2**20  # merged segments grow to about this size
-_MAPPED_BYTES = 256 * 2**20  # resident memory that mapped vectors may take
 _MERGE_AT_ONCE = 64  # small segments that a run does not let pile up: each one costs a file descriptor
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ESTALE)  # say nothing about the file
 _MERGE_FROM = 8  # small segments that are worth merging
@@ -62,7 +60,6 @@ class BottleneckCache:
         self.fingerprint = fingerprint
         self.name = name
         self.description = description
-        self._touched = 0  # bytes of mapped vectors that were read since they were last let go
         self.warnings: list[str] = []  # what was found damaged, for the user
         self._segments: list[Segment] = []
         self._starts = np.zeros(1, np.int64)
@@ -80,7 +77,7 @@ class BottleneckCache:
     @property
     def bottleneck_size(self) -> int | None:
         """Length of the vectors; None while there are none."""
-        return int(self._segments[0].vectors.shape[1]) if self._segments else None
+        return self._segments[0].length if self._segments else None
 
     def refresh(self) -> None:
         """Look again for segments, others' too."""
@@ -155,20 +152,11 @@ class BottleneckCache:
             )
         vectors = np.empty((len(rows), size), np.float32)
         owner = np.searchsorted(self._starts, rows, side="right") - 1
-        sources = [segment.vectors for segment in self._segments]
         inner = rows - self._starts[owner]
-        for place, (number, row) in enumerate(zip(owner.tolist(), inner.tolist(), strict=True)):
-            vectors[place] = sources[number][row]
-        self._let_go(vectors.nbytes)
+        for vector, number, row in zip(vectors, owner.tolist(), inner.tolist(), strict=True):
+            if not self._segments[number].read_row(row, vector):
+                raise CacheError(f"{display_path(self._segments[number].path)} was cut short while in use: run again")
         return vectors
-
-    def _let_go(self, touched: int) -> None:
-        """Give mapped pages back to the system's cache now and then; touched: bytes read since the last call."""
-        self._touched += touched
-        if self._touched > _MAPPED_BYTES:
-            self._touched = 0
-            for segment in self._segments:
-                segment.mapping.madvise(mmap.MADV_DONTNEED)
 
     def add(self, rows: Rows) -> None:
         """Write rows as one segment: there whole, or not at all.
@@ -200,7 +188,7 @@ class BottleneckCache:
             raise write_error(self.folder, error) from error
 
     def _small(self) -> list[Segment]:
-        return [segment for segment in self._segments if segment.vectors.nbytes < _MERGED_BYTES // 4]
+        return [segment for segment in self._segments if segment.nbytes < _MERGED_BYTES // 4]
 
     def compact(self, merge_from: int = _MERGE_FROM) -> None:
         """Merge small segments into larger ones, and drop rows that are damaged or there twice.
@@ -269,7 +257,7 @@ class BottleneckCache:
         chosen = {segment.path for segment in segments}
         for number, segment in enumerate(self._segments):
             if segment.path in chosen:
-                if group and self._bytes_of(group) + segment.vectors.nbytes > _MERGED_BYTES:
+                if group and self._bytes_of(group) + segment.nbytes > _MERGED_BYTES:
                     self._rewrite_group(group, keep)
                     group = []
                 group.append(number)
@@ -277,7 +265,7 @@ class BottleneckCache:
             self._rewrite_group(group, keep)
 
     def _bytes_of(self, numbers: Sequence[int]) -> int:
-        return sum(self._segments[number].vectors.nbytes for number in numbers)
+        return sum(self._segments[number].nbytes for number in numbers)
 
     def _rewrite_group(self, numbers: Sequence[int], keep: NDArray[np.bool_]) -> None:
         """Write the rows of some segments as one, read it back, then remove the old files."""
@@ -291,7 +279,7 @@ class BottleneckCache:
         if len(first):
             path = self._write_segment(Rows(keys[first], copies[first], self.read(wanted[first])))
             written = read_segment(path, self.fingerprint)
-            if (row_checksums(written.keys, written.copies, written.vectors) != written.crcs).any():
+            if len(bad_rows(written, np.arange(len(written.crcs)))):
                 raise CacheError(f"{display_path(path)} reads back wrong: check the disk; the old segments are kept")
         for number in numbers:
             self._segments[number].path.unlink(missing_ok=True)
@@ -352,12 +340,11 @@ class BottleneckCache:
             inner = rows[owner == number] - self._starts[number]
             tasks += [(int(number), part) for part in np.array_split(inner, max(1, len(inner) // 512))]
         if len(tasks) == 1:
-            results = [self._bad_in(*tasks[0])]
+            results = [bad_rows(self._segments[tasks[0][0]], tasks[0][1])]
         else:
             with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-                results = list(pool.map(lambda task: self._bad_in(*task), tasks))
+                results = list(pool.map(lambda task: bad_rows(self._segments[task[0]], task[1]), tasks))
         self._checked[rows] = True
-        self._let_go(4 * len(rows) * (self.bottleneck_size or 0))
         damaged: dict[int, int] = {}
         for (number, _), bad in zip(tasks, results, strict=True):
             self._bad_rows[bad + self._starts[number]] = True
@@ -367,16 +354,10 @@ class BottleneckCache:
             path = self._segments[number].path
             self._warn(f"{count} damaged rows in {display_path(path)}: their pictures are extracted again")
 
-    def _bad_in(self, number: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        segment = self._segments[number]
-        sums = row_checksums(segment.keys[rows], segment.copies[rows], segment.vectors[rows])
-        bad: NDArray[np.int64] = rows[sums != segment.crcs[rows]]
-        return bad
-
     # files
 
     def _open(self, path: Path) -> Segment | None:
-        """A segment, its vectors mapped; None where it has gone or is damaged (then it is set aside)."""
+        """A segment, opened; None where it has gone or is damaged (then it is set aside)."""
         try:
             return read_segment(path, self.fingerprint)
         except FileNotFoundError:
@@ -402,6 +383,16 @@ class BottleneckCache:
     def _warn(self, message: str) -> None:
         logger.warning(message)
         self.warnings.append(message)
+
+
+def bad_rows(segment: Segment, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Which of some rows of a segment don't fit their CRC-32."""
+    vectors = np.zeros((len(rows), segment.length), np.float32)
+    for row, vector in zip(rows.tolist(), vectors, strict=True):
+        segment.read_row(row, vector)  # what can't be read stays zero, which no checksum takes for right
+    sums = row_checksums(segment.keys[rows], segment.copies[rows], vectors)
+    bad: NDArray[np.int64] = rows[sums != segment.crcs[rows]]
+    return bad
 
 
 def _prefixes(keys: Keys) -> NDArray[np.uint64]:

@@ -5,7 +5,8 @@ crc32 (n,) uint32. Attributes: format, fingerprint, index_crc32 (of the bytes of
 """
 
 import io
-import mmap
+import os
+import weakref
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,15 +39,30 @@ class Rows:
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment, opened."""
+    """A segment, opened: it can be read as long as this lives, also when its file has been removed."""
 
     path: Path
     keys: Keys
     copies: Copies
     crcs: NDArray[np.uint32]
-    vectors: Vectors  # a view of mapping
-    mapping: mmap.mmap  # the file
+    length: int  # of the vectors
+    offset: int  # of the first vector, in bytes
+    handle: int  # file descriptor
     is_suspect: bool  # keys, copies and checksums are not what was written: each row must be checked
+
+    @property
+    def nbytes(self) -> int:
+        """What the vectors take."""
+        return 4 * self.length * len(self.crcs)
+
+    def read_row(self, row: int, vector: Vectors) -> bool:
+        """Read the vector of a row into (length,) float32; False where the file was cut short.
+
+        By a plain read: pages of a mapped file would count as this process's memory, many times what was asked for,
+        and a mapped file that is cut short ends the process.
+        """
+        size = 4 * self.length
+        return os.preadv(self.handle, [vector.data], self.offset + row * size) == size
 
 
 def row_checksums(keys: Keys, copies: Copies, vectors: Vectors) -> NDArray[np.uint32]:
@@ -84,7 +100,7 @@ def segment_image(rows: Rows, fingerprint: str) -> bytes:
 
 
 def read_segment(path: Path, fingerprint: str) -> Segment:
-    """Keys and checksums of a segment in memory, its vectors mapped.
+    """Open a segment: its keys and checksums in memory, its vectors left in the file.
 
     Raises OSError, KeyError, ValueError, RuntimeError or TypeError where it is damaged.
     """
@@ -105,8 +121,8 @@ def read_segment(path: Path, fingerprint: str) -> Segment:
         raise ValueError(f"its shapes don't fit: {keys.shape}, {copies.shape}, {shape}, {crcs.shape}")
     if dtype != np.dtype("<f4") or offset is None:
         raise ValueError(f"its vectors are not contiguous float32: {dtype}")
-    with open(path, "rb") as handle:
-        mapping = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-    vectors = np.frombuffer(mapping, "<f4", shape[0] * shape[1], offset).reshape(shape)
     keys, copies = keys.astype(np.uint8, copy=False), copies.astype(np.uint32)
-    return Segment(path, keys, copies, crcs, vectors, mapping, bool(is_suspect))
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    segment = Segment(path, keys, copies, crcs, int(shape[1]), offset, handle, bool(is_suspect))
+    weakref.finalize(segment, os.close, handle)
+    return segment
