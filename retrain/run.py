@@ -198,7 +198,8 @@ def evaluate_folder(
             f"its labels are {', '.join(classifier.labels)}: rename or remove these folders"
         )
     head, labels = read_head(classifier.folder / "head.h5")
-    if tuple(labels) != classifier.labels or head.biases.shape != (len(labels),):
+    shape = (classifier.description.bottleneck_size, len(labels))
+    if tuple(labels) != classifier.labels or head.weights.shape != shape or head.biases.shape != shape[1:]:
         raise ModelFolderError(
             f"head.h5 in {display_path(classifier.folder)} does not fit labels.txt: train the model again"
         )
@@ -311,8 +312,12 @@ def _load_data(
             f"the first: {next(iter(extraction.skipped.items()))}"
         )
     keys = extraction.keys[chosen]
+    rows = cache.find(keys)
+    if (rows < 0).any():  # another process may have merged or pruned meanwhile
+        cache.refresh()
+        rows = cache.find(keys)
     labels = np.array([sample.label for sample in folder.samples], np.int32)[chosen]
-    return _Data(folder, extraction, chosen, cache.read(cache.find(keys)), labels, keys)
+    return _Data(folder, extraction, chosen, cache.read(rows), labels, keys)
 
 
 def _pass_on_warnings(cache: BottleneckCache, hooks: Hooks) -> None:
