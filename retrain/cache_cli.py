@@ -64,16 +64,15 @@ def _info(args: argparse.Namespace) -> int:
         args.print_json([extractor.as_dict() for extractor in found])
         return 0
     for extractor in found:
-        print(
+        text = (
             f"{extractor.folder}: {extractor.rows} rows of {extractor.bottleneck_size or 0} numbers in "
             f"{extractor.segments} segments, {extractor.bytes / _MIB:.1f} MiB"
-            + (
-                ""
-                if extractor.newest is None
-                else f", written {_ago(extractor.oldest)} to {_ago(extractor.newest)} ago"
-            )
-            + (f", {extractor.set_aside} damaged segments set aside" if extractor.set_aside else "")
         )
+        if extractor.newest is not None:
+            text += f", the oldest written {_ago(extractor.oldest)} ago, the newest {_ago(extractor.newest)}"
+        if extractor.set_aside:
+            text += f", {extractor.set_aside} damaged segments set aside"
+        print(text)
     if not found:
         print(f"nothing is cached in {args.cache_dir}")
     return 0

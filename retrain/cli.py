@@ -328,7 +328,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     progress = console.Progress(args.quiet)
     try:
-        metrics, pictures, _ = run.evaluate_folder(
+        evaluation = run.evaluate_folder(
             Classifier(args.model_dir), args.image_dir, extraction, images, _hooks(progress)
         )
     except KeyboardInterrupt:
@@ -336,9 +336,9 @@ def _evaluate(args: argparse.Namespace) -> int:
     finally:
         progress.close()
     if args.json:
-        _print_json(metrics.as_dict() | {"predictions": [dataclasses.asdict(p) for p in pictures]})
+        _print_json(evaluation.as_dict())
     else:
-        print(console.describe_metrics(metrics))
+        print(console.describe_evaluation(evaluation))
     return 0
 
 

@@ -12,7 +12,7 @@ from retrain.evaluation import Metrics
 from retrain.extraction import ExtractionProgress
 from retrain.image_folder import display_path
 from retrain.inspection import FolderInspection
-from retrain.record import PictureResult, RunResult
+from retrain.record import FolderEvaluation, PictureResult, RunResult
 from retrain.split import FEWEST_PICTURES
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Progress",
+    "describe_evaluation",
     "describe_inspection",
     "describe_metrics",
     "describe_misclassified",
@@ -160,8 +161,19 @@ def _metrics_lines(name: str, metrics: Metrics) -> Iterator[str]:
         yield f"Most confused: {confused[0]} taken for {confused[1]} ({confused[2]} times)"
 
 
+def describe_evaluation(evaluation: FolderEvaluation) -> str:
+    """What `retrain evaluate` shows: all pictures, and apart from them those that the model was not trained on."""
+    metrics, held_out = evaluation.metrics, evaluation.held_out
+    lines = [describe_metrics(metrics)]
+    if held_out.n < metrics.n:
+        lines.append("")
+        lines.append(f"{metrics.n - held_out.n} of these {metrics.n} pictures are some that the model was trained on.")
+        lines += _metrics_lines("Without them:", held_out)
+    return "\n".join(lines)
+
+
 def describe_metrics(metrics: Metrics) -> str:
-    """What `retrain evaluate` shows: totals, a line per class, the confusion matrix."""
+    """Totals, a line per class, the confusion matrix."""
     labels = [c.label for c in metrics.per_class]
     width = max(len("class"), *(len(label) for label in labels))
     lines = [*_metrics_lines("Total", metrics), ""]

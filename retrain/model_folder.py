@@ -1,5 +1,6 @@
 """The model folder: which files belong to it, putting it in place whole, and reading it back with distrust."""
 
+import csv
 import json
 import os
 from collections.abc import Callable
@@ -18,6 +19,7 @@ __all__ = [
     "list_files",
     "own_files",
     "read_description",
+    "read_sets",
     "write_model_folder",
 ]
 
@@ -164,6 +166,17 @@ def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
             "put the model's own labels.txt back or train again"
         )
     return description
+
+
+def read_sets(folder: Path) -> dict[str, str]:
+    """Which set each picture was in when a model was trained, by the SHA-256 of its file; as predictions.csv has it."""
+    try:
+        with (folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
+            return {row["key"]: row["set"] for row in csv.DictReader(file)}
+    except (OSError, KeyError, csv.Error, UnicodeDecodeError) as error:
+        raise ModelFolderError(
+            f"can't read {display_path(folder)}/predictions.csv ({error!r}): train the model again"
+        ) from error
 
 
 def read_labels(path: str | os.PathLike[str]) -> list[str]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from retrain.export import GraphBuilder
     from retrain.training import HistoryRow
 
-__all__ = ["PictureResult", "RunResult", "TrainedModel", "extraction_summary", "write_files"]
+__all__ = ["FolderEvaluation", "PictureResult", "RunResult", "TrainedModel", "extraction_summary", "write_files"]
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,11 @@ class PictureResult:
     """What the trained model makes of one picture of the folder."""
 
     path: str  # relative to the image folder
-    set: str  # train, validation or test
+    set: str  # train, validation or test; where a model is evaluated also new: not there when it was trained
     label: str
     predicted: str
     score: float  # of the predicted label
+    key: str  # SHA-256 of the file, hexadecimal
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,21 @@ class RunResult:
         """The tested pictures with a wrong label, most confident mistake first."""
         wrong = [p for p in self.pictures if p.path in self.tested and p.predicted != p.label]
         return sorted(wrong, key=lambda picture: -picture.score)
+
+
+@dataclass(frozen=True)
+class FolderEvaluation:
+    """How a trained model does on a folder."""
+
+    metrics: Metrics  # of all pictures
+    held_out: Metrics  # of those that it was not trained on, which alone say how it will do
+    pictures: tuple[PictureResult, ...]
+    extraction: Extraction
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        predictions = [asdict(picture) for picture in self.pictures]
+        return self.metrics.as_dict() | {"held_out": self.held_out.as_dict(), "predictions": predictions}
 
 
 @dataclass
@@ -114,8 +130,8 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
     )
     _write_csv(
         folder / "predictions.csv",
-        ["path", "set", "label", "predicted", "score"],
-        [[display_path(p.path), p.set, p.label, p.predicted, f"{p.score:.6f}"] for p in result.pictures],
+        ["path", "set", "label", "predicted", "score", "key"],
+        [[display_path(p.path), p.set, p.label, p.predicted, f"{p.score:.6f}", p.key] for p in result.pictures],
     )
     _write_csv(
         folder / "skipped.csv",

@@ -16,12 +16,12 @@ from retrain.backbone import locate_backbone
 from retrain.bottleneck_cache import BottleneckCache
 from retrain.config import ExtractionOptions, ImageOptions, RunOptions, SplitOptions
 from retrain.errors import ImageFolderError, ModelFolderError
-from retrain.evaluation import Metrics, evaluate_logits, softmax
+from retrain.evaluation import evaluate_logits, softmax
 from retrain.extraction import Extraction, ExtractionProgress, Extractor, extract_bottlenecks, open_cache
 from retrain.head import Head
 from retrain.image_folder import SUBSETS, ImageFolder, display_path, read_image_folder
-from retrain.model_folder import check_destination, write_model_folder
-from retrain.record import PictureResult, RunResult, TrainedModel, extraction_summary, write_files
+from retrain.model_folder import check_destination, read_sets, write_model_folder
+from retrain.record import FolderEvaluation, PictureResult, RunResult, TrainedModel, extraction_summary, write_files
 from retrain.split import SETS, assign_sets, check_class_sizes
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ class _Data:
     vectors: NDArray[np.float32]  # (n, d)
     labels: NDArray[np.int32]  # (n,)
     keys: NDArray[np.uint8]  # (n, 32)
+
+    def hex_keys(self) -> list[str]:
+        """The keys in hexadecimal."""
+        return [key.tobytes().hex() for key in self.keys]
 
 
 def extract_folder(
@@ -162,7 +166,7 @@ def train_model(
             name: evaluate_logits(logits[chosen], data.labels[chosen], labels)
             for name, chosen in (members | {"test": tested}).items()
         }
-        pictures = _picture_results([s.path for s in samples], sets, data.labels, logits, labels)
+        pictures = _picture_results(data, sets, data.labels, logits, labels)
     result = RunResult(
         labels,
         {name: len(members[name]) for name in SETS},
@@ -182,10 +186,11 @@ def evaluate_folder(
     extraction: ExtractionOptions = ExtractionOptions(),
     images: ImageOptions = ImageOptions(),
     hooks: Hooks = Hooks(),
-) -> tuple[Metrics, tuple[PictureResult, ...], Extraction]:
+) -> FolderEvaluation:
     """How a trained model does on any labelled folder; its class folders are named like labels of the model.
 
-    Raises ImageFolderError where the folder has a class that the model does not know.
+    Raises ImageFolderError where the folder has a class that the model does not know, ModelFolderError where the files
+    of the model folder don't belong together.
     """
     from retrain.head import read_head
 
@@ -203,12 +208,18 @@ def evaluate_folder(
         raise ModelFolderError(
             f"head.h5 in {display_path(classifier.folder)} does not fit labels.txt: train the model again"
         )
+    sets = read_sets(classifier.folder)
     data = _load_data(folder, classifier.extractor(), extraction, images, hooks)
     numbers = np.array([known[name] for name in folder.class_names], np.int32)[data.labels]
     logits = head.logits(data.vectors)
-    paths = [folder.samples[number].path for number in data.chosen]
-    pictures = _picture_results(paths, ["test"] * len(paths), numbers, logits, classifier.labels)
-    return evaluate_logits(logits, numbers, classifier.labels), pictures, data.extraction
+    pictures = _picture_results(data, [sets.get(key, "new") for key in data.hex_keys()], numbers, logits, labels)
+    held_out = np.array([picture.set != "train" for picture in pictures], bool)
+    return FolderEvaluation(
+        evaluate_logits(logits, numbers, labels),
+        evaluate_logits(logits[held_out], numbers[held_out], labels),
+        pictures,
+        data.extraction,
+    )
 
 
 # steps of a run
@@ -340,7 +351,7 @@ def _test_batch(members: NDArray[np.int64], options: RunOptions) -> NDArray[np.i
 
 
 def _picture_results(
-    paths: Sequence[str],
+    data: _Data,
     sets: Sequence[str],
     labels: NDArray[np.int32],
     logits: NDArray[np.float32],
@@ -348,7 +359,10 @@ def _picture_results(
 ) -> tuple[PictureResult, ...]:
     scores = softmax(logits) if len(logits) else logits
     given = logits.argmax(axis=1) if len(logits) else []
+    paths = [data.folder.samples[number].path for number in data.chosen]
     return tuple(
-        PictureResult(path, set_, names[label], names[predicted], float(row[predicted]))
-        for path, set_, label, predicted, row in zip(paths, sets, labels, given, scores, strict=True)
+        PictureResult(path, set_, names[label], names[predicted], float(row[predicted]), key)
+        for path, set_, label, predicted, row, key in zip(
+            paths, sets, labels, given, scores, data.hex_keys(), strict=True
+        )
     )

@@ -156,6 +156,8 @@ def test_evaluate_measures_any_labelled_folder(trained):
     figures = json.loads(retrain("evaluate", "model", "other", "--json", "--quiet", cwd=folder, check=0).stdout)
     assert figures["n"] == 20
     assert figures["accuracy"] > 0.8
+    assert figures["held_out"]["n"] == 20
+    assert {p["set"] for p in figures["predictions"]} == {"new"}
     assert [c["label"] for c in figures["per_class"]] == ["cat", "dog", "owl"]
     assert np.array(figures["confusion_matrix"]).sum() == 20
     predicted = {p["path"]: p["predicted"] for p in figures["predictions"]}
@@ -170,6 +172,17 @@ def test_evaluate_measures_any_labelled_folder(trained):
         "classes that the model does not know: zebra",
         "its labels are cat, dog, owl",
     )
+
+
+def test_evaluate_counts_pictures_that_were_trained_on_apart(trained):
+    folder, _ = trained
+    figures = json.loads(retrain("evaluate", "model", "pictures", "--json", "--quiet", cwd=folder, check=0).stdout)
+    split = json.loads((folder / "model" / "run.json").read_text())["split"]
+    assert figures["n"] == 90
+    assert figures["held_out"]["n"] == split["validation"] + split["test"]
+    text = retrain("evaluate", "model", "pictures", cwd=folder, check=0).stdout
+    assert f"{split['train']} of these 90 pictures are some that the model was trained on." in text
+    assert "Without them: accuracy " in text
 
 
 def test_extract_json_has_the_documented_figures(trained, tiny_backbone):
@@ -427,7 +440,7 @@ def test_print_misclassified_lists_pictures_and_wrong_labels(make_folder, tiny_b
     assert all(", is " in line for line in listed)
 
 
-@pytest.mark.parametrize("file", ["run.json", "labels.txt", "head.h5"])
+@pytest.mark.parametrize("file", ["run.json", "labels.txt", "head.h5", "predictions.csv"])
 def test_a_model_folder_that_does_not_fit_together_is_refused(trained, tmp_path, file):
     shutil.copytree(trained[0] / "model", tmp_path / "model")
     path = tmp_path / "model" / file
@@ -438,6 +451,9 @@ def test_a_model_folder_that_does_not_fit_together_is_refused(trained, tmp_path,
     elif file == "labels.txt":
         path.write_text("dog\ncat\nowl\n")
         expected = ["labels.txt does not fit the model"]
+    elif file == "predictions.csv":
+        path.write_text("path,set\n1,train\n")
+        expected = ["can't read", "predictions.csv", "train the model again"]
     else:
         path.write_bytes(path.read_bytes()[:100])
         expected = ["can't read", "head.h5"]
