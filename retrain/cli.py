@@ -223,11 +223,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RetrainError as error:
         return _fail(error, EXIT_ERROR)
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return EXIT_ERROR
     except OSError as error:
+        _forget_output()
         where = f": {error.filename}" if error.filename else " (writing the output?)"
         return _fail(f"{error.strerror or error}{where}", EXIT_ERROR)
+
+
+def _forget_output() -> None:
+    """Let what could not be written to stdout go, or Python would try once more on its way out, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _raise_interrupt(*_: Any) -> None:

@@ -334,7 +334,8 @@ def _picture_size(shape: tf.TensorShape, source: BackboneSource) -> tuple[int, i
         return wanted, wanted
     if wanted is not None and (height, width) != (wanted, wanted):
         raise BackboneError(
-            f"backbone {source.name} takes pictures of {height} x {width} only, not of --input-size {wanted}"
+            f"backbone {source.name} takes pictures of {height} x {width} only, not of --input-size {wanted} "
+            f"(it is the SavedModel {display_path(str(source.location))})"
         )
     return int(height), int(width)
 
