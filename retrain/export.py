@@ -100,7 +100,7 @@ def _picture_inputs(height: int, width: int) -> tf.Tensor:
     What lies between them is named in scopes, for names are unique whatever their case: `mul` would turn `Mul` away.
     """
     feed = tf.compat.v1.placeholder_with_default
-    contents = tf.compat.v1.placeholder(tf.string, [], name="DecodeJpeg/contents")
+    contents = tf.compat.v1.placeholder(tf.string, [], name=JPEG_INPUT[:-2])
     with tf.name_scope("decode"):
         upright = graph_images.decode_jpeg(contents)
     pixels = tf.identity(upright, name="DecodeJpeg")
