@@ -363,14 +363,11 @@ def _predict(args: argparse.Namespace) -> int:
     answers: list[dict[str, Any]] = []
     for prediction in classifier.predict(picture_files(args.pictures), images.max_pixels):
         path = display_path(prediction.path)
-        if prediction.error is not None and prediction.path not in args.pictures:
-            print(f"retrain: warning: {path}: {prediction.error}", file=sys.stderr)  # litter in a folder
-            answers.append({"path": path, "error": prediction.error})
-            continue
         if prediction.error is not None:
-            failed += 1
+            was_named = prediction.path in args.pictures  # else it is litter in a folder, and no failure
+            failed += was_named
             answers.append({"path": path, "error": prediction.error})
-            print(f"retrain: error: {path}: {prediction.error}", file=sys.stderr)
+            print(f"retrain: {'error' if was_named else 'warning'}: {path}: {prediction.error}", file=sys.stderr)
             continue
         scores = dict(list(prediction.scores.items())[: args.top])
         answers.append({"path": path, "label": prediction.label, "score": prediction.score, "scores": scores})

@@ -287,10 +287,8 @@ def _check_sets(
     Args:
         members: set -> (n,) label numbers of its pictures.
     """
-    missing = {
-        name: [label for number, label in enumerate(labels) if number not in set(members[name].tolist())]
-        for name in SETS
-    }
+    present = {name: set(np.unique(members[name]).tolist()) for name in SETS}
+    missing = {name: [label for number, label in enumerate(labels) if number not in present[name]] for name in SETS}
     if missing["train"]:
         raise ImageFolderError(
             f"no training pictures of class {', '.join(missing['train'])}: add pictures that differ from those there, "

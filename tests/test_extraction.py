@@ -52,12 +52,20 @@ def run(root, **options):
     return result, backbone, cache.read(found)
 
 
-def settle(root):
-    """Let a folder's files look as if they had not been touched for a while."""
-    old = time.time_ns() - 60_000_000_000
-    for folder, _, names in os.walk(root):
-        for name in names:
-            os.utime(os.path.join(folder, name), ns=(old, old))
+def extract(root, backbone, on_progress=lambda progress: None):
+    """One pass with a given backbone, which may fail."""
+    cache = open_cache(backbone, ExtractionOptions())
+    folder = read_image_folder(root)
+    extract_bottlenecks(folder, backbone, cache, ExtractionOptions(), ImageOptions(), on_progress)
+
+
+class InterruptedBackbone(CountingBackbone):
+    """Ctrl-C comes after 64 pictures."""
+
+    def bottlenecks(self, pixels):
+        if self.count >= 64:
+            raise KeyboardInterrupt
+        return super().bottlenecks(pixels)
 
 
 @pytest.fixture(autouse=True)
@@ -221,21 +229,10 @@ def test_a_damaged_segment_is_extracted_again(make_folder):
     assert backbone.count == 0
 
 
-def test_an_interruption_keeps_what_was_done(make_folder, monkeypatch):
+def test_an_interruption_keeps_what_was_done(make_folder):
     root = make_folder({"cat": 60, "dog": 60})
-    backbone = CountingBackbone()
-    real = CountingBackbone.bottlenecks
-
-    def interrupt(self, pixels):
-        if self.count >= 64:
-            raise KeyboardInterrupt
-        return real(self, pixels)
-
-    monkeypatch.setattr(CountingBackbone, "bottlenecks", interrupt)
-    cache = open_cache(backbone, ExtractionOptions())
     with pytest.raises(KeyboardInterrupt):
-        extract_bottlenecks(read_image_folder(root), backbone, cache, ExtractionOptions(), ImageOptions())
-    monkeypatch.setattr(CountingBackbone, "bottlenecks", real)
+        extract(root, InterruptedBackbone())
     result, backbone, _ = run(root)
     assert backbone.count == 120 - 64
     assert result.cached == 64
@@ -277,24 +274,16 @@ def test_killed_at_any_moment_it_goes_on_from_what_was_written(make_folder, tmp_
 
 def test_a_second_interruption_loses_nothing_that_was_done(make_folder, monkeypatch):
     root = make_folder({"cat": 60, "dog": 60})
-    backbone = CountingBackbone()
-    real = CountingBackbone.bottlenecks
-
-    def interrupt(self, pixels):
-        if self.count >= 64:
-            raise KeyboardInterrupt
-        return real(self, pixels)
+    backbone = InterruptedBackbone()
 
     class Pool(extraction_module.ThreadPoolExecutor):
         def shutdown(self, *args, **options):
             super().shutdown(*args, **options)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(CountingBackbone, "bottlenecks", interrupt)
     monkeypatch.setattr(extraction_module, "ThreadPoolExecutor", Pool)
-    cache = open_cache(backbone, ExtractionOptions())
     with pytest.raises(KeyboardInterrupt):
-        extract_bottlenecks(read_image_folder(root), backbone, cache, ExtractionOptions(), ImageOptions())
+        extract(root, backbone)
     assert len(open_cache(backbone, ExtractionOptions())) == 64
 
 
@@ -308,41 +297,21 @@ def test_a_backbone_that_cannot_be_loaded_is_tried_once(make_folder):
             raise BackboneError("no such network")
 
     root = make_folder({"cat": 30, "dog": 30})
-    backbone = Broken()
-    cache = open_cache(backbone, ExtractionOptions())
     with pytest.raises(BackboneError, match="no such network"):
-        extract_bottlenecks(read_image_folder(root), backbone, cache, ExtractionOptions(), ImageOptions())
+        extract(root, Broken())
     assert Broken.tries == 1
 
 
 def test_progress_counts_only_what_is_done(make_folder):
-    root = make_folder({"cat": 40, "dog": 40})
     seen = []
-    backbone = CountingBackbone()
-    cache = open_cache(backbone, ExtractionOptions())
-    extract_bottlenecks(
-        read_image_folder(root),
-        backbone,
-        cache,
-        ExtractionOptions(),
-        ImageOptions(),
-        lambda progress: seen.append((progress.done, progress.extracted)),
-    )
+    root = make_folder({"cat": 40, "dog": 40})
+    extract(root, CountingBackbone(), lambda progress: seen.append((progress.done, progress.extracted)))
     assert seen == [(0, 0), (32, 32), (64, 64), (80, 80)]
 
 
 def test_progress_counts_every_file(make_folder):
-    root = make_folder({"cat": 40, "dog": 40})
     seen = []
-    backbone = CountingBackbone()
-    cache = open_cache(backbone, ExtractionOptions())
-    extract_bottlenecks(
-        read_image_folder(root),
-        backbone,
-        cache,
-        ExtractionOptions(),
-        ImageOptions(),
-        lambda progress: seen.append((progress.done, progress.extracted, progress.pictures)),
-    )
+    root = make_folder({"cat": 40, "dog": 40})
+    extract(root, CountingBackbone(), lambda now: seen.append((now.done, now.extracted, now.pictures)))
     assert seen[-1] == (80, 80, 80)
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
