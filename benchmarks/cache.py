@@ -137,6 +137,7 @@ class Nothing:
 
     name, fingerprint = "nothing", "0" * 64
     height = width = 8
+    batch_size = 32
 
     def __init__(self) -> None:
         self.description: dict[str, str] = {}

@@ -14,7 +14,7 @@ import numpy as np
 
 from retrain.backbone import locate_backbone
 from retrain.config import BackboneOptions, ExtractionOptions, ImageOptions
-from retrain.extraction import BATCH_SIZE, extract_bottlenecks, open_cache
+from retrain.extraction import extract_bottlenecks, open_cache
 from retrain.image_folder import ImageFolder, read_image_folder
 
 INCEPTION_V3_GFLOP = 11.4  # a picture
@@ -25,6 +25,7 @@ class NoNetwork:
 
     name, fingerprint = "nothing", "0" * 64
     height = width = 299
+    batch_size = 32
 
     def __init__(self) -> None:
         self.description: dict[str, str] = {}
@@ -48,10 +49,10 @@ def timed(work) -> float:
 
 def from_memory(network, batches: int) -> float:
     """Pictures per second of the network alone."""
-    shape = (BATCH_SIZE, network.height, network.width, 3)
+    shape = (network.batch_size, network.height, network.width, 3)
     pixels = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
     network.bottlenecks(pixels)
-    return BATCH_SIZE / statistics.median(timed(lambda: network.bottlenecks(pixels)) for _ in range(batches))
+    return network.batch_size / statistics.median(timed(lambda: network.bottlenecks(pixels)) for _ in range(batches))
 
 
 def pipeline(folder: ImageFolder, backbone) -> float:

@@ -163,8 +163,15 @@ class BottleneckCache:
 
         Raises CacheError where the disk is full or the folder can't be written; what was there stays valid.
         """
-        if not len(rows.keys):
-            return
+        if len(rows.keys):
+            self.write(rows)
+            self.take_in()
+
+    def write(self, rows: Rows) -> None:
+        """The half of `add` that takes its time: write rows that `take_in` makes known.
+
+        Another thread may look for rows meanwhile. Raises CacheError as `add` does.
+        """
         self.prepare()
         size = self.bottleneck_size
         if size is not None and rows.vectors.shape[1] != size:
@@ -176,6 +183,9 @@ class BottleneckCache:
             self._write_segment(rows)
         except OSError as error:
             raise write_error(self.folder, error) from error
+
+    def take_in(self) -> None:
+        """Look for new segments; merge the small ones where they pile up."""
         self.refresh()
         if len(self._small()) >= _MERGE_AT_ONCE:
             self.compact()

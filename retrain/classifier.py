@@ -13,6 +13,7 @@ from retrain.errors import UnreadableImageError
 from retrain.export import BOTTLENECK, PIXELS_INPUT, part_of_graph, read_graph
 from retrain.images import decode_image
 from retrain.model_folder import ModelDescription, read_description
+from retrain.network import suitable_batch_size
 
 __all__ = ["Classifier", "Prediction", "picture_files"]
 
@@ -109,6 +110,7 @@ class GraphExtractor:
         self.fingerprint = description.fingerprint
         self.description = dict(description.run["backbone"].get("description", {}))
         self.height, self.width = description.height, description.width
+        self.batch_size = suitable_batch_size(self.height, self.width)
         self._run = part_of_graph(classifier._graph, PIXELS_INPUT, BOTTLENECK)
 
     @property

@@ -16,22 +16,22 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.bottleneck_cache import SEGMENT_ROWS, BottleneckCache
+from retrain.bottleneck_cache import BottleneckCache
 from retrain.claims import Claims
 from retrain.config import ExtractionOptions, ImageOptions
 from retrain.errors import ImageFolderError, RetrainError, UnreadableImageError
 from retrain.image_folder import ImageFolder, Sample, display_path
 from retrain.images import decode_image
 from retrain.picture_index import PictureIndex, Signature, signature_of
+from retrain.segment_writer import SegmentWriter
 from retrain.segments import Rows
 
 __all__ = ["Extraction", "ExtractionProgress", "Extractor", "extract_bottlenecks", "open_cache"]
 
 logger = logging.getLogger(__name__)
 
-BATCH_SIZE = 32  # pictures in one call of the backbone
-FLUSH_SECONDS = 30.0  # a segment is written at least this often
-_AHEAD = 4 * BATCH_SIZE  # pictures decoded ahead of the backbone
+_BATCHES_AHEAD = 3  # decoded ahead of the backbone
+_PRIORITY = 10  # of the decoding threads, on the scale of nice(1)
 _PATIENCE_SECONDS = 120.0  # how long pictures that another process is extracting are waited for
 
 
@@ -40,6 +40,7 @@ class ExtractorNetwork(Protocol):
 
     height: int  # pixels
     width: int
+    batch_size: int  # pictures in one call, as suits the device and the size of the pictures
 
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, height, width, 3) uint8 to (n, d) float32."""
@@ -159,7 +160,8 @@ class _Run:
         self.failed_keys: dict[bytes, str] = {}
         self.progress = ExtractionProgress(len(samples))
         self.claims = Claims(self.cache.folder)
-        self.writer = _SegmentWriter(self.cache, self.claims)
+        self.writer = SegmentWriter(self.cache, self.claims, self.lock)
+        self.batch_size = 1  # until the backbone is loaded
         self.started = time.monotonic()
         self.loading = 0.0  # seconds spent on loading the backbone
         self.load_error: RetrainError | None = None
@@ -168,7 +170,7 @@ class _Run:
         """Deal with every sample."""
         unread = self._take_known()
         self._report(0)
-        with ThreadPoolExecutor(_threads(), thread_name_prefix="decode") as pool:
+        with ThreadPoolExecutor(_threads(), "decode", _give_way) as pool:
             try:
                 elsewhere = self._extract(self._read_ahead(pool, unread))
                 self._wait_for(pool, elsewhere)
@@ -176,7 +178,7 @@ class _Run:
                 try:
                     pool.shutdown(wait=True, cancel_futures=True)
                 finally:  # also where a second Ctrl-C ends the waiting
-                    self.writer.flush()
+                    self.writer.close()
                     self.claims.close()
         self.progress.seconds = time.monotonic() - self.started - self.loading
 
@@ -218,8 +220,7 @@ class _Run:
         """Take over what other processes extract; do it here where they fail to."""
         waited, pause = 0.0, 0.1
         while numbers:
-            with self.lock:
-                self.writer.flush()  # for they may wait for us, too
+            self.writer.flush()  # for they may wait for us, too
             time.sleep(pause)
             waited, pause = waited + pause, min(2 * pause, 2.0)
             if waited > _PATIENCE_SECONDS:
@@ -232,7 +233,7 @@ class _Run:
         """Read, hash and decode on the pool's threads; results in the order of numbers."""
         under_way: deque[tuple[int, Future[_Picture]]] = deque()
         for number in numbers:
-            if len(under_way) >= _AHEAD:
+            while len(under_way) >= max(_BATCHES_AHEAD * self.batch_size, 2 * _threads()):
                 done, future = under_way.popleft()
                 yield done, future.result()
             under_way.append((number, pool.submit(self._read, self.folder.samples[number])))
@@ -274,6 +275,7 @@ class _Run:
             except RetrainError as error:
                 self.load_error = error  # the other threads need not try, too
                 raise
+            self.batch_size = network.batch_size
             self.loading += time.monotonic() - before
         return network.height, network.width
 
@@ -298,7 +300,7 @@ class _Run:
                 self._report(1)
             else:
                 batch.append(picture)
-            if len(batch) == BATCH_SIZE:
+            if len(batch) >= self.batch_size:
                 self._run_backbone(batch)
                 batch = []
         if batch:
@@ -330,32 +332,15 @@ class _Run:
         self.on_progress(self.progress)
 
 
-class _SegmentWriter:
-    """Collects rows and writes a segment when there are enough, or enough time has gone by."""
-
-    def __init__(self, cache: BottleneckCache, claims: Claims) -> None:
-        self._cache = cache
-        self._claims = claims
-        self._parts: list[Rows] = []
-        self._count = 0
-        self._last = time.monotonic()
-
-    def append(self, rows: Rows) -> None:
-        self._parts.append(rows)
-        self._count += len(rows.keys)
-        if self._count >= SEGMENT_ROWS or time.monotonic() - self._last > FLUSH_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what is collected; rows count as collected until they are written."""
-        if self._parts:
-            keys = np.concatenate([part.keys for part in self._parts])
-            copies = np.concatenate([part.copies for part in self._parts])
-            self._cache.add(Rows(keys, copies, np.concatenate([part.vectors for part in self._parts])))
-            self._claims.release(key.tobytes() for key in keys)
-        self._parts, self._count, self._last = [], 0, time.monotonic()
-
-
 def _threads() -> int:
     """Threads for reading and decoding: one per core that this process may use, and one for waiting on the disk."""
     return len(os.sched_getaffinity(0)) + 1
+
+
+def _give_way() -> None:
+    """Let the threads of the backbone go first: they share each operation out evenly, and the last one counts.
+
+    What is decoded then goes where they wait for each other. Not the lowest priority, for other programs run, too.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PRIORITY)

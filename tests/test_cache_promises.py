@@ -14,7 +14,7 @@ import pytest
 import test_extraction
 from test_extraction import CountingBackbone, run
 
-from retrain import claims
+from retrain import claims, segment_writer
 from retrain.config import ExtractionOptions
 from retrain.errors import CacheError
 from retrain.extraction import open_cache
@@ -34,8 +34,7 @@ def start(target, *args):
 def extract(pipe, folder, root, pause):
     """Extract slowly, in many small segments; say when it begins and what was done."""
     os.chdir(folder)
-    module = test_extraction.extraction_module
-    module.SEGMENT_ROWS, module.BATCH_SIZE, module._AHEAD = 16, 4, 8
+    segment_writer.SEGMENT_ROWS, test_extraction.CountingBackbone.batch_size = 16, 4
 
     class Slow(CountingBackbone):
         def bottlenecks(self, pixels):

@@ -13,6 +13,7 @@ import pytest
 from conftest import draw_picture
 
 from retrain import extraction as extraction_module
+from retrain import segment_writer  # noqa: F401
 from retrain.config import ExtractionOptions, ImageOptions
 from retrain.errors import BackboneError, ImageFolderError
 from retrain.extraction import extract_bottlenecks, open_cache
@@ -25,6 +26,7 @@ class CountingBackbone:
     name = "counting"
     fingerprint = "c0" * 32
     height = width = 16
+    batch_size = 32
 
     def __init__(self):
         self.description = {"weights": "none"}
@@ -242,8 +244,8 @@ KILLED = """
 import sys, time
 sys.path[:0] = [{tests!r}]
 import test_extraction as t
-t.extraction_module.SEGMENT_ROWS = 16
-t.extraction_module.BATCH_SIZE = 4
+t.segment_writer.SEGMENT_ROWS = 16
+t.CountingBackbone.batch_size = 4
 slow = t.CountingBackbone.bottlenecks
 def bottlenecks(self, pixels):
     time.sleep(0.003)

@@ -31,6 +31,7 @@ ORDER = [
     "bottleneck_cache",
     "picture_index",
     "claims",
+    "segment_writer",
     "extraction",
     "batches",
     "head",

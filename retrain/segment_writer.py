@@ -1,0 +1,71 @@
+"""Rows on their way to the cache: collected, and written behind the work that makes them."""
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from retrain.bottleneck_cache import SEGMENT_ROWS, BottleneckCache
+from retrain.claims import Claims
+from retrain.segments import Rows
+
+__all__ = ["FLUSH_SECONDS", "SegmentWriter"]
+
+FLUSH_SECONDS = 30.0  # a segment is written at least this often
+
+
+class SegmentWriter:
+    """Collects rows; when there are enough, or enough time has gone by, a thread writes them as a segment.
+
+    Args:
+        cache: where they go.
+        claims: given up once the rows are written.
+        lock: held while what the cache knows of its segments changes, not while bytes go to the disk.
+    """
+
+    def __init__(self, cache: BottleneckCache, claims: Claims, lock: threading.Lock) -> None:
+        self._cache, self._claims, self._lock = cache, claims, lock
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._writing: Future[None] | None = None
+        self._parts: list[Rows] = []
+        self._count = 0
+        self._last = time.monotonic()
+
+    def append(self, rows: Rows) -> None:
+        """Collect rows. Raises CacheError where those before them could not be written."""
+        self._parts.append(rows)
+        self._count += len(rows.keys)
+        if self._count >= SEGMENT_ROWS or time.monotonic() - self._last > FLUSH_SECONDS:
+            self._begin()
+
+    def flush(self) -> None:
+        """Write what is collected, and wait until all is on the disk. Raises CacheError."""
+        self._begin()
+        self._wait()
+
+    def close(self) -> None:
+        """Flush, and end the thread. Raises CacheError."""
+        try:
+            self.flush()
+        finally:
+            self._pool.shutdown(wait=False)
+
+    def _begin(self) -> None:
+        self._wait()  # one segment at a time, so that memory stays bounded
+        if self._parts:
+            self._writing = self._pool.submit(self._write, self._parts)
+        self._parts, self._count, self._last = [], 0, time.monotonic()
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+
+    def _write(self, parts: Sequence[Rows]) -> None:
+        keys = np.concatenate([part.keys for part in parts])
+        copies = np.concatenate([part.copies for part in parts])
+        self._cache.write(Rows(keys, copies, np.concatenate([part.vectors for part in parts])))
+        with self._lock:
+            self._cache.take_in()
+            self._claims.release(key.tobytes() for key in keys)
