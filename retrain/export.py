@@ -63,9 +63,10 @@ class GraphBuilder:
         """The graph from picture to scores.
 
         One chain, which may be fed at any of these points:
-        `DecodeJpeg/contents` () string, JPEG bytes; `DecodeJpeg` (any, any, 3) uint8; `input` (n, any, any, 3) float32
-        in [-1, 1]; `Mul` (n, height, width, 3) float32 in [-1, 1]; `Placeholder` (n, height, width, 3) float32 in
-        [0, 1]. Out come `bottleneck` (n, d) and the scores (n, classes) under the final tensor's name.
+        `DecodeJpeg/contents` () string, JPEG bytes; `DecodeJpeg` (any, any, 3) uint8 (a large JPEG arrives there
+        scaled); `input` (n, any, any, 3) float32 in [-1, 1]; `Mul` (n, height, width, 3) float32 in [-1, 1];
+        `Placeholder` (n, height, width, 3) float32 in [0, 1]. Out come `bottleneck` (n, d) and the scores (n, classes)
+        under the final tensor's name.
         """
         backbone, input_name, output_name = self._frozen
         height, width = self._network.height, self._network.width
@@ -102,7 +103,7 @@ def _picture_inputs(height: int, width: int) -> tf.Tensor:
     feed = tf.compat.v1.placeholder_with_default
     contents = tf.compat.v1.placeholder(tf.string, [], name=JPEG_INPUT[:-2])
     with tf.name_scope("decode"):
-        upright = graph_images.decode_jpeg(contents)
+        upright = graph_images.decode_jpeg(contents, height, width)
     pixels = tf.identity(upright, name="DecodeJpeg")
     pixels = tf.expand_dims(tf.cast(pixels, tf.float32, name="Cast"), 0, name="ExpandDims")
     with tf.name_scope("any_size"):
@@ -181,7 +182,7 @@ def write_saved_model(
         return {final_tensor_name: scores, "labels": tf.tile(names[tf.newaxis], [tf.shape(scores)[0], 1])}
 
     def decode(contents: tf.Tensor) -> tf.Tensor:
-        pixels = tf.cast(graph_images.decode_any(contents), tf.float32)[tf.newaxis]
+        pixels = tf.cast(graph_images.decode_any(contents, height, width), tf.float32)[tf.newaxis]
         return tf.ensure_shape(graph_images.resize(pixels, height, width)[0] / 255.0, [height, width, 3])
 
     def from_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -1,9 +1,15 @@
 """The decoding of `images` as TensorFlow operations, for exported graphs that take picture files.
 
-JPEG decoding is the same to the last bit (the same library, in its accurate mode). Resizing follows Pillow: a
-horizontal pass, then a vertical one, each rounded to whole levels; a few values in a hundred differ, by one level.
+JPEG decoding, at whatever scale, is the same to the last bit (the same library, in its accurate mode). Resizing
+follows Pillow: a horizontal pass, then a vertical one, each rounded to whole levels; a few values in a hundred differ,
+by one level.
 """
 
+import io
+
+from PIL import Image
+
+from retrain.images import MARGIN
 from retrain.quiet import tf
 
 __all__ = ["decode_any", "decode_jpeg", "resize"]
@@ -13,17 +19,18 @@ _ORIENTATION_TAG = 0x0112
 _TAG_SLOTS = 64  # entries of the first directory that are looked at; cameras write about a dozen
 
 
-def decode_jpeg(contents: tf.Tensor) -> tf.Tensor:
-    """Bytes of a JPEG (a PNG or GIF passes too) to (height, width, 3) uint8, upright.
+def decode_jpeg(contents: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Bytes of a JPEG (a PNG or GIF passes too) to (any, any, 3) uint8, upright.
 
+    A JPEG far larger than height x width comes at the scale that `images` chooses for that size.
     Every operation used exists since TensorFlow 1.13, so that clients of that age load the graph.
     """
-    pixels = tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
-    return _upright(pixels, _exif_orientation(contents))
+    orientation = _exif_orientation(contents)
+    return _upright(_scaled(contents, tf.where(orientation >= 5, [width, height], [height, width])), orientation)
 
 
-def decode_any(contents: tf.Tensor) -> tf.Tensor:
-    """Bytes of a picture to (height, width, 3) uint8.
+def decode_any(contents: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Bytes of a picture to (any, any, 3) uint8; a large JPEG scaled as by decode_jpeg.
 
     JPEG and PNG as `images` decodes them (transparent parts become white), but for the rare PNG with an EXIF
     orientation; 24-bit BMP, GIF and opaque WebP as TensorFlow does.
@@ -31,7 +38,7 @@ def decode_any(contents: tf.Tensor) -> tf.Tensor:
     start = tf.strings.substr(contents, 0, 4)
     return tf.case(
         [
-            (tf.equal(tf.strings.substr(contents, 0, 3), b"\xff\xd8\xff"), lambda: decode_jpeg(contents)),
+            (_is_jpeg(contents), lambda: decode_jpeg(contents, height, width)),
             (tf.equal(start, b"\x89PNG"), lambda: _on_white(tf.io.decode_png(contents))),
         ],
         default=lambda: _first_frame(contents),
@@ -44,6 +51,36 @@ def resize(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
     narrow = tf.image.resize(pixels, [tf.shape(pixels)[1], width], method="bilinear", antialias=True)
     small = tf.image.resize(tf.floor(narrow + 0.5), [height, width], method="bilinear", antialias=True)
     return tf.floor(small + 0.5)
+
+
+def _is_jpeg(contents: tf.Tensor) -> tf.Tensor:
+    return tf.equal(tf.strings.substr(contents, 0, 3), b"\xff\xd8\xff")
+
+
+def _scaled(contents: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Decode at the smallest scale that keeps MARGIN times size: (2,) int32, height and width as stored.
+
+    The scale is an attribute of the operation, so there is one operation for each. Three of the four get a picture of
+    one pixel: conditions would be functions, or operations that can't be cut off from a graph that is fed behind them.
+    """
+    pixel = tf.constant(_one_pixel())
+    stored = tf.io.extract_jpeg_shape(tf.where(_is_jpeg(contents), contents, pixel))[:2]
+    is_enough = tf.reduce_all(stored >= MARGIN * size * [[2], [4], [8]], axis=1)
+    chosen = tf.reduce_sum(tf.cast(is_enough, tf.int32))
+    shapes, rows = [], []
+    for number, ratio in enumerate((1, 2, 4, 8)):
+        is_chosen = tf.equal(chosen, number)
+        source = tf.where(is_chosen, contents, pixel)
+        decoded = tf.io.decode_jpeg(source, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+        shapes.append(tf.shape(decoded))
+        rows.append(tf.reshape(decoded[: tf.where(is_chosen, shapes[-1][0], 0)], [-1, 3]))
+    return tf.reshape(tf.concat(rows, 0), tf.gather(tf.stack(shapes), chosen))
+
+
+def _one_pixel() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (1, 1)).save(buffer, "JPEG")
+    return buffer.getvalue()
 
 
 def _first_frame(contents: tf.Tensor) -> tf.Tensor:

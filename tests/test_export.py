@@ -82,6 +82,25 @@ def test_clients_of_2016_feed_the_bytes_of_a_jpeg(session, trained, expected, pr
     check([session.run(softmax, {feed: path.read_bytes()}) for path in trained[1]], expected)
 
 
+@pytest.mark.parametrize("side", [40, 64, 128, 300])  # at scales of 1, 1/2, 1/4, 1/8
+def test_graph_saved_model_and_predict_agree_on_large_jpegs(session, trained, tmp_path, side):
+    paths = [tmp_path / f"{number}.jpg" for number in range(4)]
+    for number, path in enumerate(paths):
+        exif = Image.Exif()
+        exif[0x0112] = [1, 3, 6, 8][number]
+        draw_picture(number, number % 3, side).save(path, quality=90, exif=exif)
+    classifier = retrain.Classifier(trained[0])
+    expected = np.array([[p.scores[label] for label in classifier.labels] for p in classifier.predict(paths)])
+    contents = [path.read_bytes() for path in paths]
+    check([session.run("final_result:0", {"DecodeJpeg/contents:0": data}) for data in contents], expected)
+    decoded = session.run("DecodeJpeg:0", {"DecodeJpeg/contents:0": contents[0]})
+    scale = {40: 1, 64: 2, 128: 4, 300: 8}[side]
+    assert decoded.shape == (-(-side // scale), -(-side // scale), 3)
+    loaded = tf.saved_model.load(str(trained[0] / "saved_model"))
+    answer = loaded.signatures["serving_default"](image_bytes=tf.constant(contents))
+    check([answer["final_result"].numpy()], expected)
+
+
 @pytest.mark.parametrize("prefix", ["", "import/"])
 def test_clients_of_2016_feed_decoded_pixels(session, trained, expected, prefix):
     """As many do for pictures that are no JPEGs: (height, width, 3) uint8 at any size."""
@@ -120,6 +139,7 @@ def test_the_graph_has_what_old_versions_of_tensorflow_know(trained):
     assert not graph_def.library.function
     known = [
         "AddV2",
+        "All",
         "Any",
         "ArgMax",
         "AvgPool",
@@ -129,6 +149,7 @@ def test_the_graph_has_what_old_versions_of_tensorflow_know(trained):
         "DecodeRaw",
         "Equal",
         "ExpandDims",
+        "ExtractJpegShape",
         "Fill",
         "Floor",
         "GatherV2",
@@ -160,6 +181,7 @@ def test_the_graph_has_what_old_versions_of_tensorflow_know(trained):
         "StridedSlice",
         "Sub",
         "Substr",
+        "Sum",
         "Transpose",
         "ConcatV2",
         "Reverse",
@@ -213,7 +235,7 @@ def encode(image, format, **options):
 
 
 def graph_pixels(decode, data, size=(32, 24)):
-    return resize(tf.cast(decode(tf.constant(data)), tf.float32)[tf.newaxis], *size)[0].numpy()
+    return resize(tf.cast(decode(tf.constant(data), *size), tf.float32)[tf.newaxis], *size)[0].numpy()
 
 
 @pytest.mark.parametrize("orientation", range(10))

@@ -7,8 +7,12 @@ import zlib
 
 import numpy as np
 import pytest
+from conftest import draw_picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from retrain import images
 from retrain.errors import UnreadableImageError
 from retrain.images import decode_image, read_header
 
@@ -99,6 +103,86 @@ def test_the_first_frame_of_an_animation_counts():
     for format in ("GIF", "WEBP", "PNG"):
         data = encode(frames[0], format, save_all=True, append_images=frames[1:], duration=10)
         assert decode_image(data, 40, 60)[5, 5, 0] > 200
+
+
+@settings(deadline=None)
+@given(
+    stored=st.tuples(st.integers(1, 700), st.integers(1, 700)),
+    target=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    orientation=st.integers(1, 8),
+    format=st.sampled_from(["JPEG", "MPO", "PNG"]),
+)
+def test_a_jpeg_is_decoded_at_the_smallest_scale_of_twice_the_size(stored, target, orientation, format):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(Image.new("RGB", stored), format, exif=exif)
+    height, width = target
+    decoded = []
+    with pytest.MonkeyPatch.context() as patch:
+        to_rgb = images._to_rgb
+        patch.setattr(images, "_to_rgb", lambda image, size: decoded.append(image.size) or to_rgb(image, size))
+        assert decode_image(data, height, width).shape == (height, width, 3)
+    if orientation >= 5:
+        height, width = width, height
+    enough = [scale for scale in (2, 4, 8) if stored[0] / scale >= 2 * width and stored[1] / scale >= 2 * height]
+    scale = max(enough, default=1) if format != "PNG" else 1
+    assert decoded == [(-(-stored[0] // scale), -(-stored[1] // scale))]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("ratio", [2, 4, 8])
+def test_the_scale_changes_next_to_nothing(mode, orientation, ratio):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    smooth = draw_picture(ratio, orientation, 5).resize((641, 479), Image.Resampling.BICUBIC)
+    jpeg = encode(smooth.convert(mode), "JPEG", exif=exif, quality=95)
+    with Image.open(io.BytesIO(jpeg)) as image:
+        whole = encode(image.convert("RGB"), "PNG", exif=exif)
+    size = 479 // ratio // 2
+    difference = np.abs(decode_image(jpeg, size, size).astype(int) - decode_image(whole, size, size))
+    assert difference.max() <= 8
+    assert difference.mean() < 2
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("size", [200, 100, 50, 25])
+def test_a_truncated_large_jpeg_is_refused_at_every_scale(progressive, share, size):
+    data = encode(draw_picture(1, 2, 400), "JPEG", progressive=progressive)
+    with pytest.raises(UnreadableImageError, match=r"damaged picture: .*truncated"):
+        decode_image(data[: int(len(data) * share)], size, size)
+
+
+@pytest.mark.parametrize(
+    ("format", "options", "size", "alone"),
+    [
+        ("JPEG", {}, 60, True),  # not scaled
+        ("JPEG", {}, 50, False),
+        ("JPEG", {"progressive": True}, 50, True),
+        ("PNG", {}, 50, True),
+    ],
+)
+def test_what_needs_much_memory_is_decoded_alone(format, options, size, alone, monkeypatch):
+    class Lock:
+        taken = False
+
+        def __enter__(self):
+            self.taken = True
+
+        def __exit__(self, *_):
+            pass
+
+    lock = Lock()
+    monkeypatch.setattr(images, "_large_picture", lock)
+    monkeypatch.setattr(images, "_LARGE_PIXELS", 200 * 200 - 1)
+    decode_image(encode(draw_picture(1, 2, 200), format, **options), size, size)
+    assert lock.taken is alone
+
+
+def test_the_limit_of_pixels_is_that_of_the_picture_as_stored():
+    with pytest.raises(UnreadableImageError, match="400 x 400 pixels: more than --max-pixels 159999"):
+        decode_image(encode(draw_picture(1, 2, 400), "JPEG"), 20, 20, max_pixels=159_999)
 
 
 def png_claiming(width, height):
@@ -215,3 +299,26 @@ def test_cmyk_and_rgb_of_one_picture_look_alike(test_data):
     zoo = test_data / "images" / "zoo" / "pillow"
     cmyk, rgb = (decode_image((zoo / f"pil_sample_{kind}.jpg").read_bytes(), 50, 50) for kind in ("cmyk", "rgb"))
     assert np.abs(cmyk.astype(int) - rgb).mean() < 25
+
+
+@pytest.mark.real
+def test_the_scale_hardly_moves_real_bottlenecks(test_data, monkeypatch):
+    from retrain.backbone import locate_backbone
+    from retrain.config import BackboneOptions
+
+    monkeypatch.setenv("RETRAIN_BACKBONES", str(test_data / "backbones"))
+    network = locate_backbone(BackboneOptions(backbone="inception_v3")).network
+    rng = np.random.default_rng(1)
+    scaled, whole = [], []
+    for folder in ("daisy", "roses", "sunflowers", "tulips"):
+        path = min((test_data / "images" / "flowers" / folder).iterdir())
+        with Image.open(path) as image:
+            large = np.asarray(image.resize((4000, 3000), Image.Resampling.LANCZOS), np.float32)
+        noisy = (large + rng.normal(0, 3, large.shape)).clip(0, 255).astype(np.uint8)
+        data = encode(Image.fromarray(noisy), "JPEG", quality=92, subsampling="4:2:0")
+        scaled.append(decode_image(data, 299, 299))
+        with Image.open(io.BytesIO(data)) as image:
+            whole.append(np.asarray(image.resize((299, 299), Image.Resampling.BILINEAR)))
+    a, b = network.bottlenecks(np.stack(scaled)), network.bottlenecks(np.stack(whole))
+    cosines = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    assert cosines.mean() >= 0.98
