@@ -2,6 +2,7 @@
 #
 # docker run --rm -v "$PWD:/work" --user "$(id -u):$(id -g)" retrain train flower_photos
 #
+# With int8:  docker build --build-arg EXTRAS=[int8] -t retrain .
 # With a GPU: docker build --build-arg BASE=tensorflow/tensorflow:2.21.0-gpu -t retrain:gpu .
 #             docker run --gpus all ...
 # The tests:  docker build --target test .
@@ -13,7 +14,8 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /opt/retrain
 COPY setup.cfg pyproject.toml constraints.txt README.md ./
 COPY retrain retrain
-RUN pip install --constraint constraints.txt .
+ARG EXTRAS=
+RUN pip install --constraint constraints.txt ".${EXTRAS}"
 
 FROM base AS test
 RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*

@@ -20,7 +20,7 @@ from retrain.images import DECODER_VERSION
 if TYPE_CHECKING:
     from retrain.network import Network
 
-__all__ = ["Backbone", "BackboneSource", "locate_backbone"]
+__all__ = ["Backbone", "BackboneSource", "fingerprint_of", "locate_backbone"]
 
 # Default input sizes of Keras Applications' networks, where they are not 224.
 _INPUT_SIZES = {
@@ -101,7 +101,7 @@ class Backbone:
         SHA-256 of what decides the vector: the weights (the files' bytes, or the arrays where Keras downloads them),
         architecture, input size and range, the decoder's version, and the precision.
         """
-        return hashlib.sha256(json.dumps(self.description, sort_keys=True).encode()).hexdigest()
+        return fingerprint_of(self.description)
 
     @cached_property
     def description(self) -> dict[str, Any]:
@@ -126,6 +126,11 @@ class Backbone:
         if self.source.location is None:
             return self.network.weights_digest()
         return digest_of_files(Path(self.source.location))
+
+
+def fingerprint_of(description: dict[str, Any]) -> str:
+    """The fingerprint of what an extractor's description says: SHA-256 of its JSON, 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
 def locate_backbone(options: BackboneOptions) -> Backbone:

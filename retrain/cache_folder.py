@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from retrain.files import write_whole
 from retrain.image_folder import display_path
 from retrain.segments import FORMAT
 
-__all__ = ["check_owner", "find_folder", "write_error", "write_owner"]
+__all__ = ["check_owner", "find_folder", "read_notes", "write_error", "write_owner"]
 
 NOTE = "extractor.json"
 
@@ -25,6 +26,14 @@ def find_folder(cache_dir: Path, name: str, fingerprint: str) -> Path:
             if (_read_note(other) or {}).get("fingerprint") == fingerprint:
                 return other
     return folder
+
+
+def read_notes(cache_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The folders of all extractors, sorted, and their notes; where one is damaged, its folder is left out."""
+    for path in sorted(cache_dir.glob(f"*/{NOTE}")):
+        note = _read_note(path.parent)
+        if note is not None:
+            yield path.parent, note
 
 
 def check_owner(folder: Path, fingerprint: str) -> None:

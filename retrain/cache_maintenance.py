@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from retrain.bottleneck_cache import BottleneckCache
 from retrain.errors import CacheError
 from retrain.image_folder import ImageFolder, display_path, read_image_folder
-from retrain.picture_index import PictureIndex, signature_of
+from retrain.picture_index import PictureIndex
 from retrain.segments import Rows
 
 __all__ = [
@@ -140,18 +140,19 @@ def needed_keys(
     for folder in folders:
         index = PictureIndex(cache_dir, folder.root)
         with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:
-            for key in pool.map(lambda sample: _key(index, folder.root / sample.path, sample.path), folder.samples):  # noqa: B023
+            for key in pool.map(lambda sample: _key(index, folder.root, sample.path), folder.samples):  # noqa: B023
                 keys.append(key)
                 on_progress(len(keys), total)
     return np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32)
 
 
-def _key(index: PictureIndex, path: Path, name: str) -> bytes:
+def _key(index: PictureIndex, root: Path, path: str) -> bytes:
     try:
-        return index.key(name, signature_of(path)) or hashlib.sha256(path.read_bytes()).digest()
+        return index.current_key(path)
     except OSError as error:
         raise CacheError(
-            f"can't read {display_path(path)}: {error.strerror}; nothing was dropped, since its row may be needed"
+            f"can't read {display_path(root / path)}: {error.strerror}; nothing was dropped, since its row may be "
+            "needed"
         ) from error
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.backbone import fingerprint_of
 from retrain.config import DEFAULT_MAX_PIXELS
 from retrain.errors import UnreadableImageError
 from retrain.export import BOTTLENECK, PIXELS_INPUT, part_of_graph, read_graph
-from retrain.images import decode_image
+from retrain.images import DECODER_VERSION, decode_image
 from retrain.model_folder import ModelDescription, read_description
 from retrain.network import suitable_batch_size
 
@@ -107,8 +108,9 @@ class GraphExtractor:
     def __init__(self, classifier: Classifier) -> None:
         description = classifier.description
         self.name = description.backbone_name
-        self.fingerprint = description.fingerprint
-        self.description = dict(description.run["backbone"].get("description", {}))
+        # a model of another version of the decoder sees pictures through this one's, which has bottlenecks of its own
+        self.description = description.backbone_description | {"decoder": DECODER_VERSION}
+        self.fingerprint = fingerprint_of(self.description)
         self.height, self.width = description.height, description.width
         self.batch_size = suitable_batch_size(self.height, self.width)
         self._run = part_of_graph(classifier._graph, PIXELS_INPUT, BOTTLENECK)

@@ -2,20 +2,18 @@
 
 import argparse
 import dataclasses
-import difflib
 import io
 import json
 import logging
 import os
 import signal
 import sys
-import types
-import typing
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import retrain
+from retrain.arguments import EXIT_USAGE, Parser, add_options, options_from
 from retrain.cache_cli import add_cache_commands
 from retrain.config import (
     BackboneOptions,
@@ -33,9 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build_parser", "main"]
 
-EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
-
-Options = TypeVar("Options")
+EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 
 _DESCRIPTION = """\
 Train an image classifier from a folder with one sub-folder of pictures per class.
@@ -51,70 +47,9 @@ examples:
 The command line of TensorFlow's retrain.py works, too: retrain --image_dir flower_photos ..."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that takes no abbreviations and suggests what a misspelt option may have meant."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs, allow_abbrev=False)
-
-    def error(self, message: str) -> NoReturn:
-        if message.startswith("unrecognized arguments: "):
-            known = sorted(_option_strings(self))
-            for word in message.split()[2:]:
-                near = difflib.get_close_matches(word.split("=")[0], known, 1)
-                if word.startswith("-") and near:
-                    message += f" (did you mean {near[0]}?)"
-        self.exit(EXIT_USAGE, f"retrain: error: {message}; see {self.prog} --help\n")
-
-
-def _option_strings(parser: argparse.ArgumentParser) -> set[str]:
-    """All options of a parser and of its commands."""
-    found: set[str] = set()
-    for action in parser._actions:
-        found.update(action.option_strings)
-        if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                found |= _option_strings(command)
-    return found
-
-
-def add_options(parser: argparse.ArgumentParser, options: type, title: str) -> None:
-    """Add an option for every field of an option class."""
-    group = parser.add_argument_group(title)
-    for field in dataclasses.fields(options):
-        if "help" in field.metadata:
-            _add_option(group, field)
-
-
-def _add_option(group: Any, field: dataclasses.Field[Any]) -> None:
-    flag, text = "--" + field.name.replace("_", "-"), field.metadata["help"].replace("%", "%%")
-    if field.type is bool:
-        group.add_argument(flag, action="store_true", help=text)
-        return
-    kind: Any = field.type
-    if isinstance(kind, types.UnionType):
-        kind = next(t for t in typing.get_args(kind) if t is not types.NoneType)
-    if field.default is not None and "default" not in text:
-        text += f" (default: {field.default})"
-    group.add_argument(
-        flag,
-        type=kind,
-        default=field.default,
-        choices=field.metadata["choices"],
-        metavar=None if field.metadata["choices"] else field.metadata["metavar"],
-        help=text,
-    )
-
-
-def options_from(options: type[Options], args: argparse.Namespace) -> Options:
-    """The option class, filled from what was parsed. Raises UsageError."""
-    names = {field.name for field in dataclasses.fields(options) if "help" in field.metadata}  # type: ignore[arg-type]
-    return options(**{name: getattr(args, name) for name in names if hasattr(args, name)})
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = _Parser(
+    parser = Parser(
         prog="retrain",
         description=_DESCRIPTION,
         epilog=_EPILOG,
@@ -166,7 +101,13 @@ def build_parser() -> argparse.ArgumentParser:
     _add_output(inspect)
 
     extract = command("extract", _extract, "pass one alone: fill the bottleneck cache")
-    _add_image_dir(extract)
+    _add_image_dir(extract, nargs="?")
+    extract.add_argument(
+        "--benchmark",
+        action="store_true",
+        help="fill nothing: measure for about a minute how fast this machine is, alone and together, in each "
+        "precision, on pictures of IMAGE_DIR (on drawn ones without it), and say which to use",
+    )
     add_options(extract, BackboneOptions, "backbone")
     add_options(extract, ExtractionOptions, "pass one: pictures to bottlenecks")
     add_options(extract, ImageOptions, "pictures")
@@ -176,8 +117,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_image_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image_dir", metavar="IMAGE_DIR", help="folder with one sub-folder of pictures per class")
+def _add_image_dir(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    text = "folder with one sub-folder of pictures per class"
+    parser.add_argument("image_dir", metavar="IMAGE_DIR", nargs=nargs, help=text)
 
 
 def _add_model_dir(parser: argparse.ArgumentParser) -> None:
@@ -306,6 +248,10 @@ def _train(args: argparse.Namespace) -> int:
 
 def _extract(args: argparse.Namespace) -> int:
     options = _run_options(args)
+    if args.benchmark:
+        return _benchmark(args, options)
+    if args.image_dir is None:
+        raise UsageError("IMAGE_DIR is missing: the folder with one sub-folder of pictures per class")
     from retrain import console, record, run
     from retrain.image_folder import display_path
 
@@ -327,6 +273,18 @@ def _extract(args: argparse.Namespace) -> int:
         f"{summary['pictures']} files: {summary['cached']} cached, {summary['extracted']} extracted{rate}, "
         f"{summary['skipped']} skipped; cache: {display_path(cache.folder)}"
     )
+    return 0
+
+
+def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
+    from retrain import console, run
+
+    progress = console.Progress(args.quiet)
+    measured = run.benchmark(args.image_dir, options, progress.say)
+    if args.json:
+        _print_json(measured.as_dict())
+    else:
+        print(console.describe_benchmark(measured))
     return 0
 
 
@@ -400,4 +358,11 @@ def _inspect(args: argparse.Namespace) -> int:
 def _hooks(progress: "Progress") -> Any:
     from retrain.run import Hooks
 
-    return Hooks(progress.on_stage, progress.warn, progress.on_extraction, progress.on_evaluation)
+    return Hooks(
+        on_stage=progress.on_stage,
+        on_warning=progress.warn,
+        on_note=progress.say,
+        on_preparation=progress.on_preparation,
+        on_extraction=progress.on_extraction,
+        on_evaluation=progress.on_evaluation,
+    )

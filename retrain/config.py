@@ -96,6 +96,12 @@ class BackboneOptions(_Checked):
         "pixel range that a SavedModel or Hub backbone wants (default 0..1; Keras names look after theirs)",
         choices=("0..1", "-1..1", "0..255"),
     )
+    precision: str = option(
+        "float32",
+        "what the backbone computes in: float32 is the reference; bfloat16 is about twice as fast on processors that "
+        "have it; int8 (pip install 'retrain[int8]') more, with a model quantised once on your own pictures",
+        choices=("float32", "bfloat16", "int8"),
+    )
 
     RANGES: ClassVar = {"input_size": (1, 4096)}
 

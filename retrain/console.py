@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from retrain.benchmark import MachineBenchmark
 from retrain.evaluation import Metrics
 from retrain.extraction import ExtractionProgress
 from retrain.image_folder import display_path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Progress",
+    "describe_benchmark",
     "describe_evaluation",
     "describe_inspection",
     "describe_metrics",
@@ -40,6 +42,7 @@ class Progress:
         self.steps = steps
         self.extraction: ExtractionProgress | None = None
         self._bar: Any = None
+        self._preparing = ""
         self._last_line, self._last_text = time.monotonic(), ""
 
     def warn(self, message: str) -> None:
@@ -56,6 +59,14 @@ class Progress:
         self.close()
         if name == "export":
             self.say("writing the model ...")
+
+    def on_preparation(self, what: str, done: int, total: int) -> None:
+        """Work before pass one went on."""
+        if what != self._preparing:
+            self.close()
+            self._preparing = what
+        self._show(what, done, total, "")
+        self._line(f"{what}: {done} of {total} pictures", False)
 
     def on_extraction(self, progress: ExtractionProgress) -> None:
         """Pass one went on."""
@@ -116,6 +127,24 @@ def _has_terminal() -> bool:
     except (OSError, ValueError):
         return False
     return min(size) > 0
+
+
+def describe_benchmark(measured: MachineBenchmark) -> str:
+    """What `retrain extract --benchmark` shows."""
+    lines = [
+        f"{measured.processor}, {measured.cores} cores; {measured.backbone}; pictures/s:",
+        f"  reading, hashing, decoding, resizing alone   {measured.decoding:8.1f}",
+        f"  {'precision':12} {'backbone alone':>16} {'all of pass one':>16} {'prepared in':>14}",
+    ]
+    for rates in measured.precisions:
+        if rates.backbone is None or rates.pipeline is None:
+            lines.append(f"  {rates.precision:12} not here: {rates.reason}")
+        else:
+            lines.append(
+                f"  {rates.precision:12} {rates.backbone:16.1f} {rates.pipeline:16.1f} "
+                f"{rates.preparation_seconds:12.1f} s"
+            )
+    return "\n".join([*lines, f"Recommendation: {measured.recommendation}"])
 
 
 def describe_run(result: RunResult, model_dir: str) -> str:

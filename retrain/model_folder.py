@@ -49,10 +49,10 @@ class ModelDescription:
     labels: tuple[str, ...]
     final_tensor_name: str
     backbone_name: str
-    fingerprint: str
     height: int
     width: int
     bottleneck_size: int
+    backbone_description: dict[str, Any]  # of the float32 backbone inside the graph: what its fingerprint is made of
     run: dict[str, Any]  # all of run.json
 
 
@@ -145,10 +145,11 @@ def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
             labels=tuple(run["labels"]),
             final_tensor_name=run["options"]["final_tensor_name"],
             backbone_name=run["backbone"]["name"],
-            fingerprint=run["backbone"]["fingerprint"],
             height=run["backbone"]["height"],
             width=run["backbone"]["width"],
             bottleneck_size=run["backbone"]["bottleneck_size"],
+            # before version 0.2 the graph's backbone was the only one
+            backbone_description=dict(run["backbone"].get("graph", run["backbone"])["description"]),
             run=run,
         )
     except OSError as error:

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retrain.arguments import Parser
 from retrain.config import (
     BackboneOptions,
     EvaluationOptions,
@@ -120,9 +121,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    from retrain.cli import _Parser
-
-    parser = _Parser(
+    parser = Parser(
         prog="retrain",
         description="The command line of TensorFlow's retrain.py. For all that came since: retrain --help",
     )

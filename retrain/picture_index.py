@@ -51,6 +51,7 @@ class PictureIndex:
     def __init__(self, cache_dir: str | os.PathLike[str], root: str | os.PathLike[str]) -> None:
         place = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]
         self.path = Path(cache_dir) / "pictures" / f"{place}.npz"
+        self._root = Path(root)
         self._entries = self._load()
         self._new: dict[str, tuple[Signature, bytes]] = {}
 
@@ -58,6 +59,11 @@ class PictureIndex:
         """The SHA-256 of an unchanged file, by its path relative to the image folder; None if it must be read."""
         entry = self._entries.get(path)
         return entry[1] if entry and entry[0] == signature else None
+
+    def current_key(self, path: str) -> bytes:
+        """The SHA-256 of a file, read only if it changed. Raises OSError."""
+        file = self._root / path
+        return self.key(path, signature_of(file)) or hashlib.sha256(file.read_bytes()).digest()
 
     def enter(self, path: str, signature: Signature, key: bytes, read_at: int) -> None:
         """Remember the key of a file.

@@ -17,7 +17,7 @@ import retrain
 from retrain.backbone import Backbone
 from retrain.config import RunOptions
 from retrain.evaluation import Metrics
-from retrain.extraction import Extraction
+from retrain.extraction import Extraction, Extractor
 from retrain.files import write_whole
 from retrain.head import Head, write_head
 from retrain.image_folder import display_path
@@ -82,7 +82,8 @@ class TrainedModel:
 
     image_dir: str
     options: RunOptions
-    backbone: Backbone
+    backbone: Backbone  # in float32, as it is in the graph
+    extractor: Extractor  # what computed the bottlenecks: the backbone, or its form in fewer bits
     graph: "GraphBuilder"
     head: Head
     history: "list[HistoryRow]"
@@ -159,11 +160,12 @@ def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
         },
         "backbone": {
             "name": model.backbone.name,
-            "fingerprint": model.backbone.fingerprint,
+            "fingerprint": model.extractor.fingerprint,
             "height": network.height,
             "width": network.width,
             "bottleneck_size": network.bottleneck_size,
-            "description": model.backbone.description,
+            "description": model.extractor.description,
+            "graph": {"fingerprint": model.backbone.fingerprint, "description": model.backbone.description},
         },
         "split": result.split,
         "extraction": result.extraction,

@@ -3,16 +3,19 @@
 import contextlib
 import logging
 import os
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.backbone import locate_backbone
+from retrain.backbone import Backbone, locate_backbone
+from retrain.benchmark import MachineBenchmark, benchmark_machine, draw_pictures
 from retrain.bottleneck_cache import BottleneckCache
 from retrain.config import ExtractionOptions, ImageOptions, RunOptions, SplitOptions
 from retrain.errors import ImageFolderError, ModelFolderError
@@ -21,6 +24,7 @@ from retrain.extraction import Extraction, ExtractionProgress, Extractor, extrac
 from retrain.head import Head
 from retrain.image_folder import SUBSETS, ImageFolder, display_path, read_image_folder
 from retrain.model_folder import check_destination, read_sets, write_model_folder
+from retrain.precision import Listener, choose_extractor
 from retrain.record import FolderEvaluation, PictureResult, RunResult, TrainedModel, extraction_summary, write_files
 from retrain.split import SETS, assign_sets, check_class_sizes
 
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FEW_PICTURES",
     "Hooks",
+    "benchmark",
     "evaluate_folder",
     "extract_folder",
     "train",
@@ -53,6 +58,8 @@ class Hooks:
 
     on_stage: Callable[[str], None] = _nothing  # a stage begins
     on_warning: Callable[[str], None] = _nothing  # something that the user should know
+    on_note: Callable[[str], None] = _nothing  # something that the user may like to know
+    on_preparation: Callable[[str, int, int], None] = _nothing  # what is done before pass one, how many, of how many
     on_extraction: Callable[[ExtractionProgress], None] = _nothing
     on_evaluation: "Callable[[HistoryRow], None]" = _nothing
     checkpoints: Sequence[int] = ()  # numbers of steps
@@ -80,12 +87,24 @@ def extract_folder(
 ) -> tuple[Extraction, BottleneckCache]:
     """Pass one alone: put the bottleneck of every picture of a folder into the cache."""
     folder = read_image_folder(image_dir, [options.extraction.cache_dir])
-    backbone = locate_backbone(options.backbone)
-    cache = open_cache(backbone, options.extraction)
-    hooks.on_stage("extraction")
-    extraction = extract_bottlenecks(folder, backbone, cache, options.extraction, options.images, hooks.on_extraction)
-    _pass_on_warnings(cache, hooks)
+    extractor = _extractor(locate_backbone(options.backbone), folder, options, hooks)
+    cache = open_cache(extractor, options.extraction)
+    extraction = _extract(folder, extractor, cache, options.extraction, options.images, hooks)
     return extraction, cache
+
+
+def benchmark(
+    image_dir: str | os.PathLike[str] | None,
+    options: RunOptions = RunOptions(),
+    on_step: Callable[[str], None] = _nothing,
+) -> MachineBenchmark:
+    """How fast pass one is on this machine, on pictures of a folder; on drawn ones where it is None."""
+    backbone = locate_backbone(options.backbone)
+    with tempfile.TemporaryDirectory() as place:
+        if image_dir is None:
+            draw_pictures(Path(place))
+        folder = read_image_folder(image_dir or place, [options.extraction.cache_dir])
+        return benchmark_machine(folder, backbone, options.images, on_step)
 
 
 def train(
@@ -133,7 +152,8 @@ def train_model(
     _check_ready_made_split(folder, options, hooks)
     backbone = locate_backbone(options.backbone)
     with _timed(timings, "extraction_seconds"):
-        data = _load_data(folder, backbone, options.extraction, options.images, hooks)
+        extractor = _extractor(backbone, folder, options, hooks)
+        data = _load_data(folder, extractor, options.extraction, options.images, hooks)
     if len(data.chosen) < len(folder.samples):
         counts = np.bincount(data.labels, minlength=len(labels)).tolist()
         _check_counts(folder, counts, hooks)
@@ -177,7 +197,7 @@ def train_model(
         extraction_summary(data.extraction),
         frozenset(samples[number].path for number in tested),
     )
-    return TrainedModel(os.fspath(image_dir), options, backbone, graph, head, history, result)
+    return TrainedModel(os.fspath(image_dir), options, backbone, extractor, graph, head, history, result)
 
 
 def evaluate_folder(
@@ -311,9 +331,7 @@ def _load_data(
 ) -> _Data:
     """Pass one, then the vectors of all readable samples."""
     cache = open_cache(extractor, extraction_options)
-    hooks.on_stage("extraction")
-    extraction = extract_bottlenecks(folder, extractor, cache, extraction_options, images, hooks.on_extraction)
-    _pass_on_warnings(cache, hooks)
+    extraction = _extract(folder, extractor, cache, extraction_options, images, hooks)
     chosen = np.flatnonzero(extraction.readable)
     if not len(chosen):
         raise ImageFolderError(
@@ -329,9 +347,26 @@ def _load_data(
     return _Data(folder, extraction, chosen, cache.read(rows), labels, keys)
 
 
-def _pass_on_warnings(cache: BottleneckCache, hooks: Hooks) -> None:
+def _extractor(backbone: Backbone, folder: ImageFolder, options: RunOptions, hooks: Hooks) -> Extractor:
+    """What computes the bottlenecks, in the precision asked for."""
+    listener = Listener(hooks.on_note, hooks.on_warning, hooks.on_preparation)
+    precision, cache_dir = options.backbone.precision, options.extraction.cache_dir
+    return choose_extractor(backbone, precision, folder, cache_dir, options.images.max_pixels, listener)
+
+
+def _extract(
+    folder: ImageFolder,
+    extractor: Extractor,
+    cache: BottleneckCache,
+    extraction: ExtractionOptions,
+    images: ImageOptions,
+    hooks: Hooks,
+) -> Extraction:
+    hooks.on_stage("extraction")
+    done = extract_bottlenecks(folder, extractor, cache, extraction, images, hooks.on_extraction)
     for warning in cache.warnings:
         hooks.on_warning(warning)
+    return done
 
 
 def _subset(data: _Data, members: NDArray[np.int64]) -> Any:

@@ -1,0 +1,76 @@
+"""Command-line options made from option classes, and a parser that helps with typing errors."""
+
+import argparse
+import dataclasses
+import difflib
+import types
+import typing
+from typing import Any, NoReturn, TypeVar
+
+__all__ = ["EXIT_USAGE", "Parser", "add_options", "options_from"]
+
+EXIT_USAGE = 2
+
+Options = TypeVar("Options")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes no abbreviations and suggests what a misspelt option may have meant."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong on stderr, in one line, and exit with EXIT_USAGE."""
+        if message.startswith("unrecognized arguments: "):
+            known = sorted(option_strings(self))
+            for word in message.split()[2:]:
+                near = difflib.get_close_matches(word.split("=")[0], known, 1)
+                if word.startswith("-") and near:
+                    message += f" (did you mean {near[0]}?)"
+        self.exit(EXIT_USAGE, f"retrain: error: {message}; see {self.prog} --help\n")
+
+
+def option_strings(parser: argparse.ArgumentParser) -> set[str]:
+    """All options of a parser and of its commands."""
+    found: set[str] = set()
+    for action in parser._actions:
+        found.update(action.option_strings)
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                found |= option_strings(command)
+    return found
+
+
+def add_options(parser: argparse.ArgumentParser, options: type, title: str) -> None:
+    """Add an option for every field of an option class."""
+    group = parser.add_argument_group(title)
+    for field in dataclasses.fields(options):
+        if "help" in field.metadata:
+            _add_option(group, field)
+
+
+def _add_option(group: Any, field: dataclasses.Field[Any]) -> None:
+    flag, text = "--" + field.name.replace("_", "-"), field.metadata["help"].replace("%", "%%")
+    if field.type is bool:
+        group.add_argument(flag, action="store_true", help=text)
+        return
+    kind: Any = field.type
+    if isinstance(kind, types.UnionType):
+        kind = next(t for t in typing.get_args(kind) if t is not types.NoneType)
+    if field.default is not None and "default" not in text:
+        text += f" (default: {field.default})"
+    group.add_argument(
+        flag,
+        type=kind,
+        default=field.default,
+        choices=field.metadata["choices"],
+        metavar=None if field.metadata["choices"] else field.metadata["metavar"],
+        help=text,
+    )
+
+
+def options_from(options: type[Options], args: argparse.Namespace) -> Options:
+    """The option class, filled from what was parsed. Raises UsageError."""
+    names = {field.name for field in dataclasses.fields(options) if "help" in field.metadata}  # type: ignore[arg-type]
+    return options(**{name: getattr(args, name) for name in names if hasattr(args, name)})

@@ -1,0 +1,95 @@
+"""A backbone that computes in 16 bits: TensorFlow's own rewriting of its graph, where the processor has the arithmetic.
+
+bfloat16 has float32's range and 8 bits of precision; products are summed in float32. TensorFlow decides for each
+operation whether it is computed so.
+"""
+
+import glob
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.errors import BackboneError
+
+if TYPE_CHECKING:
+    from retrain.network import Network
+
+__all__ = ["Bfloat16Network", "check_device"]
+
+# Of TensorFlow's RewriterConfig: on a GPU float16 takes bfloat16's place, under the same rules.
+_OPTIMIZER, _GPU_OPTIMIZER = "auto_mixed_precision_onednn_bfloat16", "auto_mixed_precision"
+_ON, _OFF = 1, 2  # of its Toggle
+
+# In /proc/cpuinfo: of Intel's and AMD's processors (Cooper Lake, Sapphire Rapids, Zen 4, ...), and ARM's (Neoverse V1)
+_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+
+
+class Bfloat16Network:
+    """A network of which the convolutions and matrix products are computed in bfloat16.
+
+    Args:
+        network: in float32.
+    Raises BackboneError where TensorFlow computes it in float32 all the same.
+    """
+
+    def __init__(self, network: "Network") -> None:
+        from retrain.quiet import tf
+
+        self.height, self.width, self.batch_size = network.height, network.width, network.batch_size
+        graph_def, start, end = network.frozen_graph()
+        graph = tf.Graph()
+        with graph.as_default():
+            pixels = tf.compat.v1.placeholder(tf.uint8, [None, self.height, self.width, 3])
+            [vectors] = tf.graph_util.import_graph_def(
+                graph_def, {start: tf.cast(pixels, tf.float32) / 255.0}, return_elements=[end]
+            )
+        config = tf.compat.v1.ConfigProto()
+        config.gpu_options.allow_growth = True
+        is_gpu = bool(tf.config.list_physical_devices("GPU"))
+        setattr(config.graph_options.rewrite_options, _GPU_OPTIMIZER if is_gpu else _OPTIMIZER, _ON)
+        self._run = tf.compat.v1.Session(graph=graph, config=config).make_callable(vectors, [pixels])
+        self._check_against(network)
+
+    def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n, height, width, 3) uint8, RGB, to (n, d) float32. Raises BackboneError where it gives NaN or infinity."""
+        vectors: NDArray[np.float32] = self._run(pixels)
+        if not np.isfinite(vectors).all():
+            raise BackboneError("the backbone gives values that are not finite in 16 bits: use --precision float32")
+        return vectors
+
+    def _check_against(self, network: "Network") -> None:
+        """TensorFlow leaves a graph as it is, without a word, where it can't do what is asked."""
+        pixels = np.random.default_rng(0).integers(0, 256, (2, self.height, self.width, 3), np.uint8)
+        if np.allclose(self.bottlenecks(pixels), network.bottlenecks(pixels), rtol=1e-6, atol=0):
+            raise BackboneError(
+                "this build of TensorFlow computes the backbone in float32 although --precision bfloat16 is asked for: "
+                "use --precision float32 or int8"
+            )
+
+
+@cache
+def check_device() -> None:
+    """Raises BackboneError where neither the processor nor a GPU computes in 16 bits; it would be slower, emulated."""
+    if glob.glob("/dev/nvidia[0-9]*") or Path("/dev/kfd").exists():
+        return
+    if not _FLAGS & processor_flags():
+        raise BackboneError(
+            "--precision bfloat16: this processor has no bfloat16 arithmetic (none of the flags "
+            f"{', '.join(sorted(_FLAGS))} in /proc/cpuinfo), it would be emulated, slower than float32: "
+            "use --precision float32 or int8"
+        )
+
+
+def processor_flags() -> frozenset[str]:
+    """What the kernel says that the processor can do; empty where it does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    named = (line.partition(":") for line in lines)
+    return frozenset(
+        flag for name, _, flags in named if name.strip() in ("flags", "Features") for flag in flags.split()
+    )
