@@ -1,33 +1,41 @@
-"""Pass one against its limit: the whole pipeline beside the same backbone fed from memory, and matrix arithmetic.
+"""Pass one against its limits: the same backbone fed from memory, matrix arithmetic, and the original program's way.
 
-python benchmarks/extraction.py IMAGE_DIR [--backbone NAME] [--pictures N]
+python benchmarks/extraction.py IMAGE_DIR [--backbone NAME] [--pictures N] [--rounds N]
+
+All ways take turns in one run, since machines are shared and their speed changes; the ratios are of medians.
 """
 
 import argparse
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
 from retrain.backbone import locate_backbone
-from retrain.config import BackboneOptions, ExtractionOptions, ImageOptions
+from retrain.config import DEFAULT_MAX_PIXELS, BackboneOptions, ExtractionOptions, ImageOptions
+from retrain.errors import BackboneError
 from retrain.extraction import extract_bottlenecks, open_cache
 from retrain.image_folder import ImageFolder, read_image_folder
+from retrain.precision import choose_extractor
 
 INCEPTION_V3_GFLOP = 11.4  # a picture
+ORIGINAL_PICTURES = 32  # that the original's way gets in each round
 
 
 class NoNetwork:
     """A backbone that does nothing: what is left is reading, hashing, decoding, resizing, writing."""
 
     name, fingerprint = "nothing", "0" * 64
-    height = width = 299
     batch_size = 32
 
-    def __init__(self) -> None:
+    def __init__(self, height: int, width: int) -> None:
+        self.height, self.width = height, width
         self.description: dict[str, str] = {}
         self.network = self
 
@@ -47,47 +55,135 @@ def timed(work) -> float:
     return time.perf_counter() - started
 
 
-def from_memory(network, batches: int) -> float:
+def from_memory(network, batches: int = 3) -> float:
     """Pictures per second of the network alone."""
-    shape = (network.batch_size, network.height, network.width, 3)
-    pixels = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
-    network.bottlenecks(pixels)
-    return network.batch_size / statistics.median(timed(lambda: network.bottlenecks(pixels)) for _ in range(batches))
+    pixels = np.random.default_rng(0).integers(0, 255, (32, network.height, network.width, 3), np.uint8)
+    return 32 / statistics.median(timed(lambda: network.bottlenecks(pixels)) for _ in range(batches))
 
 
-def pipeline(folder: ImageFolder, backbone) -> float:
+def pipeline(folder: ImageFolder, extractor) -> float:
     """Pictures per second of pass one into an empty cache."""
     with tempfile.TemporaryDirectory() as place:
         options = ExtractionOptions(cache_dir=place)
-        result = extract_bottlenecks(folder, backbone, open_cache(backbone, options), options, ImageOptions())
+        result = extract_bottlenecks(folder, extractor, open_cache(extractor, options), options, ImageOptions())
     return result.pictures_per_second or 0.0
+
+
+class OriginalWay:
+    """The original program's pass one: two calls of a session for each picture, and a text file, read back.
+
+    In a process of its own, with TensorFlow as it comes: `retrain.quiet` changes a setting.
+    """
+
+    def __init__(self, image_dir: str, backbone: str) -> None:
+        args = [sys.executable, __file__, image_dir, "--backbone", backbone, "--original-way"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(args, text=True, **pipes)
+
+    def rate(self) -> float:
+        """Pictures per second."""
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+
+class OriginalExtraction:
+    """What runs in that process."""
+
+    def __init__(self, network, tf) -> None:
+        graph_def, start, end = network.frozen_graph
+        graph = tf.Graph()
+        with graph.as_default():
+            self.jpeg = tf.compat.v1.placeholder(tf.string)
+            pixels = tf.image.convert_image_dtype(tf.image.decode_jpeg(self.jpeg, channels=3), tf.float32)
+            size = [network.height, network.width]
+            self.decoded = tf.compat.v1.image.resize_bilinear(pixels[tf.newaxis], size)
+            self.pixels = tf.compat.v1.placeholder(tf.float32, [None, *size, 3])
+            [self.vectors] = tf.graph_util.import_graph_def(graph_def, {start: self.pixels}, return_elements=[end])
+        self.session = tf.compat.v1.Session(graph=graph)
+
+    def rate(self, folder: ImageFolder) -> float:
+        """Pictures per second."""
+        chosen = range(min(ORIGINAL_PICTURES, len(folder.samples)))
+        with tempfile.TemporaryDirectory() as place:
+            return len(chosen) / timed(lambda: [self.extract(folder, number, place) for number in chosen])
+
+    def extract(self, folder: ImageFolder, number: int, place: str) -> None:
+        data = (folder.root / folder.samples[number].path).read_bytes()
+        decoded = self.session.run(self.decoded, {self.jpeg: data})
+        [values] = self.session.run(self.vectors, {self.pixels: decoded})
+        path = Path(place, f"{number}.txt")
+        path.write_text(",".join(str(value) for value in values))
+        _ = [float(value) for value in path.read_text().split(",")]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("image_dir")
     parser.add_argument("--backbone", default="inception_v3")
-    parser.add_argument("--pictures", type=int, default=256, help="for the network; decoding always takes all")
+    parser.add_argument("--pictures", type=int, default=256, help="for the networks; decoding always takes all")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--original-way", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.original_way:
+        import tensorflow as tf
+
+        tf.constant(1.0) + 1.0  # its settings are read with the first operation
+        network = locate_backbone(BackboneOptions(backbone=args.backbone)).network
+        extraction = OriginalExtraction(network, tf)
+        few = read_image_folder(args.image_dir)
+        extraction.rate(few)  # the first calls are the ones that prepare
+        for _ in sys.stdin:
+            print(extraction.rate(few), flush=True)
+        return
     folder = read_image_folder(args.image_dir)
     few = ImageFolder(folder.root, folder.class_names, folder.samples[: args.pictures], (), ())
     backbone = locate_backbone(BackboneOptions(backbone=args.backbone))
-    network = backbone.network
-    gflops = sgemm_gflops()
-    alone = from_memory(network, 5)
-    whole = pipeline(few, backbone)
-    alone = (alone + from_memory(network, 5)) / 2
-    decoding = pipeline(folder, NoNetwork())
-    print(
-        f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores; {args.backbone}, float32"
-    )
-    print(f"{'reading, hashing, decoding, resizing, writing':48} {decoding:8.1f} pictures/s")
-    print(f"{'backbone fed from memory, batches of 32':48} {alone:8.1f} pictures/s")
-    print(f"{'whole pipeline':48} {whole:8.1f} pictures/s")
-    print(f"{'pipeline / fed from memory':48} {whole / alone:8.2f}")
+    size = backbone.network.height, backbone.network.width
+    rates: dict[str, list[float]] = {}
+
+    def measure(name: str, rate: float) -> None:
+        rates.setdefault(name, []).append(rate)
+
+    with tempfile.TemporaryDirectory() as place:
+        extractors = {}
+        for precision in ("float32", "bfloat16", "int8"):
+            try:
+                extractors[precision] = choose_extractor(backbone, precision, folder, place, DEFAULT_MAX_PIXELS)
+                from_memory(extractors[precision].network, 2)
+            except BackboneError as error:
+                print(f"{precision}: {error}")
+                del extractors[precision]
+        original = OriginalWay(args.image_dir, args.backbone)
+        original.rate()
+        for _ in range(args.rounds):
+            measure("sgemm", sgemm_gflops())
+            measure("decoding", pipeline(folder, NoNetwork(*size)))
+            measure("original", original.rate())
+            for precision, extractor in extractors.items():
+                measure(f"{precision} fed", from_memory(extractor.network))
+                measure(f"{precision} pipeline", pipeline(few, extractor))
+                measure(f"{precision} fed", from_memory(extractor.network))
+        original.process.communicate()
+    median = {name: statistics.median(values) for name, values in rates.items()}
+
+    def line(text: str, value: float, unit: str = "", digits: int = 2) -> None:
+        print(f"{text:58} {value:8.{digits}f} {unit}".rstrip())
+
+    print(f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores; {args.backbone}")
+    line("reading, hashing, decoding, resizing, writing", median["decoding"], "pictures/s", 1)
+    line("one picture at a time, text files, float32", median["original"], "pictures/s", 1)
+    for precision in extractors:
+        fed, whole = median[f"{precision} fed"], median[f"{precision} pipeline"]
+        line(f"{precision}: backbone fed from memory, batches of 32", fed, "pictures/s", 1)
+        line(f"{precision}: whole pipeline", whole, "pictures/s", 1)
+        line(f"{precision}: pipeline / fed from memory", whole / fed)
+        line(f"{precision}: pipeline / one picture at a time", whole / median["original"])
+        if precision != "float32":
+            line(f"{precision}: pipeline / float32's", whole / median["float32 pipeline"])
     if args.backbone == "inception_v3":
-        print(f"{'NumPy sgemm':48} {gflops:8.1f} GFLOP/s")
-        print(f"{'pipeline GFLOP/s / sgemm':48} {whole * INCEPTION_V3_GFLOP / gflops:8.2f}")
+        line("NumPy sgemm", median["sgemm"], "GFLOP/s", 1)
+        line("float32: pipeline's GFLOP/s / sgemm", median["float32 pipeline"] * INCEPTION_V3_GFLOP / median["sgemm"])
 
 
 if __name__ == "__main__":

@@ -39,23 +39,15 @@ class Bfloat16Network:
         from retrain.quiet import tf
 
         self.height, self.width, self.batch_size = network.height, network.width, network.batch_size
-        graph_def, start, end = network.frozen_graph()
-        graph = tf.Graph()
-        with graph.as_default():
-            pixels = tf.compat.v1.placeholder(tf.uint8, [None, self.height, self.width, 3])
-            [vectors] = tf.graph_util.import_graph_def(
-                graph_def, {start: tf.cast(pixels, tf.float32) / 255.0}, return_elements=[end]
-            )
         config = tf.compat.v1.ConfigProto()
-        config.gpu_options.allow_growth = True
         is_gpu = bool(tf.config.list_physical_devices("GPU"))
         setattr(config.graph_options.rewrite_options, _GPU_OPTIMIZER if is_gpu else _OPTIMIZER, _ON)
-        self._run = tf.compat.v1.Session(graph=graph, config=config).make_callable(vectors, [pixels])
+        self._run = network.runner(config)
         self._check_against(network)
 
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, height, width, 3) uint8, RGB, to (n, d) float32. Raises BackboneError where it gives NaN or infinity."""
-        vectors: NDArray[np.float32] = self._run(pixels)
+        vectors = self._run(pixels)
         if not np.isfinite(vectors).all():
             raise BackboneError("the backbone gives values that are not finite in 16 bits: use --precision float32")
         return vectors

@@ -57,7 +57,7 @@ class GraphBuilder:
 
     @cached_property
     def _frozen(self) -> tuple[tf.compat.v1.GraphDef, str, str]:
-        return self._network.frozen_graph()
+        return self._network.frozen_graph
 
     def build(self, head: Head) -> tf.compat.v1.GraphDef:
         """The graph from picture to scores.

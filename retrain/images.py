@@ -180,7 +180,8 @@ def _to_rgb(image: Image.Image, size: tuple[int, int]) -> Image.Image:
         image = image.convert("L")
     if image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
-    return image.resize(size, Image.Resampling.BILINEAR).convert("RGB")
+    image = image.resize(size, Image.Resampling.BILINEAR)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -102,7 +102,7 @@ def quantize(
         values: NDArray[np.float32] = picture[np.newaxis].astype(np.float32) / np.float32(255)
         return values
 
-    graph_def, _, _ = network.frozen_graph()
+    graph_def, _, _ = network.frozen_graph
     dataset = nncf.Dataset(pixels, as_input)
     try:
         with _no_output():

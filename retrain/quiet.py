@@ -5,6 +5,7 @@ Whoever sets TF_CPP_MIN_LOG_LEVEL gets what TensorFlow has to say.
 
 import contextlib
 import os
+import platform
 from collections.abc import Iterator
 
 __all__ = ["tf"]
@@ -25,6 +26,10 @@ def _stderr_to_nowhere() -> Iterator[None]:
 
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# TensorFlow uses oneDNN's kernels by itself only on x86 processors with AVX-512 VNNI and later. With AVX2 alone they
+# are 1.2 (Inception v3) to 2.4 times (MobileNetV2, EfficientNet-B0) as fast as its own, too.
+if platform.machine() == "x86_64":
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
     import tensorflow as tf
 else:

@@ -434,7 +434,7 @@ def test_frozen_graph_has_no_variables_and_gives_the_same_vectors(form, tmp_path
     else:
         backbone = locate(save_module(tmp_path / "model", training=form != "module"), input_range="-1..1")
     network = backbone.network
-    graph_def, input_name, output_name = network.frozen_graph()
+    graph_def, input_name, output_name = network.frozen_graph
     operations = {node.op for node in graph_def.node}
     assert not {op for op in operations if "Variable" in op or "VarHandle" in op or "PartitionedCall" in op}
     pixels = pictures(size=network.height)
