@@ -146,12 +146,10 @@ def _make_model(
             pixels = _typical_pictures(folder, cache_dir, network.height, network.width, max_pixels, listener)
             held_out = pixels[-min(_HELD_OUT_PICTURES, len(pixels) * 2 // 7) :]
             pixels = pixels[: len(pixels) - len(held_out)]
-            quantization.quantize(
+            quantized = quantization.quantize(
                 network, pixels, staging, lambda done, total: listener.on_progress("quantising", done, total)
             )
-            cosine = quantization.mean_cosine(
-                network.bottlenecks(held_out), quantization.QuantizedNetwork(staging).bottlenecks(held_out)
-            )
+            cosine = quantization.mean_cosine(network.bottlenecks(held_out), quantized.bottlenecks(held_out))
             _judge(cosine, len(pixels), len(held_out), listener)
             details = {
                 "quantized_model": _digest(staging),

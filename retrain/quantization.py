@@ -76,8 +76,8 @@ def check_installed() -> None:
 
 def quantize(
     network: "Network", pixels: NDArray[np.uint8], folder: Path, on_progress: Callable[[int, int], None]
-) -> None:
-    """Write the int8 form of a network into a folder, as MODEL_FILES.
+) -> QuantizedNetwork:
+    """Write the int8 form of a network into a folder, as MODEL_FILES, and load it.
 
     Post-training quantisation with NNCF's default settings: 8 bits for weights, per channel, and for activations, per
     tensor, from the ranges that the pictures give, biases corrected (Jacob et al., "Quantization and Training of Neural
@@ -89,35 +89,69 @@ def quantize(
         pixels: (n, height, width, 3) uint8, RGB; typical pictures.
         folder: where the files go.
         on_progress: called with the pictures that are done, and all.
-    Raises BackboneError where OpenVINO can't convert the network.
+    Raises BackboneError where OpenVINO can't convert or run the network.
     """
     openvino, nncf = _imported("openvino"), _imported("nncf")
     nncf.set_log_level(logging.ERROR)
-    done = 0
-
-    def as_input(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-        nonlocal done
-        done = min(done + 1, len(pixels))
-        on_progress(done, len(pixels))
-        values: NDArray[np.float32] = picture[np.newaxis].astype(np.float32) / np.float32(255)
-        return values
-
-    graph_def, _, _ = network.frozen_graph
-    dataset = nncf.Dataset(pixels, as_input)
+    failure: Exception | None = None
     try:
         with _no_output():
-            model = openvino.convert_model(graph_def)
-            try:
-                quantized = nncf.quantize(model, dataset, subset_size=len(pixels))
-            except ValueError as error:  # NNCF's correction can't take a bias that several channels share
-                logger.info("biases are not corrected: %s", error)
-                without = nncf.AdvancedQuantizationParameters(disable_bias_correction=True)
-                quantized = nncf.quantize(model, dataset, subset_size=len(pixels), advanced_parameters=without)
-            openvino.save_model(quantized, folder / MODEL_FILES[0], compress_to_fp16=False)
-    except Exception as error:  # both raise many kinds for networks that they can't take; the reason is kept
-        raise BackboneError(
-            f"this backbone can't be converted to int8 ({_first_line(error)}): use --precision float32 or bfloat16"
-        ) from error
+            model = _converted(openvino, network, folder)
+    except Exception as error:  # OpenVINO raises many kinds for networks that it can't take; the reason is kept
+        raise _not_possible(error) from error
+    for settings in _attempts(nncf):
+        done = 0
+
+        def as_input(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+            nonlocal done
+            done = min(done + 1, len(pixels))
+            on_progress(done, len(pixels))
+            values: NDArray[np.float32] = picture[np.newaxis].astype(np.float32) / np.float32(255)
+            return values
+
+        try:
+            with _no_output():
+                quantized = nncf.quantize(model, nncf.Dataset(pixels, as_input), subset_size=len(pixels), **settings)
+                openvino.save_model(quantized, folder / MODEL_FILES[0], compress_to_fp16=False)
+            return QuantizedNetwork(folder)
+        except Exception as error:  # noqa: BLE001  # NNCF, too; the next settings may do
+            logger.info("can't be quantised with %s: %s", settings or "NNCF's defaults", _first_line(error))
+            failure = error
+    raise _not_possible(failure) from failure
+
+
+def _converted(openvino: ModuleType, network: "Network", folder: Path) -> Any:
+    """The network as a model of OpenVINO; it reads files of graphs with functions, which it can't read from memory."""
+    graph_def, _, _ = network.frozen_graph
+    path = folder / "float32.pb"
+    try:
+        path.write_bytes(graph_def.SerializeToString())
+        return openvino.convert_model(path)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _attempts(nncf: ModuleType) -> Iterator[dict[str, Any]]:
+    """Settings for NNCF, best first.
+
+    Its defaults have ranges per channel for the inputs of depthwise convolutions, which OpenVINO can't run where they
+    come from a swish (EfficientNet). Its correction of biases fails where several channels share one.
+    """
+    from nncf.quantization.advanced_parameters import QuantizationParameters
+
+    per_tensor = QuantizationParameters(per_channel=False)
+    yield {}
+    for disable in (False, True):
+        settings = nncf.AdvancedQuantizationParameters(
+            activations_quantization_params=per_tensor, disable_bias_correction=disable
+        )
+        yield {"advanced_parameters": settings}
+
+
+def _not_possible(error: Exception | None) -> BackboneError:
+    return BackboneError(
+        f"this backbone can't be converted to int8 ({_first_line(error)}): use --precision float32 or bfloat16"
+    )
 
 
 def mean_cosine(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> float:
