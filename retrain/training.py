@@ -84,7 +84,10 @@ def train_head(
 
 
 class _Loop:
-    """The training loop as one graph function over a block of steps."""
+    """The training loop as one function of the graph over a block of steps, compiled by XLA.
+
+    The weights are held as (classes, d): with the long axis last, the gradient takes a sixth of the time.
+    """
 
     def __init__(
         self,
@@ -97,61 +100,77 @@ class _Loop:
         self.train_pool = Pool(train)
         self.validation_pool = Pool(validation) if len(validation) else None
         start = initial_head(train.vectors.shape[1], classes, options.seed)
-        self.weights = tf.Variable(start.weights)
-        self.biases = tf.Variable(start.biases)
-        self._block = tf.function(self._steps)
+        self.weights, self.biases = tf.constant(start.weights.T), tf.constant(start.biases)
+        self._block = tf.function(self._steps, jit_compile=True)
 
     def head(self) -> Head:
-        return Head(self.weights.numpy(), self.biases.numpy())
+        return Head(np.ascontiguousarray(self.weights.numpy().T), self.biases.numpy())
 
     def run(self, first: int, end: int) -> list[HistoryRow]:
-        """Do steps first to end - 1; the evaluations among them."""
-        steps, figures = self._block(tf.constant(first), tf.constant(end))
+        """Do steps first to end - 1, _STEPS_PER_CALL at most; the evaluations among them."""
+        done = self._block(self.weights, self.biases, tf.constant(first), tf.constant(end))
+        self.weights, self.biases, count, steps, figures = done
         rows = []
-        for step, row in zip(steps.numpy().tolist(), figures.numpy().tolist(), strict=True):
+        for step, row in zip(steps[:count].numpy().tolist(), figures[:count].numpy().tolist(), strict=True):
             validation = (None, None) if self.validation_pool is None else (row[2], row[3])
             rows.append(HistoryRow(step, row[0], row[1], *validation))
         return rows
 
-    def _steps(self, first: tf.Tensor, end: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns: (e,) int32 steps that were evaluated and (e, 4) float32 figures of each."""
+    def _steps(
+        self, weights: tf.Tensor, biases: tf.Tensor, first: tf.Tensor, end: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Weights and biases after the steps, how many evaluations there were, their steps and (e, 4) figures."""
         interval, last = self.options.eval_step_interval, self.options.steps - 1
-        steps = tf.TensorArray(tf.int32, 0, dynamic_size=True, element_shape=[])
-        figures = tf.TensorArray(tf.float32, 0, dynamic_size=True, element_shape=[4])
-        count = 0
-        for step in tf.range(first, end):
-            bottlenecks, labels = self.train_pool.draw(self.options.batch_size, [self.options.seed + _TRAINING, step])
-            self._update(bottlenecks, labels)
-            if step % interval == 0 or step == last:
-                steps = steps.write(count, step)
-                figures = figures.write(count, self._evaluate(bottlenecks, labels, step))
+        most = _STEPS_PER_CALL // interval + 2  # evaluations; XLA wants to know
+        steps = tf.TensorArray(tf.int32, most, element_shape=[])
+        figures = tf.TensorArray(tf.float32, most, element_shape=[4])
+        count, step = 0, first
+        while step < end:
+            evaluated = tf.minimum((step + interval - 1) // interval * interval, last)  # the next step that is
+            stop = tf.minimum(evaluated + 1, end)
+            while step < stop:
+                weights, biases = self._update(weights, biases, *self._batch(step))
+                step += 1
+            if step == evaluated + 1:
+                steps = steps.write(count, evaluated)
+                figures = figures.write(count, self._evaluate(weights, biases, evaluated))
                 count += 1
-        return steps.stack(), figures.stack()
+        return weights, biases, count, steps.stack(), figures.stack()
 
-    def _update(self, bottlenecks: tf.Tensor, labels: tf.Tensor) -> None:
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(self._losses(self._logits(bottlenecks), labels))
-        gradients = tape.gradient(loss, [self.weights, self.biases])
-        self.weights.assign_sub(self.options.learning_rate * gradients[0])
-        self.biases.assign_sub(self.options.learning_rate * gradients[1])
+    def _batch(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return self.train_pool.draw(self.options.batch_size, [self.options.seed + _TRAINING, step])
 
-    def _evaluate(self, bottlenecks: tf.Tensor, labels: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        figures = self._accuracy_and_loss(bottlenecks, labels)
+    def _update(
+        self, weights: tf.Tensor, biases: tf.Tensor, bottlenecks: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """One step of gradient descent on the mean cross-entropy."""
+        _, gradients = _losses(_logits(weights, biases, bottlenecks), labels)
+        gradients *= self.options.learning_rate / self.options.batch_size
+        return weights - tf.matmul(gradients, bottlenecks, transpose_a=True), biases - tf.reduce_sum(gradients, 0)
+
+    def _evaluate(self, weights: tf.Tensor, biases: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        figures = _accuracy_and_loss(weights, biases, *self._batch(step))
         if self.validation_pool is None:
             return tf.stack([*figures, 0.0, 0.0])
         size = self.options.validation_batch_size
         seed = [self.options.seed + _VALIDATION, step]
         batch = self.validation_pool.everything() if size == -1 else self.validation_pool.draw(size, seed)
-        return tf.stack([*figures, *self._accuracy_and_loss(*batch)])
+        return tf.stack([*figures, *_accuracy_and_loss(weights, biases, *batch)])
 
-    def _accuracy_and_loss(self, bottlenecks: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        logits = self._logits(bottlenecks)
-        right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
-        return tf.reduce_mean(tf.cast(right, tf.float32)), tf.reduce_mean(self._losses(logits, labels))
 
-    def _logits(self, bottlenecks: tf.Tensor) -> tf.Tensor:
-        return tf.matmul(bottlenecks, self.weights) + self.biases
+def _accuracy_and_loss(
+    weights: tf.Tensor, biases: tf.Tensor, bottlenecks: tf.Tensor, labels: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    logits = _logits(weights, biases, bottlenecks)
+    right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
+    return tf.reduce_mean(tf.cast(right, tf.float32)), tf.reduce_mean(_losses(logits, labels)[0])
 
-    @staticmethod
-    def _losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+def _logits(weights: tf.Tensor, biases: tf.Tensor, bottlenecks: tf.Tensor) -> tf.Tensor:
+    return tf.matmul(bottlenecks, weights, transpose_b=True) + biases
+
+
+def _losses(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Cross-entropies (n,) in nats, and their gradients by the logits (n, classes): scores minus one-hot labels."""
+    losses, gradients = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=labels)
+    return losses, gradients
