@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from retrain.backbone import locate_backbone
-from retrain.config import DEFAULT_MAX_PIXELS, BackboneOptions, ExtractionOptions, ImageOptions
+from retrain.config import DEFAULT_MAX_PIXELS, PRECISIONS, BackboneOptions, ExtractionOptions, ImageOptions
 from retrain.errors import BackboneError
 from retrain.extraction import extract_bottlenecks, open_cache
 from retrain.image_folder import ImageFolder, read_image_folder
@@ -147,7 +147,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as place:
         extractors = {}
-        for precision in ("float32", "bfloat16", "int8"):
+        for precision in PRECISIONS:
             try:
                 extractors[precision] = choose_extractor(backbone, precision, folder, place, DEFAULT_MAX_PIXELS)
                 from_memory(extractors[precision].network, 2)

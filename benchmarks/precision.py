@@ -12,7 +12,14 @@ import numpy as np
 
 from retrain.backbone import locate_backbone
 from retrain.batches import LabelledBottlenecks
-from retrain.config import DEFAULT_MAX_PIXELS, BackboneOptions, ExtractionOptions, ImageOptions, TrainingOptions
+from retrain.config import (
+    DEFAULT_MAX_PIXELS,
+    PRECISIONS,
+    BackboneOptions,
+    ExtractionOptions,
+    ImageOptions,
+    TrainingOptions,
+)
 from retrain.errors import BackboneError
 from retrain.extraction import extract_bottlenecks, open_cache
 from retrain.image_folder import ImageFolder, read_image_folder
@@ -53,7 +60,7 @@ def main() -> None:
     backbone = locate_backbone(BackboneOptions(backbone=args.backbone))
     vectors = {}
     with tempfile.TemporaryDirectory() as place:
-        for precision in ("float32", "bfloat16", "int8"):
+        for precision in PRECISIONS:
             try:
                 vectors[precision] = bottlenecks(folder, backbone, precision, args.cache_dir or place)
             except BackboneError as error:

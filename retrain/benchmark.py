@@ -1,6 +1,7 @@
 """A one-minute look at this machine: how fast pass one is here, in each precision, and what to use."""
 
 import contextlib
+import dataclasses
 import os
 import random
 import statistics
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrain.backbone import Backbone
-from retrain.config import ExtractionOptions, ImageOptions
+from retrain.config import PRECISIONS, ExtractionOptions, ImageOptions
 from retrain.errors import RetrainError
 from retrain.extraction import ExtractionProgress, Extractor, extract_bottlenecks, open_cache
 from retrain.image_folder import ImageFolder
@@ -24,10 +25,9 @@ from retrain.precision import Listener, choose_extractor
 
 __all__ = ["MachineBenchmark", "PrecisionRates", "benchmark_machine", "draw_pictures"]
 
-PRECISIONS = ("float32", "bfloat16", "int8")
-
 _SECONDS = 6.0  # that each measurement takes
 _MOST_PICTURES = 2000
+_BUSY = 1.15  # times as fast: more than the whole can be beside a part
 _WORTH_IT = 1.2  # times as fast: less is no reason to leave float32
 
 
@@ -38,7 +38,8 @@ class PrecisionRates:
     precision: str
     backbone: float | None = None  # pictures/s, fed from memory
     pipeline: float | None = None  # pictures/s of the whole of pass one
-    preparation_seconds: float = 0.0  # once per backbone: loading it; for int8, making the quantised model, too
+    preparation_seconds: float = 0.0  # loading the backbone; for int8, making the quantised model, too, which is kept
+    warning: str | None = None  # what is to be known of it
     reason: str | None = None  # why there are no figures
 
 
@@ -99,7 +100,9 @@ def benchmark_machine(
     """
     some = random.Random(0).sample(folder.samples, min(len(folder.samples), _MOST_PICTURES))
     sample = ImageFolder(folder.root, folder.class_names, tuple(some), (), ())
+    started = time.monotonic()
     network = backbone.network
+    loading = time.monotonic() - started
     on_step("reading and decoding alone")
     decoding = _pipeline_rate(sample, _NoNetwork(network.height, network.width), images)
     rates = []
@@ -107,7 +110,7 @@ def benchmark_machine(
         on_step(
             f"{precision}: {'making the model, ' if precision == 'int8' else ''}the backbone alone, all of pass one"
         )
-        rates.append(_rates(sample, backbone, precision, images))
+        rates.append(_rates(sample, backbone, precision, images, loading))
     return MachineBenchmark(
         _processor(),
         len(os.sched_getaffinity(0)),
@@ -133,7 +136,9 @@ def draw_pictures(folder: Path, count: int = 256) -> None:
         picture.save(place / f"{number}.jpg", quality=90)
 
 
-def _rates(folder: ImageFolder, backbone: Backbone, precision: str, images: ImageOptions) -> PrecisionRates:
+def _rates(
+    folder: ImageFolder, backbone: Backbone, precision: str, images: ImageOptions, loading: float
+) -> PrecisionRates:
     started = time.monotonic()
     try:
         with tempfile.TemporaryDirectory() as place:
@@ -141,7 +146,7 @@ def _rates(folder: ImageFolder, backbone: Backbone, precision: str, images: Imag
             listener = Listener(on_warning=warnings.append)
             extractor = choose_extractor(backbone, precision, folder, place, images.max_pixels, listener)
             network = extractor.network
-            prepared = time.monotonic() - started
+            prepared = loading + time.monotonic() - started
             alone = _network_rate(network)
             whole = _pipeline_rate(folder, extractor, images)
         return PrecisionRates(precision, alone, whole, prepared, "; ".join(warnings) or None)
@@ -166,21 +171,24 @@ def _network_rate(network: Any) -> float:
 
 
 def _pipeline_rate(folder: ImageFolder, extractor: Extractor, images: ImageOptions) -> float:
-    """Pictures per second of pass one into an empty cache, a few seconds long."""
-    rate = 0.0
+    """Pictures per second of pass one into empty caches, again and again for a few seconds."""
+    extracted, seconds = 0, 0.0
+    while seconds < _SECONDS:
+        last = ExtractionProgress(0)
 
-    def watch(progress: ExtractionProgress) -> None:
-        nonlocal rate
-        if progress.extracted:
-            rate = progress.extracted / progress.seconds
-        if progress.seconds > _SECONDS:
-            raise _Enough
+        def watch(progress: ExtractionProgress, left: float = _SECONDS - seconds) -> None:
+            nonlocal last
+            last = dataclasses.replace(progress)
+            if progress.seconds > left:
+                raise _Enough
 
-    with tempfile.TemporaryDirectory() as place:
-        options = ExtractionOptions(cache_dir=place)
-        with contextlib.suppress(_Enough):
+        with tempfile.TemporaryDirectory() as place, contextlib.suppress(_Enough):
+            options = ExtractionOptions(cache_dir=place)
             extract_bottlenecks(folder, extractor, open_cache(extractor, options), options, images, watch)
-    return rate
+        if not last.extracted:
+            return 0.0
+        extracted, seconds = extracted + last.extracted, seconds + last.seconds
+    return extracted / seconds
 
 
 def _recommendation(rates: list[PrecisionRates], decoding: float, pictures: int) -> str:
@@ -202,10 +210,12 @@ def _recommendation(rates: list[PrecisionRates], decoding: float, pictures: int)
             )
         elif even:
             text += f"; its preparation, once, pays from about {even:,.0f} pictures on"
-        if best.reason:
-            text += f"; but {best.reason}"
+        if best.warning:
+            text += f"; but {best.warning}"
     if decoding < 1.5 * fastest:
         text += "; reading and decoding take much of the time: a faster disk or more cores help"
+    if any(rate.pipeline > _BUSY * rate.backbone for rate in rates if rate.pipeline and rate.backbone):
+        text += "; the figures contradict each other, the machine seems to be busy: measure again"
     return text
 
 

@@ -5,7 +5,7 @@ operation whether it is computed so.
 """
 
 import glob
-from functools import cache
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from retrain.errors import BackboneError
 if TYPE_CHECKING:
     from retrain.network import Network
 
-__all__ = ["Bfloat16Network", "check_device"]
+__all__ = ["Bfloat16Network", "arithmetic", "check_device"]
 
 # Of TensorFlow's RewriterConfig: on a GPU float16 takes bfloat16's place, under the same rules.
 _OPTIMIZER, _GPU_OPTIMIZER = "auto_mixed_precision_onednn_bfloat16", "auto_mixed_precision"
@@ -32,7 +32,8 @@ class Bfloat16Network:
 
     Args:
         network: in float32.
-    Raises BackboneError where TensorFlow computes it in float32 all the same.
+    Raises BackboneError where neither the processor nor a GPU has the arithmetic, or TensorFlow computes in float32 all
+    the same.
     """
 
     def __init__(self, network: "Network") -> None:
@@ -40,7 +41,12 @@ class Bfloat16Network:
 
         self.height, self.width, self.batch_size = network.height, network.width, network.batch_size
         config = tf.compat.v1.ConfigProto()
-        is_gpu = bool(tf.config.list_physical_devices("GPU"))
+        is_gpu = arithmetic() == "float16"
+        if is_gpu and not tf.config.list_physical_devices("GPU"):
+            raise BackboneError(
+                "--precision bfloat16: there is a GPU, but TensorFlow can't use it: install tensorflow[and-cuda], "
+                "or use --precision float32"
+            )
         setattr(config.graph_options.rewrite_options, _GPU_OPTIMIZER if is_gpu else _OPTIMIZER, _ON)
         self._run = network.runner(config)
         self._check_against(network)
@@ -62,12 +68,14 @@ class Bfloat16Network:
             )
 
 
-@cache
+def arithmetic() -> str:
+    """What this machine computes in: "float16" where it has a GPU, "bfloat16" elsewhere."""
+    return "float16" if glob.glob("/dev/nvidia[0-9]*") or os.path.exists("/dev/kfd") else "bfloat16"
+
+
 def check_device() -> None:
     """Raises BackboneError where neither the processor nor a GPU computes in 16 bits; it would be slower, emulated."""
-    if glob.glob("/dev/nvidia[0-9]*") or Path("/dev/kfd").exists():
-        return
-    if not _FLAGS & processor_flags():
+    if arithmetic() == "bfloat16" and not _FLAGS & processor_flags():
         raise BackboneError(
             "--precision bfloat16: this processor has no bfloat16 arithmetic (none of the flags "
             f"{', '.join(sorted(_FLAGS))} in /proc/cpuinfo), it would be emulated, slower than float32: "

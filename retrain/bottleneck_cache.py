@@ -28,7 +28,7 @@ from retrain.cache_folder import check_owner, find_folder, write_error, write_ow
 from retrain.errors import CacheError
 from retrain.files import remove_abandoned, write_whole
 from retrain.image_folder import display_path
-from retrain.segments import Copies, Keys, Rows, Segment, Vectors, read_segment, row_checksums, segment_image
+from retrain.segments import Copies, Keys, Rows, Segment, Vectors, bad_rows, read_segment, segment_image
 
 __all__ = ["SEGMENT_ROWS", "BottleneckCache"]
 
@@ -62,6 +62,7 @@ class BottleneckCache:
         self.description = description
         self.warnings: list[str] = []  # what was found damaged, for the user
         self._segments: list[Segment] = []
+        self._looked_at = 0
         self._starts = np.zeros(1, np.int64)
         self._bad_rows = np.zeros(0, bool)
         self._checked = np.zeros(0, bool)
@@ -82,7 +83,10 @@ class BottleneckCache:
     def refresh(self) -> None:
         """Look again for segments, others' too."""
         known = {segment.path: segment for segment in self._segments}
+        self._looked_at = self._changed_at()
         segments = self._open_all(known)
+        if [s.path for s in segments] == [*known]:
+            return
         checked = dict(zip(known, self._by_segment(self._checked), strict=True))
         bad = dict(zip(known, self._by_segment(self._bad_rows), strict=True))
         self._segments = segments
@@ -95,6 +99,20 @@ class BottleneckCache:
             if segment.is_suspect and not self._checked[start : start + len(segment.crcs)].all():
                 self._check_rows(np.arange(start, start + len(segment.crcs)))
         self._index()
+
+    def refresh_if_changed(self) -> bool:
+        """Look again for segments where a file came or went since the last look; whether that was so."""
+        if self._changed_at() == self._looked_at:
+            return False
+        self.refresh()
+        return True
+
+    def _changed_at(self) -> int:
+        """When a file came to the folder or went, in ns; 0 where there is no folder."""
+        try:
+            return os.stat(self.folder).st_mtime_ns
+        except OSError:
+            return 0
 
     def _open_all(self, known: dict[Path, Segment]) -> list[Segment]:
         """All segments that are there now; those in `known` are open already."""
@@ -393,16 +411,6 @@ class BottleneckCache:
     def _warn(self, message: str) -> None:
         logger.warning(message)
         self.warnings.append(message)
-
-
-def bad_rows(segment: Segment, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Which of some rows of a segment don't fit their CRC-32."""
-    vectors = np.zeros((len(rows), segment.length), np.float32)
-    for row, vector in zip(rows.tolist(), vectors, strict=True):
-        segment.read_row(row, vector)  # what can't be read stays zero, which no checksum takes for right
-    sums = row_checksums(segment.keys[rows], segment.copies[rows], vectors)
-    bad: NDArray[np.int64] = rows[sums != segment.crcs[rows]]
-    return bad
 
 
 def _prefixes(keys: Keys) -> NDArray[np.uint64]:

@@ -29,11 +29,9 @@ def find_folder(cache_dir: Path, name: str, fingerprint: str) -> Path:
 
 
 def read_notes(cache_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The folders of all extractors, sorted, and their notes; where one is damaged, its folder is left out."""
-    for path in sorted(cache_dir.glob(f"*/{NOTE}")):
-        note = _read_note(path.parent)
-        if note is not None:
-            yield path.parent, note
+    """The folders of all extractors, sorted, and their notes; a damaged one is empty."""
+    for path in sorted(cache_dir.glob(f"[!.]*/{NOTE}")):  # hidden ones are being made
+        yield path.parent, _read_note(path.parent) or {}
 
 
 def check_owner(folder: Path, fingerprint: str) -> None:

@@ -45,7 +45,7 @@ class ExtractorInfo:
     rows: int
     bottleneck_size: int | None
     segments: int
-    bytes: int  # of the segments on disk
+    bytes: int  # of the segments on disk, and of the quantised model
     set_aside: int  # damaged segments, renamed to *.corrupt
     oldest: float | None  # seconds since 1970, when the oldest segment was written
     newest: float | None
@@ -91,7 +91,7 @@ def extractors(cache_dir: str | os.PathLike[str]) -> list[BottleneckCache]:
     if not root.is_dir():
         raise CacheError(f"no such cache folder: {display_path(root)}; name one with --cache-dir")
     caches = []
-    for path in sorted(root.glob("*/extractor.json")):
+    for path in sorted(root.glob("[!.]*/extractor.json")):
         try:
             owner = json.loads(path.read_bytes())
             caches.append(BottleneckCache(root, owner["name"], owner["fingerprint"], owner))
@@ -113,7 +113,7 @@ def info(cache: BottleneckCache) -> ExtractorInfo:
         len(cache),
         cache.bottleneck_size,
         len(statuses),
-        sum(status.st_size for status in statuses),
+        sum(status.st_size for status in statuses) + sum(path.stat().st_size for path in cache.folder.glob("int8.???")),
         len(list(cache.folder.glob("*.corrupt"))),
         min((status.st_mtime for status in statuses), default=None),
         max((status.st_mtime for status in statuses), default=None),

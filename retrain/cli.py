@@ -240,7 +240,7 @@ def _train(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(model.record)
         return 0
-    print(console.describe_run(model.result, args.model_dir.rstrip("/") or "/"))
+    print(console.describe_run(model.result, model.record, args.model_dir.rstrip("/") or "/"))
     if options.evaluation.print_misclassified:
         print(console.describe_misclassified(model.result.misclassified()))
     return 0
@@ -249,6 +249,8 @@ def _train(args: argparse.Namespace) -> int:
 def _extract(args: argparse.Namespace) -> int:
     options = _run_options(args)
     if args.benchmark:
+        if options.backbone.precision != BackboneOptions.precision:
+            raise UsageError("--benchmark measures every precision: leave --precision out")
         return _benchmark(args, options)
     if args.image_dir is None:
         raise UsageError("IMAGE_DIR is missing: the folder with one sub-folder of pictures per class")

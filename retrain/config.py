@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from retrain.errors import UsageError
 
 __all__ = [
+    "PRECISIONS",
     "BackboneOptions",
     "EvaluationOptions",
     "ExtractionOptions",
@@ -22,6 +23,8 @@ __all__ = [
 
 # Pillow refuses pictures of more than twice its MAX_IMAGE_PIXELS (89,478,485) before decoding them.
 DEFAULT_MAX_PIXELS = 178_956_970
+
+PRECISIONS = ("float32", "bfloat16", "int8")
 
 # Other names in exported graphs, in lower case.
 _GRAPH_NAMES = frozenset(
@@ -100,7 +103,7 @@ class BackboneOptions(_Checked):
         "float32",
         "what the backbone computes in: float32 is the reference; bfloat16 is about twice as fast on processors that "
         "have it; int8 (pip install 'retrain[int8]') more, with a model quantised once on your own pictures",
-        choices=("float32", "bfloat16", "int8"),
+        choices=PRECISIONS,
     )
 
     RANGES: ClassVar = {"input_size": (1, 4096)}

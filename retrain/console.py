@@ -142,18 +142,19 @@ def describe_benchmark(measured: MachineBenchmark) -> str:
         else:
             lines.append(
                 f"  {rates.precision:12} {rates.backbone:16.1f} {rates.pipeline:16.1f} "
-                f"{rates.preparation_seconds:12.1f} s"
+                f"{rates.preparation_seconds:12.1f} s" + (f"   {rates.warning}" if rates.warning else "")
             )
     return "\n".join([*lines, f"Recommendation: {measured.recommendation}"])
 
 
-def describe_run(result: RunResult, model_dir: str) -> str:
-    """What `retrain train` shows at the end."""
+def describe_run(result: RunResult, record: dict[str, Any], model_dir: str) -> str:
+    """What `retrain train` shows at the end; record: run.json."""
     lines = [_extraction_line(result)]
     if not result.metrics["test"].n and result.metrics["validation"].n:  # as with folders train/ and validation/
         lines += _metrics_lines("Validation", result.metrics["validation"])
     else:
         lines += _metrics_lines("Test", result.metrics["test"])
+    lines += _precision_line(record)
     if result.skipped:
         lines.append(f"Skipped: {len(result.skipped)} files, listed with reasons in {model_dir}/skipped.csv")
     lines.append(
@@ -161,6 +162,13 @@ def describe_run(result: RunResult, model_dir: str) -> str:
     )
     lines.append(f"Next: retrain predict {model_dir} PICTURE ...")
     return "\n".join(lines)
+
+
+def _precision_line(run: dict[str, Any]) -> Iterator[str]:
+    """Where the figures are not of what the exported graph computes."""
+    precision = run["backbone"]["description"]["precision"]
+    if precision != "float32":
+        yield f"Measured on {precision} bottlenecks; the graph computes in float32, which retrain evaluate measures"
 
 
 def _extraction_line(result: RunResult) -> str:

@@ -170,7 +170,7 @@ class _Run:
         """Deal with every sample."""
         unread = self._take_known()
         self._report(0)
-        with ThreadPoolExecutor(_threads(), "decode", _give_way) as pool:
+        with ThreadPoolExecutor(_threads(), "decode") as pool:
             try:
                 elsewhere = self._extract(self._read_ahead(pool, unread))
                 self._wait_for(pool, elsewhere)
@@ -178,8 +178,10 @@ class _Run:
                 try:
                     pool.shutdown(wait=True, cancel_futures=True)
                 finally:  # also where a second Ctrl-C ends the waiting
-                    self.writer.close()
-                    self.claims.close()
+                    try:
+                        self.writer.close()
+                    finally:
+                        self.claims.close()
         self.progress.seconds = time.monotonic() - self.started - self.loading
 
     def result(self) -> Extraction:
@@ -250,17 +252,25 @@ class _Run:
             return _Picture(b"", (0, 0, 0, 0), now, failure=f"can't be read: {error.strerror}")
         key = hashlib.sha256(data).digest()
         with self.lock:
-            if key in self.claimed or self.cache.find(np.frombuffer(key, np.uint8).reshape(1, 32))[0] >= 0:
+            if key in self.claimed or self._is_cached(key):
                 return _Picture(key, signature, now)
             if not self.claims.take(key):
                 return _Picture(key, signature, now, is_elsewhere=True)
+            # another process may have written it, and given up its claim, since we looked
+            if self.cache.refresh_if_changed() and self._is_cached(key):
+                self.claims.release([key])
+                return _Picture(key, signature, now)
             self.claimed.add(key)
         size = self._size()
+        _give_way()  # not earlier: the backbone's threads begin with the priority of the thread that loads it
         try:
             return _Picture(key, signature, now, decode_image(data, *size, self.max_pixels))
         except UnreadableImageError as error:
             self.claims.release([key])
             return _Picture(key, signature, now, failure=str(error))
+
+    def _is_cached(self, key: bytes) -> bool:
+        return bool(self.cache.find(np.frombuffer(key, np.uint8).reshape(1, 32))[0] >= 0)
 
     def _size(self) -> tuple[int, int]:
         """Height and width of the backbone's pictures; loads the backbone, once."""
@@ -310,8 +320,7 @@ class _Run:
     def _run_backbone(self, batch: Sequence[_Picture]) -> None:
         vectors = self.backbone.network.bottlenecks(np.stack([p.pixels for p in batch if p.pixels is not None]))
         keys = np.frombuffer(b"".join(picture.key for picture in batch), np.uint8).reshape(-1, 32)
-        with self.lock:  # the decoding threads look into the cache, too
-            self.writer.append(Rows(keys, np.zeros(len(batch), np.uint32), vectors))
+        self.writer.append(Rows(keys, np.zeros(len(batch), np.uint32), vectors))
         self.progress.extracted += len(batch)
         self._report(len(batch))
 
@@ -338,9 +347,11 @@ def _threads() -> int:
 
 
 def _give_way() -> None:
-    """Let the threads of the backbone go first: they share each operation out evenly, and the last one counts.
+    """Let the threads of the backbone go before this one: they share out each operation, and the last one counts.
 
-    What is decoded then goes where they wait for each other. Not the lowest priority, for other programs run, too.
+    Decoding then goes where they wait for each other. Not the lowest priority, for other programs run, too.
     """
+    thread = threading.get_native_id()
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PRIORITY)
+        if os.getpriority(os.PRIO_PROCESS, thread) < _PRIORITY:
+            os.setpriority(os.PRIO_PROCESS, thread, _PRIORITY)

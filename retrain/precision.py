@@ -5,9 +5,10 @@ made once, from the user's own pictures, and used from then on, so that adding p
 """
 
 import contextlib
+import fcntl
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -21,8 +22,8 @@ from numpy.typing import NDArray
 from retrain import bfloat16, quantization
 from retrain.backbone import Backbone, fingerprint_of
 from retrain.cache_folder import read_notes, write_error, write_owner
-from retrain.errors import BackboneError, UnreadableImageError
-from retrain.files import staging_folder, tidy_up
+from retrain.errors import BackboneError, CacheError, UnreadableImageError
+from retrain.files import replace_folder, staging_folder, tidy_up
 from retrain.image_folder import ImageFolder, display_path
 from retrain.images import decode_image
 from retrain.picture_index import PictureIndex
@@ -87,7 +88,8 @@ def choose_extractor(
     """The extractor that computes in a precision: "float32" (the backbone itself), "bfloat16" or "int8".
 
     For int8 the cache is searched for the backbone's quantised model; where there is none, it is made from pictures of
-    the folder, which takes about as long as 200 of them in float32.
+    the folder: each of its files is read once to choose them, and making it takes about as long as 200 of them in
+    float32.
 
     Raises BackboneError, CacheError.
     """
@@ -97,8 +99,10 @@ def choose_extractor(
             bfloat16.check_device()
             return bfloat16.Bfloat16Network(backbone.network)
 
-        return LowPrecisionBackbone(backbone, precision, {}, load)
+        return LowPrecisionBackbone(backbone, precision, {"arithmetic": bfloat16.arithmetic()}, load)
     if precision == "int8":
+        with contextlib.suppress(OSError):  # of a cache that can't be written
+            tidy_up(_place(backbone, Path(cache_dir)), lambda _: ())
         found = _find_model(backbone, Path(cache_dir), listener)
         model, details = found or _make_model(backbone, folder, Path(cache_dir), max_pixels, listener)
         return LowPrecisionBackbone(backbone, precision, details, lambda: quantization.QuantizedNetwork(model))
@@ -110,13 +114,24 @@ def _find_model(backbone: Backbone, cache_dir: Path, listener: Listener) -> tupl
     wanted = backbone.description | {"precision": "int8"}
     found = []
     for folder, note in read_notes(cache_dir):
+        if not note and (folder / quantization.MODEL_FILES[0]).exists():
+            listener.on_warning(
+                f"the note {display_path(folder)}/extractor.json is damaged: the model there is not used"
+            )
         if any(note.get(name) != value for name, value in wanted.items()):
             continue
         details = {name: note[name] for name in note if name not in {*wanted, "format", "fingerprint", "name"}}
         if not (folder / quantization.MODEL_FILES[0]).exists():
             continue
         fits = fingerprint_of(wanted | details) == note.get("fingerprint")
-        if fits and _digest(folder) == details.get("quantized_model"):
+        try:
+            is_sound = fits and _digest(folder) == details.get("quantized_model")
+        except OSError as error:
+            raise CacheError(
+                f"can't read the quantised model in {display_path(folder)}: {error.strerror}; run again, or check its "
+                "permissions"
+            ) from error
+        if is_sound:
             found.append((str(details.get("quantized_at")), folder, details))
         else:
             _set_aside(folder, listener)
@@ -124,25 +139,34 @@ def _find_model(backbone: Backbone, cache_dir: Path, listener: Listener) -> tupl
 
 
 def _set_aside(folder: Path, listener: Listener) -> None:
+    done = "set aside as *.corrupt"
     for name in quantization.MODEL_FILES:
-        with contextlib.suppress(OSError):  # of a cache that can't be written
+        try:
             os.replace(folder / name, folder / f"{name}.corrupt")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            done = f"can't be set aside ({error.strerror})"
     listener.on_warning(
-        f"the quantised model in {display_path(folder)} is damaged, or does not belong there: it is set aside and made "
-        "again; the bottlenecks that it gave stay where they are"
+        f"the quantised model in {display_path(folder)} is damaged, or does not belong there, and {done}: another one "
+        "is needed; the bottlenecks that it gave stay where they are"
     )
 
 
 def _make_model(
     backbone: Backbone, folder: ImageFolder, cache_dir: Path, max_pixels: int, listener: Listener
 ) -> tuple[Path, dict[str, Any]]:
-    """Quantise a backbone, and keep the model in the folder that its bottlenecks will have."""
+    """Quantise a backbone, and keep the model in the folder that its bottlenecks will have.
+
+    One process at a time: the others wait, and use what it made.
+    """
     quantization.check_installed()
     network = backbone.network
-    place = cache_dir / f"{backbone.name}_int8"
     try:
-        tidy_up(place, lambda _: ())
-        with staging_folder(place) as staging:
+        with staging_folder(_place(backbone, cache_dir)) as staging, _only_one(cache_dir, listener):
+            found = _find_model(backbone, cache_dir, listener)
+            if found is not None:
+                return found
             pixels = _typical_pictures(folder, cache_dir, network.height, network.width, max_pixels, listener)
             held_out = pixels[-min(_HELD_OUT_PICTURES, len(pixels) * 2 // 7) :]
             pixels = pixels[: len(pixels) - len(held_out)]
@@ -160,23 +184,46 @@ def _make_model(
             made = LowPrecisionBackbone(backbone, "int8", details, lambda: None)
             write_owner(staging, made.fingerprint, {"name": made.name} | made.description)
             final = cache_dir / f"{made.name}-{made.fingerprint[:8]}"
-            os.replace(staging, final)
+            replace_folder(staging, final, (), "extractor.json")
+            return final, details
     except OSError as error:
         raise write_error(cache_dir, error) from error
-    # another process may have been faster: the oldest model is everyone's
-    return _find_model(backbone, cache_dir, listener) or (final, details)
+
+
+def _place(backbone: Backbone, cache_dir: Path) -> Path:
+    """What the temporary folder is named after, in which a model is made."""
+    return cache_dir / f"{backbone.name}_int8"
+
+
+@contextlib.contextmanager
+def _only_one(cache_dir: Path, listener: Listener) -> Iterator[None]:
+    """Wait until no other process makes a model in this cache; where locks don't work, don't."""
+    handle = os.open(cache_dir, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            listener.on_note("waiting for another process that quantises a backbone in this cache")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:
+            pass  # of two models that are made at once, the older is used
+        yield
+    finally:
+        os.close(handle)
 
 
 def _judge(cosine: float, pictures: int, held_out: int, listener: Listener) -> None:
     """Say how near to float32 the quantised model is. Raises BackboneError where it is of no use."""
-    text = f"int8 model made from {pictures} pictures; mean cosine to float32 {cosine:.4f}, on {held_out} others"
+    text = f"int8 model made from {pictures} pictures; mean cosine to float32 on {held_out} others: {cosine:.4f}"
     if cosine < _USABLE_COSINE:
         raise BackboneError(
-            f"this backbone loses too much in int8: {text}, expected at least {_USABLE_COSINE}: "
+            f"this backbone loses too much in int8: {text} (expected {_USABLE_COSINE} at least); "
             "use --precision float32 or bfloat16"
         )
     if cosine < _GOOD_COSINE:
-        listener.on_warning(f"{text}, less than {_GOOD_COSINE}: check the accuracy against --precision float32")
+        listener.on_warning(
+            f"{text} (expected {_GOOD_COSINE} at least); check the accuracy against --precision float32"
+        )
     else:
         listener.on_note(text)
 
@@ -219,11 +266,11 @@ def _typical_pictures(
 
 
 def _digest(folder: Path) -> str:
-    """SHA-256 over the files of a quantised model; empty where they can't be read."""
+    """SHA-256 over the files of a quantised model; empty where one is missing. Raises OSError."""
     digest = hashlib.sha256()
-    try:
-        for name in quantization.MODEL_FILES:
+    for name in quantization.MODEL_FILES:
+        try:
             digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
-    except OSError:
-        return ""
+        except FileNotFoundError:
+            return ""
     return digest.hexdigest()

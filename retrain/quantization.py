@@ -56,7 +56,8 @@ class QuantizedNetwork:
             self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise BackboneError(
-                f"OpenVINO can't load {display_path(folder / MODEL_FILES[0])}: {_first_line(error)}"
+                f"OpenVINO can't load {display_path(folder / MODEL_FILES[0])} ({_first_line(error)}): "
+                "upgrade openvino, or remove the file to have the model made again"
             ) from error
         _, self.height, self.width, _ = (side.get_max_length() for side in model.input().get_partial_shape())
 
@@ -97,6 +98,8 @@ def quantize(
     try:
         with _no_output():
             model = _converted(openvino, network, folder)
+    except (OSError, MemoryError):  # a full disk
+        raise
     except Exception as error:  # OpenVINO raises many kinds for networks that it can't take; the reason is kept
         raise _not_possible(error) from error
     for settings in _attempts(nncf):
@@ -114,6 +117,8 @@ def quantize(
                 quantized = nncf.quantize(model, nncf.Dataset(pixels, as_input), subset_size=len(pixels), **settings)
                 openvino.save_model(quantized, folder / MODEL_FILES[0], compress_to_fp16=False)
             return QuantizedNetwork(folder)
+        except (OSError, MemoryError):
+            raise
         except Exception as error:  # noqa: BLE001  # NNCF, too; the next settings may do
             logger.info("can't be quantised with %s: %s", settings or "NNCF's defaults", _first_line(error))
             failure = error
@@ -168,7 +173,7 @@ def _imported(name: str) -> ModuleType:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # to both: it is not installed
     try:
         return importlib.import_module(name)
-    except ImportError as error:
+    except (ImportError, OSError, AttributeError, RuntimeError) as error:  # missing, or broken
         raise BackboneError(
             f"--precision int8 needs the packages openvino and nncf ({_first_line(error)}): pip install 'retrain[int8]'"
         ) from error
@@ -181,8 +186,8 @@ def _imported(name: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _no_output() -> Iterator[None]:
-    """Keep NNCF's own bars and notes from the terminal."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    """Keep NNCF's own bars, which go to stdout, from the terminal."""
+    with contextlib.redirect_stdout(io.StringIO()):
         yield
 
 

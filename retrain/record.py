@@ -181,7 +181,7 @@ def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     versions = {"retrain": retrain.__version__, "python": platform.python_version()}
-    for package in ("tensorflow", "keras", "tensorflow-hub", "numpy", "h5py", "pillow"):
+    for package in ("tensorflow", "keras", "tensorflow-hub", "numpy", "h5py", "pillow", "openvino", "nncf"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return versions

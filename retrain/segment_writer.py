@@ -22,13 +22,14 @@ class SegmentWriter:
     Args:
         cache: where they go.
         claims: given up once the rows are written.
-        lock: held while what the cache knows of its segments changes, not while bytes go to the disk.
+        lock: held by that thread while what the cache knows of its segments changes, not while bytes go to the disk;
+            nobody who calls the writer may hold it.
     """
 
     def __init__(self, cache: BottleneckCache, claims: Claims, lock: threading.Lock) -> None:
         self._cache, self._claims, self._lock = cache, claims, lock
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
-        self._writing: Future[None] | None = None
+        self._writing: list[Future[None]] = []  # two at most, so that memory stays bounded
         self._parts: list[Rows] = []
         self._count = 0
         self._last = time.monotonic()
@@ -43,24 +44,25 @@ class SegmentWriter:
     def flush(self) -> None:
         """Write what is collected, and wait until all is on the disk. Raises CacheError."""
         self._begin()
-        self._wait()
+        self._wait(0)
 
     def close(self) -> None:
-        """Flush, and end the thread. Raises CacheError."""
+        """Flush, and end the thread; an interruption passes only when all is on the disk. Raises CacheError."""
         try:
             self.flush()
         finally:
-            self._pool.shutdown(wait=False)
+            self._pool.shutdown(wait=True)
 
     def _begin(self) -> None:
-        self._wait()  # one segment at a time, so that memory stays bounded
-        if self._parts:
-            self._writing = self._pool.submit(self._write, self._parts)
+        if self._parts:  # handed over before anything is waited for, or an interruption would lose it
+            self._writing.append(self._pool.submit(self._write, self._parts))
         self._parts, self._count, self._last = [], 0, time.monotonic()
+        self._wait(1)
 
-    def _wait(self) -> None:
-        if self._writing is not None:
-            self._writing.result()
+    def _wait(self, left: int) -> None:
+        while len(self._writing) > left:
+            self._writing[0].result()
+            del self._writing[0]
 
     def _write(self, parts: Sequence[Rows]) -> None:
         keys = np.concatenate([part.keys for part in parts])

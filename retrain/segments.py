@@ -18,7 +18,18 @@ from numpy.typing import NDArray
 from retrain.errors import CacheError
 from retrain.image_folder import display_path
 
-__all__ = ["FORMAT", "Copies", "Keys", "Rows", "Segment", "Vectors", "read_segment", "row_checksums", "segment_image"]
+__all__ = [
+    "FORMAT",
+    "Copies",
+    "Keys",
+    "Rows",
+    "Segment",
+    "Vectors",
+    "bad_rows",
+    "read_segment",
+    "row_checksums",
+    "segment_image",
+]
 
 FORMAT = 1
 KEY_BYTES = 32
@@ -126,3 +137,13 @@ def read_segment(path: Path, fingerprint: str) -> Segment:
     segment = Segment(path, keys, copies, crcs, int(shape[1]), offset, handle, bool(is_suspect))
     weakref.finalize(segment, os.close, handle)
     return segment
+
+
+def bad_rows(segment: Segment, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Which of some rows of a segment don't fit their CRC-32."""
+    vectors = np.zeros((len(rows), segment.length), np.float32)
+    for row, vector in zip(rows.tolist(), vectors, strict=True):
+        segment.read_row(row, vector)  # what can't be read stays zero, which no checksum takes for right
+    sums = row_checksums(segment.keys[rows], segment.copies[rows], vectors)
+    bad: NDArray[np.int64] = rows[sums != segment.crcs[rows]]
+    return bad

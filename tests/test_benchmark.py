@@ -42,6 +42,11 @@ def test_without_a_folder_pictures_are_drawn(quick, tiny_backbone, capsys):
     assert os.listdir() == []
 
 
+def test_a_precision_is_not_chosen_beforehand(capsys):
+    assert cli.main(["extract", "--benchmark", "--precision", "int8"]) == 2
+    assert "leave --precision out" in capsys.readouterr().err
+
+
 def test_extract_without_a_folder_is_wrong_usage(capsys):
     assert cli.main(["extract"]) == 2
     assert "IMAGE_DIR is missing" in capsys.readouterr().err
@@ -66,6 +71,7 @@ SLOW = PrecisionRates("float32", 11, 10, 5)
         ([PrecisionRates("int8", 26, 25, 35)], 600, 600, ["int8: 2.5 times as fast", "pays from about 500 pictures"]),
         ([PrecisionRates("int8", 26, 25, 35)], 600, 400, ["for these 400 its", "longer than it saves"]),
         ([PrecisionRates("int8", 26, 25, 35, "cosine 0.95")], 600, 9000, ["; but cosine 0.95"]),
+        ([PrecisionRates("int8", 12, 25, 35)], 600, 9000, ["the machine seems to be busy"]),
         ([PrecisionRates("bfloat16", 21, 20, 5), PrecisionRates("int8", 31, 30, 9)], 40, 900, ["int8", "faster disk"]),
     ],
 )

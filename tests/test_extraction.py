@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import numpy as np
@@ -13,9 +14,9 @@ import pytest
 from conftest import draw_picture
 
 from retrain import extraction as extraction_module
-from retrain import segment_writer  # noqa: F401
+from retrain import segment_writer
 from retrain.config import ExtractionOptions, ImageOptions
-from retrain.errors import BackboneError, ImageFolderError
+from retrain.errors import BackboneError, CacheError, ImageFolderError
 from retrain.extraction import extract_bottlenecks, open_cache
 from retrain.image_folder import read_image_folder
 
@@ -317,3 +318,74 @@ def test_progress_counts_every_file(make_folder):
     extract(root, CountingBackbone(), lambda now: seen.append((now.done, now.extracted, now.pictures)))
     assert seen[-1] == (80, 80, 80)
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
+
+
+def test_a_disk_slower_than_the_backbone_only_slows_it_down(make_folder, monkeypatch):
+    from retrain import bottleneck_cache
+
+    write = bottleneck_cache.write_whole
+
+    def slow(path, data):
+        time.sleep(0.2)
+        write(path, data)
+
+    monkeypatch.setattr(segment_writer, "SEGMENT_ROWS", 8)
+    monkeypatch.setattr(CountingBackbone, "batch_size", 8)
+    monkeypatch.setattr(bottleneck_cache, "write_whole", slow)
+    result, backbone, _ = run(make_folder({"cat": 30, "dog": 30}))
+    assert backbone.count == result.extracted == 60
+
+
+def test_an_interruption_while_the_last_rows_are_written_loses_none(make_folder, monkeypatch):
+    from retrain import bottleneck_cache
+
+    write = bottleneck_cache.write_whole
+    main = threading.get_ident()
+
+    def interrupting(path, data):
+        if "segment" in str(path) and monkeypatched:
+            monkeypatched.pop()
+            signal.pthread_kill(main, signal.SIGINT)
+            time.sleep(0.2)
+        write(path, data)
+
+    monkeypatched = [True]
+    monkeypatch.setattr(segment_writer, "SEGMENT_ROWS", 40)
+    monkeypatch.setattr(bottleneck_cache, "write_whole", interrupting)
+    root = make_folder({"cat": 30, "dog": 30})
+    backbone = CountingBackbone()
+    with pytest.raises(KeyboardInterrupt):
+        extract(root, backbone)
+    assert len(open_cache(backbone, ExtractionOptions())) == backbone.count
+
+
+def test_a_failed_write_gives_up_the_claims(make_folder, monkeypatch):
+    from retrain import bottleneck_cache, claims
+
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    closed = []
+    monkeypatch.setattr(claims.Claims, "close", lambda self: closed.append(self))
+    monkeypatch.setattr(bottleneck_cache, "write_whole", full)
+    with pytest.raises(CacheError, match="no space left"):
+        extract(make_folder({"cat": 30, "dog": 30}), CountingBackbone())
+    assert closed
+
+
+def test_the_backbones_threads_keep_their_priority(make_folder):
+    priorities = []
+
+    class Threaded(CountingBackbone):
+        @property
+        def network(self):
+            thread = threading.Thread(target=lambda: priorities.append(priority()))  # inherits its maker's
+            thread.start()
+            thread.join()
+            return super().network
+
+    def priority():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    extract(make_folder({"cat": 30, "dog": 30}), Threaded())
+    assert priorities[0] == priority()
