@@ -179,7 +179,7 @@ def _pipeline_rate(folder: ImageFolder, extractor: Extractor, images: ImageOptio
         def watch(progress: ExtractionProgress, left: float = _SECONDS - seconds) -> None:
             nonlocal last
             last = dataclasses.replace(progress)
-            if progress.seconds > left:
+            if progress.extracted and progress.seconds > left:
                 raise _Enough
 
         with tempfile.TemporaryDirectory() as place, contextlib.suppress(_Enough):

@@ -4,6 +4,7 @@ Both come with `pip install 'retrain[int8]'`; without them, nothing here works b
 """
 
 import contextlib
+import ctypes
 import importlib
 import io
 import logging
@@ -53,7 +54,8 @@ class QuantizedNetwork:
             model = steps.build()
             # pinned threads would share a core with the decoding ones while another core is idle
             settings = {"INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)), "ENABLE_CPU_PINNING": False}
-            self._compiled = core.compile_model(model, "CPU", settings)
+            with _own_signal_stack():
+                self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise BackboneError(
                 f"OpenVINO can't load {display_path(folder / MODEL_FILES[0])} ({_first_line(error)}): "
@@ -113,7 +115,7 @@ def quantize(
             return values
 
         try:
-            with _no_output():
+            with _no_output(), _own_signal_stack():
                 quantized = nncf.quantize(model, nncf.Dataset(pixels, as_input), subset_size=len(pixels), **settings)
                 openvino.save_model(quantized, folder / MODEL_FILES[0], compress_to_fp16=False)
             return QuantizedNetwork(folder)
@@ -182,6 +184,22 @@ def _imported(name: str) -> ModuleType:
             del sys.modules["openvino_telemetry"]
         else:
             sys.modules["openvino_telemetry"] = kept
+
+
+@contextlib.contextmanager
+def _own_signal_stack() -> Iterator[None]:
+    """Give this thread its stack for signals back (sigaltstack(2)).
+
+    OpenVINO gives one of its own to the thread that compiles a model, and takes it from the thread that frees the
+    model. Where that is another one, a signal such as Ctrl-C would end the first with a segmentation fault.
+    """
+    libc = ctypes.CDLL(None)
+    kept = ctypes.create_string_buffer(24)  # stack_t: pointer, flags, size
+    libc.sigaltstack(None, kept)
+    try:
+        yield
+    finally:
+        libc.sigaltstack(kept, None)
 
 
 @contextlib.contextmanager

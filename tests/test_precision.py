@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -394,6 +395,29 @@ def test_a_backbone_that_cannot_be_converted_is_refused(root, tiny_backbone, mon
     monkeypatch.setattr(openvino, "convert_model", fails)
     with pytest.raises(BackboneError, match=r"can't be converted to int8 .No conversion rule for Strange.: use"):
         choose(root, tiny_backbone)
+
+
+FREED_ELSEWHERE = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from retrain.quantization import QuantizedNetwork
+networks = [QuantizedNetwork(Path(sys.argv[1]))]
+freeing = threading.Thread(target=networks.clear)
+freeing.start()
+freeing.join()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(5)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@needs_int8
+def test_an_interruption_after_the_network_went_is_no_crash(made):
+    [model] = made[0].glob("tiny_int8-*")
+    done = subprocess.run([sys.executable, "-c", FREED_ELSEWHERE, str(model)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
 @needs_int8
