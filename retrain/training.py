@@ -14,6 +14,7 @@ from retrain.quiet import tf
 
 __all__ = ["HistoryRow", "initial_head", "train_head"]
 
+_FEW_STEPS = 1000  # compiling takes a second longer, and saves about a millisecond a step
 _STEPS_PER_CALL = 200  # steps that one call of the graph does before progress is shown
 
 # Streams of random numbers: seed pairs are (seed + stream, step), so that no draw depends on another's.
@@ -84,7 +85,7 @@ def train_head(
 
 
 class _Loop:
-    """The training loop as one function of the graph over a block of steps, compiled by XLA.
+    """The training loop as one function of the graph over a block of steps, compiled by XLA where there are many.
 
     The weights are held as (classes, d): with the long axis last, the gradient takes a sixth of the time.
     """
@@ -101,7 +102,7 @@ class _Loop:
         self.validation_pool = Pool(validation) if len(validation) else None
         start = initial_head(train.vectors.shape[1], classes, options.seed)
         self.weights, self.biases = tf.constant(start.weights.T), tf.constant(start.biases)
-        self._block = tf.function(self._steps, jit_compile=True)
+        self._block = tf.function(self._steps, jit_compile=options.steps > _FEW_STEPS)
 
     def head(self) -> Head:
         return Head(np.ascontiguousarray(self.weights.numpy().T), self.biases.numpy())

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from retrain import training
 from retrain.batches import LabelledBottlenecks, Pool
 from retrain.config import TrainingOptions
 from retrain.errors import ModelFolderError, TrainingError
@@ -92,6 +93,19 @@ def test_checkpoints_get_the_head_after_just_that_step():
     assert list(kept) == [50, 230]
     shorter, _ = train_head(blobs(), EMPTY, 3, TrainingOptions(steps=50))
     assert np.array_equal(kept[50].weights, shorter.weights)
+
+
+def test_compiled_or_not_the_steps_are_the_same():
+    kept = {}
+    options = TrainingOptions(steps=training._FEW_STEPS + 1, batch_size=20)
+    head, history = train_head(blobs(), blobs(seed=1), 3, options, on_checkpoint=kept.__setitem__, checkpoints=[200])
+    few, few_history = train_head(blobs(), blobs(seed=1), 3, TrainingOptions(steps=200, batch_size=20))
+    assert kept[200].weights == pytest.approx(few.weights, abs=1e-5)
+    for one, other in zip(history[:20], few_history[:20], strict=True):
+        assert one.train_cross_entropy == pytest.approx(other.train_cross_entropy, abs=1e-5)
+        assert one.validation_cross_entropy == pytest.approx(other.validation_cross_entropy, abs=1e-5)
+    again, _ = train_head(blobs(), blobs(seed=1), 3, options)
+    assert np.array_equal(head.weights, again.weights)
 
 
 def test_batches_draw_classes_alike_then_pictures_alike():
