@@ -127,7 +127,7 @@ class _Loop:
         figures = tf.TensorArray(tf.float32, most, element_shape=[4])
         count, step = 0, first
         while step < end:
-            evaluated = tf.minimum((step + interval - 1) // interval * interval, last)  # the next step that is
+            evaluated = step + tf.minimum(-step % interval, last - step)  # the next step that is
             stop = tf.minimum(evaluated + 1, end)
             while step < stop:
                 weights, biases = self._update(weights, biases, *self._batch(step))

@@ -73,6 +73,12 @@ def test_how_often_it_evaluates_changes_no_weight():
     assert [row.step for row in history] == [0, 50, 59]
 
 
+def test_an_interval_longer_than_the_training_evaluates_first_and_last():
+    options = TrainingOptions(steps=250, eval_step_interval=2**31 - 1)
+    _, history = train_head(blobs(), EMPTY, 3, options)
+    assert [row.step for row in history] == [0, 249]
+
+
 def test_without_validation_pictures_there_are_no_validation_figures():
     _, history = train_head(blobs(), EMPTY, 3, TrainingOptions(steps=20))
     assert all(row.validation_accuracy is None and row.validation_cross_entropy is None for row in history)
