@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from retrain.benchmark import NoNetwork
 from retrain.bottleneck_cache import SEGMENT_ROWS, BottleneckCache
 from retrain.config import ExtractionOptions, ImageOptions
 from retrain.extraction import extract_bottlenecks, open_cache
@@ -132,21 +133,6 @@ def _make_sparse(path: Path) -> None:
     os.system(f"fallocate --dig-holes '{path}'")
 
 
-class Nothing:
-    """A backbone that does nothing."""
-
-    name, fingerprint = "nothing", "0" * 64
-    height = width = 8
-    batch_size = 32
-
-    def __init__(self) -> None:
-        self.description: dict[str, str] = {}
-        self.network = self
-
-    def bottlenecks(self, pixels):
-        return np.zeros((len(pixels), 8), np.float32)
-
-
 def nothing_to_do(place: Path, files: int) -> None:
     """A second run over unchanged pictures: no picture is read."""
     root = place / "pictures"
@@ -159,7 +145,7 @@ def nothing_to_do(place: Path, files: int) -> None:
     options = ExtractionOptions(cache_dir=str(place / "cache"))
 
     def work() -> None:
-        backbone = Nothing()
+        backbone = NoNetwork(8, 8)
         result = extract_bottlenecks(
             read_image_folder(root), backbone, open_cache(backbone, options), options, ImageOptions()
         )

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from retrain.backbone import locate_backbone
+from retrain.benchmark import NoNetwork
 from retrain.config import DEFAULT_MAX_PIXELS, PRECISIONS, BackboneOptions, ExtractionOptions, ImageOptions
 from retrain.errors import BackboneError
 from retrain.extraction import extract_bottlenecks, open_cache
@@ -26,21 +27,6 @@ from retrain.precision import choose_extractor
 
 INCEPTION_V3_GFLOP = 11.4  # a picture
 ORIGINAL_PICTURES = 32  # that the original's way gets in each round
-
-
-class NoNetwork:
-    """A backbone that does nothing: what is left is reading, hashing, decoding, resizing, writing."""
-
-    name, fingerprint = "nothing", "0" * 64
-    batch_size = 32
-
-    def __init__(self, height: int, width: int) -> None:
-        self.height, self.width = height, width
-        self.description: dict[str, str] = {}
-        self.network = self
-
-    def bottlenecks(self, pixels):
-        return np.zeros((len(pixels), 8), np.float32)
 
 
 def sgemm_gflops() -> float:

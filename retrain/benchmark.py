@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrain.backbone import Backbone
+from retrain.bfloat16 import read_cpuinfo
 from retrain.config import PRECISIONS, ExtractionOptions, ImageOptions
 from retrain.errors import RetrainError
 from retrain.extraction import ExtractionProgress, Extractor, extract_bottlenecks, open_cache
 from retrain.image_folder import ImageFolder
 from retrain.precision import Listener, choose_extractor
 
-__all__ = ["MachineBenchmark", "PrecisionRates", "benchmark_machine", "draw_pictures"]
+__all__ = ["MachineBenchmark", "NoNetwork", "PrecisionRates", "benchmark_machine", "draw_pictures"]
 
 _SECONDS = 6.0  # that each measurement takes
 _MOST_PICTURES = 2000
@@ -64,7 +65,7 @@ class _Enough(Exception):
     """The time for a measurement is over."""
 
 
-class _NoNetwork:
+class NoNetwork:
     """An extractor that does nothing: what is left is reading, hashing, decoding, resizing."""
 
     name, fingerprint = "nothing", "0" * 64
@@ -75,10 +76,12 @@ class _NoNetwork:
         self.description: dict[str, Any] = {}
 
     @property
-    def network(self) -> "_NoNetwork":
+    def network(self) -> "NoNetwork":
+        """Itself."""
         return self
 
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n, height, width, 3) uint8 to (n, 1) float32 zeros."""
         return np.zeros((len(pixels), 1), np.float32)
 
 
@@ -104,7 +107,7 @@ def benchmark_machine(
     network = backbone.network
     loading = time.monotonic() - started
     on_step("reading and decoding alone")
-    decoding = _pipeline_rate(sample, _NoNetwork(network.height, network.width), images)
+    decoding = _pipeline_rate(sample, NoNetwork(network.height, network.width), images)
     rates = []
     for precision in PRECISIONS:
         on_step(
@@ -221,9 +224,4 @@ def _recommendation(rates: list[PrecisionRates], decoding: float, pictures: int)
 
 def _processor() -> str:
     """The processor's name, as the kernel gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else os.uname().machine
+    return next(iter(read_cpuinfo("model name")), os.uname().machine)

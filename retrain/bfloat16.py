@@ -17,11 +17,11 @@ from retrain.errors import BackboneError
 if TYPE_CHECKING:
     from retrain.network import Network
 
-__all__ = ["Bfloat16Network", "arithmetic", "check_device"]
+__all__ = ["Bfloat16Network", "arithmetic", "check_device", "read_cpuinfo"]
 
 # Of TensorFlow's RewriterConfig: on a GPU float16 takes bfloat16's place, under the same rules.
 _OPTIMIZER, _GPU_OPTIMIZER = "auto_mixed_precision_onednn_bfloat16", "auto_mixed_precision"
-_ON, _OFF = 1, 2  # of its Toggle
+_ON = 1  # of its Toggle
 
 # In /proc/cpuinfo: of Intel's and AMD's processors (Cooper Lake, Sapphire Rapids, Zen 4, ...), and ARM's (Neoverse V1)
 _FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -85,11 +85,13 @@ def check_device() -> None:
 
 def processor_flags() -> frozenset[str]:
     """What the kernel says that the processor can do; empty where it does not say."""
+    return frozenset(flag for flags in read_cpuinfo("flags", "Features") for flag in flags.split())
+
+
+def read_cpuinfo(*names: str) -> list[str]:
+    """The values of all lines of /proc/cpuinfo with one of these names; none where it can't be read."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return frozenset()
-    named = (line.partition(":") for line in lines)
-    return frozenset(
-        flag for name, _, flags in named if name.strip() in ("flags", "Features") for flag in flags.split()
-    )
+        return []
+    return [value.strip() for name, _, value in (line.partition(":") for line in lines) if name.strip() in names]

@@ -13,7 +13,7 @@ from retrain.files import write_whole
 from retrain.image_folder import display_path
 from retrain.segments import FORMAT
 
-__all__ = ["check_owner", "find_folder", "read_notes", "write_error", "write_owner"]
+__all__ = ["check_owner", "find_folder", "note_paths", "read_notes", "write_error", "write_owner"]
 
 NOTE = "extractor.json"
 
@@ -28,9 +28,14 @@ def find_folder(cache_dir: Path, name: str, fingerprint: str) -> Path:
     return folder
 
 
+def note_paths(cache_dir: Path) -> list[Path]:
+    """The notes of all extractors, sorted; hidden folders are still being made."""
+    return sorted(cache_dir.glob(f"[!.]*/{NOTE}"))
+
+
 def read_notes(cache_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The folders of all extractors, sorted, and their notes; a damaged one is empty."""
-    for path in sorted(cache_dir.glob(f"[!.]*/{NOTE}")):  # hidden ones are being made
+    for path in note_paths(cache_dir):
         yield path.parent, _read_note(path.parent) or {}
 
 

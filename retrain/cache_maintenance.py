@@ -6,7 +6,6 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.bottleneck_cache import BottleneckCache
+from retrain.cache_folder import note_paths
 from retrain.errors import CacheError
 from retrain.image_folder import ImageFolder, display_path, read_image_folder
 from retrain.picture_index import PictureIndex
+from retrain.quantization import MODEL_FILES
 from retrain.segments import Rows
 
 __all__ = [
@@ -91,7 +92,7 @@ def extractors(cache_dir: str | os.PathLike[str]) -> list[BottleneckCache]:
     if not root.is_dir():
         raise CacheError(f"no such cache folder: {display_path(root)}; name one with --cache-dir")
     caches = []
-    for path in sorted(root.glob("[!.]*/extractor.json")):
+    for path in note_paths(root):
         try:
             owner = json.loads(path.read_bytes())
             caches.append(BottleneckCache(root, owner["name"], owner["fingerprint"], owner))
@@ -113,7 +114,8 @@ def info(cache: BottleneckCache) -> ExtractorInfo:
         len(cache),
         cache.bottleneck_size,
         len(statuses),
-        sum(status.st_size for status in statuses) + sum(path.stat().st_size for path in cache.folder.glob("int8.???")),
+        sum(status.st_size for status in statuses)
+        + sum(path.stat().st_size for path in map(cache.folder.joinpath, MODEL_FILES) if path.exists()),
         len(list(cache.folder.glob("*.corrupt"))),
         min((status.st_mtime for status in statuses), default=None),
         max((status.st_mtime for status in statuses), default=None),
@@ -138,22 +140,16 @@ def needed_keys(
     keys: list[bytes] = []
     total = sum(len(folder.samples) for folder in folders)
     for folder in folders:
-        index = PictureIndex(cache_dir, folder.root)
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:
-            for key in pool.map(lambda sample: _key(index, folder.root, sample.path), folder.samples):  # noqa: B023
-                keys.append(key)
-                on_progress(len(keys), total)
+        paths = [sample.path for sample in folder.samples]
+        for path, key in zip(paths, PictureIndex(cache_dir, folder.root).current_keys(paths), strict=True):
+            if isinstance(key, OSError):
+                raise CacheError(
+                    f"can't read {display_path(folder.root / path)}: {key.strerror}; nothing was dropped, since its "
+                    "row may be needed"
+                ) from key
+            keys.append(key)
+            on_progress(len(keys), total)
     return np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32)
-
-
-def _key(index: PictureIndex, root: Path, path: str) -> bytes:
-    try:
-        return index.current_key(path)
-    except OSError as error:
-        raise CacheError(
-            f"can't read {display_path(root / path)}: {error.strerror}; nothing was dropped, since its row may be "
-            "needed"
-        ) from error
 
 
 def prune(cache: BottleneckCache, keys: NDArray[np.uint8], dry_run: bool) -> PruneReport:

@@ -12,7 +12,8 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,18 @@ class PictureIndex:
         """The SHA-256 of a file, read only if it changed. Raises OSError."""
         file = self._root / path
         return self.key(path, signature_of(file)) or hashlib.sha256(file.read_bytes()).digest()
+
+    def current_keys(self, paths: Sequence[str]) -> Iterator[bytes | OSError]:
+        """The SHA-256 of each file, in order, several read at once; the error of one that can't be read."""
+
+        def key_of(path: str) -> bytes | OSError:
+            try:
+                return self.current_key(path)
+            except OSError as error:
+                return error
+
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:
+            yield from pool.map(key_of, paths)
 
     def enter(self, path: str, signature: Signature, key: bytes, read_at: int) -> None:
         """Remember the key of a file.

@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -232,20 +231,13 @@ def _typical_pictures(
     folder: ImageFolder, cache_dir: Path, height: int, width: int, max_pixels: int, listener: Listener
 ) -> NDArray[np.uint8]:
     """(n, height, width, 3) uint8: readable pictures of a folder, those with the lowest SHA-256, each content once."""
-    index = PictureIndex(cache_dir, folder.root)
     by_key: dict[bytes, Path] = {}
-
-    def key_of(path: str) -> bytes | None:
-        with contextlib.suppress(OSError):  # extraction will say so
-            return index.current_key(path)
-        return None
-
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:
-        paths = [sample.path for sample in folder.samples]
-        for number, (path, key) in enumerate(zip(paths, pool.map(key_of, paths), strict=True), 1):
-            if key is not None:
-                by_key[key] = folder.root / path
-            listener.on_progress("choosing pictures", number, len(paths))
+    paths = [sample.path for sample in folder.samples]
+    keys = PictureIndex(cache_dir, folder.root).current_keys(paths)
+    for number, (path, key) in enumerate(zip(paths, keys, strict=True), 1):
+        if not isinstance(key, OSError):  # extraction will say so
+            by_key[key] = folder.root / path
+        listener.on_progress("choosing pictures", number, len(paths))
     chosen: list[NDArray[np.uint8]] = []
     for _, file in sorted(by_key.items()):
         with contextlib.suppress(OSError, UnreadableImageError):

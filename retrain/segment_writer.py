@@ -11,7 +11,7 @@ from retrain.bottleneck_cache import SEGMENT_ROWS, BottleneckCache
 from retrain.claims import Claims
 from retrain.segments import Rows
 
-__all__ = ["FLUSH_SECONDS", "SegmentWriter"]
+__all__ = ["SegmentWriter"]
 
 FLUSH_SECONDS = 30.0  # a segment is written at least this often
 
