@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from retrain import graph_images
 from retrain.errors import ModelFolderError, OutputError
 from retrain.files import write_whole
-from retrain.head import Head
+from retrain.head import Head, Layer
 from retrain.image_folder import display_path
 from retrain.network import Network
 from retrain.quiet import tf
@@ -78,7 +78,7 @@ class GraphBuilder:
             )
             vectors = tf.identity(vectors, name=BOTTLENECK[:-2])
             with tf.name_scope("head"):
-                logits = tf.matmul(vectors, head.weights) + head.biases
+                logits = _logits(vectors, head.layers)
             tf.nn.softmax(logits, name=self._final_tensor_name)
             # without attributes at their defaults, TensorFlow 1 can load it, too
             meta = tf.compat.v1.train.export_meta_graph(graph=graph, strip_default_attrs=True)
@@ -93,6 +93,13 @@ class GraphBuilder:
                 "use a smaller backbone"
             )
         return bytes(graph_def.SerializeToString(deterministic=True))
+
+
+def _logits(vectors: tf.Tensor, layers: Sequence[Layer]) -> tf.Tensor:
+    """What `Head.logits` does, on tensors."""
+    for layer in layers[:-1]:
+        vectors = tf.nn.relu(tf.matmul(vectors, layer.weights) + layer.biases)
+    return tf.matmul(vectors, layers[-1].weights) + layers[-1].biases
 
 
 def _picture_inputs(height: int, width: int) -> tf.Tensor:
@@ -174,11 +181,12 @@ def write_saved_model(
     height, width = network.height, network.width
     module = tf.Module()
     module.backbone = network.trackable
-    module.head_weights, module.head_biases = tf.Variable(head.weights), tf.Variable(head.biases)
+    layers = [Layer(tf.Variable(layer.weights), tf.Variable(layer.biases)) for layer in head.layers]
+    module.head = [(layer.weights, layer.biases) for layer in layers]
     names = tf.constant(list(labels))
 
     def answer(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        scores = tf.nn.softmax(tf.matmul(network.function(pixels), module.head_weights) + module.head_biases)
+        scores = tf.nn.softmax(_logits(network.function(pixels), layers))
         return {final_tensor_name: scores, "labels": tf.tile(names[tf.newaxis], [tf.shape(scores)[0], 1])}
 
     def decode(contents: tf.Tensor) -> tf.Tensor:

@@ -1,6 +1,7 @@
 """The head: the layer that is trained on top of the bottlenecks, and its file."""
 
 import io
+import itertools
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,30 +17,51 @@ from retrain.image_folder import display_path
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Head", "read_head", "write_head"]
+__all__ = ["Head", "Layer", "read_head", "write_head"]
 
 FORMAT = 1
+
+_PREFIXES = ("hidden_", "")  # of the names of a layer's arrays in head.h5, from the bottleneck upwards
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A fully connected layer: values @ weights + biases."""
+
+    weights: NDArray[np.float32]  # (inputs, outputs)
+    biases: NDArray[np.float32]  # (outputs,)
 
 
 @dataclass(frozen=True)
 class Head:
-    """A softmax layer: scores = softmax(bottleneck @ weights + biases)."""
+    """A softmax layer, perhaps over hidden layers of rectified units: scores = softmax(logits(bottlenecks))."""
 
-    weights: NDArray[np.float32]  # (d, classes)
-    biases: NDArray[np.float32]  # (classes,)
+    layers: tuple[Layer, ...]  # from the bottleneck upwards; the last one gives the logits
+
+    @property
+    def bottleneck_size(self) -> int:
+        """Length of the bottlenecks that it takes."""
+        return int(self.layers[0].weights.shape[0])
 
     def logits(self, bottlenecks: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, d) float32 bottlenecks to (n, classes) float32 logits."""
-        return np.asarray(bottlenecks @ self.weights + self.biases, np.float32)
+        values = bottlenecks
+        for layer in self.layers[:-1]:
+            values = np.maximum(values @ layer.weights + layer.biases, 0)
+        return np.asarray(values @ self.layers[-1].weights + self.layers[-1].biases, np.float32)
 
 
 def write_head(head: Head, labels: "Sequence[str]", path: str | os.PathLike[str]) -> None:
-    """Write head.h5: weights (d, classes) float32, biases (classes,) float32, labels (classes,) UTF-8."""
+    """Write head.h5.
+
+    weights (d, classes) float32, biases (classes,) float32, labels (classes,) UTF-8. With a hidden layer of h units
+    also hidden_weights (d, h) and hidden_biases (h,) float32; weights are then (h, classes).
+    """
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file.attrs["format"] = FORMAT
-        file["weights"] = head.weights
-        file["biases"] = head.biases
+        for prefix, layer in zip(_PREFIXES[-len(head.layers) :], head.layers, strict=True):
+            file[f"{prefix}weights"], file[f"{prefix}biases"] = layer.weights, layer.biases
         file.create_dataset("labels", data=list(labels), dtype=h5py.string_dtype())
     write_whole(path, buffer.getvalue())
 
@@ -48,7 +70,17 @@ def read_head(path: str | os.PathLike[str]) -> tuple[Head, list[str]]:
     """Read head.h5: the head and its labels. Raises ModelFolderError."""
     try:
         with h5py.File(path, "r") as file:
-            head = Head(file["weights"][:], file["biases"][:])
-            return head, [label.decode() for label in file["labels"][:]]
+            layers = [
+                Layer(file[f"{prefix}weights"][:], file[f"{prefix}biases"][:])
+                for prefix in _PREFIXES
+                if f"{prefix}weights" in file or not prefix
+            ]
+            labels = [label.decode() for label in file["labels"][:]]
     except (OSError, KeyError) as error:
         raise ModelFolderError(f"can't read {display_path(path)}: {error}; train the model again") from error
+    widths = [layers[0].weights.shape[0], *(layer.biases.size for layer in layers)]
+    if [layer.weights.shape for layer in layers] != list(itertools.pairwise(widths)) or widths[-1] != len(labels):
+        raise ModelFolderError(
+            f"{display_path(path)} is damaged: its parts don't fit each other; train the model again"
+        )
+    return Head(tuple(layers)), labels

@@ -223,8 +223,7 @@ def evaluate_folder(
             f"its labels are {', '.join(classifier.labels)}: rename or remove these folders"
         )
     head, labels = read_head(classifier.folder / "head.h5")
-    shape = (classifier.description.bottleneck_size, len(labels))
-    if tuple(labels) != classifier.labels or head.weights.shape != shape or head.biases.shape != shape[1:]:
+    if tuple(labels) != classifier.labels or head.bottleneck_size != classifier.description.bottleneck_size:
         raise ModelFolderError(
             f"head.h5 in {display_path(classifier.folder)} does not fit labels.txt: train the model again"
         )

@@ -9,7 +9,7 @@ import numpy as np
 from retrain.batches import LabelledBottlenecks, Pool
 from retrain.config import TrainingOptions
 from retrain.errors import TrainingError
-from retrain.head import Head
+from retrain.head import Head, Layer
 from retrain.quiet import tf
 
 __all__ = ["HistoryRow", "initial_head", "train_head"]
@@ -35,7 +35,7 @@ class HistoryRow:
 def initial_head(bottleneck_size: int, classes: int, seed: int) -> Head:
     """Weights from a truncated normal of standard deviation 0.001, biases 0, as the original program starts."""
     weights = tf.random.stateless_truncated_normal([bottleneck_size, classes], [seed, _INITIAL], stddev=0.001).numpy()
-    return Head(weights, np.zeros(classes, np.float32))
+    return Head((Layer(weights, np.zeros(classes, np.float32)),))
 
 
 def train_head(
@@ -100,12 +100,12 @@ class _Loop:
         self.options = options
         self.train_pool = Pool(train)
         self.validation_pool = Pool(validation) if len(validation) else None
-        start = initial_head(train.vectors.shape[1], classes, options.seed)
+        [start] = initial_head(train.vectors.shape[1], classes, options.seed).layers
         self.weights, self.biases = tf.constant(start.weights.T), tf.constant(start.biases)
         self._block = tf.function(self._steps, jit_compile=options.steps > _FEW_STEPS)
 
     def head(self) -> Head:
-        return Head(np.ascontiguousarray(self.weights.numpy().T), self.biases.numpy())
+        return Head((Layer(np.ascontiguousarray(self.weights.numpy().T), self.biases.numpy()),))
 
     def run(self, first: int, end: int) -> list[HistoryRow]:
         """Do steps first to end - 1, _STEPS_PER_CALL at most; the evaluations among them."""

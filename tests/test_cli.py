@@ -110,8 +110,8 @@ def test_a_second_run_extracts_nothing_and_gives_the_same_head(trained, tiny_bac
     assert done.stderr == ""
     first, _ = read_head(folder / "model" / "head.h5")
     second, _ = read_head(tmp_path / "model" / "head.h5")
-    assert np.array_equal(first.weights, second.weights)
-    assert np.array_equal(first.biases, second.biases)
+    assert np.array_equal(first.layers[0].weights, second.layers[0].weights)
+    assert np.array_equal(first.layers[0].biases, second.layers[0].biases)
 
 
 def test_predict_names_every_label_most_likely_first(trained):

@@ -40,8 +40,8 @@ def test_another_run_extracts_nothing_and_gives_the_same_weights(flowers, tmp_pa
     done = retrain("train", pictures, "--json", "--cache-dir", folder / "cache", env=env, check=0)
     assert json.loads(done.stdout)["extraction"]["extracted"] == 0
     first, second = (read_head(place / "model" / "head.h5")[0] for place in (folder, tmp_path))
-    assert np.array_equal(first.weights, second.weights)
-    assert np.array_equal(first.biases, second.biases)
+    assert np.array_equal(first.layers[0].weights, second.layers[0].weights)
+    assert np.array_equal(first.layers[0].biases, second.layers[0].biases)
 
 
 @pytest.mark.real

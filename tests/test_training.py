@@ -40,36 +40,36 @@ def test_one_step_is_gradient_descent_on_the_mean_cross_entropy():
     start = initial_head(10, 3, 4)
     bottlenecks, labels = Pool(data).draw(30, [4 + 1_000_003, 0])
     vectors, labels = bottlenecks.numpy().astype(np.float64), labels.numpy()
-    logits = vectors @ start.weights + start.biases
+    logits = vectors @ start.layers[0].weights + start.layers[0].biases
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     error = (scores - np.eye(3)[labels]) / 30
     head, history = train_head(data, EMPTY, 3, options)
-    assert head.weights == pytest.approx(start.weights - 0.3 * vectors.T @ error, abs=1e-5)
-    assert head.biases == pytest.approx(-0.3 * error.sum(axis=0), abs=1e-5)
+    assert head.layers[0].weights == pytest.approx(start.layers[0].weights - 0.3 * vectors.T @ error, abs=1e-5)
+    assert head.layers[0].biases == pytest.approx(-0.3 * error.sum(axis=0), abs=1e-5)
     assert len(history) == 1
 
 
 def test_weights_start_small_and_biases_at_zero():
     head = initial_head(2048, 5, 0)
-    assert head.weights.std() == pytest.approx(0.001 * 0.88, rel=0.1)  # a normal cut off at two deviations
-    assert np.abs(head.weights).max() <= 0.002
-    assert not head.biases.any()
+    assert head.layers[0].weights.std() == pytest.approx(0.001 * 0.88, rel=0.1)  # a normal cut off at two deviations
+    assert np.abs(head.layers[0].weights).max() <= 0.002
+    assert not head.layers[0].biases.any()
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit():
     options = TrainingOptions(steps=120, seed=3)
     first, second = (train_head(blobs(), blobs(seed=1), 3, options) for _ in range(2))
-    assert np.array_equal(first[0].weights, second[0].weights)
-    assert np.array_equal(first[0].biases, second[0].biases)
+    assert np.array_equal(first[0].layers[0].weights, second[0].layers[0].weights)
+    assert np.array_equal(first[0].layers[0].biases, second[0].layers[0].biases)
     assert first[1] == second[1]
     other, _ = train_head(blobs(), blobs(seed=1), 3, TrainingOptions(steps=120, seed=4))
-    assert not np.array_equal(first[0].weights, other.weights)
+    assert not np.array_equal(first[0].layers[0].weights, other.layers[0].weights)
 
 
 def test_how_often_it_evaluates_changes_no_weight():
     often, _ = train_head(blobs(), blobs(seed=1), 3, TrainingOptions(steps=60, eval_step_interval=1))
     seldom, history = train_head(blobs(), EMPTY, 3, TrainingOptions(steps=60, eval_step_interval=50))
-    assert np.array_equal(often.weights, seldom.weights)
+    assert np.array_equal(often.layers[0].weights, seldom.layers[0].weights)
     assert [row.step for row in history] == [0, 50, 59]
 
 
@@ -98,7 +98,7 @@ def test_checkpoints_get_the_head_after_just_that_step():
     train_head(blobs(), EMPTY, 3, options, on_checkpoint=kept.__setitem__, checkpoints=[50, 230, 900])
     assert list(kept) == [50, 230]
     shorter, _ = train_head(blobs(), EMPTY, 3, TrainingOptions(steps=50))
-    assert np.array_equal(kept[50].weights, shorter.weights)
+    assert np.array_equal(kept[50].layers[0].weights, shorter.layers[0].weights)
 
 
 def test_compiled_or_not_the_steps_are_the_same():
@@ -106,12 +106,12 @@ def test_compiled_or_not_the_steps_are_the_same():
     options = TrainingOptions(steps=training._FEW_STEPS + 1, batch_size=20)
     head, history = train_head(blobs(), blobs(seed=1), 3, options, on_checkpoint=kept.__setitem__, checkpoints=[200])
     few, few_history = train_head(blobs(), blobs(seed=1), 3, TrainingOptions(steps=200, batch_size=20))
-    assert kept[200].weights == pytest.approx(few.weights, abs=1e-5)
+    assert kept[200].layers[0].weights == pytest.approx(few.layers[0].weights, abs=1e-5)
     for one, other in zip(history[:20], few_history[:20], strict=True):
         assert one.train_cross_entropy == pytest.approx(other.train_cross_entropy, abs=1e-5)
         assert one.validation_cross_entropy == pytest.approx(other.validation_cross_entropy, abs=1e-5)
     again, _ = train_head(blobs(), blobs(seed=1), 3, options)
-    assert np.array_equal(head.weights, again.weights)
+    assert np.array_equal(head.layers[0].weights, again.layers[0].weights)
 
 
 def test_batches_draw_classes_alike_then_pictures_alike():
@@ -160,8 +160,8 @@ def test_head_file_round_trip(tmp_path):
     head = initial_head(7, 3, 1)
     write_head(head, ["Ä", "b c", "花"], tmp_path / "head.h5")
     again, labels = read_head(tmp_path / "head.h5")
-    assert np.array_equal(again.weights, head.weights)
-    assert np.array_equal(again.biases, head.biases)
+    assert np.array_equal(again.layers[0].weights, head.layers[0].weights)
+    assert np.array_equal(again.layers[0].biases, head.layers[0].biases)
     assert labels == ["Ä", "b c", "花"]
 
 
