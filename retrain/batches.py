@@ -1,61 +1,60 @@
-"""Random batches of bottlenecks, drawn inside the graph: a class uniformly, then one of its pictures uniformly."""
+"""Random batches of bottlenecks: which pictures a batch has is drawn inside the graph."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrain.quiet import tf
 
-__all__ = ["LabelledBottlenecks", "Pool"]
+__all__ = ["Members", "draw", "members_of"]
 
 
-@dataclass(frozen=True)
-class LabelledBottlenecks:
-    """The pictures of one set."""
+class Members(NamedTuple):
+    """The pictures of one set, class by class, as tensors or arrays."""
 
-    vectors: NDArray[np.float32]  # (n, d)
-    labels: NDArray[np.int32]  # (n,), in [0, classes)
+    pictures: NDArray[np.int32]  # (n,) numbers of pictures, those of one class side by side; what follows is padding
+    starts: NDArray[np.int32]  # (c,) of each class that has any: where its pictures start
+    counts: NDArray[np.int32]  # (c,) how many there are
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    def as_tensors(self) -> "Members":
+        """The same, ready for the graph."""
+        return Members(*(tf.constant(part) for part in self))
 
 
-class Pool:
-    """The bottlenecks of one set, held as tensors for drawing batches.
+def members_of(chosen: NDArray[np.int64], labels: NDArray[np.int32]) -> Members:
+    """Chosen pictures in the form to draw from.
 
     Args:
-        data: n >= 1 pictures. Classes without a picture among them are never drawn.
+        chosen: (m,) numbers of pictures, m >= 1.
+        labels: (n,) of all pictures. Classes without a chosen picture are never drawn.
     """
+    own = labels[chosen]
+    counts = np.bincount(own)
+    present = np.flatnonzero(counts)
+    # as long for any choice of pictures, so that what is compiled for one serves for others
+    pictures = np.zeros(len(labels), np.int32)
+    pictures[: len(chosen)] = chosen[np.argsort(own, kind="stable")]
+    starts = (np.cumsum(counts) - counts)[present].astype(np.int32)
+    return Members(pictures, starts, counts[present].astype(np.int32))
 
-    def __init__(self, data: LabelledBottlenecks) -> None:
-        self.size = len(data)
-        counts = np.bincount(data.labels)
-        present = np.flatnonzero(counts)
-        self.vectors = tf.constant(data.vectors)
-        self.labels = tf.constant(data.labels)
-        self._members = tf.constant(np.argsort(data.labels, kind="stable").astype(np.int32))
-        self._counts = tf.constant(counts[present].astype(np.int32))
-        self._starts = tf.constant((np.cumsum(counts) - counts)[present].astype(np.int32))
 
-    def draw(self, batch_size: int, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """A batch, with replacement; the same seed gives the same batch.
+def draw(members: Members, batch_size: int, seed: tf.Tensor, balanced: bool = True) -> tf.Tensor:
+    """Numbers of pictures for a batch, drawn with replacement: (batch_size,) int32; the same seed gives the same.
 
-        Args:
-            batch_size: pictures in the batch.
-            seed: (2,) int32.
-        Returns: (batch_size, d) float32 bottlenecks and (batch_size,) int32 labels.
-        """
-        # 24 random bits, the most that float32 holds exactly, would do for few pictures only: hence integers
-        draws = tf.random.stateless_uniform([2, batch_size], seed, maxval=None, minval=None, dtype=tf.uint32)
-        class_number = _below(draws[0], tf.fill([batch_size], tf.size(self._counts)))
-        place = _below(draws[1], tf.gather(self._counts, class_number))
-        chosen = tf.gather(self._members, tf.gather(self._starts, class_number) + place)
-        return tf.gather(self.vectors, chosen), tf.gather(self.labels, chosen)
-
-    def everything(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """All pictures: (n, d) float32 and (n,) int32."""
-        return self.vectors, self.labels
+    Args:
+        members: what to draw from.
+        batch_size: pictures in the batch.
+        seed: (2,) int32.
+        balanced: draw a class uniformly, then one of its pictures uniformly; else any picture uniformly.
+    """
+    # 24 random bits, the most that float32 holds exactly, would do for few pictures only: hence integers
+    draws = tf.random.stateless_uniform([2, batch_size], seed, maxval=None, minval=None, dtype=tf.uint32)
+    if not balanced:
+        return tf.gather(members.pictures, _below(draws[1], tf.fill([batch_size], tf.reduce_sum(members.counts))))
+    class_number = _below(draws[0], tf.fill([batch_size], tf.size(members.counts)))
+    place = _below(draws[1], tf.gather(members.counts, class_number))
+    return tf.gather(members.pictures, tf.gather(members.starts, class_number) + place)
 
 
 def _below(random: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:

@@ -28,7 +28,7 @@ from retrain.cache_folder import check_owner, find_folder, write_error, write_ow
 from retrain.errors import CacheError
 from retrain.files import remove_abandoned, write_whole
 from retrain.image_folder import display_path
-from retrain.segments import Copies, Keys, Rows, Segment, Vectors, bad_rows, read_segment, segment_image
+from retrain.segments import Copies, Keys, Rows, Segment, Vectors, bad_rows, new_vectors, read_segment, segment_image
 
 __all__ = ["SEGMENT_ROWS", "BottleneckCache"]
 
@@ -168,7 +168,7 @@ class BottleneckCache:
             raise CacheError(
                 f"bottlenecks are missing from {display_path(self.folder)}, perhaps removed meanwhile: run again"
             )
-        vectors = np.empty((len(rows), size), np.float32)
+        vectors = new_vectors(len(rows), size)
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         inner = rows - self._starts[owner]
         for vector, number, row in zip(vectors, owner.tolist(), inner.tolist(), strict=True):

@@ -358,7 +358,7 @@ def _inspect(args: argparse.Namespace) -> int:
 
 
 def _hooks(progress: "Progress") -> Any:
-    from retrain.run import Hooks
+    from retrain.hooks import Hooks
 
     return Hooks(
         on_stage=progress.on_stage,

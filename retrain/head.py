@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from retrain.errors import ModelFolderError
 from retrain.files import write_whole
 from retrain.image_folder import display_path
+from retrain.vectors import VectorSource, chunks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,9 +44,12 @@ class Head:
         """Length of the bottlenecks that it takes."""
         return int(self.layers[0].weights.shape[0])
 
-    def logits(self, bottlenecks: NDArray[np.float32]) -> NDArray[np.float32]:
+    def logits(self, bottlenecks: VectorSource) -> NDArray[np.float32]:
         """(n, d) float32 bottlenecks to (n, classes) float32 logits."""
-        values = bottlenecks
+        parts = [self._logits(bottlenecks[rows]) for rows in chunks(bottlenecks.shape[0])]
+        return np.concatenate([np.zeros((0, self.layers[-1].biases.size), np.float32), *parts])
+
+    def _logits(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         for layer in self.layers[:-1]:
             values = np.maximum(values @ layer.weights + layer.biases, 0)
         return np.asarray(values @ self.layers[-1].weights + self.layers[-1].biases, np.float32)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrain.arguments import Parser
 from retrain.config import (
+    DEFAULT_BATCH_SIZE,
     BackboneOptions,
     EvaluationOptions,
     ExtractionOptions,
@@ -52,7 +53,7 @@ _FLAGS: tuple[tuple[str, type, Any, str], ...] = (
     ("testing_percentage", float, 10, "share of the pictures for the test"),
     ("validation_percentage", float, 10, "share of the pictures for validation"),
     ("eval_step_interval", int, 10, "evaluate every N steps and after the last"),
-    ("train_batch_size", int, 100, "pictures in a training batch"),
+    ("train_batch_size", int, DEFAULT_BATCH_SIZE, "pictures in a training batch"),
     ("test_batch_size", int, -1, "pictures in the final test; -1: all"),
     ("validation_batch_size", int, 100, "pictures in a validation batch; -1: all"),
     ("print_misclassified_test_images", bool, False, "list the misclassified test pictures at the end"),
@@ -100,7 +101,8 @@ def main(argv: Sequence[str]) -> int:
     for name in ("checkpoint_path", "model_dir"):
         if any(word.split("=")[0] == f"--{name}" for word in argv):
             logger.warning("--%s is accepted for compatibility and has no effect", name)
-    from retrain.run import Hooks, train_model
+    from retrain.hooks import Hooks
+    from retrain.run import train_model
 
     log = _Log(flags)
     every = flags.intermediate_store_frequency
@@ -162,7 +164,7 @@ def _translated(flags: argparse.Namespace) -> RunOptions:
         split=SplitOptions(validation_percentage=flags.validation_percentage, test_percentage=flags.testing_percentage),
         training=TrainingOptions(
             steps=flags.how_many_training_steps,
-            batch_size=flags.train_batch_size,
+            batch_size=None if flags.train_batch_size == DEFAULT_BATCH_SIZE else flags.train_batch_size,
             learning_rate=flags.learning_rate,
             eval_step_interval=flags.eval_step_interval,
             validation_batch_size=flags.validation_batch_size,
@@ -226,12 +228,12 @@ def _write_outputs(flags: argparse.Namespace, model: "TrainedModel") -> None:
     from retrain import export
 
     labels = model.result.labels
-    write_whole(flags.output_graph, model.graph.serialized(model.head))
+    write_whole(flags.output_graph, model.graph.serialized(model.trained.head))
     export.write_labels(labels, flags.output_labels)
-    export.write_summaries(model.history, flags.summaries_dir)
+    export.write_summaries(model.trained.history, flags.summaries_dir)
     if flags.saved_model_dir:
         export.write_saved_model(
-            model.backbone.network, model.head, labels, flags.final_tensor_name, flags.saved_model_dir
+            model.backbone.network, model.trained.head, labels, flags.final_tensor_name, flags.saved_model_dir
         )
 
 

@@ -19,13 +19,13 @@ from retrain.config import RunOptions
 from retrain.evaluation import Metrics
 from retrain.extraction import Extraction, Extractor
 from retrain.files import write_whole
-from retrain.head import Head, write_head
+from retrain.head import write_head
 from retrain.image_folder import display_path
 from retrain.model_folder import FORMAT, list_files
 
 if TYPE_CHECKING:
     from retrain.export import GraphBuilder
-    from retrain.training import HistoryRow
+    from retrain.training import TrainedHead
 
 __all__ = ["FolderEvaluation", "PictureResult", "RunResult", "TrainedModel", "extraction_summary", "write_files"]
 
@@ -81,12 +81,11 @@ class TrainedModel:
     """A head, its backbone, and the results; not yet written anywhere."""
 
     image_dir: str
-    options: RunOptions
+    options: RunOptions  # with every default filled in
     backbone: Backbone  # in float32, as it is in the graph
     extractor: Extractor  # what computed the bottlenecks: the backbone, or its form in fewer bits
     graph: "GraphBuilder"
-    head: Head
-    history: "list[HistoryRow]"
+    trained: "TrainedHead"
     result: RunResult
     command: Sequence[str] = ()  # the command line that asked for it
     record: dict[str, Any] = field(default_factory=dict)  # what run.json holds, once it is written
@@ -117,17 +116,21 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
 
     export_started = time.monotonic()
     result = model.result
-    write_whole(folder / "graph.pb", model.graph.serialized(model.head))
+    write_whole(folder / "graph.pb", model.graph.serialized(model.trained.head))
     export.write_labels(result.labels, folder / "labels.txt")
     export.write_saved_model(
-        model.backbone.network, model.head, result.labels, model.options.final_tensor_name, folder / "saved_model"
+        model.backbone.network,
+        model.trained.head,
+        result.labels,
+        model.options.final_tensor_name,
+        folder / "saved_model",
     )
-    write_head(model.head, result.labels, folder / "head.h5")
-    export.write_summaries(model.history, folder / "logs")
+    write_head(model.trained.head, result.labels, folder / "head.h5")
+    export.write_summaries(model.trained.history, folder / "logs")
     _write_csv(
         folder / "history.csv",
         ["step", "train_accuracy", "train_cross_entropy", "validation_accuracy", "validation_cross_entropy"],
-        [list(asdict(row).values()) for row in model.history],
+        [list(asdict(row).values()) for row in model.trained.history],
     )
     _write_csv(
         folder / "predictions.csv",
@@ -168,6 +171,11 @@ def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
             "graph": {"fingerprint": model.backbone.fingerprint, "description": model.backbone.description},
         },
         "split": result.split,
+        "training": {
+            "steps": model.trained.steps,
+            "best_step": model.trained.best_step,
+            "converged": model.trained.converged,
+        },
         "extraction": result.extraction,
         "results": {
             name: {"n": m.n, "accuracy": m.accuracy, "cross_entropy": m.cross_entropy}

@@ -1,85 +1,43 @@
 """One run from folder to model: the stages in their order, and their timings."""
 
 import contextlib
-import logging
+import dataclasses
 import os
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.backbone import Backbone, locate_backbone
+from retrain.backbone import locate_backbone
 from retrain.benchmark import MachineBenchmark, benchmark_machine, draw_pictures
 from retrain.bottleneck_cache import BottleneckCache
 from retrain.config import ExtractionOptions, ImageOptions, RunOptions, SplitOptions
-from retrain.errors import ImageFolderError, ModelFolderError
+from retrain.dataset import (
+    Dataset,
+    choose_extractor_for,
+    extract,
+    load_dataset,
+    load_training_data,
+    read_classes,
+)
+from retrain.errors import ImageFolderError, ModelFolderError, UsageError
 from retrain.evaluation import evaluate_logits, softmax
-from retrain.extraction import Extraction, ExtractionProgress, Extractor, extract_bottlenecks, open_cache
-from retrain.head import Head
+from retrain.extraction import Extraction, open_cache
+from retrain.hooks import Hooks, nothing
 from retrain.image_folder import SUBSETS, ImageFolder, display_path, read_image_folder
 from retrain.model_folder import check_destination, read_sets, write_model_folder
-from retrain.precision import Listener, choose_extractor
 from retrain.record import FolderEvaluation, PictureResult, RunResult, TrainedModel, extraction_summary, write_files
-from retrain.split import SETS, assign_sets, check_class_sizes
+from retrain.split import SETS, assign_sets
+from retrain.vectors import LabelledBottlenecks
 
 if TYPE_CHECKING:
     from retrain.classifier import Classifier
-    from retrain.export import GraphBuilder
-    from retrain.training import HistoryRow
 
-__all__ = [
-    "FEW_PICTURES",
-    "Hooks",
-    "benchmark",
-    "evaluate_folder",
-    "extract_folder",
-    "train",
-    "train_model",
-]
-
-logger = logging.getLogger(__name__)
-
-FEW_PICTURES = 20  # a class with fewer gets a warning, as in the original program
-
-
-def _nothing(*_: Any) -> None:
-    """A hook that does nothing."""
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What a run calls as it goes on; all are optional."""
-
-    on_stage: Callable[[str], None] = _nothing  # a stage begins
-    on_warning: Callable[[str], None] = _nothing  # something that the user should know
-    on_note: Callable[[str], None] = _nothing  # something that the user may like to know
-    on_preparation: Callable[[str, int, int], None] = _nothing  # what is done before pass one, how many, of how many
-    on_extraction: Callable[[ExtractionProgress], None] = _nothing
-    on_evaluation: "Callable[[HistoryRow], None]" = _nothing
-    checkpoints: Sequence[int] = ()  # numbers of steps
-    on_checkpoint: "Callable[[int, Head, GraphBuilder], None]" = _nothing  # after each of these
-
-
-@dataclass(frozen=True)
-class _Data:
-    """A folder with its bottlenecks: what both training and evaluation start from."""
-
-    folder: ImageFolder
-    extraction: Extraction
-    chosen: NDArray[np.int64]  # (n,) numbers of the readable samples
-    vectors: NDArray[np.float32]  # (n, d)
-    labels: NDArray[np.int32]  # (n,)
-    keys: NDArray[np.uint8]  # (n, 32)
-
-    def hex_keys(self) -> list[str]:
-        """The keys in hexadecimal."""
-        return [key.tobytes().hex() for key in self.keys]
+__all__ = ["benchmark", "evaluate_folder", "extract_folder", "train", "train_model"]
 
 
 def extract_folder(
@@ -87,16 +45,16 @@ def extract_folder(
 ) -> tuple[Extraction, BottleneckCache]:
     """Pass one alone: put the bottleneck of every picture of a folder into the cache."""
     folder = read_image_folder(image_dir, [options.extraction.cache_dir])
-    extractor = _extractor(locate_backbone(options.backbone), folder, options, hooks)
+    extractor = choose_extractor_for(folder, locate_backbone(options.backbone), options, hooks)
     cache = open_cache(extractor, options.extraction)
-    extraction = _extract(folder, extractor, cache, options.extraction, options.images, hooks)
+    extraction = extract(folder, extractor, cache, options.extraction, options.images, hooks)
     return extraction, cache
 
 
 def benchmark(
     image_dir: str | os.PathLike[str] | None,
     options: RunOptions = RunOptions(),
-    on_step: Callable[[str], None] = _nothing,
+    on_step: Callable[[str], None] = nothing,
 ) -> MachineBenchmark:
     """How fast pass one is on this machine, on pictures of a folder; on drawn ones where it is None."""
     backbone = locate_backbone(options.backbone)
@@ -146,41 +104,33 @@ def train_model(
     Raises RetrainError.
     """
     timings: dict[str, float] = {}
-    folder = read_image_folder(image_dir, [options.extraction.cache_dir, *exclude])
-    labels = _labels(folder.class_names, label_of)
-    _check_counts(folder, folder.counts(), hooks)
+    folder, labels = read_classes(image_dir, options, hooks, label_of, exclude)
     _check_ready_made_split(folder, options, hooks)
+    _check_training(folder, options)
     backbone = locate_backbone(options.backbone)
     with _timed(timings, "extraction_seconds"):
-        extractor = _extractor(backbone, folder, options, hooks)
-        data = _load_data(folder, extractor, options.extraction, options.images, hooks)
-    if len(data.chosen) < len(folder.samples):
-        counts = np.bincount(data.labels, minlength=len(labels)).tolist()
-        _check_counts(folder, counts, hooks)
-    samples = [folder.samples[number] for number in data.chosen]
-    _check_contradictions(data, hooks)
-    sets = assign_sets(samples, data.keys, options.split, os.fspath(image_dir))
+        data, extractor = load_training_data(folder, backbone, options, hooks)
+    sets = assign_sets(data.samples, data.keys, options.split, os.fspath(image_dir))
 
     hooks.on_stage("training")
     from retrain.export import GraphBuilder
-    from retrain.training import train_head
+    from retrain.training import HeadTrainer, Observer
 
     graph = GraphBuilder(lambda: backbone.network, options.final_tensor_name)
     members = {name: np.flatnonzero(np.array(sets) == name) for name in SETS}
     _check_sets(labels, {name: data.labels[chosen] for name, chosen in members.items()}, options, hooks)
+    observer = Observer(
+        hooks.on_evaluation, hooks.checkpoints, lambda step, head: hooks.on_checkpoint(step, head, graph)
+    )
+    options = dataclasses.replace(options, training=options.training.resolved(len(members["train"])))
     with _timed(timings, "training_seconds"):
-        head, history = train_head(
-            _subset(data, members["train"]),
-            _subset(data, members["validation"]),
-            len(labels),
-            options.training,
-            hooks.on_evaluation,
-            lambda step, now: hooks.on_checkpoint(step, now, graph),
-            hooks.checkpoints,
-        )
+        trainer = HeadTrainer(LabelledBottlenecks(data.vectors, data.labels), len(labels))
+        trained = trainer.train(members["train"], members["validation"], options.training, observer)
+    for warning in trained.warnings(options.training):
+        hooks.on_warning(warning)
     hooks.on_stage("evaluation")
     with _timed(timings, "evaluation_seconds"):
-        logits = head.logits(data.vectors)
+        logits = trained.head.logits(data.vectors)
         tested = _test_batch(members["test"], options)
         metrics = {
             name: evaluate_logits(logits[chosen], data.labels[chosen], labels)
@@ -195,9 +145,9 @@ def train_model(
         data.extraction.skipped,
         timings,
         extraction_summary(data.extraction),
-        frozenset(samples[number].path for number in tested),
+        frozenset(data.samples[number].path for number in tested),
     )
-    return TrainedModel(os.fspath(image_dir), options, backbone, extractor, graph, head, history, result)
+    return TrainedModel(os.fspath(image_dir), options, backbone, extractor, graph, trained, result)
 
 
 def evaluate_folder(
@@ -228,7 +178,7 @@ def evaluate_folder(
             f"head.h5 in {display_path(classifier.folder)} does not fit labels.txt: train the model again"
         )
     sets = read_sets(classifier.folder)
-    data = _load_data(folder, classifier.extractor(), extraction, images, hooks)
+    data = load_dataset(folder, classifier.extractor(), extraction, images, hooks)
     numbers = np.array([known[name] for name in folder.class_names], np.int32)[data.labels]
     logits = head.logits(data.vectors)
     pictures = _picture_results(data, [sets.get(key, "new") for key in data.hex_keys()], numbers, logits, labels)
@@ -251,26 +201,6 @@ def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
     timings[name] = time.monotonic() - started
 
 
-def _labels(class_names: Sequence[str], label_of: Callable[[str], str]) -> tuple[str, ...]:
-    labels = tuple(label_of(name) for name in class_names)
-    twice = [label for label, count in Counter(labels).items() if count > 1]
-    if twice:
-        folders = [name for name, label in zip(class_names, labels, strict=True) if label == twice[0]]
-        raise ImageFolderError(
-            f"the class folders {' and '.join(map(repr, folders))} would get the same label {twice[0]!r}: rename one"
-        )
-    return labels
-
-
-def _check_counts(folder: ImageFolder, counts: Sequence[int], hooks: Hooks) -> None:
-    check_class_sizes(folder.class_names, counts)
-    few = [f"{name} ({n})" for name, n in zip(folder.class_names, counts, strict=True) if n < FEW_PICTURES]
-    if few:
-        hooks.on_warning(f"fewer than {FEW_PICTURES} pictures in class {', '.join(few)}: results may be poor, add more")
-    for name in folder.empty_folders:
-        hooks.on_warning(f"the folder {display_path(name)} holds no files: it is no class")
-
-
 def _check_ready_made_split(folder: ImageFolder, options: RunOptions, hooks: Hooks) -> None:
     """Say what of the options, or of the folder, does not mean what it may seem to."""
     if folder.has_subsets and options.split != SplitOptions():
@@ -287,15 +217,13 @@ def _check_ready_made_split(folder: ImageFolder, options: RunOptions, hooks: Hoo
         )
 
 
-def _check_contradictions(data: _Data, hooks: Hooks) -> None:
-    """Warn of pictures that lie in folders of different classes."""
-    first: dict[bytes, int] = {}
-    labels = zip(data.keys, data.labels.tolist(), strict=True)
-    several = {key.tobytes() for key, label in labels if first.setdefault(key.tobytes(), label) != label}
-    if several:
-        hooks.on_warning(
-            f"{len(several)} pictures are there under several labels: retrain inspect shows which, keep one of each"
-        )
+def _check_training(folder: ImageFolder, options: RunOptions) -> None:
+    """Refuse, before any work is done, what can't be trained. Raises UsageError."""
+    size, validation = options.training.batch_size, options.split.validation_percentage
+    if size is not None and size > len(folder.samples):
+        raise UsageError(f"--batch-size {size}: there are {len(folder.samples)} pictures in all; give fewer")
+    if options.training.patience and not (validation or folder.has_subsets):
+        raise UsageError("--patience needs validation pictures: raise --validation-percentage, or leave it out")
 
 
 def _check_sets(
@@ -321,59 +249,6 @@ def _check_sets(
             hooks.on_warning(f"no {name} pictures of class {', '.join(missing[name])}")
 
 
-def _load_data(
-    folder: ImageFolder,
-    extractor: Extractor,
-    extraction_options: ExtractionOptions,
-    images: ImageOptions,
-    hooks: Hooks,
-) -> _Data:
-    """Pass one, then the vectors of all readable samples."""
-    cache = open_cache(extractor, extraction_options)
-    extraction = _extract(folder, extractor, cache, extraction_options, images, hooks)
-    chosen = np.flatnonzero(extraction.readable)
-    if not len(chosen):
-        raise ImageFolderError(
-            f"not one readable picture among {len(folder.samples)} files in {display_path(folder.root)}; "
-            f"the first: {next(iter(extraction.skipped.items()))}"
-        )
-    keys = extraction.keys[chosen]
-    rows = cache.find(keys)
-    if (rows < 0).any():  # another process may have merged or pruned meanwhile
-        cache.refresh()
-        rows = cache.find(keys)
-    labels = np.array([sample.label for sample in folder.samples], np.int32)[chosen]
-    return _Data(folder, extraction, chosen, cache.read(rows), labels, keys)
-
-
-def _extractor(backbone: Backbone, folder: ImageFolder, options: RunOptions, hooks: Hooks) -> Extractor:
-    """What computes the bottlenecks, in the precision asked for."""
-    listener = Listener(hooks.on_note, hooks.on_warning, hooks.on_preparation)
-    precision, cache_dir = options.backbone.precision, options.extraction.cache_dir
-    return choose_extractor(backbone, precision, folder, cache_dir, options.images.max_pixels, listener)
-
-
-def _extract(
-    folder: ImageFolder,
-    extractor: Extractor,
-    cache: BottleneckCache,
-    extraction: ExtractionOptions,
-    images: ImageOptions,
-    hooks: Hooks,
-) -> Extraction:
-    hooks.on_stage("extraction")
-    done = extract_bottlenecks(folder, extractor, cache, extraction, images, hooks.on_extraction)
-    for warning in cache.warnings:
-        hooks.on_warning(warning)
-    return done
-
-
-def _subset(data: _Data, members: NDArray[np.int64]) -> Any:
-    from retrain.batches import LabelledBottlenecks
-
-    return LabelledBottlenecks(data.vectors[members], data.labels[members])
-
-
 def _test_batch(members: NDArray[np.int64], options: RunOptions) -> NDArray[np.int64]:
     """The test pictures, or a random part of them where a size is given."""
     size = options.evaluation.test_batch_size
@@ -383,7 +258,7 @@ def _test_batch(members: NDArray[np.int64], options: RunOptions) -> NDArray[np.i
 
 
 def _picture_results(
-    data: _Data,
+    data: Dataset,
     sets: Sequence[str],
     labels: NDArray[np.int32],
     logits: NDArray[np.float32],
@@ -391,7 +266,7 @@ def _picture_results(
 ) -> tuple[PictureResult, ...]:
     scores = softmax(logits) if len(logits) else logits
     given = logits.argmax(axis=1) if len(logits) else []
-    paths = [data.folder.samples[number].path for number in data.chosen]
+    paths = [sample.path for sample in data.samples]
     return tuple(
         PictureResult(path, set_, names[label], names[predicted], float(row[predicted]), key)
         for path, set_, label, predicted, row, key in zip(

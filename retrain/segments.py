@@ -19,6 +19,7 @@ from retrain.errors import CacheError
 from retrain.image_folder import display_path
 
 __all__ = [
+    "ALIGNMENT",
     "FORMAT",
     "Copies",
     "Keys",
@@ -26,6 +27,7 @@ __all__ = [
     "Segment",
     "Vectors",
     "bad_rows",
+    "new_vectors",
     "read_segment",
     "row_checksums",
     "segment_image",
@@ -33,6 +35,7 @@ __all__ = [
 
 FORMAT = 1
 KEY_BYTES = 32
+ALIGNMENT = 64  # bytes; TensorFlow works in place on memory that begins at a multiple
 
 Keys = NDArray[np.uint8]  # (n, 32)
 Copies = NDArray[np.uint32]  # (n,)
@@ -74,6 +77,13 @@ class Segment:
         """
         size = 4 * self.length
         return os.preadv(self.handle, [vector.data], self.offset + row * size) == size
+
+
+def new_vectors(rows: int, length: int) -> Vectors:
+    """Room for vectors, (rows, length) float32, not yet filled, which TensorFlow can use without copying it."""
+    room = np.empty(4 * rows * length + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    return room[start : start + 4 * rows * length].view(np.float32).reshape(rows, length)
 
 
 def row_checksums(keys: Keys, copies: Copies, vectors: Vectors) -> NDArray[np.uint32]:

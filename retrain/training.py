@@ -1,29 +1,37 @@
-"""Pass two: train the softmax layer over random batches of bottlenecks, with the loop inside the graph."""
+"""Pass two: train a head on bottlenecks, by random batches or to the optimum."""
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from retrain.batches import LabelledBottlenecks, Pool
+from retrain.batches import members_of
 from retrain.config import TrainingOptions
+from retrain.descent import STEPS_PER_CALL, DescentLoop, Settings, Source, structure
 from retrain.errors import TrainingError
-from retrain.head import Head, Layer
+from retrain.head import Head
+from retrain.objective import class_weights, head_of, initial_head, parameters_of, picture_weights
+from retrain.optimum import Arrays, Figures, FullBatch, Part, find_optimum
 from retrain.quiet import tf
+from retrain.segments import ALIGNMENT
+from retrain.vectors import LabelledBottlenecks, chunks
 
-__all__ = ["HistoryRow", "initial_head", "train_head"]
+__all__ = ["HeadTrainer", "HistoryRow", "Observer", "TrainedHead"]
 
-_FEW_STEPS = 1000  # compiling takes a second longer, and saves about a millisecond a step
-_STEPS_PER_CALL = 200  # steps that one call of the graph does before progress is shown
+Numbers = NDArray[np.int64]
 
-# Streams of random numbers: seed pairs are (seed + stream, step), so that no draw depends on another's.
-_INITIAL, _TRAINING, _VALIDATION = 0, 1_000_003, 2_000_003
+_BYTES_PER_CALL = 16 * 2**20  # of bottlenecks that are read from files for one call of the loop
+_MOST_VALIDATION = 10_000  # validation pictures that are evaluated where the bottlenecks don't fit into memory
 
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """One evaluation: after the step's update, on its training batch and on a random validation batch."""
+    """One evaluation: after the step's update, on its training batch and on validation pictures."""
 
     step: int
     train_accuracy: float  # in [0, 1]
@@ -32,146 +40,245 @@ class HistoryRow:
     validation_cross_entropy: float | None
 
 
-def initial_head(bottleneck_size: int, classes: int, seed: int) -> Head:
-    """Weights from a truncated normal of standard deviation 0.001, biases 0, as the original program starts."""
-    weights = tf.random.stateless_truncated_normal([bottleneck_size, classes], [seed, _INITIAL], stddev=0.001).numpy()
-    return Head((Layer(weights, np.zeros(classes, np.float32)),))
+@dataclass(frozen=True)
+class TrainedHead:
+    """What training gives."""
+
+    head: Head
+    history: list[HistoryRow]
+    steps: int  # that were done
+    best_step: int | None = None  # with patience: the one whose weights were kept
+    converged: bool | None = None  # with lbfgs: whether nothing was left to gain
+
+    def warnings(self, options: TrainingOptions) -> Iterator[str]:
+        """What speaks against the result."""
+        if self.converged is False and options.patience is None:
+            yield f"lbfgs did not come to its end in {self.steps} steps: raise --steps or --l2"
+        untrained = math.log(self.head.layers[-1].biases.size)  # cross-entropy of scores that are all alike
+        worse = [*itertools.takewhile(lambda row: row.train_cross_entropy > untrained, reversed(self.history))]
+        if worse:
+            rate = options.learning_rate or 0.0
+            yield (
+                f"from step {worse[-1].step} on, training is worse than guessing (cross-entropy "
+                f"{self.history[-1].train_cross_entropy:.3g}, guessing {untrained:.3g}): "
+                + (f"try --learning-rate {rate / 10:g}" if rate else "lower --l1 or --l2")
+            )
 
 
-def train_head(
-    train: LabelledBottlenecks,
-    validation: LabelledBottlenecks,
-    classes: int,
-    options: TrainingOptions,
-    on_evaluation: Callable[[HistoryRow], None] = lambda row: None,
-    on_checkpoint: Callable[[int, Head], None] = lambda step, head: None,
-    checkpoints: Sequence[int] = (),
-) -> tuple[Head, list[HistoryRow]]:
-    """Train by gradient descent on the mean cross-entropy of each batch.
+def _nothing(*_: Any) -> None:
+    """A callback that does nothing."""
+
+
+@dataclass(frozen=True)
+class Observer:
+    """What training calls as it goes on; all are optional."""
+
+    on_evaluation: Callable[[HistoryRow], None] = _nothing  # with every evaluation, in the order of steps
+    checkpoints: Sequence[int] = ()  # numbers of steps
+    on_checkpoint: Callable[[int, Head], None] = _nothing  # with each of these, and the head after so many steps
+
+
+class HeadTrainer:
+    """Trains heads on sets of pictures, all from the same bottlenecks; what is compiled for one serves for the next.
 
     Args:
-        train: n >= 1 pictures.
-        validation: may be empty; then history has no validation figures.
+        data: n >= 1 pictures. Vectors in an array are shared, not copied, where they begin at a multiple of 64 bytes;
+            others are read as they are drawn.
         classes: number of labels.
-        options: steps, batch size, learning rate, seed.
-        on_evaluation: called with every evaluation, in the order of steps.
-        on_checkpoint: called with each step of `checkpoints`, and the head after so many steps.
-        checkpoints: numbers of steps.
-    Returns: the trained head, and one row per evaluation: at step 0, every eval_step_interval steps, and the last.
-    Raises TrainingError for bottlenecks that are not finite, or when training diverges.
+    Raises TrainingError for bottlenecks that are not finite.
     """
+
+    def __init__(self, data: LabelledBottlenecks, classes: int) -> None:
+        self.data, self.classes = data, classes
+        for rows in chunks(len(data)):
+            if not np.isfinite(data.vectors[rows]).all():
+                raise TrainingError("there are bottlenecks with values that are not finite: extract them again")
+        self._vectors = _as_tensor(data.vectors) if isinstance(data.vectors, np.ndarray) else None
+        self._labels = tf.constant(data.labels)
+        self._loops: dict[TrainingOptions, DescentLoop] = {}
+
+    def train(
+        self,
+        train: Numbers,
+        validation: Numbers,
+        options: TrainingOptions = TrainingOptions(),
+        observer: Observer = Observer(),
+    ) -> TrainedHead:
+        """Train a head to a low mean cross-entropy.
+
+        Args:
+            train: (m,) numbers of pictures.
+            validation: (v,) numbers of pictures; where there are none, history has no validation figures.
+            options: the same give the same head, bit for bit.
+        Returns: the head, and one row per evaluation: at step 0, every eval_step_interval steps, and the last.
+        Raises TrainingError where options and pictures don't go together, and where training diverges.
+        """
+        _check(train, validation, options)
+        options = options.resolved(len(train))
+        start = initial_head(self.data.vectors.shape[1], self.classes, options.seed, options.hidden_units)
+        go = self._to_optimum if options.optimizer == "lbfgs" else self._descend
+        return go(start, train, validation, options, observer)
+
+    # by random batches
+
+    def _descend(
+        self, start: Head, train: Numbers, validation: Numbers, options: TrainingOptions, observer: Observer
+    ) -> TrainedHead:
+        loop = self._loop(options)
+        settings = Settings(
+            learning_rate=tf.constant(options.learning_rate, tf.float32),
+            l1=tf.constant(options.l1, tf.float32),
+            l2=tf.constant(options.l2, tf.float32),
+            seed=tf.constant(options.seed),
+            steps=tf.constant(options.steps),
+            patience=tf.constant(options.patience or 0),
+            class_weights=tf.constant(class_weights(self.data.labels[train], self.classes)),
+        )
+        held_out = self._validation(validation, options)
+        state = loop.start(parameters_of(start))
+        history: list[HistoryRow] = []
+        wanted = {step for step in observer.checkpoints if 0 < step <= options.steps}
+        ends = sorted({*range(loop.steps_per_call, options.steps, loop.steps_per_call), *wanted, options.steps})
+        first = 0
+        for end, source in zip(ends, self._sources(train, loop, options.seed, [0, *ends[:-1]]), strict=True):
+            state, evaluations, first = loop.run(state, source, held_out, settings, first, end)
+            for evaluation in evaluations:
+                figures = evaluation if held_out is not None else (*evaluation[:3], None, None)
+                history.append(_checked(HistoryRow(*figures), options))
+                observer.on_evaluation(history[-1])
+            if options.patience and int(state.unimproved) >= options.patience:
+                break
+            if end in wanted:
+                observer.on_checkpoint(end, head_of(state.parameters))
+        if options.patience:
+            return TrainedHead(head_of(state.best), history, first, int(state.best_step))
+        return TrainedHead(head_of(state.parameters), history, first)
+
+    def _loop(self, options: TrainingOptions) -> DescentLoop:
+        """The loop for such options, compiled when it first runs."""
+        key = structure(options)
+        if key not in self._loops:
+            in_call = STEPS_PER_CALL
+            if self._vectors is None:
+                batch_bytes = 4 * self.data.vectors.shape[1] * int(options.batch_size or 1)
+                in_call = max(1, min(in_call, _BYTES_PER_CALL // batch_bytes))
+            self._loops[key] = DescentLoop(key, in_call)
+        return self._loops[key]
+
+    def _sources(self, train: Numbers, loop: DescentLoop, seed: int, firsts: Sequence[int]) -> Iterator[Source]:
+        """What each call of the loop draws from, by its first step."""
+        members = members_of(train, self.data.labels)
+        if self._vectors is not None:
+            whole = Source(self._vectors, self._labels, members.as_tensors())
+            yield from itertools.repeat(whole, len(firsts))
+            return
+
+        def read(first: int) -> Source:
+            numbers = loop.drawn(members.as_tensors(), seed, first)
+            return Source(
+                tf.convert_to_tensor(self.data.vectors[numbers]), tf.constant(self.data.labels[numbers]), None
+            )
+
+        with ThreadPoolExecutor(1) as reader:  # a call ahead
+            coming = reader.submit(read, firsts[0])
+            for first in firsts[1:]:
+                now, coming = coming, reader.submit(read, first)
+                yield now.result()
+            yield coming.result()
+
+    def _validation(self, validation: Numbers, options: TrainingOptions) -> Source | None:
+        """The validation pictures, for evaluating all of them or random batches."""
+        if not len(validation):
+            return None
+        if self._vectors is None and len(validation) > _MOST_VALIDATION:
+            some = np.random.default_rng(options.seed).permutation(len(validation))[:_MOST_VALIDATION]
+            validation = validation[np.sort(some)]
+        labels = self.data.labels[validation]
+        drawn = options.validation_batch_size != -1 and not options.patience
+        members = members_of(np.arange(len(validation)), labels).as_tensors() if drawn else None
+        return Source(tf.convert_to_tensor(self.data.vectors[validation]), tf.constant(labels), members)
+
+    # to the optimum
+
+    def _to_optimum(
+        self, start: Head, train: Numbers, validation: Numbers, options: TrainingOptions, observer: Observer
+    ) -> TrainedHead:
+        objective = FullBatch(
+            lambda: self._parts(train, picture_weights(self.data.labels[train], self.classes, options)),
+            options.label_smoothing,
+        )
+        held_out = FullBatch(lambda: self._parts(validation, np.full(len(validation), 1 / len(validation), np.float32)))
+        history: list[HistoryRow] = []
+        best: tuple[float, int, Arrays] = (math.inf, 0, [])
+        last: tuple[int, Arrays, Figures] | None = None
+
+        def evaluate(step: int, parameters: Arrays, figures: Figures) -> bool:
+            nonlocal best
+            tested = held_out(parameters)[0][:2] if len(validation) else (None, None)
+            history.append(_checked(HistoryRow(step, *figures[:2], *tested), options))
+            observer.on_evaluation(history[-1])
+            if tested[1] is not None and tested[1] < best[0]:
+                best = (tested[1], step, parameters)
+            return options.patience is not None and step - best[1] >= options.patience
+
+        def on_step(step: int, parameters: Arrays, figures: Figures) -> bool:
+            nonlocal last
+            last = (step, parameters, figures)
+            stop = step % options.eval_step_interval == 0 and evaluate(*last)
+            if step + 1 in observer.checkpoints:
+                observer.on_checkpoint(step + 1, head_of(parameters))
+            return stop
+
+        parameters, steps, converged = find_optimum(
+            objective,
+            [part.numpy() for part in parameters_of(start)],
+            options.l1,
+            options.l2 or 0.0,
+            options.steps,
+            on_step,
+        )
+        if last is not None and (not history or history[-1].step != last[0]):
+            evaluate(*last)
+        if options.patience:
+            return TrainedHead(head_of(best[2]), history, steps, best[1], converged)
+        return TrainedHead(head_of(parameters), history, steps, None, converged)
+
+    def _parts(self, numbers: Numbers, weights: NDArray[np.float32]) -> Iterator[Part]:
+        """Pictures and their weights, some thousands at a time."""
+        for rows in chunks(len(numbers)):
+            chosen = numbers[rows]
+            if self._vectors is not None:
+                yield tf.gather(self._vectors, chosen), tf.gather(self._labels, chosen), tf.constant(weights[rows])
+            else:
+                vectors = tf.convert_to_tensor(self.data.vectors[chosen])
+                yield vectors, tf.constant(self.data.labels[chosen]), tf.constant(weights[rows])
+
+
+def _check(train: Numbers, validation: Numbers, options: TrainingOptions) -> None:
+    """Refuse what can't be trained. Raises TrainingError."""
     if not len(train):
         raise TrainingError("no training pictures: lower --validation-percentage or --test-percentage")
-    for name, data in (("training", train), ("validation", validation)):
-        if not np.isfinite(data.vectors).all():
-            raise TrainingError(f"the {name} bottlenecks have values that are not finite: extract them again")
-    loop = _Loop(train, validation, classes, options)
-    history: list[HistoryRow] = []
-    wanted = {step for step in checkpoints if 0 < step <= options.steps}
-    first = 0
-    for end in sorted({*range(_STEPS_PER_CALL, options.steps, _STEPS_PER_CALL), *wanted, options.steps}):
-        for row in loop.run(first, end):
-            if not math.isfinite(row.train_cross_entropy):
-                raise TrainingError(
-                    f"training diverged at step {row.step} (cross-entropy {row.train_cross_entropy}) with "
-                    f"--learning-rate {options.learning_rate:g}: try {options.learning_rate / 10:g}"
-                )
-            history.append(row)
-            on_evaluation(row)
-        if end in wanted:
-            on_checkpoint(end, loop.head())
-        first = end
-    return loop.head(), history
+    if options.batch_size is not None and options.batch_size > len(train):
+        raise TrainingError(
+            f"--batch-size {options.batch_size}: there are {len(train)} training pictures only; give at most as many"
+        )
+    if options.patience and not len(validation):
+        raise TrainingError(
+            "--patience needs validation pictures, and there are none: raise --validation-percentage or leave it out"
+        )
 
 
-class _Loop:
-    """The training loop as one function of the graph over a block of steps, compiled by XLA where there are many.
-
-    The weights are held as (classes, d): with the long axis last, the gradient takes a sixth of the time.
-    """
-
-    def __init__(
-        self,
-        train: LabelledBottlenecks,
-        validation: LabelledBottlenecks,
-        classes: int,
-        options: TrainingOptions,
-    ) -> None:
-        self.options = options
-        self.train_pool = Pool(train)
-        self.validation_pool = Pool(validation) if len(validation) else None
-        [start] = initial_head(train.vectors.shape[1], classes, options.seed).layers
-        self.weights, self.biases = tf.constant(start.weights.T), tf.constant(start.biases)
-        self._block = tf.function(self._steps, jit_compile=options.steps > _FEW_STEPS)
-
-    def head(self) -> Head:
-        return Head((Layer(np.ascontiguousarray(self.weights.numpy().T), self.biases.numpy()),))
-
-    def run(self, first: int, end: int) -> list[HistoryRow]:
-        """Do steps first to end - 1, _STEPS_PER_CALL at most; the evaluations among them."""
-        done = self._block(self.weights, self.biases, tf.constant(first), tf.constant(end))
-        self.weights, self.biases, count, steps, figures = done
-        rows = []
-        for step, row in zip(steps[:count].numpy().tolist(), figures[:count].numpy().tolist(), strict=True):
-            validation = (None, None) if self.validation_pool is None else (row[2], row[3])
-            rows.append(HistoryRow(step, row[0], row[1], *validation))
-        return rows
-
-    def _steps(
-        self, weights: tf.Tensor, biases: tf.Tensor, first: tf.Tensor, end: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Weights and biases after the steps, how many evaluations there were, their steps and (e, 4) figures."""
-        interval, last = self.options.eval_step_interval, self.options.steps - 1
-        most = _STEPS_PER_CALL // interval + 2  # evaluations; XLA wants to know
-        steps = tf.TensorArray(tf.int32, most, element_shape=[])
-        figures = tf.TensorArray(tf.float32, most, element_shape=[4])
-        count, step = 0, first
-        while step < end:
-            evaluated = step + tf.minimum(-step % interval, last - step)  # the next step that is
-            stop = tf.minimum(evaluated + 1, end)
-            while step < stop:
-                weights, biases = self._update(weights, biases, *self._batch(step))
-                step += 1
-            if step == evaluated + 1:
-                steps = steps.write(count, evaluated)
-                figures = figures.write(count, self._evaluate(weights, biases, evaluated))
-                count += 1
-        return weights, biases, count, steps.stack(), figures.stack()
-
-    def _batch(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return self.train_pool.draw(self.options.batch_size, [self.options.seed + _TRAINING, step])
-
-    def _update(
-        self, weights: tf.Tensor, biases: tf.Tensor, bottlenecks: tf.Tensor, labels: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """One step of gradient descent on the mean cross-entropy."""
-        _, gradients = _losses(_logits(weights, biases, bottlenecks), labels)
-        gradients *= self.options.learning_rate / self.options.batch_size
-        return weights - tf.matmul(gradients, bottlenecks, transpose_a=True), biases - tf.reduce_sum(gradients, 0)
-
-    def _evaluate(self, weights: tf.Tensor, biases: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        figures = _accuracy_and_loss(weights, biases, *self._batch(step))
-        if self.validation_pool is None:
-            return tf.stack([*figures, 0.0, 0.0])
-        size = self.options.validation_batch_size
-        seed = [self.options.seed + _VALIDATION, step]
-        batch = self.validation_pool.everything() if size == -1 else self.validation_pool.draw(size, seed)
-        return tf.stack([*figures, *_accuracy_and_loss(weights, biases, *batch)])
+def _checked(row: HistoryRow, options: TrainingOptions) -> HistoryRow:
+    """The row, where training has not diverged. Raises TrainingError."""
+    if math.isfinite(row.train_cross_entropy):
+        return row
+    rate = options.learning_rate
+    remedy = "raise --l2" if rate is None else f"with --learning-rate {rate:g}: try {rate / 10:g}"
+    raise TrainingError(f"training diverged at step {row.step} (cross-entropy {row.train_cross_entropy}) {remedy}")
 
 
-def _accuracy_and_loss(
-    weights: tf.Tensor, biases: tf.Tensor, bottlenecks: tf.Tensor, labels: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    logits = _logits(weights, biases, bottlenecks)
-    right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
-    return tf.reduce_mean(tf.cast(right, tf.float32)), tf.reduce_mean(_losses(logits, labels)[0])
-
-
-def _logits(weights: tf.Tensor, biases: tf.Tensor, bottlenecks: tf.Tensor) -> tf.Tensor:
-    return tf.matmul(bottlenecks, weights, transpose_b=True) + biases
-
-
-def _losses(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cross-entropies (n,) in nats, and their gradients by the logits (n, classes): scores minus one-hot labels."""
-    losses, gradients = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=labels)
-    return losses, gradients
+def _as_tensor(vectors: NDArray[np.float32]) -> tf.Tensor:
+    """The array as a tensor that shares its memory where TensorFlow can work on it there."""
+    if vectors.ctypes.data % ALIGNMENT == 0 and vectors.flags.c_contiguous and vectors.flags.writeable:
+        return tf.experimental.dlpack.from_dlpack(vectors.__dlpack__())
+    return tf.convert_to_tensor(vectors)

@@ -1,52 +1,332 @@
+import dataclasses
+import itertools
+
 import numpy as np
 import pytest
 
-from retrain import training
-from retrain.batches import LabelledBottlenecks, Pool
-from retrain.config import TrainingOptions
-from retrain.errors import ModelFolderError, TrainingError
+from retrain import descent, training, vectors
+from retrain.bottleneck_cache import BottleneckCache
+from retrain.config import OPTIMIZERS, TrainingOptions
+from retrain.errors import TrainingError
 from retrain.evaluation import evaluate_logits
-from retrain.head import read_head, write_head
-from retrain.training import initial_head, train_head
+from retrain.objective import class_weights, initial_head
+from retrain.segments import Rows, new_vectors
+from retrain.training import HeadTrainer, Observer
+from retrain.vectors import CachedVectors, LabelledBottlenecks
+
+CLASSES = 3
+NONE = np.zeros(0, np.int64)
 
 
-def blobs(per_class=40, classes=3, length=10, seed=0):
+def blobs(per_class=40, classes=CLASSES, length=10, seed=0, spread=0.4):
     """Classes around their own centres."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(classes), per_class).astype(np.int32)
     centres = np.random.default_rng(99).normal(0, 1, (classes, length))
-    return LabelledBottlenecks((centres[labels] + rng.normal(0, 0.4, (len(labels), length))).astype(np.float32), labels)
+    values = (centres[labels] + rng.normal(0, spread, (len(labels), length))).astype(np.float32)
+    return LabelledBottlenecks(values, labels)
 
 
-EMPTY = LabelledBottlenecks(np.zeros((0, 10), np.float32), np.zeros(0, np.int32))
+def join(*parts):
+    """Several sets as one, and the numbers of each one's pictures."""
+    whole = LabelledBottlenecks(
+        np.concatenate([part.vectors for part in parts]), np.concatenate([part.labels for part in parts])
+    )
+    ends = np.cumsum([len(part) for part in parts])
+    return whole, *np.split(np.arange(len(whole)), ends[:-1])
+
+
+def train(data=None, validation=None, observer=Observer(), **options):
+    parts = [data or blobs(), *([validation] if validation else [])]
+    whole, numbers, *rest = join(*parts)
+    held_out = rest[0] if rest else NONE
+    return HeadTrainer(whole, CLASSES).train(numbers, held_out, TrainingOptions(**options), observer)
+
+
+def same(one, other):
+    return all(
+        np.array_equal(a.weights, b.weights) and np.array_equal(a.biases, b.biases)
+        for a, b in zip(one.head.layers, other.head.layers, strict=True)
+    )
+
+
+def accuracy(trained, data):
+    return evaluate_logits(trained.head.logits(data.vectors), data.labels, "abc").accuracy
 
 
 def test_it_learns_and_reports_as_it_goes():
     seen = []
-    head, history = train_head(
-        blobs(), blobs(seed=1), 3, TrainingOptions(steps=450, learning_rate=0.1, batch_size=20), seen.append
+    trained = train(
+        validation=blobs(seed=1), steps=450, learning_rate=0.1, batch_size=20, observer=Observer(seen.append)
     )
-    test = blobs(seed=2)
-    assert evaluate_logits(head.logits(test.vectors), test.labels, "abc").accuracy > 0.95
+    assert accuracy(trained, blobs(seed=2)) > 0.95
+    history = trained.history
     assert seen == history
     assert [row.step for row in history] == [*range(0, 450, 10), 449]
     assert history[0].train_cross_entropy == pytest.approx(np.log(3), abs=0.4)
     assert history[-1].train_cross_entropy < 0.3
     assert history[-1].validation_accuracy > 0.9
+    assert (trained.steps, trained.best_step, trained.converged) == (450, None, None)
+    assert not [*trained.warnings(TrainingOptions())]
 
 
-def test_one_step_is_gradient_descent_on_the_mean_cross_entropy():
-    data, options = blobs(per_class=5), TrainingOptions(steps=1, batch_size=30, learning_rate=0.3, seed=4)
-    start = initial_head(10, 3, 4)
-    bottlenecks, labels = Pool(data).draw(30, [4 + 1_000_003, 0])
-    vectors, labels = bottlenecks.numpy().astype(np.float64), labels.numpy()
-    logits = vectors @ start.layers[0].weights + start.layers[0].biases
-    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    error = (scores - np.eye(3)[labels]) / 30
-    head, history = train_head(data, EMPTY, 3, options)
-    assert head.layers[0].weights == pytest.approx(start.layers[0].weights - 0.3 * vectors.T @ error, abs=1e-5)
-    assert head.layers[0].biases == pytest.approx(-0.3 * error.sum(axis=0), abs=1e-5)
-    assert len(history) == 1
+def test_how_often_it_evaluates_changes_no_weight():
+    often = train(validation=blobs(seed=1), steps=60, eval_step_interval=1)
+    seldom = train(steps=60, eval_step_interval=50)
+    assert same(often, seldom)
+    assert [row.step for row in seldom.history] == [0, 50, 59]
+
+
+def test_an_interval_longer_than_the_training_evaluates_first_and_last():
+    assert [row.step for row in train(steps=250, eval_step_interval=2**31 - 1).history] == [0, 249]
+
+
+def test_without_validation_pictures_there_are_no_validation_figures():
+    history = train(steps=20).history
+    assert all(row.validation_accuracy is None and row.validation_cross_entropy is None for row in history)
+
+
+def test_a_validation_batch_of_minus_one_is_all_of_them():
+    validation = blobs(seed=1)
+    trained = train(validation=validation, steps=30, validation_batch_size=-1)
+    metrics = evaluate_logits(trained.head.logits(validation.vectors), validation.labels, "abc")
+    assert trained.history[-1].validation_accuracy == pytest.approx(metrics.accuracy)
+    assert trained.history[-1].validation_cross_entropy == pytest.approx(metrics.cross_entropy, rel=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_checkpoints_get_the_head_after_just_that_step(optimizer):
+    kept = {}
+    small = {"spread": 2.0}  # hard enough that lbfgs takes some steps
+    train(
+        blobs(**small),
+        steps=300,
+        optimizer=optimizer,
+        observer=Observer(checkpoints=[3, 230, 900], on_checkpoint=kept.__setitem__),
+    )
+    assert list(kept) == ([3] if optimizer == "lbfgs" else [3, 230])
+    shorter = train(blobs(**small), steps=3, optimizer=optimizer)
+    assert np.array_equal(kept[3].layers[0].weights, shorter.head.layers[0].weights)
+
+
+def test_compiled_or_not_the_steps_are_the_same():
+    kept = {}
+    options = {"validation": blobs(seed=1), "batch_size": 20}
+    observer = Observer(checkpoints=[200], on_checkpoint=kept.__setitem__)
+    many = train(steps=descent._FEW_STEPS + 1, observer=observer, **options)
+    few = train(steps=200, **options)
+    assert kept[200].layers[0].weights == pytest.approx(few.head.layers[0].weights, abs=1e-5)
+    for one, other in zip(many.history[:20], few.history[:20], strict=True):
+        assert dataclasses.astuple(one) == pytest.approx(dataclasses.astuple(other), abs=1e-5)
+
+
+EVERYTHING = [
+    {},
+    {"optimizer": "adam"},
+    {"optimizer": "lbfgs", "steps": 15},
+    {"optimizer": "lbfgs", "l1": 0.01},
+    {"l1": 0.001, "l2": 0.01},
+    {"dropout": 0.5, "hidden_units": 6},
+    {"label_smoothing": 0.1, "class_weight": "balanced"},
+    {"sampling": "uniform"},
+    {"patience": 30, "optimizer": "adam", "learning_rate": 0.1},
+    {"steps": descent._FEW_STEPS + 200, "dropout": 0.2, "patience": 400},
+]
+
+
+@pytest.mark.parametrize("options", EVERYTHING, ids=str)
+def test_the_same_seed_gives_the_same_head_bit_for_bit(options):
+    options = {"steps": 120, "seed": 3} | options
+    first, second = (train(blobs(spread=1.0), blobs(seed=1, spread=1.0), **options) for _ in range(2))
+    assert same(first, second)
+    assert first.history == second.history
+    if options.get("optimizer") != "lbfgs":  # whose way to the one optimum is what differs
+        assert not same(first, train(blobs(spread=1.0), blobs(seed=1, spread=1.0), **(options | {"seed": 4})))
+
+
+def test_one_trainer_trains_as_a_new_one_does_whatever_it_did_before():
+    whole, one, other, held_out = join(blobs(), blobs(per_class=30, seed=1), blobs(per_class=10, seed=2))
+    shared = HeadTrainer(whole, CLASSES)
+    for numbers, rate, seed in itertools.product((one, other), (0.01, 0.1), (0, 1)):
+        options = TrainingOptions(steps=40, learning_rate=rate, l2=rate, seed=seed)
+        assert same(
+            shared.train(numbers, held_out, options), HeadTrainer(whole, CLASSES).train(numbers, held_out, options)
+        )
+    assert len(shared._loops) == 1
+
+
+# from files
+
+
+def in_cache(folder, data):
+    """The same, read from a cache's files; the order of the rows there is another."""
+    cache = BottleneckCache(folder, "test", "0" * 64, {})
+    keys = np.random.default_rng(5).integers(0, 256, (len(data), 32), np.uint8)
+    for part in np.array_split(np.random.default_rng(6).permutation(len(data)), 3):
+        cache.add(Rows(keys[part], np.zeros(len(part), np.uint32), data.vectors[part]))
+    return LabelledBottlenecks(CachedVectors(cache, cache.find(keys)), data.labels)
+
+
+@pytest.mark.parametrize("options", EVERYTHING, ids=str)
+def test_vectors_from_files_train_as_those_in_memory(tmp_path, monkeypatch, options):
+    monkeypatch.setattr(training, "_BYTES_PER_CALL", 7 * 4 * 10 * 20)  # seven steps: intervals and blocks fall apart
+    whole, numbers, held_out = join(blobs(spread=1.0), blobs(seed=1, spread=1.0))
+    options = TrainingOptions(
+        **({"steps": 120, "batch_size": 20} | options | NO_BATCHES.get(options.get("optimizer"), {}))
+    )
+    expected = HeadTrainer(whole, CLASSES).train(numbers, held_out, options)
+    trained = HeadTrainer(in_cache(tmp_path / "cache", whole), CLASSES).train(numbers, held_out, options)
+    for one, other in zip(trained.head.layers, expected.head.layers, strict=True):
+        assert one.weights == pytest.approx(other.weights, abs=2e-5)
+    assert [row.step for row in trained.history] == [row.step for row in expected.history]
+    assert trained.best_step == expected.best_step
+
+
+NO_BATCHES = {"lbfgs": {"batch_size": None}}
+
+
+def test_of_many_validation_pictures_beside_files_a_part_is_evaluated(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_MOST_VALIDATION", 30)
+    whole, _, held_out = join(blobs(), blobs(seed=1))
+    trainer = HeadTrainer(in_cache(tmp_path / "cache", whole), CLASSES)
+    source = trainer._validation(held_out, TrainingOptions(validation_batch_size=-1))
+    assert source.vectors.shape == (30, 10)
+    assert {tuple(row) for row in source.vectors.numpy()} <= {tuple(row) for row in whole.vectors[held_out]}
+
+
+def test_vectors_stay_in_files_only_where_they_would_take_too_much_memory(tmp_path):
+    stored = in_cache(
+        tmp_path / "cache", LabelledBottlenecks(np.ones((300, 1024), np.float32), np.zeros(300, np.int32))
+    )
+    cache, rows = stored.vectors.cache, stored.vectors.rows
+    assert isinstance(vectors.load_vectors(cache, rows, 2), np.ndarray)
+    assert isinstance(vectors.load_vectors(cache, rows, 1), CachedVectors)
+    assert isinstance(vectors.load_vectors(cache, rows), np.ndarray)
+
+
+def test_a_container_s_limit_is_the_memory_there_is(tmp_path, monkeypatch):
+    (tmp_path / "max").write_text("max\n")
+    monkeypatch.setattr(vectors, "_MEMORY_LIMITS", (str(tmp_path / "none"), str(tmp_path / "max")))
+    whole = vectors.memory_of_machine()
+    (tmp_path / "max").write_text("1000000\n")
+    assert vectors.memory_of_machine() == 1_000_000 < whole
+
+
+def test_an_array_from_the_cache_is_shared_not_copied():
+    room = new_vectors(120, 10)
+    room[:] = blobs().vectors
+    trainer = HeadTrainer(LabelledBottlenecks(room, blobs().labels), CLASSES)
+    room[5, 5] = 77
+    assert trainer._vectors[5, 5].numpy() == 77
+
+
+# patience
+
+
+def overfitting():
+    """Few pictures, many numbers: the validation cross-entropy falls, then rises."""
+    return blobs(per_class=8, length=40, spread=2.5), blobs(per_class=60, length=40, seed=1, spread=2.5)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("interval", [1, 10])
+def test_patience_stops_in_time_and_keeps_the_best_weights(optimizer, interval):
+    data, validation = overfitting()
+    patience = 5 if optimizer == "lbfgs" else 50
+    options = {"optimizer": optimizer, "steps": 2000, "eval_step_interval": interval, "l2": 0.0}
+    options |= {"gradient-descent": {"learning_rate": 0.05}, "adam": {"learning_rate": 0.003}}.get(optimizer, {})
+    trained = train(data, validation, patience=patience, **options)
+    losses = [row.validation_cross_entropy for row in trained.history]
+    best = trained.history[int(np.argmin(losses))]
+    assert trained.best_step == best.step
+    assert best.step < trained.steps < 2000
+    assert best.step > 0 or (optimizer == "lbfgs" and interval == 10)  # one step of lbfgs goes far
+    assert patience <= trained.history[-1].step - best.step < patience + 10
+    kept = evaluate_logits(trained.head.logits(validation.vectors), validation.labels, "abc")
+    assert kept.cross_entropy == pytest.approx(best.validation_cross_entropy, rel=1e-4)
+
+
+def test_patience_counts_evaluations_only_also_where_blocks_end_between_them():
+    data, validation = overfitting()
+    options = {"steps": 900, "eval_step_interval": 350, "patience": 100, "learning_rate": 0.001}
+    assert [row.step for row in train(data, validation, batch_size=24, **options).history] == [0, 350, 700, 899]
+
+
+# the law of the batches and its weights
+
+
+def test_rare_classes_count_as_much_by_weight_as_by_drawing():
+    """On average a step is the same, so long trainings by either end near the same optimum."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), [10, 40, 150]).astype(np.int32)
+    data = LabelledBottlenecks((rng.normal(0, 1, (200, 4)) + labels[:, None]).astype(np.float32), labels)
+    drawn, weighted, plain = (
+        train(data, optimizer="lbfgs", l2=0.01, **options)
+        for options in ({}, {"class_weight": "balanced"}, {"sampling": "uniform"})
+    )
+    assert same(drawn, weighted)
+    rare = labels == 0
+    score = {name: t.head.logits(data.vectors[rare]).argmax(1) for name, t in (("drawn", drawn), ("plain", plain))}
+    assert (score["drawn"] == 0).sum() > (score["plain"] == 0).sum()
+    steps = train(data, class_weight="balanced", l2=0.01, steps=3000, learning_rate=0.05)
+    assert steps.head.layers[0].weights == pytest.approx(drawn.head.layers[0].weights, abs=0.15)
+
+
+def test_class_weights_have_a_mean_of_one_over_the_pictures():
+    labels = np.array([0, 0, 0, 2], np.int32)
+    weights = class_weights(labels, 4)
+    assert weights.tolist() == pytest.approx([2 / 3, 0, 2, 0])
+    assert weights[labels].mean() == pytest.approx(1)
+
+
+# bad input
+
+
+def test_no_training_pictures_is_an_error():
+    with pytest.raises(TrainingError, match="no training pictures: lower --validation-percentage"):
+        HeadTrainer(blobs(), CLASSES).train(NONE, NONE)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_bottlenecks_that_are_not_finite_are_an_error(value):
+    data = blobs(per_class=2000)
+    data.vectors[5003, 4] = value
+    with pytest.raises(TrainingError, match="values that are not finite: extract them again"):
+        HeadTrainer(data, CLASSES)
+
+
+def test_a_batch_larger_than_the_training_set_is_an_error():
+    with pytest.raises(TrainingError, match="--batch-size 121: there are 120 training pictures only"):
+        train(batch_size=121)
+    train(blobs(per_class=2), steps=2)  # the default of 100 may be more
+
+
+def test_patience_without_validation_pictures_is_an_error():
+    with pytest.raises(TrainingError, match="--patience needs validation pictures"):
+        train(patience=10)
+
+
+@pytest.mark.parametrize("steps", [200, 1200])
+def test_divergence_is_an_error_with_the_step_and_a_remedy(steps):
+    data = blobs()
+    wild = LabelledBottlenecks(data.vectors * np.float32(1e18), data.labels)
+    with pytest.raises(TrainingError, match=r"training diverged at step \d+ .* --learning-rate 1000: try 100"):
+        train(wild, steps=steps, learning_rate=1000)
+
+
+def test_ending_worse_than_guessing_is_a_warning_with_the_step_and_a_remedy():
+    data = blobs(spread=3.0)
+    trained = train(data, steps=300, learning_rate=300)
+    [warning] = trained.warnings(TrainingOptions(learning_rate=300))
+    assert "worse than guessing" in warning
+    assert warning.endswith("try --learning-rate 30")
+    assert f"from step {next(iter(trained.history)).step} on" in warning
+
+
+def test_an_optimum_that_was_not_reached_is_a_warning():
+    trained = train(blobs(spread=2.0), optimizer="lbfgs", steps=2)
+    [warning] = trained.warnings(TrainingOptions(optimizer="lbfgs"))
+    assert warning.startswith("lbfgs did not come to its end in 2 steps: raise --steps")
 
 
 def test_weights_start_small_and_biases_at_zero():
@@ -56,139 +336,24 @@ def test_weights_start_small_and_biases_at_zero():
     assert not head.layers[0].biases.any()
 
 
-def test_the_same_seed_gives_the_same_weights_bit_for_bit():
-    options = TrainingOptions(steps=120, seed=3)
-    first, second = (train_head(blobs(), blobs(seed=1), 3, options) for _ in range(2))
-    assert np.array_equal(first[0].layers[0].weights, second[0].layers[0].weights)
-    assert np.array_equal(first[0].layers[0].biases, second[0].layers[0].biases)
-    assert first[1] == second[1]
-    other, _ = train_head(blobs(), blobs(seed=1), 3, TrainingOptions(steps=120, seed=4))
-    assert not np.array_equal(first[0].layers[0].weights, other.layers[0].weights)
-
-
-def test_how_often_it_evaluates_changes_no_weight():
-    often, _ = train_head(blobs(), blobs(seed=1), 3, TrainingOptions(steps=60, eval_step_interval=1))
-    seldom, history = train_head(blobs(), EMPTY, 3, TrainingOptions(steps=60, eval_step_interval=50))
-    assert np.array_equal(often.layers[0].weights, seldom.layers[0].weights)
-    assert [row.step for row in history] == [0, 50, 59]
-
-
-def test_an_interval_longer_than_the_training_evaluates_first_and_last():
-    options = TrainingOptions(steps=250, eval_step_interval=2**31 - 1)
-    _, history = train_head(blobs(), EMPTY, 3, options)
-    assert [row.step for row in history] == [0, 249]
-
-
-def test_without_validation_pictures_there_are_no_validation_figures():
-    _, history = train_head(blobs(), EMPTY, 3, TrainingOptions(steps=20))
-    assert all(row.validation_accuracy is None and row.validation_cross_entropy is None for row in history)
-
-
-def test_a_validation_batch_of_minus_one_is_all_of_them():
-    validation = blobs(seed=1)
-    head, history = train_head(blobs(), validation, 3, TrainingOptions(steps=30, validation_batch_size=-1))
-    metrics = evaluate_logits(head.logits(validation.vectors), validation.labels, "abc")
-    assert history[-1].validation_accuracy == pytest.approx(metrics.accuracy)
-    assert history[-1].validation_cross_entropy == pytest.approx(metrics.cross_entropy, rel=1e-4)
-
-
-def test_checkpoints_get_the_head_after_just_that_step():
-    kept = {}
-    options = TrainingOptions(steps=300)
-    train_head(blobs(), EMPTY, 3, options, on_checkpoint=kept.__setitem__, checkpoints=[50, 230, 900])
-    assert list(kept) == [50, 230]
-    shorter, _ = train_head(blobs(), EMPTY, 3, TrainingOptions(steps=50))
-    assert np.array_equal(kept[50].layers[0].weights, shorter.layers[0].weights)
-
-
-def test_compiled_or_not_the_steps_are_the_same():
-    kept = {}
-    options = TrainingOptions(steps=training._FEW_STEPS + 1, batch_size=20)
-    head, history = train_head(blobs(), blobs(seed=1), 3, options, on_checkpoint=kept.__setitem__, checkpoints=[200])
-    few, few_history = train_head(blobs(), blobs(seed=1), 3, TrainingOptions(steps=200, batch_size=20))
-    assert kept[200].layers[0].weights == pytest.approx(few.layers[0].weights, abs=1e-5)
-    for one, other in zip(history[:20], few_history[:20], strict=True):
-        assert one.train_cross_entropy == pytest.approx(other.train_cross_entropy, abs=1e-5)
-        assert one.validation_cross_entropy == pytest.approx(other.validation_cross_entropy, abs=1e-5)
-    again, _ = train_head(blobs(), blobs(seed=1), 3, options)
-    assert np.array_equal(head.layers[0].weights, again.layers[0].weights)
-
-
-def test_batches_draw_classes_alike_then_pictures_alike():
-    """Chi-square against the law, at a level that a right sampler fails once in 100,000 seeds."""
-    counts = [2, 5, 40]
-    labels = np.repeat(np.arange(3), counts).astype(np.int32)
-    vectors = np.arange(47, dtype=np.float32).reshape(-1, 1)
-    pool = Pool(LabelledBottlenecks(vectors, labels))
-    draws = 30_000
-    drawn, given = pool.draw(draws, [1, 2])
-    assert np.array_equal(labels[drawn.numpy()[:, 0].astype(int)], given.numpy())
-    seen = np.bincount(drawn.numpy()[:, 0].astype(int), minlength=47)
-    expected = np.repeat([draws / 3 / count for count in counts], counts)
-    assert ((seen - expected) ** 2 / expected).sum() < 46 + 4.3 * np.sqrt(2 * 46) + 20
-
-
-def test_classes_without_pictures_are_never_drawn():
-    pool = Pool(LabelledBottlenecks(np.ones((4, 2), np.float32), np.array([1, 1, 4, 4], np.int32)))
-    _, labels = pool.draw(1000, [0, 0])
-    assert set(labels.numpy().tolist()) == {1, 4}
-
-
-def test_no_training_pictures_is_an_error():
-    with pytest.raises(TrainingError, match="no training pictures: lower --validation-percentage"):
-        train_head(EMPTY, EMPTY, 3, TrainingOptions())
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_bottlenecks_that_are_not_finite_are_an_error(value):
-    data = blobs()
-    data.vectors[3, 4] = value
-    with pytest.raises(TrainingError, match="the training bottlenecks have values that are not finite"):
-        train_head(data, EMPTY, 3, TrainingOptions())
-    with pytest.raises(TrainingError, match="the validation bottlenecks have values"):
-        train_head(blobs(), data, 3, TrainingOptions())
-
-
-def test_divergence_is_an_error_with_the_step_and_a_remedy():
-    data = blobs()
-    wild = LabelledBottlenecks(data.vectors * np.float32(1e18), data.labels)
-    with pytest.raises(TrainingError, match=r"training diverged at step \d+ .* --learning-rate 1000: try 100"):
-        train_head(wild, EMPTY, 3, TrainingOptions(steps=200, learning_rate=1000))
-
-
-def test_head_file_round_trip(tmp_path):
-    head = initial_head(7, 3, 1)
-    write_head(head, ["Ä", "b c", "花"], tmp_path / "head.h5")
-    again, labels = read_head(tmp_path / "head.h5")
-    assert np.array_equal(again.layers[0].weights, head.layers[0].weights)
-    assert np.array_equal(again.layers[0].biases, head.layers[0].biases)
-    assert labels == ["Ä", "b c", "花"]
-
-
-def test_a_damaged_head_file_is_an_error(tmp_path):
-    (tmp_path / "head.h5").write_bytes(b"nothing")
-    with pytest.raises(ModelFolderError, match=r"can't read .*head.h5"):
-        read_head(tmp_path / "head.h5")
-
-
 @pytest.mark.real
 def test_original_vectors_give_the_accuracy_that_they_are_known_for(test_data):
     """shared reference/README.md: 87.5% (standard deviation 2.4%) over ten splits of 80 and 20 pictures a class."""
     import h5py
 
     with h5py.File(test_data / "reference" / "flowers.h5") as file:
-        vectors = file["bottleneck"][:]
+        values = file["bottleneck"][:]
         folders = [path.decode().split("/")[0] for path in file["path"][:]]
     names = sorted(set(folders))
     labels = np.array([names.index(folder) for folder in folders], np.int32)
+    trainer = HeadTrainer(LabelledBottlenecks(values, labels), len(names))
     accuracies, losses = [], []
     for seed in range(4):
         order = np.random.default_rng(seed).permutation(len(labels))
         held = np.concatenate([order[labels[order] == label][:20] for label in range(5)])
         rest = np.setdiff1d(order, held)
-        empty = LabelledBottlenecks(vectors[:0], labels[:0])
-        head, _ = train_head(LabelledBottlenecks(vectors[rest], labels[rest]), empty, 5, TrainingOptions(seed=seed))
-        metrics = evaluate_logits(head.logits(vectors[held]), labels[held], names)
+        trained = trainer.train(rest, NONE, TrainingOptions(seed=seed))
+        metrics = evaluate_logits(trained.head.logits(values[held]), labels[held], names)
         accuracies.append(metrics.accuracy)
         losses.append(metrics.cross_entropy)
     assert np.mean(accuracies) == pytest.approx(0.875, abs=3 * 0.024 / 2)

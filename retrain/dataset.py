@@ -1,0 +1,170 @@
+"""A folder of pictures with its bottlenecks: what training, cross-validation and evaluation start from."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.backbone import Backbone
+from retrain.bottleneck_cache import BottleneckCache
+from retrain.config import ExtractionOptions, ImageOptions, RunOptions
+from retrain.errors import ImageFolderError
+from retrain.extraction import Extraction, Extractor, extract_bottlenecks, open_cache
+from retrain.hooks import Hooks
+from retrain.image_folder import ImageFolder, Sample, display_path, read_image_folder
+from retrain.precision import Listener, choose_extractor
+from retrain.split import check_class_sizes
+from retrain.vectors import VectorSource, load_vectors
+
+__all__ = [
+    "FEW_PICTURES",
+    "Dataset",
+    "choose_extractor_for",
+    "extract",
+    "load_dataset",
+    "load_training_data",
+    "read_classes",
+]
+
+FEW_PICTURES = 20  # a class with fewer gets a warning, as in the original program
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The readable pictures of a folder, and their bottlenecks."""
+
+    folder: ImageFolder
+    extraction: Extraction
+    chosen: NDArray[np.int64]  # (n,) numbers of the readable samples
+    vectors: VectorSource  # (n, d)
+    labels: NDArray[np.int32]  # (n,)
+    keys: NDArray[np.uint8]  # (n, 32)
+
+    @property
+    def samples(self) -> list[Sample]:
+        """The readable samples."""
+        return [self.folder.samples[number] for number in self.chosen]
+
+    def hex_keys(self) -> list[str]:
+        """The keys in hexadecimal."""
+        return [key.tobytes().hex() for key in self.keys]
+
+
+def read_classes(
+    image_dir: str | os.PathLike[str],
+    options: RunOptions,
+    hooks: Hooks,
+    label_of: Callable[[str], str] = str,
+    exclude: Sequence[str | os.PathLike[str]] = (),
+) -> tuple[ImageFolder, tuple[str, ...]]:
+    """The folder's classes and their labels, checked as far as that can be without reading a picture.
+
+    Args:
+        label_of: the label of a class folder's name.
+        exclude: folders that are no classes, should they lie in image_dir; the cache is none in any case.
+    Raises ImageFolderError.
+    """
+    folder = read_image_folder(image_dir, [options.extraction.cache_dir, *exclude])
+    labels = _labels(folder.class_names, label_of)
+    _check_counts(folder, folder.counts(), hooks)
+    return folder, labels
+
+
+def load_training_data(
+    folder: ImageFolder, backbone: Backbone, options: RunOptions, hooks: Hooks
+) -> tuple[Dataset, Extractor]:
+    """Pass one in the precision asked for, and what it shows of the folder."""
+    extractor = choose_extractor_for(folder, backbone, options, hooks)
+    memory = options.training.max_memory
+    data = load_dataset(folder, extractor, options.extraction, options.images, hooks, memory)
+    if len(data.chosen) < len(folder.samples):
+        _check_counts(folder, np.bincount(data.labels, minlength=len(folder.class_names)).tolist(), hooks)
+    _check_contradictions(data, hooks)
+    return data, extractor
+
+
+def choose_extractor_for(folder: ImageFolder, backbone: Backbone, options: RunOptions, hooks: Hooks) -> Extractor:
+    """What computes the bottlenecks, in the precision asked for."""
+    listener = Listener(hooks.on_note, hooks.on_warning, hooks.on_preparation)
+    precision, cache_dir = options.backbone.precision, options.extraction.cache_dir
+    return choose_extractor(backbone, precision, folder, cache_dir, options.images.max_pixels, listener)
+
+
+def load_dataset(
+    folder: ImageFolder,
+    extractor: Extractor,
+    extraction_options: ExtractionOptions,
+    images: ImageOptions,
+    hooks: Hooks,
+    max_memory: int | None = None,
+) -> Dataset:
+    """Pass one, then the vectors of all readable samples.
+
+    Args:
+        max_memory: MiB that the vectors may take; half of the machine's memory where left out.
+    """
+    cache = open_cache(extractor, extraction_options)
+    extraction = extract(folder, extractor, cache, extraction_options, images, hooks)
+    chosen = np.flatnonzero(extraction.readable)
+    if not len(chosen):
+        raise ImageFolderError(
+            f"not one readable picture among {len(folder.samples)} files in {display_path(folder.root)}; "
+            f"the first: {next(iter(extraction.skipped.items()))}"
+        )
+    keys = extraction.keys[chosen]
+    rows = cache.find(keys)
+    if (rows < 0).any():  # another process may have merged or pruned meanwhile
+        cache.refresh()
+        rows = cache.find(keys)
+    labels = np.array([sample.label for sample in folder.samples], np.int32)[chosen]
+    return Dataset(folder, extraction, chosen, load_vectors(cache, rows, max_memory), labels, keys)
+
+
+def extract(
+    folder: ImageFolder,
+    extractor: Extractor,
+    cache: BottleneckCache,
+    extraction: ExtractionOptions,
+    images: ImageOptions,
+    hooks: Hooks,
+) -> Extraction:
+    """Pass one: put the bottleneck of every picture of a folder into the cache."""
+    hooks.on_stage("extraction")
+    done = extract_bottlenecks(folder, extractor, cache, extraction, images, hooks.on_extraction)
+    for warning in cache.warnings:
+        hooks.on_warning(warning)
+    return done
+
+
+def _labels(class_names: Sequence[str], label_of: Callable[[str], str]) -> tuple[str, ...]:
+    labels = tuple(label_of(name) for name in class_names)
+    twice = [label for label, count in Counter(labels).items() if count > 1]
+    if twice:
+        folders = [name for name, label in zip(class_names, labels, strict=True) if label == twice[0]]
+        raise ImageFolderError(
+            f"the class folders {' and '.join(map(repr, folders))} would get the same label {twice[0]!r}: rename one"
+        )
+    return labels
+
+
+def _check_counts(folder: ImageFolder, counts: Sequence[int], hooks: Hooks) -> None:
+    check_class_sizes(folder.class_names, counts)
+    few = [f"{name} ({n})" for name, n in zip(folder.class_names, counts, strict=True) if n < FEW_PICTURES]
+    if few:
+        hooks.on_warning(f"fewer than {FEW_PICTURES} pictures in class {', '.join(few)}: results may be poor, add more")
+    for name in folder.empty_folders:
+        hooks.on_warning(f"the folder {display_path(name)} holds no files: it is no class")
+
+
+def _check_contradictions(data: Dataset, hooks: Hooks) -> None:
+    """Warn of pictures that lie in folders of different classes."""
+    first: dict[bytes, int] = {}
+    labels = zip(data.keys, data.labels.tolist(), strict=True)
+    several = {key.tobytes() for key, label in labels if first.setdefault(key.tobytes(), label) != label}
+    if several:
+        hooks.on_warning(
+            f"{len(several)} pictures are there under several labels: retrain inspect shows which, keep one of each"
+        )

@@ -1,0 +1,32 @@
+"""What a run calls as it goes on: stages, warnings, progress."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from retrain.extraction import ExtractionProgress
+from retrain.head import Head
+
+if TYPE_CHECKING:
+    from retrain.export import GraphBuilder
+    from retrain.training import HistoryRow
+
+__all__ = ["Hooks", "nothing"]
+
+
+def nothing(*_: Any) -> None:
+    """A hook that does nothing."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a run calls as it goes on; all are optional."""
+
+    on_stage: Callable[[str], None] = nothing  # a stage begins
+    on_warning: Callable[[str], None] = nothing  # something that the user should know
+    on_note: Callable[[str], None] = nothing  # something that the user may like to know
+    on_preparation: Callable[[str, int, int], None] = nothing  # what is done before pass one, how many, of how many
+    on_extraction: Callable[[ExtractionProgress], None] = nothing
+    on_evaluation: "Callable[[HistoryRow], None]" = nothing
+    checkpoints: Sequence[int] = ()  # numbers of steps
+    on_checkpoint: "Callable[[int, Head, GraphBuilder], None]" = nothing  # after each of these
