@@ -190,12 +190,20 @@ def _metrics_lines(name: str, metrics: Metrics) -> Iterator[str]:
         f"{name} accuracy {metrics.accuracy:.1%} (95% interval {low:.1%} to {high:.1%}, N={metrics.n}), "
         f"cross-entropy {metrics.cross_entropy:.3f}"
     )
+    yield _scores_line(metrics)
     worst = metrics.worst_classes()
     if worst:
         yield "Worst classes: " + ", ".join(f"{c.label} {c.recall:.1%} of {c.n}" for c in worst)
     confused = metrics.most_confused()
     if confused:
         yield f"Most confused: {confused[0]} taken for {confused[1]} ({confused[2]} times)"
+
+
+def _scores_line(metrics: Metrics) -> str:
+    """Top-k accuracy, where guessing would not reach it (k of four times as many classes), and calibration."""
+    telling = [k for k in metrics.top_k_accuracy if 4 * int(k) <= len(metrics.per_class)]
+    top = f"Top {telling[-1]}: {metrics.top_k_accuracy[telling[-1]]:.1%}, calibration" if telling else "Calibration"
+    return f"{top} error {metrics.expected_calibration_error:.1%}"
 
 
 def describe_evaluation(evaluation: FolderEvaluation) -> str:
