@@ -154,6 +154,7 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str) -> s
         lines += _metrics_lines("Validation", result.metrics["validation"])
     else:
         lines += _metrics_lines("Test", result.metrics["test"])
+    lines += _calibration_line(result)
     lines += _precision_line(record)
     if result.skipped:
         lines.append(f"Skipped: {len(result.skipped)} files, listed with reasons in {model_dir}/skipped.csv")
@@ -162,6 +163,13 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str) -> s
     )
     lines.append(f"Next: retrain predict {model_dir} PICTURE ...")
     return "\n".join(lines)
+
+
+def _calibration_line(result: RunResult) -> Iterator[str]:
+    done = result.calibration
+    if done is not None:
+        change = f"{done.cross_entropy_before:.3f} -> {done.cross_entropy_after:.3f}"
+        yield f"Calibrated: temperature {done.temperature:.2f} (validation cross-entropy {change})"
 
 
 def _precision_line(run: dict[str, Any]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from retrain.backbone import Backbone, locate_backbone
 from retrain.benchmark import MachineBenchmark, benchmark_machine, draw_pictures
 from retrain.bottleneck_cache import BottleneckCache
+from retrain.calibration import calibrate, check_pictures
 from retrain.config import ExtractionOptions, ImageOptions, RunOptions, SplitOptions
 from retrain.errors import ImageFolderError, ModelFolderError
 from retrain.evaluation import evaluate_logits, softmax
@@ -180,6 +181,10 @@ def train_model(
         )
     hooks.on_stage("evaluation")
     with _timed(timings, "evaluation_seconds"):
+        calibration = None
+        if options.evaluation.calibrate:
+            held_out = _subset(data, members["validation"])
+            head, calibration = calibrate(head, held_out.vectors, held_out.labels)
         logits = head.logits(data.vectors)
         tested = _test_batch(members["test"], options)
         metrics = {
@@ -196,6 +201,7 @@ def train_model(
         timings,
         extraction_summary(data.extraction),
         frozenset(samples[number].path for number in tested),
+        calibration,
     )
     return TrainedModel(os.fspath(image_dir), options, backbone, extractor, graph, head, history, result)
 
@@ -278,6 +284,8 @@ def _check_ready_made_split(folder: ImageFolder, options: RunOptions, hooks: Hoo
             f"{display_path(folder.root)} comes with a split of its own, in folders: "
             "--split, --validation-percentage and --test-percentage have no effect"
         )
+    if options.evaluation.calibrate and folder.has_subsets:
+        check_pictures(sum(sample.subset == "validation" for sample in folder.samples))
     sets = [name for name in folder.class_names if name.lower() in SUBSETS]
     if len(sets) > 1:
         others = [name for name in folder.class_names if name not in sets]
@@ -301,7 +309,7 @@ def _check_contradictions(data: _Data, hooks: Hooks) -> None:
 def _check_sets(
     labels: Sequence[str], members: dict[str, NDArray[np.int32]], options: RunOptions, hooks: Hooks
 ) -> None:
-    """Refuse a split that leaves a class without training pictures; warn of other gaps.
+    """Refuse a split that leaves a class without training pictures, or calibration without any; warn of other gaps.
 
     Args:
         members: set -> (n,) label numbers of its pictures.
@@ -313,6 +321,8 @@ def _check_sets(
             f"no training pictures of class {', '.join(missing['train'])}: add pictures that differ from those there, "
             "or remove the folder"
         )
+    if options.evaluation.calibrate:
+        check_pictures(len(members["validation"]))
     for name, share in (
         ("validation", options.split.validation_percentage),
         ("test", options.split.test_percentage),

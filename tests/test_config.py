@@ -31,6 +31,13 @@ def test_values_out_of_range_are_refused_by_name(options, values, message):
         options(**values)
 
 
+def test_calibration_wants_validation_pictures():
+    calibrated = config.EvaluationOptions(calibrate=True)
+    RunOptions(evaluation=calibrated)
+    with pytest.raises(UsageError, match=r"--calibrate fits .* --validation-percentage 0 leaves none: raise it"):
+        RunOptions(evaluation=calibrated, split=SplitOptions(validation_percentage=0))
+
+
 def test_defaults_are_those_of_the_original_program():
     flat = RunOptions().as_dict()
     assert flat["steps"] == 4000

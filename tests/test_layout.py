@@ -41,6 +41,7 @@ ORDER = [
     "head",
     "training",
     "evaluation",
+    "calibration",
     "export",
     "model_folder",
     "classifier",
@@ -95,7 +96,7 @@ def test_only_the_command_line_prints_or_exits(path):
 
 @pytest.mark.parametrize("statement", ["import retrain", "import retrain.cli; retrain.cli.build_parser()"])
 def test_starting_imports_nothing_heavy(statement):
-    heavy = ("tensorflow", "h5py", "keras", "PIL", "numpy", "matplotlib")
+    heavy = ("tensorflow", "h5py", "keras", "PIL", "numpy", "scipy", "matplotlib")
     code = f"{statement}\nimport sys\nprint([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -103,6 +104,12 @@ def test_starting_imports_nothing_heavy(statement):
 
 def test_the_cache_knows_nothing_of_tensorflow():
     code = "import retrain.bottleneck_cache, retrain.extraction, sys; print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_scipy_is_loaded_where_it_is_used_alone():
+    code = "import retrain.run, retrain.console, retrain.cache_cli, sys; print('scipy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
