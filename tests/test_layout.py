@@ -22,6 +22,7 @@ ORDER = [
     "quiet",
     "image_folder",
     "split",
+    "folds",
     "images",
     "graph_images",
     "backbone",
