@@ -42,6 +42,7 @@ ORDER = [
     "head",
     "training",
     "evaluation",
+    "fold_statistics",
     "calibration",
     "export",
     "model_folder",
@@ -110,7 +111,8 @@ def test_the_cache_knows_nothing_of_tensorflow():
 
 
 def test_scipy_is_loaded_where_it_is_used_alone():
-    code = "import retrain.run, retrain.console, retrain.cache_cli, sys; print('scipy' in sys.modules)"
+    modules = "retrain.run, retrain.console, retrain.cache_cli, retrain.fold_statistics"
+    code = f"import {modules}, sys; print('scipy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
