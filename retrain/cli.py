@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
         (ImageOptions, "pictures"),
         (SplitOptions, "split"),
         (TrainingOptions, "pass two: training"),
-        (EvaluationOptions, "final test"),
+        (EvaluationOptions, "calibration and final test"),
         (RunOptions, "export"),
     ):
         add_options(train, options, title)

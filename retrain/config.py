@@ -255,8 +255,13 @@ class TrainingOptions(_Checked):
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationOptions(_Checked):
-    """The final test and what is shown of it."""
+    """Calibration, the final test, and what is shown of it."""
 
+    calibrate: bool = option(
+        False,
+        "divide the scores' logits by a temperature fitted on the validation pictures, so that scores are "
+        "probabilities one can trust; labels and accuracy stay as they are",
+    )
     test_batch_size: int = option(
         -1, "pictures drawn at random for the final test; -1: all of the test set", metavar="N"
     )
@@ -288,6 +293,11 @@ class RunOptions:
             raise UsageError(f"--final-tensor-name {name!r}: letters, digits and _ only, as in final_result")
         if name.lower() in _GRAPH_NAMES:
             raise UsageError(f"--final-tensor-name {name}: the graph has another tensor of that name")
+        if self.evaluation.calibrate and self.split.validation_percentage == 0:
+            raise UsageError(
+                "--calibrate fits the scores to validation pictures, of which --validation-percentage 0 leaves none: "
+                "raise it, or leave out --calibrate"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """All options, flat, by name: {"steps": 4000, ...}."""

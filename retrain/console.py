@@ -154,6 +154,7 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str) -> s
         lines += _metrics_lines("Validation", result.metrics["validation"])
     else:
         lines += _metrics_lines("Test", result.metrics["test"])
+    lines += _calibration_line(result)
     lines += _precision_line(record)
     if result.skipped:
         lines.append(f"Skipped: {len(result.skipped)} files, listed with reasons in {model_dir}/skipped.csv")
@@ -162,6 +163,13 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str) -> s
     )
     lines.append(f"Next: retrain predict {model_dir} PICTURE ...")
     return "\n".join(lines)
+
+
+def _calibration_line(result: RunResult) -> Iterator[str]:
+    done = result.calibration
+    if done is not None:
+        change = f"{done.cross_entropy_before:.3f} -> {done.cross_entropy_after:.3f}"
+        yield f"Calibrated: temperature {done.temperature:.2f} (validation cross-entropy {change})"
 
 
 def _precision_line(run: dict[str, Any]) -> Iterator[str]:
@@ -190,12 +198,20 @@ def _metrics_lines(name: str, metrics: Metrics) -> Iterator[str]:
         f"{name} accuracy {metrics.accuracy:.1%} (95% interval {low:.1%} to {high:.1%}, N={metrics.n}), "
         f"cross-entropy {metrics.cross_entropy:.3f}"
     )
+    yield _scores_line(metrics)
     worst = metrics.worst_classes()
     if worst:
         yield "Worst classes: " + ", ".join(f"{c.label} {c.recall:.1%} of {c.n}" for c in worst)
     confused = metrics.most_confused()
     if confused:
         yield f"Most confused: {confused[0]} taken for {confused[1]} ({confused[2]} times)"
+
+
+def _scores_line(metrics: Metrics) -> str:
+    """Top-k accuracy, where guessing would not reach it (k of four times as many classes), and calibration."""
+    telling = [k for k in metrics.top_k_accuracy if 4 * int(k) <= len(metrics.per_class)]
+    top = f"Top {telling[-1]}: {metrics.top_k_accuracy[telling[-1]]:.1%}, calibration" if telling else "Calibration"
+    return f"{top} error {metrics.expected_calibration_error:.1%}"
 
 
 def describe_evaluation(evaluation: FolderEvaluation) -> str:

@@ -54,6 +54,12 @@ class Head:
             values = np.maximum(values @ layer.weights + layer.biases, 0)
         return np.asarray(values @ self.layers[-1].weights + self.layers[-1].biases, np.float32)
 
+    def tempered(self, temperature: float) -> "Head":
+        """The head whose logits are these divided by a temperature > 0: above 1, scores are less extreme."""
+        last = self.layers[-1]
+        # float32 as before: a Python float takes the type of the array
+        return Head((*self.layers[:-1], Layer(last.weights / temperature, last.biases / temperature)))
+
 
 def write_head(head: Head, labels: "Sequence[str]", path: str | os.PathLike[str]) -> None:
     """Write head.h5.

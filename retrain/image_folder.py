@@ -32,6 +32,11 @@ class Sample:
     label: int  # index into class_names
     subset: str | None = None  # "train", "validation" or "test", where the folders say so
 
+    @property
+    def class_folder(self) -> str:
+        """Name of the folder that makes the class."""
+        return self.path.split("/")[1 if self.subset else 0]
+
 
 @dataclass(frozen=True)
 class ImageFolder:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import retrain
 from retrain.backbone import Backbone
+from retrain.calibration import Calibration
 from retrain.config import RunOptions
 from retrain.evaluation import Metrics
 from retrain.extraction import Extraction, Extractor
@@ -54,6 +55,7 @@ class RunResult:
     timings: dict[str, float]  # seconds
     extraction: dict[str, Any]  # as `retrain extract --json`
     tested: frozenset[str]  # paths of the test pictures that the metrics are of
+    calibration: Calibration | None = None  # where it was asked for; the metrics are of the calibrated head
 
     def misclassified(self) -> list[PictureResult]:
         """The tested pictures with a wrong label, most confident mistake first."""
@@ -181,6 +183,7 @@ def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
             name: {"n": m.n, "accuracy": m.accuracy, "cross_entropy": m.cross_entropy}
             for name, m in result.metrics.items()
         },
+        "temperature": None if result.calibration is None else result.calibration.temperature,
         "timings": {name: round(seconds, 3) for name, seconds in result.timings.items()},
         "files": files,
         "versions": _versions(),
@@ -189,7 +192,7 @@ def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     versions = {"retrain": retrain.__version__, "python": platform.python_version()}
-    for package in ("tensorflow", "keras", "tensorflow-hub", "numpy", "h5py", "pillow", "openvino", "nncf"):
+    for package in ("tensorflow", "keras", "tensorflow-hub", "numpy", "scipy", "h5py", "pillow", "openvino", "nncf"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return versions

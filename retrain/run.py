@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from retrain.backbone import locate_backbone
 from retrain.benchmark import MachineBenchmark, benchmark_machine, draw_pictures
 from retrain.bottleneck_cache import BottleneckCache
+from retrain.calibration import calibrate, check_pictures
 from retrain.config import ExtractionOptions, ImageOptions, RunOptions, SplitOptions
 from retrain.dataset import (
     Dataset,
@@ -122,14 +123,19 @@ def train_model(
     observer = Observer(
         hooks.on_evaluation, hooks.checkpoints, lambda step, head: hooks.on_checkpoint(step, head, graph)
     )
-    options = dataclasses.replace(options, training=options.training.resolved(len(members["train"])))
     with _timed(timings, "training_seconds"):
         trainer = HeadTrainer(LabelledBottlenecks(data.vectors, data.labels), len(labels))
         trained = trainer.train(members["train"], members["validation"], options.training, observer)
+    options = dataclasses.replace(options, training=options.training.resolved(len(members["train"])))
     for warning in trained.warnings(options.training):
         hooks.on_warning(warning)
     hooks.on_stage("evaluation")
     with _timed(timings, "evaluation_seconds"):
+        calibration = None
+        if options.evaluation.calibrate:
+            held_out = members["validation"]
+            head, calibration = calibrate(trained.head, data.vectors[held_out], data.labels[held_out])
+            trained = dataclasses.replace(trained, head=head)
         logits = trained.head.logits(data.vectors)
         tested = _test_batch(members["test"], options)
         metrics = {
@@ -146,6 +152,7 @@ def train_model(
         timings,
         extraction_summary(data.extraction),
         frozenset(data.samples[number].path for number in tested),
+        calibration,
     )
     return TrainedModel(os.fspath(image_dir), options, backbone, extractor, graph, trained, result)
 
@@ -208,6 +215,8 @@ def _check_ready_made_split(folder: ImageFolder, options: RunOptions, hooks: Hoo
             f"{display_path(folder.root)} comes with a split of its own, in folders: "
             "--split, --validation-percentage and --test-percentage have no effect"
         )
+    if options.evaluation.calibrate and folder.has_subsets:
+        check_pictures(sum(sample.subset == "validation" for sample in folder.samples))
     sets = [name for name in folder.class_names if name.lower() in SUBSETS]
     if len(sets) > 1:
         others = [name for name in folder.class_names if name not in sets]
@@ -229,7 +238,7 @@ def _check_training(folder: ImageFolder, options: RunOptions) -> None:
 def _check_sets(
     labels: Sequence[str], members: dict[str, NDArray[np.int32]], options: RunOptions, hooks: Hooks
 ) -> None:
-    """Refuse a split that leaves a class without training pictures; warn of other gaps.
+    """Refuse a split that leaves a class without training pictures, or calibration without any; warn of other gaps.
 
     Args:
         members: set -> (n,) label numbers of its pictures.
@@ -241,6 +250,8 @@ def _check_sets(
             f"no training pictures of class {', '.join(missing['train'])}: add pictures that differ from those there, "
             "or remove the folder"
         )
+    if options.evaluation.calibrate:
+        check_pictures(len(members["validation"]))
     for name, share in (
         ("validation", options.split.validation_percentage),
         ("test", options.split.test_percentage),

@@ -12,7 +12,7 @@ from retrain.config import SplitOptions
 from retrain.errors import ImageFolderError
 from retrain.image_folder import Sample
 
-__all__ = ["FEWEST_PICTURES", "SETS", "assign_sets", "original_set"]
+__all__ = ["FEWEST_PICTURES", "SETS", "assign_sets", "inseparable_units", "original_set"]
 
 SETS = ("train", "validation", "test")
 
@@ -50,7 +50,7 @@ def assign_sets(
             original_set(os.path.join(image_dir, s.path), options.validation_percentage, options.test_percentage)
             for s in samples
         ]
-    units = _units(samples, keys)
+    units = inseparable_units(samples, keys)
     fractions = {unit: int.from_bytes(unit[:8], "big") / 2**64 for unit in set(units)}
     sets = {unit: _set_of(fraction, options) for unit, fraction in fractions.items()}
     members: dict[int, set[bytes]] = defaultdict(set)
@@ -80,8 +80,15 @@ def _set_of(fraction: float, options: SplitOptions) -> str:
     return "test" if fraction * 100 < options.validation_percentage + options.test_percentage else "train"
 
 
-def _units(samples: Sequence[Sample], keys: NDArray[np.uint8]) -> list[bytes]:
-    """What decides each sample's set: 32 bytes, equal for samples that must stay together."""
+def inseparable_units(samples: Sequence[Sample], keys: NDArray[np.uint8]) -> list[bytes]:
+    """What must stay together on one side of any split: identical pictures, and `_nohash_` groups.
+
+    Args:
+        samples: (n,) of one image folder.
+        keys: (n, 32) uint8, SHA-256 of each picture's bytes.
+    Returns: (n,) 32 bytes each, equal for samples of one unit, whatever the order of the samples. Units that share a
+        picture are one.
+    """
     parent: dict[bytes, bytes] = {}
 
     def find(unit: bytes) -> bytes:

@@ -24,6 +24,13 @@ from retrain.errors import UsageError
         (config.BackboneOptions, {"input_size": 0}, "--input-size 0"),
         (config.BackboneOptions, {"input_range": "0..2"}, "--input-range 0..2"),
         (config.EvaluationOptions, {"test_batch_size": 0}, "--test-batch-size 0"),
+        (TrainingOptions, {"l2": -1.0}, "--l2 -1.0: must be between 0"),
+        (TrainingOptions, {"l1": float("nan")}, "--l1 nan"),
+        (TrainingOptions, {"dropout": 1.0}, "--dropout 1.0: must be between 0 and 0.99"),
+        (TrainingOptions, {"label_smoothing": -0.1}, "--label-smoothing -0.1"),
+        (TrainingOptions, {"hidden_units": -1}, "--hidden-units -1"),
+        (TrainingOptions, {"patience": 0}, "--patience 0: must be between 1"),
+        (TrainingOptions, {"max_memory": -1}, "--max-memory -1: must be at least 0"),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(options, values, message):
@@ -31,9 +38,46 @@ def test_values_out_of_range_are_refused_by_name(options, values, message):
         options(**values)
 
 
+def test_calibration_wants_validation_pictures():
+    calibrated = config.EvaluationOptions(calibrate=True)
+    RunOptions(evaluation=calibrated)
+    with pytest.raises(UsageError, match=r"--calibrate fits .* --validation-percentage 0 leaves none: raise it"):
+        RunOptions(evaluation=calibrated, split=SplitOptions(validation_percentage=0))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"optimizer": "lbfgs", "dropout": 0.5}, "--dropout is for training in batches, and --optimizer lbfgs"),
+        ({"optimizer": "lbfgs", "learning_rate": 0.1}, "--learning-rate is for training in batches"),
+        ({"optimizer": "lbfgs", "batch_size": 10}, "--batch-size is for training in batches"),
+        ({"class_weight": "balanced", "sampling": "class-balanced"}, "would make up for small classes twice"),
+    ],
+)
+def test_training_options_that_do_not_go_together_are_refused(values, message):
+    with pytest.raises(UsageError, match=message):
+        TrainingOptions(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"optimizer": "adam"}, {"learning_rate": 0.001, "l2": 0.0, "batch_size": 100}),
+        ({"optimizer": "lbfgs"}, {"learning_rate": None, "l2": 0.02, "batch_size": None}),
+        ({"optimizer": "lbfgs", "l2": 0.0}, {"l2": 0.0}),
+        ({"class_weight": "balanced"}, {"sampling": "uniform"}),
+        ({"learning_rate": 0.5, "batch_size": 7, "sampling": "uniform"}, {"learning_rate": 0.5, "batch_size": 7}),
+    ],
+)
+def test_defaults_that_depend_on_other_options_are_filled_in(values, expected):
+    resolved = TrainingOptions(**values).resolved(pictures=50)
+    assert {name: getattr(resolved, name) for name in expected} == expected
+
+
 def test_defaults_are_those_of_the_original_program():
-    flat = RunOptions().as_dict()
+    flat = RunOptions(training=TrainingOptions().resolved(pictures=50)).as_dict()
     assert flat["steps"] == 4000
+    assert (flat["optimizer"], flat["sampling"], flat["l2"]) == ("gradient-descent", "class-balanced", 0)
     assert flat["batch_size"] == 100
     assert flat["learning_rate"] == 0.01
     assert flat["eval_step_interval"] == 10

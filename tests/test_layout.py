@@ -22,6 +22,7 @@ ORDER = [
     "quiet",
     "image_folder",
     "split",
+    "folds",
     "images",
     "graph_images",
     "backbone",
@@ -45,6 +46,8 @@ ORDER = [
     "optimum",
     "training",
     "evaluation",
+    "fold_statistics",
+    "calibration",
     "export",
     "model_folder",
     "classifier",
@@ -101,7 +104,7 @@ def test_only_the_command_line_prints_or_exits(path):
 
 @pytest.mark.parametrize("statement", ["import retrain", "import retrain.cli; retrain.cli.build_parser()"])
 def test_starting_imports_nothing_heavy(statement):
-    heavy = ("tensorflow", "h5py", "keras", "PIL", "numpy", "matplotlib")
+    heavy = ("tensorflow", "h5py", "keras", "PIL", "numpy", "scipy", "matplotlib")
     code = f"{statement}\nimport sys\nprint([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -109,6 +112,13 @@ def test_starting_imports_nothing_heavy(statement):
 
 def test_the_cache_knows_nothing_of_tensorflow():
     code = "import retrain.bottleneck_cache, retrain.extraction, sys; print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_scipy_is_loaded_where_it_is_used_alone():
+    modules = "retrain.run, retrain.console, retrain.cache_cli, retrain.fold_statistics"
+    code = f"import {modules}, sys; print('scipy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
