@@ -17,12 +17,14 @@ from retrain.arguments import EXIT_USAGE, Parser, add_options, options_from
 from retrain.cache_cli import add_cache_commands
 from retrain.config import (
     BackboneOptions,
+    CrossValidationOptions,
     EvaluationOptions,
     ExtractionOptions,
     ImageOptions,
     RunOptions,
     SplitOptions,
     TrainingOptions,
+    TuningOptions,
 )
 from retrain.errors import ImageFolderError, Interrupted, RetrainError, UsageError
 
@@ -47,6 +49,19 @@ examples:
 The command line of TensorFlow's retrain.py works, too: retrain --image_dir flower_photos ..."""
 
 
+_TITLES: dict[type, str] = {
+    CrossValidationOptions: "cross-validation",
+    BackboneOptions: "backbone",
+    ExtractionOptions: "pass one: pictures to bottlenecks",
+    ImageOptions: "pictures",
+    SplitOptions: "split",
+    TrainingOptions: "pass two: training",
+    TuningOptions: "search",
+    EvaluationOptions: "calibration and final test",
+    RunOptions: "export",
+}
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = Parser(
@@ -68,36 +83,35 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--model-dir", default="model", metavar="DIR", help="where the model folder goes (default: model)"
     )
-    for options, title in (
-        (BackboneOptions, "backbone"),
-        (ExtractionOptions, "pass one: pictures to bottlenecks"),
-        (ImageOptions, "pictures"),
-        (SplitOptions, "split"),
-        (TrainingOptions, "pass two: training"),
-        (EvaluationOptions, "calibration and final test"),
-        (RunOptions, "export"),
-    ):
-        add_options(train, options, title)
+    for options in _TITLES:
+        if options is not CrossValidationOptions:
+            _add_stage(train, options)
     _add_output(train)
+
+    crossval = command("crossval", _crossval, "tell by cross-validation how good a model of a folder would be")
+    _add_image_dir(crossval)
+    for options in (CrossValidationOptions, BackboneOptions, ExtractionOptions, ImageOptions, TrainingOptions):
+        _add_stage(crossval, options)
+    _add_output(crossval)
 
     predict = command("predict", _predict, "classify pictures with a trained model")
     _add_model_dir(predict)
     predict.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files, or folders of them")
     predict.add_argument("--top", type=int, metavar="N", help="show the N most likely labels only")
-    add_options(predict, ImageOptions, "pictures")
+    _add_stage(predict, ImageOptions)
     _add_output(predict)
 
     evaluate = command("evaluate", _evaluate, "measure a trained model on a labelled folder")
     _add_model_dir(evaluate)
     _add_image_dir(evaluate)
-    add_options(evaluate, ExtractionOptions, "pass one: pictures to bottlenecks")
-    add_options(evaluate, ImageOptions, "pictures")
+    _add_stage(evaluate, ExtractionOptions)
+    _add_stage(evaluate, ImageOptions)
     _add_output(evaluate)
 
     inspect = command("inspect", _inspect, "tell what is in a folder, before training on it")
     _add_image_dir(inspect)
-    add_options(inspect, ImageOptions, "pictures")
-    add_options(inspect, SplitOptions, "split")
+    _add_stage(inspect, ImageOptions)
+    _add_stage(inspect, SplitOptions)
     _add_output(inspect)
 
     extract = command("extract", _extract, "pass one alone: fill the bottleneck cache")
@@ -108,13 +122,17 @@ def build_parser() -> argparse.ArgumentParser:
         help="fill nothing: measure for about a minute how fast this machine is, alone and together, in each "
         "precision, on pictures of IMAGE_DIR (on drawn ones without it), and say which to use",
     )
-    add_options(extract, BackboneOptions, "backbone")
-    add_options(extract, ExtractionOptions, "pass one: pictures to bottlenecks")
-    add_options(extract, ImageOptions, "pictures")
+    _add_stage(extract, BackboneOptions)
+    _add_stage(extract, ExtractionOptions)
+    _add_stage(extract, ImageOptions)
     _add_output(extract)
 
     add_cache_commands(commands, _add_output, _print_json)
     return parser
+
+
+def _add_stage(parser: argparse.ArgumentParser, options: type) -> None:
+    add_options(parser, options, _TITLES[options])
 
 
 def _add_image_dir(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
@@ -222,6 +240,7 @@ def _run_options(args: argparse.Namespace) -> RunOptions:
         extraction=options_from(ExtractionOptions, args),
         split=options_from(SplitOptions, args),
         training=options_from(TrainingOptions, args),
+        tuning=options_from(TuningOptions, args),
         evaluation=options_from(EvaluationOptions, args),
     )
 
@@ -243,6 +262,25 @@ def _train(args: argparse.Namespace) -> int:
     print(console.describe_run(model.result, model.record, args.model_dir.rstrip("/") or "/"))
     if options.evaluation.print_misclassified:
         print(console.describe_misclassified(model.result.misclassified()))
+    return 0
+
+
+def _crossval(args: argparse.Namespace) -> int:
+    folds, options = options_from(CrossValidationOptions, args), _run_options(args)
+    from retrain import console
+    from retrain.crossval import cross_validate
+
+    progress = console.Progress(args.quiet)
+    try:
+        found = cross_validate(args.image_dir, folds, options, _hooks(progress))
+    except KeyboardInterrupt:
+        raise interrupted(progress) from None
+    finally:
+        progress.close()
+    if args.json:
+        _print_json(found.as_dict())
+    else:
+        print(console.describe_cross_validation(found))
     return 0
 
 
@@ -366,5 +404,7 @@ def _hooks(progress: "Progress") -> Any:
         on_note=progress.say,
         on_preparation=progress.on_preparation,
         on_extraction=progress.on_extraction,
+        on_fold=progress.on_fold,
+        on_try=progress.on_try,
         on_evaluation=progress.on_evaluation,
     )

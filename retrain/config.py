@@ -12,12 +12,14 @@ from retrain.errors import UsageError
 __all__ = [
     "PRECISIONS",
     "BackboneOptions",
+    "CrossValidationOptions",
     "EvaluationOptions",
     "ExtractionOptions",
     "ImageOptions",
     "RunOptions",
     "SplitOptions",
     "TrainingOptions",
+    "TuningOptions",
     "option",
 ]
 
@@ -254,6 +256,29 @@ class TrainingOptions(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
+class TuningOptions(_Checked):
+    """The search for the best head, before it is trained."""
+
+    tune: bool = option(
+        False,
+        "search optimizer, learning rate and L2 penalty by cross-validation on the training and validation pictures; "
+        "the other training options stay as they are",
+    )
+    tune_seconds: float = option(60.0, "time for the search; what was found by then is used", metavar="SECONDS")
+
+    RANGES: ClassVar = {"tune_seconds": (0, None)}
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossValidationOptions(_Checked):
+    """Cross-validation: every picture tested by a head that was trained without it."""
+
+    folds: int = option(10, "parts of the pictures, each of which is tested in turn", metavar="K")
+
+    RANGES: ClassVar = {"folds": (2, 10_000)}
+
+
+@dataclasses.dataclass(frozen=True)
 class EvaluationOptions(_Checked):
     """Calibration, the final test, and what is shown of it."""
 
@@ -283,6 +308,7 @@ class RunOptions:
     images: ImageOptions = ImageOptions()
     extraction: ExtractionOptions = ExtractionOptions()
     split: SplitOptions = SplitOptions()
+    tuning: TuningOptions = TuningOptions()
     training: TrainingOptions = TrainingOptions()
     evaluation: EvaluationOptions = EvaluationOptions()
     final_tensor_name: str = option("final_result", "name of the scores in the exported graph", metavar="NAME")

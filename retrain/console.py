@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from retrain.benchmark import MachineBenchmark
+from retrain.crossval import CrossValidation
 from retrain.evaluation import Metrics
 from retrain.extraction import ExtractionProgress
 from retrain.image_folder import display_path
@@ -18,10 +19,12 @@ from retrain.split import FEWEST_PICTURES
 
 if TYPE_CHECKING:
     from retrain.training import HistoryRow
+    from retrain.tuning import Try
 
 __all__ = [
     "Progress",
     "describe_benchmark",
+    "describe_cross_validation",
     "describe_evaluation",
     "describe_inspection",
     "describe_metrics",
@@ -81,6 +84,24 @@ class Progress:
             f"bottlenecks: {progress.done} of {progress.pictures} pictures{left}",
             progress.done == progress.pictures and progress.extracted > 0,
         )
+
+    def on_fold(self, number: int, folds: int, metrics: Metrics) -> None:
+        """A fold of a cross-validation was tested."""
+        self.say(
+            f"fold {number} of {folds}: accuracy {_ratio(metrics.accuracy)} of {metrics.n}, "
+            f"cross-entropy {metrics.cross_entropy:.4f}"
+        )
+
+    def on_try(self, number: int, tries: int, tried: "Try") -> None:
+        """Options were tried."""
+        options = tried.resolved
+        rate = "" if options.learning_rate is None else f", learning rate {options.learning_rate:g}"
+        what = f"try {number} of {tries}: {options.optimizer}{rate}, L2 {options.l2:g}"
+        if tried.cross_entropy is None:
+            self.say(f"{what}: {tried.error or 'no time left'}")
+            return
+        ending = "" if tried.is_whole else f" (given up after {len(tried.folds)} folds)"
+        self.say(f"{what}: accuracy {_ratio(tried.accuracy)}, cross-entropy {tried.cross_entropy:.4f}{ending}")
 
     def on_evaluation(self, row: "HistoryRow") -> None:
         """Pass two went on."""
@@ -154,7 +175,7 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str) -> s
         lines += _metrics_lines("Validation", result.metrics["validation"])
     else:
         lines += _metrics_lines("Test", result.metrics["test"])
-    lines += _calibration_line(result)
+    lines += _ways_lines(result, model_dir)
     lines += _precision_line(record)
     if result.skipped:
         lines.append(f"Skipped: {len(result.skipped)} files, listed with reasons in {model_dir}/skipped.csv")
@@ -165,7 +186,14 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str) -> s
     return "\n".join(lines)
 
 
-def _calibration_line(result: RunResult) -> Iterator[str]:
+def _ways_lines(result: RunResult, model_dir: str) -> Iterator[str]:
+    if result.tuning:
+        best = result.tuning.options.resolved(result.split["train"])
+        rate = "" if best.learning_rate is None else f" at a learning rate of {best.learning_rate:g}"
+        yield (
+            f"Tuned: {best.optimizer}{rate}, L2 {best.l2:g}: the best of {len(result.tuning.tries)} tries, "
+            f"all in {model_dir}/tuning.csv"
+        )
     done = result.calibration
     if done is not None:
         change = f"{done.cross_entropy_before:.3f} -> {done.cross_entropy_after:.3f}"
@@ -212,6 +240,28 @@ def _scores_line(metrics: Metrics) -> str:
     telling = [k for k in metrics.top_k_accuracy if 4 * int(k) <= len(metrics.per_class)]
     top = f"Top {telling[-1]}: {metrics.top_k_accuracy[telling[-1]]:.1%}, calibration" if telling else "Calibration"
     return f"{top} error {metrics.expected_calibration_error:.1%}"
+
+
+def describe_cross_validation(found: CrossValidation) -> str:
+    """What `retrain crossval` shows."""
+    statistics, width = found.statistics, max(len("class"), *(len(c.label) for c in found.statistics.per_class))
+    lines = [f"{'class':{width}}  pictures  recall  standard deviation"]
+    for c in statistics.per_class:
+        lines.append(f"{c.label:{width}}  {c.n:8}  {_ratio(c.mean):>6}  {_ratio(c.standard_deviation):>18}")
+    (low, high), (low_loss, high_loss) = statistics.accuracy.interval, statistics.cross_entropy.interval
+    accuracy, loss = statistics.accuracy, statistics.cross_entropy
+    lines += [
+        "",
+        f"Accuracy {accuracy.mean:.1%} (95% interval {low:.1%} to {high:.1%}), standard deviation "
+        f"{accuracy.standard_deviation:.1%} over {statistics.folds} folds of {statistics.n} pictures",
+        f"Cross-entropy {loss.mean:.3f} (95% interval {low_loss:.3f} to {high_loss:.3f}), standard deviation "
+        f"{loss.standard_deviation:.3f}",
+        _scores_line(found.metrics),
+    ]
+    confused = found.metrics.most_confused()
+    if confused:
+        lines.append(f"Most confused: {confused[0]} taken for {confused[1]} ({confused[2]} times)")
+    return "\n".join(lines)
 
 
 def describe_evaluation(evaluation: FolderEvaluation) -> str:

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,7 @@ class Dataset:
     labels: NDArray[np.int32]  # (n,)
     keys: NDArray[np.uint8]  # (n, 32)
 
-    @property
+    @cached_property
     def samples(self) -> list[Sample]:
         """The readable samples."""
         return [self.folder.samples[number] for number in self.chosen]

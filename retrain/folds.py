@@ -11,7 +11,7 @@ from retrain.errors import ImageFolderError
 from retrain.image_folder import Sample
 from retrain.split import inseparable_units
 
-__all__ = ["assign_folds"]
+__all__ = ["assign_folds", "most_folds"]
 
 
 def assign_folds(samples: Sequence[Sample], keys: NDArray[np.uint8], folds: int, seed: int) -> NDArray[np.int32]:
@@ -55,6 +55,12 @@ def assign_folds(samples: Sequence[Sample], keys: NDArray[np.uint8], folds: int,
             sizes[fold] += count
         chosen[unit] = fold
     return np.array([chosen[unit] for unit in units], np.int32)
+
+
+def most_folds(samples: Sequence[Sample], keys: NDArray[np.uint8]) -> int:
+    """Into how many folds the samples can be split: as many as there are units in the class that has the fewest."""
+    labels = zip(inseparable_units(samples, keys), (sample.label for sample in samples), strict=True)
+    return min(Counter(label for _, label in set(labels)).values())
 
 
 def _check_units(samples: Sequence[Sample], members: dict[bytes, dict[int, int]], folds: int) -> None:

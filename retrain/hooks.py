@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from retrain.evaluation import Metrics
 from retrain.extraction import ExtractionProgress
 from retrain.head import Head
 
@@ -27,6 +28,8 @@ class Hooks:
     on_note: Callable[[str], None] = nothing  # something that the user may like to know
     on_preparation: Callable[[str, int, int], None] = nothing  # what is done before pass one, how many, of how many
     on_extraction: Callable[[ExtractionProgress], None] = nothing
+    on_fold: Callable[[int, int, Metrics], None] = nothing  # of a cross-validation: which, of how many, its test
+    on_try: Callable[[int, int, Any], None] = nothing  # of a search: which, of how many, what came of it (tuning.Try)
     on_evaluation: "Callable[[HistoryRow], None]" = nothing
     checkpoints: Sequence[int] = ()  # numbers of steps
     on_checkpoint: "Callable[[int, Head, GraphBuilder], None]" = nothing  # after each of these

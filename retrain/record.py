@@ -6,8 +6,9 @@ import io
 import json
 import os
 import platform
+import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +28,7 @@ from retrain.model_folder import FORMAT, list_files
 if TYPE_CHECKING:
     from retrain.export import GraphBuilder
     from retrain.training import TrainedHead
+    from retrain.tuning import Tuning
 
 __all__ = ["FolderEvaluation", "PictureResult", "RunResult", "TrainedModel", "extraction_summary", "write_files"]
 
@@ -56,6 +58,7 @@ class RunResult:
     extraction: dict[str, Any]  # as `retrain extract --json`
     tested: frozenset[str]  # paths of the test pictures that the metrics are of
     calibration: Calibration | None = None  # where it was asked for; the metrics are of the calibrated head
+    tuning: "Tuning | None" = None  # where it was asked for
 
     def misclassified(self) -> list[PictureResult]:
         """The tested pictures with a wrong label, most confident mistake first."""
@@ -134,6 +137,8 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
         ["step", "train_accuracy", "train_cross_entropy", "validation_accuracy", "validation_cross_entropy"],
         [list(asdict(row).values()) for row in model.trained.history],
     )
+    if result.tuning:
+        _write_csv(folder / "tuning.csv", _TUNING_COLUMNS, _tuning_rows(result.tuning))
     _write_csv(
         folder / "predictions.csv",
         ["path", "set", "label", "predicted", "score", "key"],
@@ -149,6 +154,27 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
     result.timings.update(export_seconds=now - export_started, total_seconds=now - started)
     model.record = run_record(model, [*list_files(folder), "run.json"])
     _write_json(folder / "run.json", model.record)
+
+
+_TUNING_COLUMNS = [
+    *("try", "optimizer", "learning_rate", "l2", "folds", "accuracy", "cross_entropy"),
+    *("accuracy_sd", "cross_entropy_sd", "seconds", "result"),
+]
+
+
+def _tuning_rows(tuning: "Tuning") -> Iterator[list[Any]]:
+    """A row for each try; figures are means over its folds."""
+    for number, tried in enumerate(tuning.tries):
+        options, folds = tried.resolved, tried.folds
+        result = "best" if number == tuning.best else (tried.error or ("" if tried.is_whole else "given up"))
+        deviations = [
+            statistics.stdev(values) if len(values) > 1 else None
+            for values in ([fold.accuracy or 0.0 for fold in folds], [fold.cross_entropy or 0.0 for fold in folds])
+        ]
+        yield [
+            *(number + 1, options.optimizer, options.learning_rate, options.l2, len(folds)),
+            *(tried.accuracy, tried.cross_entropy, *deviations, round(tried.seconds, 3), result),
+        ]
 
 
 def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
@@ -178,6 +204,7 @@ def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
             "best_step": model.trained.best_step,
             "converged": model.trained.converged,
         },
+        "tuning": result.tuning.as_dict() if result.tuning else None,
         "extraction": result.extraction,
         "results": {
             name: {"n": m.n, "accuracy": m.accuracy, "cross_entropy": m.cross_entropy}
@@ -198,7 +225,7 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
+def _write_csv(path: Path, header: list[str], rows: Iterable[list[Any]]) -> None:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)

@@ -26,17 +26,20 @@ from retrain.dataset import (
     read_classes,
 )
 from retrain.errors import ImageFolderError, ModelFolderError, UsageError
-from retrain.evaluation import evaluate_logits, softmax
+from retrain.evaluation import Metrics, evaluate_logits, softmax
 from retrain.extraction import Extraction, open_cache
 from retrain.hooks import Hooks, nothing
 from retrain.image_folder import SUBSETS, ImageFolder, display_path, read_image_folder
 from retrain.model_folder import check_destination, read_sets, write_model_folder
 from retrain.record import FolderEvaluation, PictureResult, RunResult, TrainedModel, extraction_summary, write_files
 from retrain.split import SETS, assign_sets
+from retrain.tuning import Tuning, choose_folds, tune
 from retrain.vectors import LabelledBottlenecks
 
 if TYPE_CHECKING:
     from retrain.classifier import Classifier
+    from retrain.head import Head
+    from retrain.training import HeadTrainer
 
 __all__ = ["benchmark", "evaluate_folder", "extract_folder", "train", "train_model"]
 
@@ -113,18 +116,23 @@ def train_model(
         data, extractor = load_training_data(folder, backbone, options, hooks)
     sets = assign_sets(data.samples, data.keys, options.split, os.fspath(image_dir))
 
-    hooks.on_stage("training")
     from retrain.export import GraphBuilder
     from retrain.training import HeadTrainer, Observer
 
     graph = GraphBuilder(lambda: backbone.network, options.final_tensor_name)
     members = {name: np.flatnonzero(np.array(sets) == name) for name in SETS}
     _check_sets(labels, {name: data.labels[chosen] for name, chosen in members.items()}, options, hooks)
+    trainer = HeadTrainer(LabelledBottlenecks(data.vectors, data.labels), len(labels))
+    tuning = None
+    if options.tuning.tune:
+        with _timed(timings, "tuning_seconds"):
+            tuning = _tune(trainer, data, sets, labels, options, hooks)
+            options = dataclasses.replace(options, training=tuning.options)
+    hooks.on_stage("training")
     observer = Observer(
         hooks.on_evaluation, hooks.checkpoints, lambda step, head: hooks.on_checkpoint(step, head, graph)
     )
     with _timed(timings, "training_seconds"):
-        trainer = HeadTrainer(LabelledBottlenecks(data.vectors, data.labels), len(labels))
         trained = trainer.train(members["train"], members["validation"], options.training, observer)
     options = dataclasses.replace(options, training=options.training.resolved(len(members["train"])))
     for warning in trained.warnings(options.training):
@@ -136,13 +144,8 @@ def train_model(
             held_out = members["validation"]
             head, calibration = calibrate(trained.head, data.vectors[held_out], data.labels[held_out])
             trained = dataclasses.replace(trained, head=head)
-        logits = trained.head.logits(data.vectors)
         tested = _test_batch(members["test"], options)
-        metrics = {
-            name: evaluate_logits(logits[chosen], data.labels[chosen], labels)
-            for name, chosen in (members | {"test": tested}).items()
-        }
-        pictures = _picture_results(data, sets, data.labels, logits, labels)
+        metrics, pictures = _test(trained.head, data, sets, members | {"test": tested}, labels)
     result = RunResult(
         labels,
         {name: len(members[name]) for name in SETS},
@@ -153,6 +156,7 @@ def train_model(
         extraction_summary(data.extraction),
         frozenset(data.samples[number].path for number in tested),
         calibration,
+        tuning,
     )
     return TrainedModel(os.fspath(image_dir), options, backbone, extractor, graph, trained, result)
 
@@ -199,6 +203,34 @@ def evaluate_folder(
 
 
 # steps of a run
+
+
+def _tune(
+    trainer: "HeadTrainer",
+    data: Dataset,
+    sets: Sequence[str],
+    labels: Sequence[str],
+    options: RunOptions,
+    hooks: Hooks,
+) -> Tuning:
+    hooks.on_stage("tuning")
+    folds = choose_folds(data.samples, data.keys, sets, options.training)
+    tuning = tune(trainer, folds, options.training, labels, options.tuning.tune_seconds, hooks.on_try)
+    if tuning.left_out:
+        hooks.on_warning(
+            f"--tune had time for {len(tuning.tries)} of {len(tuning.tries) + tuning.left_out} tries: what it finds "
+            "depends on the speed of the machine; raise --tune-seconds"
+        )
+    return tuning
+
+
+def _test(
+    head: "Head", data: Dataset, sets: Sequence[str], members: dict[str, NDArray[np.int64]], labels: Sequence[str]
+) -> tuple[dict[str, Metrics], tuple[PictureResult, ...]]:
+    """Metrics of each set's members, and what becomes of every picture."""
+    logits = head.logits(data.vectors)
+    metrics = {name: evaluate_logits(logits[chosen], data.labels[chosen], labels) for name, chosen in members.items()}
+    return metrics, _picture_results(data, sets, data.labels, logits, labels)
 
 
 @contextlib.contextmanager

@@ -237,7 +237,9 @@ class HeadTrainer:
             options.steps,
             on_step,
         )
-        if last is not None and (not history or history[-1].step != last[0]):
+        if last is None:  # not one step led down
+            last = (0, parameters, objective(parameters)[0])
+        if not history or history[-1].step != last[0]:
             evaluate(*last)
         if options.patience:
             return TrainedHead(head_of(best[2]), history, steps, best[1], converged)
@@ -273,8 +275,8 @@ def _checked(row: HistoryRow, options: TrainingOptions) -> HistoryRow:
     if math.isfinite(row.train_cross_entropy):
         return row
     rate = options.learning_rate
-    remedy = "raise --l2" if rate is None else f"with --learning-rate {rate:g}: try {rate / 10:g}"
-    raise TrainingError(f"training diverged at step {row.step} (cross-entropy {row.train_cross_entropy}) {remedy}")
+    remedy = ": raise --l2" if rate is None else f" with --learning-rate {rate:g}: try {rate / 10:g}"
+    raise TrainingError(f"training diverged at step {row.step} (cross-entropy {row.train_cross_entropy}){remedy}")
 
 
 def _as_tensor(vectors: NDArray[np.float32]) -> tf.Tensor:

@@ -31,6 +31,20 @@ def test_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def reference_flowers(test_data: Path):
+    """The bottlenecks that the original program computed of 500 flowers, and their labels' names."""
+    import h5py
+
+    from retrain.vectors import LabelledBottlenecks
+
+    with h5py.File(test_data / "reference" / "flowers.h5") as file:
+        vectors = file["bottleneck"][:]
+        folders = [path.decode().split("/")[0] for path in file["path"][:]]
+    names = tuple(sorted(set(folders)))
+    return LabelledBottlenecks(vectors, np.array([names.index(folder) for folder in folders], np.int32)), names
+
+
+@pytest.fixture(scope="session")
 def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SavedModel in TensorFlow Hub's form: 16 x 16 pictures to 24 numbers, in microseconds."""
     from retrain.quiet import tf

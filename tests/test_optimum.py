@@ -86,6 +86,13 @@ def test_history_tells_of_all_training_pictures():
     assert losses[-1] < losses[0]
 
 
+def test_where_no_step_leads_down_it_is_done():
+    one = LabelledBottlenecks(np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1], np.int32))
+    trained = HeadTrainer(one, 2).train(np.arange(4), NONE, TrainingOptions(optimizer="lbfgs", l2=0.0))
+    assert [row.step for row in trained.history] == [0]
+    assert trained.history[0].train_cross_entropy == pytest.approx(np.log(2))
+
+
 def test_a_hidden_layer_and_smoothing_have_an_optimum_too():
     trained = optimum(hidden_units=8, label_smoothing=0.1, l2=0.001, steps=3000)
     assert trained.converged

@@ -337,24 +337,31 @@ def test_weights_start_small_and_biases_at_zero():
 
 
 @pytest.mark.real
-def test_original_vectors_give_the_accuracy_that_they_are_known_for(test_data):
+def test_original_vectors_give_the_accuracy_that_they_are_known_for(reference_flowers):
     """shared reference/README.md: 87.5% (standard deviation 2.4%) over ten splits of 80 and 20 pictures a class."""
-    import h5py
-
-    with h5py.File(test_data / "reference" / "flowers.h5") as file:
-        values = file["bottleneck"][:]
-        folders = [path.decode().split("/")[0] for path in file["path"][:]]
-    names = sorted(set(folders))
-    labels = np.array([names.index(folder) for folder in folders], np.int32)
-    trainer = HeadTrainer(LabelledBottlenecks(values, labels), len(names))
+    data, names = reference_flowers
+    trainer = HeadTrainer(data, len(names))
     accuracies, losses = [], []
     for seed in range(4):
-        order = np.random.default_rng(seed).permutation(len(labels))
-        held = np.concatenate([order[labels[order] == label][:20] for label in range(5)])
-        rest = np.setdiff1d(order, held)
-        trained = trainer.train(rest, NONE, TrainingOptions(seed=seed))
-        metrics = evaluate_logits(trained.head.logits(values[held]), labels[held], names)
+        order = np.random.default_rng(seed).permutation(len(data))
+        held = np.concatenate([order[data.labels[order] == label][:20] for label in range(5)])
+        trained = trainer.train(np.setdiff1d(order, held), NONE, TrainingOptions(seed=seed))
+        metrics = evaluate_logits(trained.head.logits(data.vectors[held]), data.labels[held], names)
         accuracies.append(metrics.accuracy)
         losses.append(metrics.cross_entropy)
     assert np.mean(accuracies) == pytest.approx(0.875, abs=3 * 0.024 / 2)
     assert np.mean(losses) == pytest.approx(0.39, abs=3 * 0.08 / 2)
+
+
+@pytest.mark.real
+def test_patience_on_the_original_vectors_costs_nothing_and_ends_soon(reference_flowers):
+    data, names = reference_flowers
+    order = np.random.default_rng(0).permutation(len(data))
+    test, validation, rest = order[:100], order[100:180], order[180:]
+    options = TrainingOptions(optimizer="adam", patience=200, steps=20_000)
+    trained = HeadTrainer(data, len(names)).train(rest, validation, options)
+    assert trained.steps < 5000
+    assert trained.best_step < trained.steps - 1
+    metrics = evaluate_logits(trained.head.logits(data.vectors[test]), data.labels[test], names)
+    assert metrics.accuracy > 0.8
+    assert metrics.cross_entropy < 0.55
