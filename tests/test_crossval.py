@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from conftest import TINY_SIZE
 
+from retrain import cli
 from retrain.config import BackboneOptions, CrossValidationOptions, RunOptions, TrainingOptions
 from retrain.crossval import cross_validate, train_folds
 from retrain.errors import ImageFolderError, UsageError
@@ -126,3 +127,19 @@ def test_the_reference_vectors_reach_what_they_are_known_for(reference_flowers):
     results = list(train_folds(HeadTrainer(data, len(labels)), folds, TrainingOptions(), labels))
     assert np.mean([result.metrics.accuracy for result in results]) == pytest.approx(0.875, abs=0.03)
     assert np.mean([result.metrics.cross_entropy for result in results]) == pytest.approx(0.39, abs=0.08)
+
+
+def test_the_command_prints_a_table_or_one_document(make_folder, tiny_backbone, capsys):
+    folder = make_folder({"cat": 25, "dog": 26})
+    command = ["crossval", str(folder), "--backbone", str(tiny_backbone), "--folds", "3", "--optimizer", "lbfgs"]
+    assert cli.main(command) == 0
+    output = capsys.readouterr()
+    assert "over 3 folds of 51 pictures" in output.out
+    assert "95% interval" in output.out
+    assert "fold 3 of 3: accuracy" in output.err
+    assert cli.main([*command, "--json", "--quiet"]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["statistics"]["n"] == 51
+    assert output.err == ""
+    assert cli.main([*command, "--folds", "1"]) == 2
+    assert "retrain: error: --folds 1: must be between 2" in capsys.readouterr().err

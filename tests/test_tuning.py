@@ -6,7 +6,7 @@ import pytest
 from conftest import TINY_SIZE
 
 import retrain
-from retrain import tuning
+from retrain import cli, tuning
 from retrain.config import BackboneOptions, RunOptions, TrainingOptions, TuningOptions
 from retrain.errors import TrainingError
 from retrain.hooks import Hooks
@@ -146,3 +146,13 @@ def test_the_reference_vectors_get_no_worse_by_tuning(reference_flowers):
     found = tune(HeadTrainer(data, len(labels)), folds, TrainingOptions(steps=1000), labels, 5.0)
     assert found.tries[found.best].cross_entropy <= found.tries[0].cross_entropy
     assert found.tries[found.best].accuracy > 0.8
+
+
+@pytest.mark.usefixtures("few_candidates")
+def test_the_command_shows_its_tries_and_what_it_chose(make_folder, tiny_backbone, capsys):
+    folder = make_folder({"cat": 25, "dog": 25})
+    assert cli.main(["train", str(folder), "--backbone", str(tiny_backbone), "--steps", "20", "--tune"]) == 0
+    output = capsys.readouterr()
+    assert "try 1 of 4: gradient-descent, learning rate 0.01, L2 0: accuracy" in output.err
+    assert "try 2 of 4: lbfgs, L2 0.1: accuracy" in output.err
+    assert "the best of 4 tries, all in model/tuning.csv" in output.out
