@@ -34,6 +34,7 @@ _MOST_BYTES = 2**31 - 1
 
 # Files in the cache.
 _TRUNK, _TEMPLATE = "graph", "saved_model"
+_DETAILS = ("height", "width", "bottleneck_size", "digest")  # of a trunk
 
 
 class GraphBuilder:
@@ -72,7 +73,7 @@ class GraphBuilder:
 
     def _read_trunk(self) -> Trunk | None:
         found = self._kept.find(_TRUNK)
-        if found is None:
+        if found is None or set(found[0]) != set(_DETAILS):
             return None
         trunk = Trunk(found[1], **found[0])
         _ = trunk.weights
@@ -86,7 +87,7 @@ class GraphBuilder:
         if trunk is not None:
             return trunk
         trunk = make_trunk(self._backbone.network)
-        details = {name: getattr(trunk, name) for name in ("height", "width", "bottleneck_size", "digest")}
+        details = {name: getattr(trunk, name) for name in _DETAILS}
         self._kept.keep(_TRUNK, details, [trunk.graph])
         return trunk
 

@@ -154,14 +154,15 @@ def test_files_of_another_backbone_or_version_are_made_again(entry, export):
     assert_same_scores("first", "second")
 
 
-def test_a_template_goes_with_the_graph_that_it_was_made_from(export):
+@pytest.mark.parametrize("details", [{"digest": "another"}, {"more": 1}])
+def test_a_template_goes_with_the_graph_that_it_was_made_from(details, export):
     """Weights have no names in it but their places in the graph, which another one may have in another order."""
     export("first")
     template = kept("saved_model.export").read_bytes()
     path = kept("graph.export")
     line, _, rest = path.read_bytes().partition(b"\n")
     note = json.loads(line)
-    note["details"]["digest"] = "another"
+    note["details"] |= details
     note["sha256"] = kept_exports._digest(note["details"], [rest])
     path.write_bytes(json.dumps(note).encode() + b"\n" + rest)
     assert export("second") == []
