@@ -13,9 +13,10 @@ from retrain.files import write_whole
 from retrain.image_folder import display_path
 from retrain.segments import FORMAT
 
-__all__ = ["check_owner", "find_folder", "note_paths", "read_notes", "write_error", "write_owner"]
+__all__ = ["EXPORT_SUFFIX", "check_owner", "find_folder", "note_paths", "read_notes", "write_error", "write_owner"]
 
 NOTE = "extractor.json"
+EXPORT_SUFFIX = ".export"  # of what is kept for the exports of a backbone
 
 
 def find_folder(cache_dir: Path, name: str, fingerprint: str) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.bottleneck_cache import BottleneckCache
-from retrain.cache_folder import note_paths
+from retrain.cache_folder import EXPORT_SUFFIX, note_paths
 from retrain.errors import CacheError
 from retrain.image_folder import ImageFolder, display_path, read_image_folder
 from retrain.picture_index import PictureIndex
@@ -46,7 +46,7 @@ class ExtractorInfo:
     rows: int
     bottleneck_size: int | None
     segments: int
-    bytes: int  # of the segments on disk, and of the quantised model
+    bytes: int  # on disk: of the segments, the quantised model, and what exports need
     set_aside: int  # damaged segments, renamed to *.corrupt
     oldest: float | None  # seconds since 1970, when the oldest segment was written
     newest: float | None
@@ -114,12 +114,16 @@ def info(cache: BottleneckCache) -> ExtractorInfo:
         len(cache),
         cache.bottleneck_size,
         len(statuses),
-        sum(status.st_size for status in statuses)
-        + sum(path.stat().st_size for path in map(cache.folder.joinpath, MODEL_FILES) if path.exists()),
+        sum(status.st_size for status in [*statuses, *(path.stat() for path in _other_files(cache.folder))]),
         len(list(cache.folder.glob("*.corrupt"))),
         min((status.st_mtime for status in statuses), default=None),
         max((status.st_mtime for status in statuses), default=None),
     )
+
+
+def _other_files(folder: Path) -> list[Path]:
+    """What is kept beside the segments."""
+    return [*(path for path in map(folder.joinpath, MODEL_FILES) if path.exists()), *folder.glob(f"*{EXPORT_SUFFIX}")]
 
 
 def verify(cache: BottleneckCache) -> VerifyReport:

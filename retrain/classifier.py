@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from retrain.backbone import fingerprint_of
 from retrain.config import DEFAULT_MAX_PIXELS
 from retrain.errors import UnreadableImageError
-from retrain.export import BOTTLENECK, PIXELS_INPUT, part_of_graph, read_graph
+from retrain.export import part_of_graph, read_graph
 from retrain.images import DECODER_VERSION, decode_image
 from retrain.model_folder import ModelDescription, read_description
 from retrain.network import suitable_batch_size
+from retrain.trunk import BOTTLENECK, PIXELS_INPUT
 
 __all__ = ["Classifier", "Prediction", "picture_files"]
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
@@ -9,119 +10,130 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from retrain import graph_images
+from retrain.backbone import Backbone
 from retrain.errors import ModelFolderError, OutputError
 from retrain.files import write_whole
-from retrain.head import Head, Layer
+from retrain.head import Head
 from retrain.image_folder import display_path
-from retrain.network import Network
+from retrain.kept_exports import KeptExports
 from retrain.quiet import tf
+from retrain.saved_model import Template, apply_layers, make_template, write_saved_model
 from retrain.training import HistoryRow
+from retrain.trunk import BOTTLENECK, Trunk, make_trunk, without_defaults
 
 __all__ = [
-    "BOTTLENECK",
-    "JPEG_INPUT",
-    "PIXELS_INPUT",
     "GraphBuilder",
     "part_of_graph",
     "read_graph",
     "write_labels",
-    "write_saved_model",
     "write_summaries",
 ]
-
-# Names in graph.pb. Those of the inputs are the ones that the original program's releases gave them.
-JPEG_INPUT = "DecodeJpeg/contents:0"  # () string: the bytes of a JPEG; of 2015 and 2016
-PIXELS_INPUT = "Placeholder:0"  # (n, height, width, 3) float32 in [0, 1]; of 2018
-BOTTLENECK = "bottleneck:0"  # (n, d) float32
 
 # Largest message that protocol buffers can hold.
 _MOST_BYTES = 2**31 - 1
 
+# Files in the cache.
+_TRUNK, _TEMPLATE = "graph", "saved_model"
+_DETAILS = ("height", "width", "bottleneck_size", "digest")  # of a trunk
+
 
 class GraphBuilder:
-    """Makes frozen graphs of one backbone under different heads; the backbone is frozen once.
+    """Makes graphs and SavedModels of one backbone under different heads.
+
+    What all of them have in common is found in the cache, or made when the first one is asked for and kept there.
 
     Args:
-        network: gives the backbone when the first graph is built.
+        backbone: in float32.
         final_tensor_name: name of the scores.
+        cache_dir: the bottleneck cache.
+        on_warning: told of what is damaged there.
     """
 
-    def __init__(self, network: Callable[[], Network], final_tensor_name: str) -> None:
-        self._get_network = network
+    def __init__(
+        self,
+        backbone: Backbone,
+        final_tensor_name: str,
+        cache_dir: str | os.PathLike[str],
+        on_warning: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._backbone = backbone
         self._final_tensor_name = final_tensor_name
+        self._cache_dir, self._on_warning = cache_dir, on_warning
+        self._reading: Future[Trunk | None] | None = None
 
     @cached_property
-    def _network(self) -> Network:
-        return self._get_network()
+    def _kept(self) -> KeptExports:
+        return KeptExports(self._backbone, self._cache_dir)
+
+    def prepare(self) -> None:
+        """Begin to read what the cache has of the backbone, in a thread of its own, while something else goes on."""
+        thread = ThreadPoolExecutor(1)
+        self._reading = thread.submit(self._read_trunk)
+        thread.shutdown(wait=False)
+
+    def _read_trunk(self) -> Trunk | None:
+        found = self._kept.find(_TRUNK)
+        if found is None or set(found[0]) != set(_DETAILS):
+            return None
+        trunk = Trunk(found[1], **found[0])
+        _ = trunk.weights
+        return trunk
 
     @cached_property
-    def _frozen(self) -> tuple[tf.compat.v1.GraphDef, str, str]:
-        return self._network.frozen_graph
+    def trunk(self) -> Trunk:
+        """The backbone's part. Raises BackboneError, CacheError."""
+        trunk = self._reading.result() if self._reading else self._read_trunk()
+        self._tell_warnings()
+        if trunk is not None:
+            return trunk
+        trunk = make_trunk(self._backbone.network)
+        details = {name: getattr(trunk, name) for name in _DETAILS}
+        self._kept.keep(_TRUNK, details, [trunk.graph])
+        return trunk
 
-    def build(self, head: Head) -> tf.compat.v1.GraphDef:
-        """The graph from picture to scores.
+    def serialized(self, head: Head) -> tuple[bytes | memoryview, bytes]:
+        """The graph from picture to scores as the bytes of a graph file, in two parts: that of the trunk, the head's.
 
-        One chain, which may be fed at any of these points:
-        `DecodeJpeg/contents` () string, JPEG bytes; `DecodeJpeg` (any, any, 3) uint8 (a large JPEG arrives there
-        scaled); `input` (n, any, any, 3) float32 in [-1, 1]; `Mul` (n, height, width, 3) float32 in [-1, 1];
-        `Placeholder` (n, height, width, 3) float32 in [0, 1]. Out come `bottleneck` (n, d) and the scores (n, classes)
-        under the final tensor's name.
+        Messages one after the other are one message that has the parts of both. Raises OutputError over 2 GiB.
         """
-        backbone, input_name, output_name = self._frozen
-        height, width = self._network.height, self._network.width
-        graph = tf.Graph()
-        with graph.as_default():
-            pixels = _picture_inputs(height, width)
-            [vectors] = tf.import_graph_def(
-                backbone, input_map={input_name: pixels}, return_elements=[output_name], name="backbone"
-            )
-            vectors = tf.identity(vectors, name=BOTTLENECK[:-2])
+        with tf.Graph().as_default() as graph:
+            vectors = tf.compat.v1.placeholder(tf.float32, [None, head.bottleneck_size], name=BOTTLENECK[:-2])
             with tf.name_scope("head"):
-                logits = _logits(vectors, head.layers)
+                logits = apply_layers(vectors, head.layers)
             tf.nn.softmax(logits, name=self._final_tensor_name)
-            # without attributes at their defaults, TensorFlow 1 can load it, too
-            meta = tf.compat.v1.train.export_meta_graph(graph=graph, strip_default_attrs=True)
-        return meta.graph_def
-
-    def serialized(self, head: Head) -> bytes:
-        """The same as the bytes of a graph file. Raises OutputError over 2 GiB."""
-        graph_def = self.build(head)
-        if graph_def.ByteSize() > _MOST_BYTES:
+            graph_def = without_defaults(graph)
+        [stand_in] = [node for node in graph_def.node if node.name == BOTTLENECK[:-2]]
+        graph_def.node.remove(stand_in)  # for the node of this name in the trunk
+        parts = self.trunk.graph, bytes(graph_def.SerializeToString(deterministic=True))
+        size = sum(map(len, parts))
+        if size > _MOST_BYTES:
             raise OutputError(
-                f"the graph has {graph_def.ByteSize()} bytes, more than a graph file can hold ({_MOST_BYTES}): "
-                "use a smaller backbone"
+                f"the graph has {size} bytes, more than a graph file can hold ({_MOST_BYTES}): use a smaller backbone"
             )
-        return bytes(graph_def.SerializeToString(deterministic=True))
+        return parts
 
+    def write_saved_model(self, head: Head, labels: Sequence[str], folder: str | os.PathLike[str]) -> None:
+        """Write a SavedModel, as `saved_model.write_saved_model` describes it. Raises OutputError."""
+        template = self._template(len(head.layers), folder)
+        write_saved_model(self.trunk, template, head, labels, self._final_tensor_name, folder)
 
-def _logits(vectors: tf.Tensor, layers: Sequence[Layer]) -> tf.Tensor:
-    """What `Head.logits` does, on tensors."""
-    for layer in layers[:-1]:
-        vectors = tf.nn.relu(tf.matmul(vectors, layer.weights) + layer.biases)
-    return tf.matmul(vectors, layers[-1].weights) + layers[-1].biases
+    def _template(self, layers: int, place: str | os.PathLike[str]) -> Template:
+        """The SavedModel for heads of so many layers; where it must be made, it is saved to `place` on the way."""
+        # the trunk's weights have no names in a SavedModel but their places in the graph
+        details = {"trunk": self.trunk.digest, "final_tensor_name": self._final_tensor_name, "layers": layers}
+        found = self._kept.find(_TEMPLATE)
+        self._tell_warnings()
+        if found is not None and found[0].items() >= details.items():
+            length = found[0]["model_bytes"]
+            return Template(bytes(found[1][:length]), bytes(found[1][length:]))
+        template = make_template(self.trunk, self._final_tensor_name, layers, place)
+        details["model_bytes"] = len(template.model)
+        self._kept.keep(_TEMPLATE, details, [template.model, template.object_graph])
+        return template
 
-
-def _picture_inputs(height: int, width: int) -> tf.Tensor:
-    """The inputs of the original program's releases, one behind the other, in the default graph.
-
-    What lies between them is named in scopes, for names are unique whatever their case: `mul` would turn `Mul` away.
-    """
-    feed = tf.compat.v1.placeholder_with_default
-    contents = tf.compat.v1.placeholder(tf.string, [], name=JPEG_INPUT[:-2])
-    with tf.name_scope("decode"):
-        upright = graph_images.decode_jpeg(contents, height, width)
-    pixels = tf.identity(upright, name="DecodeJpeg")
-    pixels = tf.expand_dims(tf.cast(pixels, tf.float32, name="Cast"), 0, name="ExpandDims")
-    with tf.name_scope("any_size"):
-        pixels = pixels / 127.5 - 1.0
-    pixels = feed(pixels, [None, None, None, 3], name="input")
-    with tf.name_scope("resize"):
-        pixels = graph_images.resize((pixels + 1.0) * 127.5, height, width) / 127.5 - 1.0
-    pixels = feed(pixels, [None, height, width, 3], name="Mul")
-    with tf.name_scope("unit_range"):
-        pixels = pixels * 0.5 + 0.5
-    return feed(pixels, [None, height, width, 3], name=PIXELS_INPUT[:-2])
+    def _tell_warnings(self) -> None:
+        while self._kept.warnings:
+            self._on_warning(self._kept.warnings.pop())
 
 
 def read_graph(path: str | os.PathLike[str]) -> tf.compat.v1.GraphDef:
@@ -162,52 +174,6 @@ def part_of_graph(
 def write_labels(labels: Sequence[str], path: str | os.PathLike[str]) -> None:
     """Write labels.txt: one label a line, UTF-8, in the order of the outputs."""
     write_whole(path, "".join(f"{label}\n" for label in labels).encode())
-
-
-def write_saved_model(
-    network: Network,
-    head: Head,
-    labels: Sequence[str],
-    final_tensor_name: str,
-    folder: str | os.PathLike[str],
-) -> None:
-    """Write a SavedModel.
-
-    Signature `serving_default`: `image_bytes` (n,) string, the bytes of pictures (over REST: {"b64": ...}).
-    Signature `pixels`: `pixels` (n, height, width, 3) float32 in [0, 1].
-    Both give the scores (n, classes) float32 under the final tensor's name, and `labels` (n, classes) string in the
-    order of the scores.
-    """
-    height, width = network.height, network.width
-    module = tf.Module()
-    module.backbone = network.trackable
-    layers = [Layer(tf.Variable(layer.weights), tf.Variable(layer.biases)) for layer in head.layers]
-    module.head = [(layer.weights, layer.biases) for layer in layers]
-    names = tf.constant(list(labels))
-
-    def answer(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        scores = tf.nn.softmax(_logits(network.function(pixels), layers))
-        return {final_tensor_name: scores, "labels": tf.tile(names[tf.newaxis], [tf.shape(scores)[0], 1])}
-
-    def decode(contents: tf.Tensor) -> tf.Tensor:
-        pixels = tf.cast(graph_images.decode_any(contents, height, width), tf.float32)[tf.newaxis]
-        return tf.ensure_shape(graph_images.resize(pixels, height, width)[0] / 255.0, [height, width, 3])
-
-    def from_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(tf.map_fn(decode, image_bytes, fn_output_signature=tf.float32))
-
-    def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(pixels)
-
-    files = tf.TensorSpec([None], tf.string, "image_bytes")
-    arrays = tf.TensorSpec([None, height, width, 3], tf.float32, "pixels")
-    module.__call__ = tf.function(from_files, input_signature=[files])
-    module.from_pixels = tf.function(from_pixels, input_signature=[arrays])
-    signatures = {"serving_default": module.__call__, "pixels": module.from_pixels}
-    try:
-        tf.saved_model.save(module, os.fspath(folder), signatures=signatures)
-    except tf.errors.OpError as error:
-        raise OutputError(f"can't write the SavedModel {display_path(folder)}: {error.message}") from error
 
 
 def write_summaries(history: Sequence[HistoryRow], folder: str | os.PathLike[str]) -> None:

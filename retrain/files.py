@@ -18,9 +18,11 @@ _AT_FDCWD, _EXCHANGE = -100, 2  # of renameat2(2)
 _ABANDONED_SECONDS = 60.0  # a temporary file younger than this may not be locked by its writer yet
 
 
-def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
+def write_whole(path: str | os.PathLike[str], *data: bytes | memoryview) -> None:
     """Write a file through a temporary sibling, flushed to disk and put in place at once.
 
+    Args:
+        data: the parts of the file, one after the other.
     Raises OSError, with the temporary file removed and what was there before untouched.
     """
     path = Path(path)
@@ -30,7 +32,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
             with contextlib.suppress(OSError):  # some network disks have no locks
                 fcntl.flock(file.fileno(), fcntl.LOCK_EX)  # tells remove_abandoned that somebody is at work
             os.fchmod(file.fileno(), 0o666 & ~_umask())
-            file.write(data)
+            file.writelines(data)
             file.flush()
             os.fsync(file.fileno())
             os.replace(temporary, path)

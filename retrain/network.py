@@ -113,13 +113,6 @@ class Network:
         graph_def, _ = convert_to_constants._replace_variables_by_constants(converter_data=data)
         return graph_def, self.function.inputs[0].name, self.function.outputs[0].name
 
-    @property
-    def trackable(self) -> Any:
-        """What a SavedModel must keep so that `function` goes on working after loading."""
-        if hasattr(self._owner, "layers"):  # Keras: its variables are enough, and much faster to save than the model
-            return [variable.value for variable in self._owner.variables]
-        return self._owner
-
 
 def suitable_batch_size(height: int, width: int) -> int:
     """How many pictures of a size, in pixels, go into one call of a network on this machine's device."""

@@ -221,20 +221,18 @@ def _write_intermediate(flags: argparse.Namespace, step: int, head: "Head", grap
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"intermediate_{step}.pb"
     logger.info("Save intermediate result to : %s", display_path(path))
-    write_whole(path, graph.serialized(head))
+    write_whole(path, *graph.serialized(head))
 
 
 def _write_outputs(flags: argparse.Namespace, model: "TrainedModel") -> None:
     from retrain import export
 
     labels = model.result.labels
-    write_whole(flags.output_graph, model.graph.serialized(model.trained.head))
+    write_whole(flags.output_graph, *model.graph.serialized(model.trained.head))
     export.write_labels(labels, flags.output_labels)
     export.write_summaries(model.trained.history, flags.summaries_dir)
     if flags.saved_model_dir:
-        export.write_saved_model(
-            model.backbone.network, model.trained.head, labels, flags.final_tensor_name, flags.saved_model_dir
-        )
+        model.graph.write_saved_model(model.trained.head, labels, flags.saved_model_dir)
 
 
 @dataclass

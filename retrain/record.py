@@ -9,6 +9,7 @@ import platform
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -121,15 +122,11 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
 
     export_started = time.monotonic()
     result = model.result
-    write_whole(folder / "graph.pb", model.graph.serialized(model.trained.head))
+    with ThreadPoolExecutor(1) as thread:  # the two that take long are written at once
+        graph = thread.submit(write_whole, folder / "graph.pb", *model.graph.serialized(model.trained.head))
+        model.graph.write_saved_model(model.trained.head, result.labels, folder / "saved_model")
+        graph.result()
     export.write_labels(result.labels, folder / "labels.txt")
-    export.write_saved_model(
-        model.backbone.network,
-        model.trained.head,
-        result.labels,
-        model.options.final_tensor_name,
-        folder / "saved_model",
-    )
     write_head(model.trained.head, result.labels, folder / "head.h5")
     export.write_summaries(model.trained.history, folder / "logs")
     _write_csv(
@@ -179,7 +176,7 @@ def _tuning_rows(tuning: "Tuning") -> Iterator[list[Any]]:
 
 def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
     """What run.json holds: all that is needed to know, and to repeat, the run; files: what lies in the model folder."""
-    network, result = model.backbone.network, model.result
+    trunk, result = model.graph.trunk, model.result
     return {
         "format": FORMAT,
         "command": [display_path(word) for word in model.command],
@@ -192,9 +189,9 @@ def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
         "backbone": {
             "name": model.backbone.name,
             "fingerprint": model.extractor.fingerprint,
-            "height": network.height,
-            "width": network.width,
-            "bottleneck_size": network.bottleneck_size,
+            "height": trunk.height,
+            "width": trunk.width,
+            "bottleneck_size": trunk.bottleneck_size,
             "description": model.extractor.description,
             "graph": {"fingerprint": model.backbone.fingerprint, "description": model.backbone.description},
         },

@@ -119,7 +119,8 @@ def train_model(
     from retrain.export import GraphBuilder
     from retrain.training import HeadTrainer, Observer
 
-    graph = GraphBuilder(lambda: backbone.network, options.final_tensor_name)
+    graph = GraphBuilder(backbone, options.final_tensor_name, options.extraction.cache_dir, hooks.on_warning)
+    graph.prepare()
     members = {name: np.flatnonzero(np.array(sets) == name) for name in SETS}
     _check_sets(labels, {name: data.labels[chosen] for name, chosen in members.items()}, options, hooks)
     trainer = HeadTrainer(LabelledBottlenecks(data.vectors, data.labels), len(labels))

@@ -12,7 +12,7 @@ import retrain
 from retrain.backbone import locate_backbone
 from retrain.config import BackboneOptions, EvaluationOptions, RunOptions, TrainingOptions
 from retrain.errors import ModelFolderError, OutputError
-from retrain.export import write_saved_model, write_summaries
+from retrain.export import GraphBuilder, write_summaries
 from retrain.graph_images import decode_any, decode_jpeg, resize
 from retrain.head import read_head
 from retrain.images import decode_image
@@ -204,10 +204,12 @@ def test_the_saved_model_takes_a_batch_of_picture_bytes(trained, expected):
 
 
 def test_a_saved_model_that_cannot_be_written_is_one_clear_error(trained, tiny_backbone):
-    network = locate_backbone(BackboneOptions(backbone=str(tiny_backbone))).network
+    backbone = locate_backbone(BackboneOptions(backbone=str(tiny_backbone)))
     head, labels = read_head(trained[0] / "head.h5")
-    with pytest.raises(OutputError, match="can't write the SavedModel /proc/x"):
-        write_saved_model(network, head, labels, "final_result", "/proc/x")
+    for _ in range(2):  # without a template and with one
+        with pytest.raises(OutputError, match="can't write the SavedModel /proc/x"):
+            GraphBuilder(backbone, "final_result", "cache").write_saved_model(head, labels, "/proc/x")
+        GraphBuilder(backbone, "final_result", "cache").write_saved_model(head, labels, "saved_model")
     with pytest.raises(OutputError, match="can't write the summaries /proc/x"):
         write_summaries([HistoryRow(0, 1.0, 0.1, None, None)], "/proc/x")
 

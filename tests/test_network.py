@@ -444,7 +444,9 @@ def test_frozen_graph_has_no_variables_and_gives_the_same_vectors(form, tmp_path
 
 
 @pytest.mark.parametrize("form", ["module", "tf1", "keras"])
-def test_trackable_is_enough_for_a_saved_model(form, tmp_path, small_weights):
+def test_every_form_can_be_exported_as_a_saved_model(form, tmp_path, small_weights):
+    from retrain.export import GraphBuilder
+    from retrain.head import Head, Layer
     from retrain.quiet import tf
 
     if form == "keras":
@@ -454,15 +456,15 @@ def test_trackable_is_enough_for_a_saved_model(form, tmp_path, small_weights):
     else:
         backbone = locate(save_module(tmp_path / "model"))
     network = backbone.network
-    module = tf.Module()
-    module.backbone = network.trackable
-    spec = tf.TensorSpec([None, network.height, network.width, 3], tf.float32)
-    module.run = tf.function(lambda pixels: network.function(pixels), input_signature=[spec])
-    tf.saved_model.save(module, str(tmp_path / "saved"))
+    rng = np.random.default_rng(0)
+    head = Head((Layer(rng.normal(0, 1, (network.bottleneck_size, 3)).astype("f"), np.zeros(3, np.float32)),))
+    GraphBuilder(backbone, "scores", tmp_path / "cache").write_saved_model(head, list("abc"), tmp_path / "saved")
     pixels = pictures(size=network.height)
     loaded = tf.saved_model.load(str(tmp_path / "saved"))
-    found = loaded.run(tf.constant(pixels.astype(np.float32) / 255)).numpy()
-    np.testing.assert_allclose(found, network.bottlenecks(pixels), rtol=1e-4, atol=1e-5)
+    found = loaded.signatures["pixels"](pixels=tf.constant(pixels.astype(np.float32) / 255))["scores"].numpy()
+    expected = tf.nn.softmax(head.logits(network.bottlenecks(pixels))).numpy()
+    assert expected.std() > 0
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 # Keras Applications
