@@ -19,7 +19,7 @@ class _NotYet(importlib.machinery.PathFinder):
     """Finds Keras, but does not let it be imported.
 
     TensorFlow imports it at its end, should somebody need it, and takes an ImportError for that it is not installed. It
-    takes 0.6 s, or 1.6 s where scikit-learn is there, and is imported when `keras` or `tf.keras` is first used.
+    takes 0.5 s, or 1.6 s where scikit-learn is there, and is imported when `keras` or `tf.keras` is first used.
     """
 
     @classmethod

@@ -44,7 +44,7 @@ def make_template(trunk: Trunk, final_tensor_name: str, layers: int, place: str 
 
     Large weights are variables, for TensorFlow copies constants with every function that calls theirs: as constants,
     Inception v3 took three times as long to load, eight seconds to answer for the first time, and twice the memory.
-    Small ones are constants: a variable takes a hundredth of a second, in saving and in loading.
+    Small ones are constants: with 93 variables tracing took 0.6 s, with 188 it took 1.1 s.
 
     Args:
         place: a folder that it is saved to; it takes as much room as the finished one.
