@@ -175,7 +175,7 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str) -> s
         lines += _metrics_lines("Validation", result.metrics["validation"])
     else:
         lines += _metrics_lines("Test", result.metrics["test"])
-    lines += _ways_lines(result, model_dir)
+    lines += _ways_lines(result, record["training"], model_dir)
     lines += _precision_line(record)
     if result.skipped:
         lines.append(f"Skipped: {len(result.skipped)} files, listed with reasons in {model_dir}/skipped.csv")
@@ -186,7 +186,8 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str) -> s
     return "\n".join(lines)
 
 
-def _ways_lines(result: RunResult, model_dir: str) -> Iterator[str]:
+def _ways_lines(result: RunResult, training: dict[str, Any], model_dir: str) -> Iterator[str]:
+    """How the head came about, where that is out of the ordinary; training: as in run.json."""
     if result.tuning:
         best = result.tuning.options.resolved(result.split["train"])
         rate = "" if best.learning_rate is None else f" at a learning rate of {best.learning_rate:g}"
@@ -194,6 +195,10 @@ def _ways_lines(result: RunResult, model_dir: str) -> Iterator[str]:
             f"Tuned: {best.optimizer}{rate}, L2 {best.l2:g}: the best of {len(result.tuning.tries)} tries, "
             f"all in {model_dir}/tuning.csv"
         )
+    if training["best_step"] is not None:
+        yield f"Ended after {training['steps']} steps; the weights are those after step {training['best_step']}"
+    elif training["converged"]:
+        yield f"lbfgs came to its end in {training['steps']} steps"
     done = result.calibration
     if done is not None:
         change = f"{done.cross_entropy_before:.3f} -> {done.cross_entropy_after:.3f}"

@@ -5,18 +5,19 @@ import os
 
 import numpy as np
 import pytest
-from conftest import TINY_SIZE, draw_picture
+from conftest import TINY_LENGTH, TINY_SIZE, draw_picture
 from PIL import Image
 
 import retrain
 from retrain.backbone import locate_backbone
-from retrain.config import BackboneOptions, EvaluationOptions, RunOptions, TrainingOptions
+from retrain.config import BackboneOptions, EvaluationOptions, ExtractionOptions, RunOptions, TrainingOptions
 from retrain.errors import ModelFolderError, OutputError
 from retrain.export import GraphBuilder, write_summaries
 from retrain.graph_images import decode_any, decode_jpeg, resize
 from retrain.head import read_head
 from retrain.images import decode_image
 from retrain.quiet import tf
+from retrain.run import evaluate_folder
 from retrain.training import HistoryRow
 
 v1 = tf.compat.v1
@@ -201,6 +202,31 @@ def test_the_saved_model_takes_a_batch_of_picture_bytes(trained, expected):
     assert answer["labels"].shape == answer["final_result"].shape
     batch = np.stack([resized(path) for path in trained[1]]) / 255
     check([loaded.signatures["pixels"](pixels=tf.constant(batch))["final_result"].numpy()], expected)
+
+
+def test_a_hidden_layer_is_in_every_export(trained, tiny_backbone):
+    """With everything on that changes a head; beside it in the cache lies what was kept for heads of one layer."""
+    folder = trained[0].parent
+    options = RunOptions(
+        backbone=BackboneOptions(backbone=str(tiny_backbone)),
+        extraction=ExtractionOptions(cache_dir=str(folder / "cache")),
+        training=TrainingOptions(optimizer="adam", steps=300, learning_rate=0.01, hidden_units=8, dropout=0.1),
+        evaluation=EvaluationOptions(calibrate=True),
+    )
+    model = retrain.train(folder / "pictures", "model", options)
+    head, labels = read_head("model/head.h5")
+    assert [layer.weights.shape for layer in head.layers] == [(TINY_LENGTH, 8), (8, 3)]
+    pictures = {picture.path: picture for picture in model.result.pictures}
+    paths = [os.path.relpath(path, folder / "pictures") for path in trained[1]]
+    wanted = np.array([pictures[path].score for path in paths])
+    classifier = retrain.Classifier("model")
+    expected = np.array([[p.scores[label] for label in labels] for p in classifier.predict(trained[1])])
+    assert expected.max(axis=1) == pytest.approx(wanted, abs=1e-4)
+    loaded = tf.saved_model.load("model/saved_model")
+    answer = loaded.signatures["serving_default"](image_bytes=tf.constant([p.read_bytes() for p in trained[1]]))
+    check([answer["final_result"].numpy()], expected)
+    evaluation = evaluate_folder(classifier, folder / "pictures", options.extraction)
+    assert {p.path: p.predicted for p in evaluation.pictures} == {p.path: p.predicted for p in model.result.pictures}
 
 
 def test_a_saved_model_that_cannot_be_written_is_one_clear_error(trained, tiny_backbone):
