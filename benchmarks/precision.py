@@ -11,7 +11,6 @@ import tempfile
 import numpy as np
 
 from retrain.backbone import locate_backbone
-from retrain.batches import LabelledBottlenecks
 from retrain.config import (
     DEFAULT_MAX_PIXELS,
     PRECISIONS,
@@ -25,7 +24,8 @@ from retrain.extraction import extract_bottlenecks, open_cache
 from retrain.image_folder import ImageFolder, read_image_folder
 from retrain.precision import choose_extractor
 from retrain.quantization import mean_cosine
-from retrain.training import train_head
+from retrain.training import HeadTrainer
+from retrain.vectors import LabelledBottlenecks
 
 TEST_SHARE = 0.2
 
@@ -38,14 +38,16 @@ def bottlenecks(folder: ImageFolder, backbone, precision: str, cache_dir: str) -
     return cache.read(cache.find(done.keys))
 
 
-def accuracy(vectors: np.ndarray, exact: np.ndarray, labels: np.ndarray, split: int) -> float:
-    """Of a head trained on 80% of the vectors, on the float32 vectors of the rest."""
-    order = np.random.default_rng(split).permutation(len(labels))
-    test, train = np.split(order, [int(len(labels) * TEST_SHARE)])
-    nothing = LabelledBottlenecks(vectors[:0], labels[:0])
-    training = LabelledBottlenecks(vectors[train], labels[train])
-    head, _ = train_head(training, nothing, labels.max() + 1, TrainingOptions(seed=split, eval_step_interval=4000))
-    return float((head.logits(exact[test]).argmax(axis=1) == labels[test]).mean())
+def accuracies(vectors: np.ndarray, exact: np.ndarray, labels: np.ndarray, splits: int) -> np.ndarray:
+    """Of heads trained on 80% of the vectors, on the float32 vectors of the rest: (splits,)."""
+    trainer = HeadTrainer(LabelledBottlenecks(vectors, labels), labels.max() + 1)
+    results = []
+    for split in range(splits):
+        order = np.random.default_rng(split).permutation(len(labels))
+        test, train = np.split(order, [int(len(labels) * TEST_SHARE)])
+        head = trainer.train(train, test[:0], TrainingOptions(seed=split, eval_step_interval=4000)).head
+        results.append((head.logits(exact[test]).argmax(axis=1) == labels[test]).mean())
+    return np.array(results)
 
 
 def main() -> None:
@@ -70,7 +72,7 @@ def main() -> None:
     print("trained on     mean cosine   accuracy on float32   standard error   paired difference")
     reference = None
     for precision, values in vectors.items():
-        results = np.array([accuracy(values, exact, labels, split) for split in range(args.splits)])
+        results = accuracies(values, exact, labels, args.splits)
         reference = results if reference is None else reference
         error = results.std(ddof=1) / np.sqrt(len(results))
         difference = results - reference
