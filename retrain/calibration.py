@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from retrain.errors import TrainingError
 from retrain.head import Head
+from retrain.vectors import VectorSource
 
 __all__ = ["Calibration", "calibrate", "check_pictures", "fit_temperature"]
 
@@ -34,7 +35,7 @@ def check_pictures(validation_pictures: int) -> None:
         )
 
 
-def calibrate(head: Head, bottlenecks: NDArray[np.float32], labels: NDArray[np.int32]) -> tuple[Head, Calibration]:
+def calibrate(head: Head, bottlenecks: VectorSource, labels: NDArray[np.int32]) -> tuple[Head, Calibration]:
     """The head at the temperature that fits pictures which it was not trained on.
 
     Args:

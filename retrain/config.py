@@ -194,20 +194,27 @@ class TrainingOptions(_Checked):
     patience: int | None = option(
         None,
         "stop once the validation cross-entropy has not come down for N steps, and keep the weights of the best "
-        "evaluation; all validation pictures are evaluated then (default: all steps are done, the last weights kept)",
+        "evaluation; each is of all validation pictures (of 10,000 at most), with lbfgs after every step (default: all "
+        "steps are done, the last weights kept)",
         metavar="N",
     )
     eval_step_interval: int = option(
         10, "evaluate on the training batch and a validation batch every N steps", metavar="N"
     )
-    validation_batch_size: int = option(100, "pictures in a random validation batch; -1: all of them", metavar="N")
+    validation_batch_size: int = option(
+        100,
+        "pictures in a random validation batch; -1: all of them (of 10,000 at most, as always with lbfgs)",
+        metavar="N",
+    )
     max_memory: int | None = option(
         None,
         "bottlenecks that take more memory than this are drawn from the cache's files, step by step (default: half of "
         "the memory there is)",
         metavar="MIB",
     )
-    seed: int = option(0, "the same seed over the same pictures gives the same weights", metavar="N")
+    seed: int = option(
+        0, "the same seed over the same pictures gives the same weights, on machines with as many cores", metavar="N"
+    )
 
     RANGES: ClassVar = {
         "steps": (1, 2**31 - 1),
@@ -217,7 +224,7 @@ class TrainingOptions(_Checked):
         "l2": (0, 1e6),
         "dropout": (0, 0.99),
         "label_smoothing": (0, 0.99),
-        "hidden_units": (0, 65_536),
+        "hidden_units": (0, 8192),
         "patience": (1, 2**31 - 1),
         "eval_step_interval": (1, 2**31 - 1),
         "validation_batch_size": (-1, 1_000_000),
@@ -267,6 +274,11 @@ class TuningOptions(_Checked):
     tune_seconds: float = option(60.0, "time for the search; what was found by then is used", metavar="SECONDS")
 
     RANGES: ClassVar = {"tune_seconds": (0, None)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tune_seconds != TuningOptions.tune_seconds and not self.tune:
+            raise UsageError("--tune-seconds is the time for --tune: give that, too")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -319,11 +331,6 @@ class RunOptions:
             raise UsageError(f"--final-tensor-name {name!r}: letters, digits and _ only, as in final_result")
         if name.lower() in _GRAPH_NAMES:
             raise UsageError(f"--final-tensor-name {name}: the graph has another tensor of that name")
-        if self.evaluation.calibrate and self.split.validation_percentage == 0:
-            raise UsageError(
-                "--calibrate fits the scores to validation pictures, of which --validation-percentage 0 leaves none: "
-                "raise it, or leave out --calibrate"
-            )
 
     def as_dict(self) -> dict[str, Any]:
         """All options, flat, by name: {"steps": 4000, ...}."""

@@ -92,16 +92,19 @@ class Progress:
             f"cross-entropy {metrics.cross_entropy:.4f}"
         )
 
-    def on_try(self, number: int, tries: int, tried: "Try") -> None:
-        """Options were tried."""
+    def on_try(self, done: int, planned: int, tried: "Try") -> None:
+        """Options were tried on a fold more."""
         options = tried.resolved
         rate = "" if options.learning_rate is None else f", learning rate {options.learning_rate:g}"
-        what = f"try {number} of {tries}: {options.optimizer}{rate}, L2 {options.l2:g}"
-        if tried.cross_entropy is None:
-            self.say(f"{what}: {tried.error or 'no time left'}")
+        what = f"tuning {done} of {planned}: {options.optimizer}{rate}, L2 {options.l2:g}"
+        if tried.error or tried.cross_entropy is None:
+            self.say(f"{what}: {tried.error}")
             return
-        ending = "" if tried.is_whole else f" (given up after {len(tried.folds)} folds)"
-        self.say(f"{what}: accuracy {_ratio(tried.accuracy)}, cross-entropy {tried.cross_entropy:.4f}{ending}")
+        folds = len(tried.accuracies)
+        self.say(
+            f"{what}: accuracy {_ratio(tried.accuracy)}, cross-entropy {tried.cross_entropy:.4f} "
+            f"({folds} {'fold' if folds == 1 else 'folds'})"
+        )
 
     def on_evaluation(self, row: "HistoryRow") -> None:
         """Pass two went on."""
@@ -192,7 +195,7 @@ def _ways_lines(result: RunResult, training: dict[str, Any], model_dir: str) -> 
         best = result.tuning.options.resolved(result.split["train"])
         rate = "" if best.learning_rate is None else f" at a learning rate of {best.learning_rate:g}"
         yield (
-            f"Tuned: {best.optimizer}{rate}, L2 {best.l2:g}: the best of {len(result.tuning.tries)} tries, "
+            f"Tuned: {best.optimizer}{rate}, L2 {best.l2:g}: the best of {result.tuning.as_dict()['tries']} tries, "
             f"all in {model_dir}/tuning.csv"
         )
     if training["best_step"] is not None:

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 from retrain.backbone import locate_backbone
 from retrain.config import CrossValidationOptions, RunOptions, TrainingOptions
 from retrain.dataset import Dataset, load_training_data, read_classes
-from retrain.errors import ImageFolderError, UsageError
-from retrain.evaluation import Metrics, evaluate_logits
+from retrain.errors import ImageFolderError, TrainingError, UsageError
+from retrain.evaluation import Metrics, Outcomes, judge, summarize
 from retrain.extraction import Extraction
 from retrain.fold_statistics import FoldStatistics, summarize_folds
 from retrain.folds import assign_folds
-from retrain.hooks import Hooks
+from retrain.hooks import Hooks, nothing
 from retrain.image_folder import ImageFolder
-from retrain.vectors import LabelledBottlenecks
+from retrain.vectors import LabelledBottlenecks, SomeVectors
 
 if TYPE_CHECKING:
     from retrain.training import HeadTrainer
 
-__all__ = ["CrossValidation", "FoldResult", "cross_validate", "train_folds"]
+__all__ = ["CrossValidation", "FoldResult", "check_batch_size", "cross_validate", "train_fold", "train_folds"]
 
 _NEVER = 2**31 - 1  # evaluated at the first and last step only
 
@@ -35,9 +35,10 @@ class FoldResult:
     """One fold, tested by the head that was trained on the others."""
 
     tested: NDArray[np.int64]  # (m,) numbers of its pictures
-    logits: NDArray[np.float32]  # (m, classes)
+    outcomes: Outcomes
     metrics: Metrics
     training_pictures: int
+    options: TrainingOptions  # with every default filled in
     warnings: tuple[str, ...]
 
 
@@ -58,12 +59,17 @@ class CrossValidation:
         return {
             "labels": list(self.labels),
             "statistics": self.statistics.as_dict(),
-            "folds": [fold.as_dict() for fold in self.folds],
+            "folds": [_without_matrix(fold) for fold in self.folds],
             "metrics": self.metrics.as_dict(),
             "skipped": len(self.extraction.skipped),
             "options": asdict(self.training),
             "training_seconds": round(self.training_seconds, 3),
         }
+
+
+def _without_matrix(metrics: Metrics) -> dict[str, Any]:
+    """For JSON: of many classes, the matrix of each fold would be most of the document."""
+    return {name: value for name, value in metrics.as_dict().items() if name != "confusion_matrix"}
 
 
 def cross_validate(
@@ -83,6 +89,7 @@ def cross_validate(
     data, _ = load_training_data(folder, locate_backbone(options.backbone), options, hooks)
     folds = assign_folds(data.samples, data.keys, cross_validation.folds, options.training.seed)
 
+    check_batch_size(folds, options.training)
     hooks.on_stage("training")
     from retrain.training import HeadTrainer
 
@@ -94,29 +101,68 @@ def cross_validate(
         for warning in result.warnings:
             hooks.on_warning(f"fold {number + 1}: {warning}")
         hooks.on_fold(number + 1, cross_validation.folds, result.metrics)
-    return _summary(data, labels, results, options, time.monotonic() - started)
+    return _summary(data, labels, results, time.monotonic() - started)
 
 
 def train_folds(
-    trainer: "HeadTrainer", folds: NDArray[np.int32], options: TrainingOptions, labels: tuple[str, ...]
+    trainer: "HeadTrainer", folds: NDArray[np.int32], options: TrainingOptions, labels: Sequence[str]
 ) -> Iterator[FoldResult]:
-    """Train and test, fold by fold. With patience, the next fold is there for validation, and not trained on.
+    """Train and test, fold by fold.
 
     Args:
         folds: (n,) the fold of each of the trainer's pictures, in [0, k); of pictures that take no part, -1.
     """
-    count = int(folds.max()) + 1
+    for fold in range(int(folds.max()) + 1):
+        yield train_fold(trainer, folds, fold, options, labels)
+
+
+def train_fold(
+    trainer: "HeadTrainer",
+    folds: NDArray[np.int32],
+    fold: int,
+    options: TrainingOptions,
+    labels: Sequence[str],
+    on_progress: Callable[[int], None] = nothing,
+) -> FoldResult:
+    """Train on all folds but one, and test that. With patience, the next one is for validation, and not trained on.
+
+    Raises TrainingError where the other folds lack a class, and as training does.
+    """
+    from retrain.training import Observer
+
     if options.patience is None:
         options = dataclasses.replace(options, eval_step_interval=_NEVER)
-    for fold in range(count):
-        tested = np.flatnonzero(folds == fold)
-        held_out = folds == (fold + 1) % count if options.patience else np.zeros(len(folds), bool)
-        training = np.flatnonzero((folds >= 0) & (folds != fold) & ~held_out)
-        trained = trainer.train(training, np.flatnonzero(held_out), options)
-        logits = trained.head.logits(trainer.data.vectors[tested])
-        metrics = evaluate_logits(logits, trainer.data.labels[tested], labels)
-        warnings = tuple(trained.warnings(options.resolved(len(training))))
-        yield FoldResult(tested, logits, metrics, len(training), warnings)
+    held_out = folds == (fold + 1) % (int(folds.max()) + 1) if options.patience else np.zeros(len(folds), bool)
+    tested, training = np.flatnonzero(folds == fold), np.flatnonzero((folds >= 0) & (folds != fold) & ~held_out)
+    own = trainer.data.labels
+    missing = np.setdiff1d(own[folds >= 0], own[training])
+    if len(missing):
+        raise TrainingError(
+            f"all pictures of class {', '.join(labels[number] for number in missing)} are in one fold, for they belong "
+            "together: lower --folds, or keep one of the pictures that are there under several labels"
+        )
+    trained = trainer.train(training, np.flatnonzero(held_out), options, Observer(on_progress=on_progress))
+    outcomes = judge(trained.head, SomeVectors(trainer.data.vectors, tested), own[tested])
+    metrics = summarize(outcomes, own[tested], labels)
+    resolved = options.resolved(len(training))
+    return FoldResult(tested, outcomes, metrics, len(training), resolved, tuple(trained.warnings(resolved)))
+
+
+def _smallest_training_part(folds: NDArray[np.int32], options: TrainingOptions) -> int:
+    """The fewest pictures that one of the folds' heads is trained on."""
+    sizes = np.bincount(folds[folds >= 0])
+    taken = sizes + np.roll(sizes, -1) if options.patience else sizes
+    return int(sizes.sum() - taken.max())
+
+
+def check_batch_size(folds: NDArray[np.int32], options: TrainingOptions) -> None:
+    """Refuse batches larger than a fold leaves for training. Raises TrainingError."""
+    fewest = _smallest_training_part(folds, options)
+    if options.batch_size is not None and options.batch_size > fewest:
+        raise TrainingError(
+            f"--batch-size {options.batch_size}: beside the largest fold there are {fewest} pictures to train on; give "
+            "at most as many"
+        )
 
 
 def _check(folder: ImageFolder, folds: int, training: TrainingOptions) -> None:
@@ -129,21 +175,20 @@ def _check(folder: ImageFolder, folds: int, training: TrainingOptions) -> None:
         )
     if training.patience and folds < 3:
         raise UsageError("--patience takes a fold for validation, beside those for training and testing: 3 or more")
+    if training.batch_size is not None and training.batch_size > len(folder.samples):
+        raise UsageError(f"--batch-size {training.batch_size}: there are {len(folder.samples)} pictures; give fewer")
 
 
-def _summary(
-    data: Dataset, labels: tuple[str, ...], results: list[FoldResult], options: RunOptions, seconds: float
-) -> CrossValidation:
-    logits = np.empty((len(data.labels), len(labels)), np.float32)
-    for result in results:
-        logits[result.tested] = result.logits
+def _summary(data: Dataset, labels: tuple[str, ...], results: list[FoldResult], seconds: float) -> CrossValidation:
+    order = np.argsort(np.concatenate([result.tested for result in results]))
+    outcomes = Outcomes.joined([result.outcomes for result in results]).select(order)
     training_pictures = [result.training_pictures for result in results]
     return CrossValidation(
         labels,
         summarize_folds([result.metrics for result in results], training_pictures),
         tuple(result.metrics for result in results),
-        evaluate_logits(logits, data.labels, labels),
+        summarize(outcomes, data.labels, labels),
         data.extraction,
-        options.training.resolved(training_pictures[0]),
+        results[0].options,
         seconds,
     )

@@ -51,6 +51,7 @@ class State(NamedTuple):
     best_loss: tf.Tensor  # its validation cross-entropy
     best_step: tf.Tensor
     unimproved: tf.Tensor  # steps from there to the last evaluation
+    diverged: tf.Tensor  # the first step at which the loss was not finite; -1 before
 
 
 class Evaluation(NamedTuple):
@@ -97,7 +98,7 @@ class DescentLoop:
         zeros = tuple(tf.zeros_like(part) for part in parameters)
         averages = (*zeros, *zeros) if self.options.optimizer == "adam" else ()
         best = parameters if self.options.patience else ()
-        return State(parameters, averages, best, tf.constant(math.inf), tf.constant(0), tf.constant(0))
+        return State(parameters, averages, best, tf.constant(math.inf), tf.constant(0), tf.constant(0), tf.constant(-1))
 
     def run(
         self, state: State, source: Source, validation: Source | None, settings: Settings, first: int, end: int
@@ -130,9 +131,8 @@ class DescentLoop:
         most = self.steps_per_call // interval + 2  # evaluations
 
         def going(step: tf.Tensor, state: State, *_: tf.Tensor) -> tf.Tensor:
-            if not self.options.patience:
-                return step < end
-            return tf.logical_and(step < end, state.unimproved < settings.patience)
+            more = tf.logical_and(step < end, state.diverged < 0)
+            return tf.logical_and(more, state.unimproved < settings.patience) if self.options.patience else more
 
         def to_next_evaluation(
             step: tf.Tensor, state: State, count: tf.Tensor, steps: tf.Tensor, figures: tf.Tensor
@@ -147,14 +147,19 @@ class DescentLoop:
                 ),
                 (step, state),
             )
-            # also at the end of a block that is none of an evaluation: then the next one takes its place
-            due = step == evaluated + 1
-            row = self._evaluate(state, self._batch(source, settings, step - 1, first), validation, settings, step - 1)
-            if self.options.patience:
-                state = _keep_best(state, row[3], step - 1, due)
-            steps = tf.tensor_scatter_nd_update(steps, [[count]], [step - 1])
-            figures = tf.tensor_scatter_nd_update(figures, [[count]], [row])
-            return step, state, count + tf.cast(due, tf.int32), steps, figures
+
+            def evaluate() -> tuple[State, tf.Tensor, tf.Tensor, tf.Tensor]:
+                batch = self._batch(source, settings, evaluated, first)
+                row = self._evaluate(state, batch, validation, settings, evaluated)
+                return (
+                    _keep_best(state, row[3], evaluated) if self.options.patience else state,
+                    count + 1,
+                    tf.tensor_scatter_nd_update(steps, [[count]], [evaluated]),
+                    tf.tensor_scatter_nd_update(figures, [[count]], [row]),
+                )
+
+            # a block may end before the step that is evaluated next
+            return step, *tf.cond(step == evaluated + 1, evaluate, lambda: (state, count, steps, figures))
 
         begin = (first, state, tf.constant(0), tf.zeros([most], tf.int32), tf.zeros([most, 4]))
         step, state, count, steps, figures = tf.while_loop(going, to_next_evaluation, begin)
@@ -193,6 +198,8 @@ class DescentLoop:
             if options.l1 or options.l2:
                 loss += penalty(parameters, settings.l1, settings.l2)
         gradients = tape.gradient(loss, parameters)
+        first_bad = tf.logical_and(state.diverged < 0, tf.logical_not(tf.math.is_finite(loss)))
+        state = state._replace(diverged=tf.where(first_bad, step, state.diverged))
         if options.optimizer == "adam":
             moves, averages = _adam(gradients, state.averages, tf.cast(step + 1, tf.float32))
             state = state._replace(averages=averages)
@@ -230,13 +237,13 @@ def _adam(gradients: Parameters, averages: Parameters, count: tf.Tensor) -> tupl
     return moves, (*means, *squares)
 
 
-def _keep_best(state: State, loss: tf.Tensor, step: tf.Tensor, due: tf.Tensor) -> State:
-    better = tf.logical_and(due, loss < state.best_loss)
+def _keep_best(state: State, loss: tf.Tensor, step: tf.Tensor) -> State:
+    better = loss < state.best_loss
     pairs = zip(state.parameters, state.best, strict=True)
     best_step = tf.where(better, step, state.best_step)
     return state._replace(
         best=tuple(tf.where(better, new, old) for new, old in pairs),
         best_loss=tf.where(better, loss, state.best_loss),
         best_step=best_step,
-        unimproved=tf.where(due, step - best_step, state.unimproved),
+        unimproved=step - best_step,
     )

@@ -2,18 +2,24 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.head import Head
+from retrain.vectors import VectorSource, chunks
+
 __all__ = [
     "ClassMetrics",
     "Metrics",
+    "Outcomes",
     "evaluate_logits",
     "expected_calibration_error",
-    "softmax",
+    "judge",
+    "outcomes_of",
+    "summarize",
     "wilson_interval",
 ]
 
@@ -70,12 +76,6 @@ class Metrics:
         return sorted(known, key=lambda c: (c.recall, -c.n, c.label))[:most]
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, classes) logits to (n, classes) scores in [0, 1], each row adding up to 1."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
-
-
 def wilson_interval(right: int, n: int, z: float = Z_95) -> tuple[float, float]:
     """The Wilson score interval of a proportion (E. B. Wilson, JASA 22, 1927), for n >= 1 trials."""
     share = right / n
@@ -111,11 +111,18 @@ def evaluate_logits(logits: NDArray[np.float32], labels: NDArray[np.int32], clas
         labels: (n,) int32, in [0, classes).
         class_names: (classes,).
     """
+    return summarize(outcomes_of(logits, labels), labels, class_names)
+
+
+def summarize(outcomes: "Outcomes", labels: NDArray[np.int32], class_names: Sequence[str]) -> Metrics:
+    """Metrics of pictures, from what became of each of them.
+
+    Args:
+        labels: (n,) int32, in [0, classes); n may be 0.
+        class_names: (classes,).
+    """
     classes, n = len(class_names), len(labels)
-    chunk = max(1, _CHUNK_VALUES // classes)
-    parts = [_evaluate_chunk(logits[i : i + chunk], labels[i : i + chunk]) for i in range(0, n, chunk)]
-    given = np.concatenate([part.given for part in parts] or [np.zeros(0, np.int64)])
-    pairs = labels.astype(np.int64) * classes + given
+    pairs = labels.astype(np.int64) * classes + outcomes.given
     matrix = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
     counts = zip(class_names, np.diag(matrix).tolist(), matrix.sum(1).tolist(), matrix.sum(0).tolist(), strict=True)
     per_class = tuple(_class_metrics(*row) for row in counts)
@@ -123,31 +130,53 @@ def evaluate_logits(logits: NDArray[np.float32], labels: NDArray[np.int32], clas
     if not n:
         return Metrics(0, None, None, None, per_class, confusion, {}, None)
     right = int(np.trace(matrix))
-    ranks = np.concatenate([part.ranks for part in parts])
-    top_scores = np.concatenate([part.top_scores for part in parts])
     return Metrics(
         n,
         right / n,
         wilson_interval(right, n),
-        float(np.concatenate([part.losses for part in parts]).mean()),
+        float(outcomes.losses.mean()),
         per_class,
         confusion,
-        {str(k): float((ranks < k).mean()) for k in TOP_K if k < classes},
-        expected_calibration_error(top_scores, given == labels),
+        {str(k): float((outcomes.ranks < k).mean()) for k in TOP_K if k < classes},
+        expected_calibration_error(outcomes.top_scores, outcomes.given == labels),
     )
 
 
 @dataclass(frozen=True)
-class _Outcome:
-    """What became of some pictures."""
+class Outcomes:
+    """What became of pictures: all that is kept of their logits, which may be a thousand numbers each."""
 
     given: NDArray[np.int64]  # (n,) the label of the highest logit
     ranks: NDArray[np.int64]  # (n,) how many labels are ahead of the true one
     top_scores: NDArray[np.float64]  # (n,) the highest score
     losses: NDArray[np.float64]  # (n,) cross-entropy: -log of the true label's score
 
+    def select(self, chosen: NDArray[np.int64]) -> "Outcomes":
+        """Those of some pictures, by number."""
+        return Outcomes(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
-def _evaluate_chunk(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> _Outcome:
+    @staticmethod
+    def joined(parts: Sequence["Outcomes"]) -> "Outcomes":
+        """Those of several sets of pictures, one after the other."""
+        nothing = Outcomes(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
+        columns = ([getattr(part, field.name) for part in (nothing, *parts)] for field in fields(Outcomes))
+        return Outcomes(*map(np.concatenate, columns))
+
+
+def outcomes_of(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> Outcomes:
+    """What becomes of pictures by their (n, classes) logits."""
+    chunk = max(1, _CHUNK_VALUES // logits.shape[1])
+    return Outcomes.joined(
+        [_evaluate_chunk(logits[i : i + chunk], labels[i : i + chunk]) for i in range(0, len(labels), chunk)]
+    )
+
+
+def judge(head: Head, vectors: VectorSource, labels: NDArray[np.int32]) -> Outcomes:
+    """What becomes of pictures by their (n, d) bottlenecks, some thousands at a time."""
+    return Outcomes.joined([outcomes_of(head.logits(vectors[rows]), labels[rows]) for rows in chunks(len(labels))])
+
+
+def _evaluate_chunk(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> Outcomes:
     """The rank of a label is the count of logits that are ahead of its own: nothing is sorted.
 
     Powers are taken in the type of the logits and summed in float64: so the loss of a picture that is right with
@@ -162,7 +191,7 @@ def _evaluate_chunk(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> _
         ranks[row] += np.count_nonzero(logits[row, : labels[row]] == true[row])
     sums = np.exp(logits - top[:, None]).sum(axis=1, dtype=np.float64)
     losses = np.log(sums) + (top.astype(np.float64) - true)
-    return _Outcome(given, ranks, 1 / sums, losses)
+    return Outcomes(given, ranks, 1 / sums, losses)
 
 
 def _class_metrics(label: str, right: int, n: int, given: int) -> ClassMetrics:

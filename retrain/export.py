@@ -1,5 +1,6 @@
 """What other programs load: the frozen graph, the labels, the SavedModel, TensorBoard summaries."""
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -121,14 +122,15 @@ class GraphBuilder:
         """The SavedModel for heads of so many layers; where it must be made, it is saved to `place` on the way."""
         # the trunk's weights have no names in a SavedModel but their places in the graph
         details = {"trunk": self.trunk.digest, "final_tensor_name": self._final_tensor_name, "layers": layers}
-        found = self._kept.find(_TEMPLATE)
+        name = f"{_TEMPLATE}-{layers}-{hashlib.sha256(self._final_tensor_name.encode()).hexdigest()[:8]}"
+        found = self._kept.find(name)
         self._tell_warnings()
         if found is not None and found[0].items() >= details.items():
             length = found[0]["model_bytes"]
             return Template(bytes(found[1][:length]), bytes(found[1][length:]))
         template = make_template(self.trunk, self._final_tensor_name, layers, place)
         details["model_bytes"] = len(template.model)
-        self._kept.keep(_TEMPLATE, details, [template.model, template.object_graph])
+        self._kept.keep(name, details, [template.model, template.object_graph])
         return template
 
     def _tell_warnings(self) -> None:

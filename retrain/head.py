@@ -46,8 +46,10 @@ class Head:
 
     def logits(self, bottlenecks: VectorSource) -> NDArray[np.float32]:
         """(n, d) float32 bottlenecks to (n, classes) float32 logits."""
-        parts = [self._logits(bottlenecks[rows]) for rows in chunks(bottlenecks.shape[0])]
-        return np.concatenate([np.zeros((0, self.layers[-1].biases.size), np.float32), *parts])
+        logits = np.empty((bottlenecks.shape[0], self.layers[-1].biases.size), np.float32)
+        for rows in chunks(len(logits)):
+            logits[rows] = self._logits(bottlenecks[rows])
+        return logits
 
     def _logits(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         for layer in self.layers[:-1]:

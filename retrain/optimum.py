@@ -19,6 +19,7 @@ Part = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 _TOLERANCE = 1e-8  # relative gain of a step below which nothing is left to gain; float32's products are as exact
 _GRADIENT_TOLERANCE = 1e-6  # of any parameter
+_NO_GAIN = 1e-3  # of the objective: what may be left to gain at an optimum
 
 
 class Figures(NamedTuple):
@@ -87,7 +88,8 @@ def find_optimum(
         start: weights (outputs, inputs) and biases (outputs,) of each layer.
         steps: the most to take.
         on_step: called after each step with its number, from 0 on, parameters and figures; True ends it.
-    Returns: parameters, how many steps were taken, and whether nothing was left to gain.
+    Returns: parameters, how many steps were taken, and whether nothing is left to gain: by the Newton decrement, with
+    L-BFGS's own estimate of the Hessian, less than a thousandth of the objective.
     """
     shape = _Shape(start, split=l1 > 0)
     seen: dict[bytes, Figures] = {}
@@ -125,7 +127,9 @@ def find_optimum(
             callback=after_step,
             options={"maxiter": steps, "maxfun": 20 * steps + 20, "ftol": _TOLERANCE, "gtol": _GRADIENT_TOLERANCE},
         )
-    return shape.parameters(result.x), taken, bool(result.status in (0, 2))
+        slope = shape.slope(result.x, result.jac)
+        gain = float(slope @ (result.hess_inv @ slope)) / 2  # half of the squared Newton decrement
+    return shape.parameters(result.x), taken, gain <= _NO_GAIN * float(result.fun)
 
 
 class _Shape:
@@ -165,6 +169,13 @@ class _Shape:
         weights = flat[self._is_weight]
         flat[self._is_weight] = weights + l1
         return np.concatenate([flat, l1 - weights])
+
+    def slope(self, point: Flat, gradient: Flat) -> Flat:
+        """The gradient, without what leads out of bounds."""
+        if not self._split:
+            return gradient
+        free = np.concatenate([~self._is_weight, np.zeros(len(point) - self._ends[-1], bool)])
+        return np.where((point > 0) | (gradient < 0) | free, gradient, 0.0)
 
     def bounds(self) -> scipy.optimize.Bounds | None:
         if not self._split:

@@ -24,7 +24,7 @@ from retrain.config import (
     SplitOptions,
     TrainingOptions,
 )
-from retrain.errors import Interrupted, OutputError, UsageError
+from retrain.errors import Interrupted, OutputError, RetrainError, UsageError
 from retrain.files import write_whole
 from retrain.image_folder import display_path
 
@@ -94,6 +94,13 @@ def normalized_label(name: str) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Run the original's command line; returns the exit code. Raises RetrainError."""
+    try:
+        return _main(argv)
+    except RetrainError as error:
+        raise type(error)(_renamed(str(error))) from error
+
+
+def _main(argv: Sequence[str]) -> int:
     flags = _parse(argv)
     logging.basicConfig(level=_LEVELS[flags.logging_verbosity], format="%(message)s", stream=sys.stderr)
     options = _run_options(flags)
@@ -107,11 +114,12 @@ def main(argv: Sequence[str]) -> int:
     log = _Log(flags)
     every = flags.intermediate_store_frequency
     hooks = Hooks(
-        on_warning=lambda message: logger.warning("WARNING: %s", message),
+        on_warning=lambda message: logger.warning("WARNING: %s", _renamed(message)),
         on_extraction=log.on_extraction,
         on_evaluation=log.on_evaluation,
-        checkpoints=range(every, options.training.steps, every) if every else (),
-        on_checkpoint=lambda step, head, graph: _write_intermediate(flags, step, head, graph),
+        # the original names a graph by the number of its last step, from 0 on
+        checkpoints=range(every + 1, options.training.steps + 1, every) if every else (),
+        on_checkpoint=lambda steps, head, graph: _write_intermediate(flags, steps - 1, head, graph),
     )
     try:
         model = train_model(flags.image_dir, options, hooks, normalized_label)
@@ -148,13 +156,14 @@ def _run_options(flags: argparse.Namespace) -> RunOptions:
     distorted = [f"--{name}" for name in _DISTORTIONS if getattr(flags, name)]
     if distorted:
         raise UsageError(f"{', '.join(distorted)}: distortions are not built yet; leave out these flags")
-    try:
-        return _translated(flags)
-    except UsageError as error:  # speaks of our options; these users know them by other names
-        message = str(error)
-        for ours, theirs in _RENAMED.items():
-            message = re.sub(rf"{ours}\b", theirs, message)
-        raise UsageError(message) from error
+    return _translated(flags)
+
+
+def _renamed(message: str) -> str:
+    """A message that speaks of our options, with the names that these users know them by."""
+    for ours, theirs in _RENAMED.items():
+        message = re.sub(rf"{ours}\b", theirs, message)
+    return message
 
 
 def _translated(flags: argparse.Namespace) -> RunOptions:

@@ -162,15 +162,14 @@ _TUNING_COLUMNS = [
 def _tuning_rows(tuning: "Tuning") -> Iterator[list[Any]]:
     """A row for each try; figures are means over its folds."""
     for number, tried in enumerate(tuning.tries):
-        options, folds = tried.resolved, tried.folds
-        result = "best" if number == tuning.best else (tried.error or ("" if tried.is_whole else "given up"))
-        deviations = [
-            statistics.stdev(values) if len(values) > 1 else None
-            for values in ([fold.accuracy or 0.0 for fold in folds], [fold.cross_entropy or 0.0 for fold in folds])
-        ]
+        figures: list[Any] = [tried.accuracy, tried.cross_entropy]
+        for values in (tried.accuracies, tried.cross_entropies):
+            figures.append(statistics.stdev(values) if len(values) > 1 else None)
+        result = "best" if number == tuning.best else tried.error or ""
+        options, folds = tried.resolved, len(tried.accuracies)
         yield [
-            *(number + 1, options.optimizer, options.learning_rate, options.l2, len(folds)),
-            *(tried.accuracy, tried.cross_entropy, *deviations, round(tried.seconds, 3), result),
+            *(number + 1, options.optimizer, options.learning_rate, options.l2, folds),
+            *(*figures, round(tried.seconds, 3), result),
         ]
 
 

@@ -26,7 +26,7 @@ from retrain.dataset import (
     read_classes,
 )
 from retrain.errors import ImageFolderError, ModelFolderError, UsageError
-from retrain.evaluation import Metrics, evaluate_logits, softmax
+from retrain.evaluation import Outcomes, judge, summarize
 from retrain.extraction import Extraction, open_cache
 from retrain.hooks import Hooks, nothing
 from retrain.image_folder import SUBSETS, ImageFolder, display_path, read_image_folder
@@ -34,11 +34,10 @@ from retrain.model_folder import check_destination, read_sets, write_model_folde
 from retrain.record import FolderEvaluation, PictureResult, RunResult, TrainedModel, extraction_summary, write_files
 from retrain.split import SETS, assign_sets
 from retrain.tuning import Tuning, choose_folds, tune
-from retrain.vectors import LabelledBottlenecks
+from retrain.vectors import LabelledBottlenecks, SomeVectors
 
 if TYPE_CHECKING:
     from retrain.classifier import Classifier
-    from retrain.head import Head
     from retrain.training import HeadTrainer
 
 __all__ = ["benchmark", "evaluate_folder", "extract_folder", "train", "train_model"]
@@ -131,7 +130,9 @@ def train_model(
             options = dataclasses.replace(options, training=tuning.options)
     hooks.on_stage("training")
     observer = Observer(
-        hooks.on_evaluation, hooks.checkpoints, lambda step, head: hooks.on_checkpoint(step, head, graph)
+        hooks.on_evaluation,
+        checkpoints=hooks.checkpoints,
+        on_checkpoint=lambda step, head: hooks.on_checkpoint(step, head, graph),
     )
     with _timed(timings, "training_seconds"):
         trained = trainer.train(members["train"], members["validation"], options.training, observer)
@@ -143,10 +144,15 @@ def train_model(
         calibration = None
         if options.evaluation.calibrate:
             held_out = members["validation"]
-            head, calibration = calibrate(trained.head, data.vectors[held_out], data.labels[held_out])
+            head, calibration = calibrate(trained.head, SomeVectors(data.vectors, held_out), data.labels[held_out])
             trained = dataclasses.replace(trained, head=head)
         tested = _test_batch(members["test"], options)
-        metrics, pictures = _test(trained.head, data, sets, members | {"test": tested}, labels)
+        outcomes = judge(trained.head, data.vectors, data.labels)
+        metrics = {
+            name: summarize(outcomes.select(chosen), data.labels[chosen], labels)
+            for name, chosen in (members | {"test": tested}).items()
+        }
+        pictures = _picture_results(data, sets, data.labels, outcomes, labels)
     result = RunResult(
         labels,
         {name: len(members[name]) for name in SETS},
@@ -192,12 +198,12 @@ def evaluate_folder(
     sets = read_sets(classifier.folder)
     data = load_dataset(folder, classifier.extractor(), extraction, images, hooks)
     numbers = np.array([known[name] for name in folder.class_names], np.int32)[data.labels]
-    logits = head.logits(data.vectors)
-    pictures = _picture_results(data, [sets.get(key, "new") for key in data.hex_keys()], numbers, logits, labels)
-    held_out = np.array([picture.set != "train" for picture in pictures], bool)
+    outcomes = judge(head, data.vectors, numbers)
+    pictures = _picture_results(data, [sets.get(key, "new") for key in data.hex_keys()], numbers, outcomes, labels)
+    held_out = np.flatnonzero([picture.set != "train" for picture in pictures])
     return FolderEvaluation(
-        evaluate_logits(logits, numbers, labels),
-        evaluate_logits(logits[held_out], numbers[held_out], labels),
+        summarize(outcomes, numbers, labels),
+        summarize(outcomes.select(held_out), numbers[held_out], labels),
         pictures,
         data.extraction,
     )
@@ -217,21 +223,12 @@ def _tune(
     hooks.on_stage("tuning")
     folds = choose_folds(data.samples, data.keys, sets, options.training)
     tuning = tune(trainer, folds, options.training, labels, options.tuning.tune_seconds, hooks.on_try)
-    if tuning.left_out:
+    if not tuning.is_complete:
         hooks.on_warning(
-            f"--tune had time for {len(tuning.tries)} of {len(tuning.tries) + tuning.left_out} tries: what it finds "
-            "depends on the speed of the machine; raise --tune-seconds"
+            f"--tune ran out of time in round {tuning.folds + 1}: what it found depends on the speed of the machine; "
+            "raise --tune-seconds for the same again on another"
         )
     return tuning
-
-
-def _test(
-    head: "Head", data: Dataset, sets: Sequence[str], members: dict[str, NDArray[np.int64]], labels: Sequence[str]
-) -> tuple[dict[str, Metrics], tuple[PictureResult, ...]]:
-    """Metrics of each set's members, and what becomes of every picture."""
-    logits = head.logits(data.vectors)
-    metrics = {name: evaluate_logits(logits[chosen], data.labels[chosen], labels) for name, chosen in members.items()}
-    return metrics, _picture_results(data, sets, data.labels, logits, labels)
 
 
 @contextlib.contextmanager
@@ -248,8 +245,6 @@ def _check_ready_made_split(folder: ImageFolder, options: RunOptions, hooks: Hoo
             f"{display_path(folder.root)} comes with a split of its own, in folders: "
             "--split, --validation-percentage and --test-percentage have no effect"
         )
-    if options.evaluation.calibrate and folder.has_subsets:
-        check_pictures(sum(sample.subset == "validation" for sample in folder.samples))
     sets = [name for name in folder.class_names if name.lower() in SUBSETS]
     if len(sets) > 1:
         others = [name for name in folder.class_names if name not in sets]
@@ -260,12 +255,27 @@ def _check_ready_made_split(folder: ImageFolder, options: RunOptions, hooks: Hoo
 
 
 def _check_training(folder: ImageFolder, options: RunOptions) -> None:
-    """Refuse, before any work is done, what can't be trained. Raises UsageError."""
-    size, validation = options.training.batch_size, options.split.validation_percentage
-    if size is not None and size > len(folder.samples):
-        raise UsageError(f"--batch-size {size}: there are {len(folder.samples)} pictures in all; give fewer")
-    if options.training.patience and not (validation or folder.has_subsets):
-        raise UsageError("--patience needs validation pictures: raise --validation-percentage, or leave it out")
+    """Refuse, before any picture is read, what can't be trained. Raises UsageError, ImageFolderError."""
+    ready_made = folder.has_subsets
+    training = [sample for sample in folder.samples if not ready_made or sample.subset == "train"]
+    size = options.training.batch_size
+    if size is not None and size > len(training):
+        raise UsageError(f"--batch-size {size}: there are {len(training)} pictures to train on; give at most as many")
+    if ready_made:
+        there = {sample.label for sample in training}
+        missing = [name for number, name in enumerate(folder.class_names) if number not in there]
+        if missing:
+            raise ImageFolderError(
+                f"no training pictures of class {', '.join(missing)} in {display_path(folder.root)}: add some to the "
+                "training folder, or remove the class from the others"
+            )
+        has_validation = any(sample.subset == "validation" for sample in folder.samples)
+    else:
+        has_validation = options.split.validation_percentage > 0
+    for flag, is_wanted in (("--patience", options.training.patience), ("--calibrate", options.evaluation.calibrate)):
+        if is_wanted and not has_validation:
+            remedy = "add a folder validation/" if ready_made else "raise --validation-percentage"
+            raise UsageError(f"{flag} needs validation pictures, and there are none: {remedy}, or leave it out")
 
 
 def _check_sets(
@@ -302,18 +312,10 @@ def _test_batch(members: NDArray[np.int64], options: RunOptions) -> NDArray[np.i
 
 
 def _picture_results(
-    data: Dataset,
-    sets: Sequence[str],
-    labels: NDArray[np.int32],
-    logits: NDArray[np.float32],
-    names: Sequence[str],
+    data: Dataset, sets: Sequence[str], labels: NDArray[np.int32], outcomes: Outcomes, names: Sequence[str]
 ) -> tuple[PictureResult, ...]:
-    scores = softmax(logits) if len(logits) else logits
-    given = logits.argmax(axis=1) if len(logits) else []
-    paths = [sample.path for sample in data.samples]
+    rows = zip(data.samples, sets, labels, outcomes.given, outcomes.top_scores, data.hex_keys(), strict=True)
     return tuple(
-        PictureResult(path, set_, names[label], names[predicted], float(row[predicted]), key)
-        for path, set_, label, predicted, row, key in zip(
-            paths, sets, labels, given, scores, data.hex_keys(), strict=True
-        )
+        PictureResult(sample.path, set_, names[label], names[given], float(score), key)
+        for sample, set_, label, given, score, key in rows
     )

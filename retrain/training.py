@@ -1,9 +1,11 @@
 """Pass two: train a head on bottlenecks, by random batches or to the optimum."""
 
+import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +28,7 @@ __all__ = ["HeadTrainer", "HistoryRow", "Observer", "TrainedHead"]
 Numbers = NDArray[np.int64]
 
 _BYTES_PER_CALL = 16 * 2**20  # of bottlenecks that are read from files for one call of the loop
-_MOST_VALIDATION = 10_000  # validation pictures that are evaluated where the bottlenecks don't fit into memory
+_MOST_VALIDATION = 10_000  # pictures: of more, a fixed part is evaluated, or one evaluation would take seconds
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class TrainedHead:
     def warnings(self, options: TrainingOptions) -> Iterator[str]:
         """What speaks against the result."""
         if self.converged is False and options.patience is None:
-            yield f"lbfgs did not come to its end in {self.steps} steps: raise --steps or --l2"
+            yield f"lbfgs came to no optimum in {self.steps} steps: raise --l2, or --steps where it took all of them"
         untrained = math.log(self.head.layers[-1].biases.size)  # cross-entropy of scores that are all alike
         worse = [*itertools.takewhile(lambda row: row.train_cross_entropy > untrained, reversed(self.history))]
         if worse:
@@ -74,6 +76,7 @@ class Observer:
     """What training calls as it goes on; all are optional."""
 
     on_evaluation: Callable[[HistoryRow], None] = _nothing  # with every evaluation, in the order of steps
+    on_progress: Callable[[int], None] = _nothing  # every so often, with the number of steps that are done
     checkpoints: Sequence[int] = ()  # numbers of steps
     on_checkpoint: Callable[[int, Head], None] = _nothing  # with each of these, and the head after so many steps
 
@@ -137,22 +140,24 @@ class HeadTrainer:
         held_out = self._validation(validation, options)
         state = loop.start(parameters_of(start))
         history: list[HistoryRow] = []
-        wanted = {step for step in observer.checkpoints if 0 < step <= options.steps}
-        ends = sorted({*range(loop.steps_per_call, options.steps, loop.steps_per_call), *wanted, options.steps})
-        first = 0
-        for end, source in zip(ends, self._sources(train, loop, options.seed, [0, *ends[:-1]]), strict=True):
-            state, evaluations, first = loop.run(state, source, held_out, settings, first, end)
-            for evaluation in evaluations:
-                figures = evaluation if held_out is not None else (*evaluation[:3], None, None)
-                history.append(_checked(HistoryRow(*figures), options))
-                observer.on_evaluation(history[-1])
-            if options.patience and int(state.unimproved) >= options.patience:
-                break
-            if end in wanted:
-                observer.on_checkpoint(end, head_of(state.parameters))
+        blocks, ahead = (_blocks(options.steps, loop.steps_per_call, observer.checkpoints) for _ in range(2))
+        with contextlib.closing(self._sources(train, loop, options, ahead)) as sources:
+            for (first, end), source in zip(blocks, sources, strict=False):
+                state, evaluations, done = loop.run(state, source, held_out, settings, first, end)
+                if state.diverged >= 0:
+                    raise _divergence(int(state.diverged), options)
+                for evaluation in evaluations:
+                    figures = evaluation if held_out is not None else (*evaluation[:3], None, None)
+                    history.append(_checked(HistoryRow(*figures), options))
+                    observer.on_evaluation(history[-1])
+                observer.on_progress(done)
+                if options.patience and int(state.unimproved) >= options.patience:
+                    break
+                if end in observer.checkpoints:
+                    observer.on_checkpoint(end, head_of(state.parameters))
         if options.patience:
-            return TrainedHead(head_of(state.best), history, first, int(state.best_step))
-        return TrainedHead(head_of(state.parameters), history, first)
+            return TrainedHead(head_of(state.best), history, done, int(state.best_step))
+        return TrainedHead(head_of(state.parameters), history, done)
 
     def _loop(self, options: TrainingOptions) -> DescentLoop:
         """The loop for such options, compiled when it first runs."""
@@ -165,36 +170,39 @@ class HeadTrainer:
             self._loops[key] = DescentLoop(key, in_call)
         return self._loops[key]
 
-    def _sources(self, train: Numbers, loop: DescentLoop, seed: int, firsts: Sequence[int]) -> Iterator[Source]:
-        """What each call of the loop draws from, by its first step."""
-        members = members_of(train, self.data.labels)
+    def _sources(
+        self, train: Numbers, loop: DescentLoop, options: TrainingOptions, blocks: Iterator[tuple[int, int]]
+    ) -> Generator[Source, None, None]:
+        """What each call of the loop draws from; from files, it is read a call ahead."""
+        members = members_of(train, self.data.labels).as_tensors()
         if self._vectors is not None:
-            whole = Source(self._vectors, self._labels, members.as_tensors())
-            yield from itertools.repeat(whole, len(firsts))
-            return
+            yield from itertools.repeat(Source(self._vectors, self._labels, members))
 
         def read(first: int) -> Source:
-            numbers = loop.drawn(members.as_tensors(), seed, first)
-            return Source(
-                tf.convert_to_tensor(self.data.vectors[numbers]), tf.constant(self.data.labels[numbers]), None
-            )
+            numbers = loop.drawn(members, options.seed, first)
+            vectors = tf.convert_to_tensor(self.data.vectors[numbers])
+            return Source(vectors, tf.constant(self.data.labels[numbers]), None)
 
-        with ThreadPoolExecutor(1) as reader:  # a call ahead
-            coming = reader.submit(read, firsts[0])
-            for first in firsts[1:]:
-                now, coming = coming, reader.submit(read, first)
-                yield now.result()
-            yield coming.result()
+        reader = ThreadPoolExecutor(1)
+        try:
+            coming: deque[Future[Source]] = deque()
+            for first, _ in blocks:
+                coming.append(reader.submit(read, first))
+                if len(coming) > 1:
+                    yield coming.popleft().result()
+            yield coming.popleft().result()
+        finally:
+            reader.shutdown(cancel_futures=True)
 
     def _validation(self, validation: Numbers, options: TrainingOptions) -> Source | None:
         """The validation pictures, for evaluating all of them or random batches."""
         if not len(validation):
             return None
-        if self._vectors is None and len(validation) > _MOST_VALIDATION:
+        drawn = options.validation_batch_size != -1 and not options.patience
+        if len(validation) > _MOST_VALIDATION and (not drawn or self._vectors is None):
             some = np.random.default_rng(options.seed).permutation(len(validation))[:_MOST_VALIDATION]
             validation = validation[np.sort(some)]
         labels = self.data.labels[validation]
-        drawn = options.validation_batch_size != -1 and not options.patience
         members = members_of(np.arange(len(validation)), labels).as_tensors() if drawn else None
         return Source(tf.convert_to_tensor(self.data.vectors[validation]), tf.constant(labels), members)
 
@@ -224,10 +232,12 @@ class HeadTrainer:
         def on_step(step: int, parameters: Arrays, figures: Figures) -> bool:
             nonlocal last
             last = (step, parameters, figures)
-            stop = step % options.eval_step_interval == 0 and evaluate(*last)
+            # with patience after each step, for there are few
+            stop = (options.patience or step % options.eval_step_interval == 0) and evaluate(*last)
             if step + 1 in observer.checkpoints:
                 observer.on_checkpoint(step + 1, head_of(parameters))
-            return stop
+            observer.on_progress(step + 1)
+            return bool(stop)
 
         parameters, steps, converged = find_optimum(
             objective,
@@ -270,13 +280,30 @@ def _check(train: Numbers, validation: Numbers, options: TrainingOptions) -> Non
         )
 
 
+def _blocks(steps: int, most: int, checkpoints: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Steps in blocks (first, end) of `most` at most, which end at every checkpoint."""
+    first = 0
+    for stop in sorted({step for step in checkpoints if 0 < step < steps} | {steps}):
+        while first < stop:
+            end = min(first - first % most + most, stop)
+            yield first, end
+            first = end
+
+
 def _checked(row: HistoryRow, options: TrainingOptions) -> HistoryRow:
-    """The row, where training has not diverged. Raises TrainingError."""
-    if math.isfinite(row.train_cross_entropy):
-        return row
+    """The row, where its figures are numbers. Raises TrainingError."""
+    losses = (row.train_cross_entropy, row.validation_cross_entropy)
+    if not all(math.isfinite(loss) for loss in losses if loss is not None):
+        raise _divergence(row.step, options)
+    return row
+
+
+def _divergence(step: int, options: TrainingOptions) -> TrainingError:
     rate = options.learning_rate
-    remedy = ": raise --l2" if rate is None else f" with --learning-rate {rate:g}: try {rate / 10:g}"
-    raise TrainingError(f"training diverged at step {row.step} (cross-entropy {row.train_cross_entropy}){remedy}")
+    remedy = "raise --l2" if rate is None else f"at --learning-rate {rate:g}; try {rate / 10:g}"
+    if rate is not None and options.l2 and options.l2 * rate >= 1:  # each step turns the weights round
+        remedy += f", or a lower --l2 than {options.l2:g}"
+    return TrainingError(f"training diverged at step {step}: the loss is no number any more; {remedy}")
 
 
 def _as_tensor(vectors: NDArray[np.float32]) -> tf.Tensor:

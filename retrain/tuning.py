@@ -5,16 +5,15 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrain.config import TrainingOptions
-from retrain.crossval import train_folds
+from retrain.crossval import check_batch_size, train_fold
 from retrain.errors import TrainingError
-from retrain.evaluation import Metrics
 from retrain.folds import assign_folds, most_folds
 from retrain.hooks import nothing
 from retrain.image_folder import Sample
@@ -43,40 +42,39 @@ _CANDIDATES: tuple[tuple[str, float | None, float], ...] = (
 )
 
 _FOLDS = 5  # where every class has pictures enough
-_HOPELESS = 1.1  # times the best try's cross-entropy, in each of the first folds
-_HOPELESS_FOLDS = 2
+_FEWEST = 3  # tries that get all folds
 
 
-@dataclass(frozen=True)
+@dataclass
 class Try:
     """What cross-validation says of some options."""
 
     options: TrainingOptions
     resolved: TrainingOptions  # the same, with every default filled in
-    folds: tuple[Metrics, ...]
-    is_whole: bool  # all folds were tested; else it was given up, or failed
-    seconds: float
+    accuracies: list[float] = field(default_factory=list)  # of each fold that was tested, in [0, 1]
+    cross_entropies: list[float] = field(default_factory=list)  # nats
+    seconds: float = 0.0
     error: str | None = None  # why it failed
 
     @property
     def accuracy(self) -> float | None:
-        """Mean over the folds that were tested, in [0, 1]."""
-        return statistics.fmean(fold.accuracy or 0.0 for fold in self.folds) if self.folds else None
+        """Mean over the folds that were tested."""
+        return statistics.fmean(self.accuracies) if self.accuracies else None
 
     @property
     def cross_entropy(self) -> float | None:
-        """Mean over the folds that were tested, nats."""
-        return statistics.fmean(_losses(self.folds)) if self.folds else None
+        """Mean over the folds that were tested."""
+        return statistics.fmean(self.cross_entropies) if self.cross_entropies else None
 
 
 @dataclass(frozen=True)
 class Tuning:
     """What a search found."""
 
-    tries: tuple[Try, ...]  # in their order
-    best: int  # the try with all folds that has the lowest cross-entropy; from 0 on
-    folds: int
-    left_out: int  # tries that there was no time for
+    tries: tuple[Try, ...]
+    best: int  # number of the best try, from 0 on
+    folds: int  # that the best was chosen by
+    is_complete: bool  # there was time for all that was meant to be done
     seconds: float
 
     @property
@@ -88,9 +86,9 @@ class Tuning:
         """For JSON; the tries themselves are in tuning.csv."""
         best = self.tries[self.best]
         return {
-            "tries": len(self.tries),
-            "left_out": self.left_out,
+            "tries": sum(bool(tried.accuracies) for tried in self.tries),
             "folds": self.folds,
+            "is_complete": self.is_complete,
             "best": self.best + 1,
             "accuracy": best.accuracy,
             "cross_entropy": best.cross_entropy,
@@ -122,17 +120,22 @@ def choose_folds(
     return folds
 
 
-def candidates(options: TrainingOptions) -> list[TrainingOptions]:
-    """What is tried, the most promising first: the options as they are, then with what is searched for replaced."""
-    found = [options]
+def candidates(options: TrainingOptions, pictures: int) -> list[Try]:
+    """What is tried: the options as they are, then with what is searched for replaced, none of them twice.
+
+    Args:
+        pictures: that a head is trained on.
+    """
+    found = {options.resolved(pictures): options}
     for optimizer, rate, l2 in _CANDIDATES:
         changes: dict[str, Any] = {"optimizer": optimizer, "learning_rate": rate, "l2": l2}
         if optimizer == "lbfgs":
             if options.dropout:
                 continue  # it does not go with it
             changes["batch_size"] = None
-        found.append(dataclasses.replace(options, **changes))
-    return found
+        other = dataclasses.replace(options, **changes)
+        found.setdefault(other.resolved(pictures), other)
+    return [Try(other, resolved) for resolved, other in found.items()]
 
 
 def tune(
@@ -145,64 +148,73 @@ def tune(
 ) -> Tuning:
     """Try options by cross-validation; the best have the lowest mean cross-entropy.
 
-    The order of tries is fixed, so that all that time decides is where they end. One that is a tenth worse than the
-    best one in each of its first two folds is given up.
+    Successive halving (Jamieson and Talwalkar, AISTATS 2016) over folds: all are trained and tested on the first, the
+    better half of them on the second, and so on; three at least on each. So all have had their chance when time ends,
+    and what came through a whole round is compared. The order is fixed: time decides where it ends, and nothing else.
 
     Args:
         folds: (n,) the fold of each of the trainer's pictures; -1 for those that must not be seen, as the test set.
         options: what is not searched for stays as it is here.
-        budget: seconds, after which no fold is begun; the first try is done whole in any case.
-        on_try: called with the number of the try, from 1 on, how many there are, and the try.
-    Raises TrainingError where not one try succeeds.
+        budget: seconds, after which training ends; the first fold of the first try is done whole in any case.
+        on_try: called with how many folds were tested in all, how many will be, and the try.
+    Raises TrainingError where not one try succeeds, and for batches larger than what a fold leaves for training.
     """
+    check_batch_size(folds, options)
     started = time.monotonic()
-    wanted = candidates(options)
-    tries: list[Try] = []
-    best: Try | None = None
-    for candidate in wanted:
-        deadline = started + budget if best else math.inf
-        if time.monotonic() >= deadline:
-            break
-        tried = _try(trainer, folds, candidate, labels, best, deadline)
-        tries.append(tried)
-        on_try(len(tries), len(wanted), tried)
-        if tried.is_whole and (best is None or sum(_losses(tried.folds)) < sum(_losses(best.folds))):
-            best = tried
-    if best is None:
-        raise TrainingError(f"none of {len(tries)} tries of --tune succeeded; the first: {tries[0].error}")
-    seconds = time.monotonic() - started
-    return Tuning(tuple(tries), tries.index(best), int(folds.max()) + 1, len(wanted) - len(tries), seconds)
-
-
-def _try(
-    trainer: "HeadTrainer",
-    folds: NDArray[np.int32],
-    options: TrainingOptions,
-    labels: Sequence[str],
-    best: Try | None,
-    deadline: float,
-) -> Try:
-    started = time.monotonic()
-    done: list[Metrics] = []
-    error = None
-    try:
-        for result in train_folds(trainer, folds, options, tuple(labels)):
-            done.append(result.metrics)
-            if time.monotonic() >= deadline or (best and _is_hopeless(done, best)):
+    count = int(folds.max()) + 1
+    tries = candidates(options, int((folds > 0).sum()))
+    rounds = [len(tries)]
+    while len(rounds) < count:
+        rounds.append(max(min(_FEWEST, len(tries)), math.ceil(rounds[-1] / 2)))
+    going, compared, done, is_complete = tries, 0, 0, True
+    for fold, size in enumerate(rounds):
+        going = sorted(going, key=_loss)[:size] if fold else going
+        for tried in going:
+            deadline = started + budget if done else math.inf
+            if not _test(tried, trainer, folds, fold, labels, deadline):
+                is_complete = False
                 break
-    except TrainingError as problem:
-        error = str(problem)
-    whole = error is None and len(done) == int(folds.max()) + 1
-    resolved = options.resolved(int((folds >= 0).sum() - (folds == 0).sum()))
-    return Try(options, resolved, tuple(done), whole, time.monotonic() - started, error)
+            done += 1
+            on_try(done, sum(rounds), tried)
+        going = [tried for tried in going if not tried.error]
+        if not is_complete or not going:
+            break
+        compared = fold + 1
+    # where time ended within a round, those that came through the rounds before are compared by these alone
+    finalists = [tried for tried in going if len(tried.cross_entropies) >= max(1, compared)]
+    if not finalists:
+        raise TrainingError(f"none of {len(tries)} tries of --tune succeeded; the first: {tries[0].error}")
+    compared = max(1, compared)
+    best = min(finalists, key=lambda tried: statistics.fmean(tried.cross_entropies[:compared]))
+    return Tuning(tuple(tries), tries.index(best), compared, is_complete, time.monotonic() - started)
 
 
-def _is_hopeless(done: Sequence[Metrics], best: Try) -> bool:
-    if len(done) != _HOPELESS_FOLDS:
+class _OutOfTime(Exception):
+    """The time for the search has come to its end."""
+
+
+def _test(
+    tried: Try, trainer: "HeadTrainer", folds: NDArray[np.int32], fold: int, labels: Sequence[str], deadline: float
+) -> bool:
+    """Train and test one fold; False where there was no time for it."""
+    started = time.monotonic()
+
+    def check_time(_: int) -> None:
+        if time.monotonic() >= deadline:
+            raise _OutOfTime
+
+    try:
+        check_time(0)
+        metrics = train_fold(trainer, folds, fold, tried.options, labels, check_time).metrics
+        tried.accuracies.append(metrics.accuracy or 0.0)
+        tried.cross_entropies.append(math.inf if metrics.cross_entropy is None else metrics.cross_entropy)
+    except _OutOfTime:
         return False
-    pairs = zip(_losses(done), _losses(best.folds), strict=False)
-    return all(mine > _HOPELESS * theirs for mine, theirs in pairs)
+    except TrainingError as error:
+        tried.error = str(error)
+    tried.seconds += time.monotonic() - started
+    return True
 
 
-def _losses(folds: Sequence[Metrics]) -> list[float]:
-    return [math.inf if fold.cross_entropy is None else fold.cross_entropy for fold in folds]
+def _loss(tried: Try) -> float:
+    return statistics.fmean(tried.cross_entropies)

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from retrain.bottleneck_cache import BottleneckCache
 
-__all__ = ["CachedVectors", "LabelledBottlenecks", "VectorSource", "chunks", "load_vectors", "memory_of_machine"]
+__all__ = [
+    "CachedVectors",
+    "LabelledBottlenecks",
+    "SomeVectors",
+    "VectorSource",
+    "chunks",
+    "load_vectors",
+    "memory_of_machine",
+]
 
 _CHUNK_ROWS = 4096
 _MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of containers
@@ -45,6 +53,23 @@ class CachedVectors:
     def __getitem__(self, numbers: Any, /) -> NDArray[np.float32]:
         """(m,) numbers in [0, n), or a slice, to (m, d) vectors."""
         return self.cache.read(self.rows[numbers])
+
+
+@dataclass(frozen=True)
+class SomeVectors:
+    """Some of the vectors of a source, not copied."""
+
+    source: VectorSource
+    numbers: NDArray[np.int64]  # (n,)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, d)."""
+        return len(self.numbers), *self.source.shape[1:]
+
+    def __getitem__(self, numbers: Any, /) -> NDArray[np.float32]:
+        """(m,) numbers in [0, n), or a slice, to (m, d) vectors."""
+        return self.source[self.numbers[numbers]]
 
 
 @dataclass(frozen=True)

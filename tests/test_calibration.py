@@ -6,12 +6,13 @@ import pytest
 from conftest import TINY_LENGTH
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import softmax
 
 from retrain import calibration, console
 from retrain.calibration import calibrate, check_pictures, fit_temperature
 from retrain.config import BackboneOptions, EvaluationOptions, RunOptions, SplitOptions, TrainingOptions
-from retrain.errors import TrainingError
-from retrain.evaluation import evaluate_logits, softmax
+from retrain.errors import TrainingError, UsageError
+from retrain.evaluation import evaluate_logits
 from retrain.head import Head, Layer, read_head
 from retrain.run import train
 
@@ -20,7 +21,7 @@ def drawn_case(n=20_000, classes=7, seed=0):
     """Logits, and labels drawn from their very scores: the temperature is 1."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 2, (n, classes)).astype(np.float32)
-    ends = softmax(logits).cumsum(axis=1)
+    ends = softmax(logits, axis=1).cumsum(axis=1)
     return logits, (rng.random((n, 1)) * ends[:, -1:] > ends).sum(axis=1).astype(np.int32)
 
 
@@ -74,7 +75,7 @@ def test_where_all_are_right_scores_rise_no_higher_than_so_many_pictures_warrant
     logits[np.arange(n), labels] = 1.5
     temperature = fit_temperature(logits, labels)
     assert 0.01 < temperature < 1
-    top_scores = softmax(logits / np.float32(temperature)).max(axis=1)
+    top_scores = softmax(logits / np.float32(temperature), axis=1).max(axis=1)
     assert top_scores.mean() == pytest.approx((n + 1) / (n + 2), abs=1e-4)
 
 
@@ -172,6 +173,8 @@ def test_a_split_without_validation_is_refused_before_training(tiny_backbone, ma
 
 def test_folders_without_validation_are_refused_before_extraction(tiny_backbone, make_folder, tmp_path):
     folder = make_folder({"train/cat": 20, "train/dog": 20, "test/cat": 5, "test/dog": 5})
-    with pytest.raises(TrainingError, match="the split of this folder has none"):
+    with pytest.raises(UsageError, match=r"--calibrate needs validation pictures.*add a folder validation/"):
         train(folder, "model", options_for(tiny_backbone))
+    with pytest.raises(UsageError, match=r"--calibrate needs validation pictures.*raise --validation-percentage"):
+        train(folder / "train", "model", options_for(tiny_backbone, validation_percentage=0))
     assert not (tmp_path / "cache").exists()

@@ -38,11 +38,9 @@ def test_values_out_of_range_are_refused_by_name(options, values, message):
         options(**values)
 
 
-def test_calibration_wants_validation_pictures():
-    calibrated = config.EvaluationOptions(calibrate=True)
-    RunOptions(evaluation=calibrated)
-    with pytest.raises(UsageError, match=r"--calibrate fits .* --validation-percentage 0 leaves none: raise it"):
-        RunOptions(evaluation=calibrated, split=SplitOptions(validation_percentage=0))
+def test_time_for_a_search_that_is_not_asked_for_is_refused():
+    with pytest.raises(UsageError, match="--tune-seconds is the time for --tune: give that, too"):
+        config.TuningOptions(tune_seconds=30)
 
 
 @pytest.mark.parametrize(

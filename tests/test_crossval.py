@@ -8,7 +8,7 @@ from conftest import TINY_SIZE
 from retrain import cli
 from retrain.config import BackboneOptions, CrossValidationOptions, RunOptions, TrainingOptions
 from retrain.crossval import cross_validate, train_folds
-from retrain.errors import ImageFolderError, UsageError
+from retrain.errors import ImageFolderError, TrainingError, UsageError
 from retrain.evaluation import evaluate_logits
 from retrain.hooks import Hooks
 from retrain.training import HeadTrainer
@@ -40,8 +40,8 @@ def test_every_picture_is_tested_by_a_head_that_never_saw_it():
         rest = np.flatnonzero((folds >= 0) & (folds != number))
         alone = HeadTrainer(data, 3).train(rest, NONE, dataclasses.replace(FAST, eval_step_interval=7))
         assert result.training_pictures == len(rest)
-        assert np.array_equal(result.logits, alone.head.logits(data.vectors[result.tested]))
-        assert result.metrics == evaluate_logits(result.logits, data.labels[result.tested], LABELS)
+        logits = alone.head.logits(data.vectors[result.tested])
+        assert result.metrics == evaluate_logits(logits, data.labels[result.tested], LABELS)
 
 
 def test_with_patience_the_next_fold_is_for_validation():
@@ -51,7 +51,8 @@ def test_with_patience_the_next_fold_is_for_validation():
     for number, result in enumerate(train_folds(HeadTrainer(data, 3), folds, options, LABELS)):
         validation, rest = (np.flatnonzero(folds == (number + k) % 3) for k in (1, 2))
         alone = HeadTrainer(data, 3).train(rest, validation, options)
-        assert np.array_equal(result.logits, alone.head.logits(data.vectors[result.tested]))
+        logits = alone.head.logits(data.vectors[result.tested])
+        assert result.metrics == evaluate_logits(logits, data.labels[result.tested], LABELS)
 
 
 def test_a_folder_is_cross_validated(make_folder, tiny_backbone):
@@ -67,6 +68,8 @@ def test_a_folder_is_cross_validated(make_folder, tiny_backbone):
     assert [c.n for c in found.statistics.per_class] == [25, 26, 24]
     document = json.loads(json.dumps(found.as_dict()))
     assert document["statistics"]["folds"] == len(document["folds"]) == 4
+    assert np.sum(document["metrics"]["confusion_matrix"]) == 75
+    assert "confusion_matrix" not in document["folds"][0]
     assert document["options"]["learning_rate"] == 0.1
     again = cross_validate("pictures", CrossValidationOptions(4), options)
     assert again.folds == found.folds
@@ -112,7 +115,25 @@ def test_what_speaks_against_a_fold_is_said(make_folder, tiny_backbone):
     cross_validate(make_folder({"cat": 25, "dog": 25}), CrossValidationOptions(2), options, hooks)
     assert len(said) == 2
     for number, warning in enumerate(said, 1):
-        assert warning.startswith(f"fold {number}: lbfgs did not come to its end")
+        assert warning.startswith(f"fold {number}: lbfgs came to no optimum in")
+
+
+def test_a_batch_that_a_fold_has_no_pictures_for_is_refused_before_training(make_folder, tiny_backbone):
+    folder = make_folder({"cat": 20, "dog": 20})
+    with pytest.raises(UsageError, match="--batch-size 41: there are 40 pictures; give fewer"):
+        cross_validate(folder, CrossValidationOptions(4), run_options(tiny_backbone, batch_size=41))
+    with pytest.raises(TrainingError, match="--batch-size 31: beside the largest fold there are 30 pictures"):
+        cross_validate(folder, CrossValidationOptions(4), run_options(tiny_backbone, batch_size=31))
+    with pytest.raises(TrainingError, match="--batch-size 21: beside the largest fold there are 20 pictures"):
+        cross_validate(folder, CrossValidationOptions(4), run_options(tiny_backbone, batch_size=21, patience=5))
+    cross_validate(folder, CrossValidationOptions(4), run_options(tiny_backbone, batch_size=30, steps=1))
+
+
+def test_a_class_that_lies_in_one_fold_whole_is_an_error():
+    data = blobs(12)
+    folds = np.where(data.labels == 1, 0, np.arange(12) // 3 % 2).astype(np.int32)
+    with pytest.raises(TrainingError, match=r"all pictures of class b are in one fold.*lower --folds"):
+        list(train_folds(HeadTrainer(data, 3), folds, FAST, LABELS))
 
 
 @pytest.mark.real

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrain import evaluation
-from retrain.evaluation import evaluate_logits, expected_calibration_error, softmax, wilson_interval
+from retrain.evaluation import evaluate_logits, expected_calibration_error, judge, summarize, wilson_interval
+from retrain.objective import initial_head
 
 NAMES = ("cat", "dog", "owl")
 
@@ -151,7 +152,6 @@ def test_near_certainty_keeps_its_digits():
 
 def test_large_logits_do_not_overflow():
     logits = np.array([[1e4, -1e4], [-1e4, 1e4]], np.float32)
-    assert softmax(logits).tolist() == [[1, 0], [0, 1]]
     assert evaluate_logits(logits, np.array([0, 0], np.int32), NAMES[:2]).cross_entropy == pytest.approx(1e4)
 
 
@@ -174,3 +174,17 @@ def test_wilson_interval_holds_the_share_and_stays_within_0_and_1(case):
     right, n = case
     low, high = wilson_interval(right, n)
     assert 0 <= low <= right / n <= high <= 1
+
+
+def test_outcomes_of_parts_join_to_those_of_the_whole():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 9000).astype(np.int32)  # more than is worked on at once
+    vectors = rng.normal(0, 1, (9000, 5)).astype(np.float32)
+    head = initial_head(5, 3, 0)
+    whole = judge(head, vectors, labels)
+    assert summarize(whole, labels, NAMES) == evaluate_logits(head.logits(vectors), labels, NAMES)
+    chosen = rng.permutation(9000)[:100]
+    assert summarize(whole.select(chosen), labels[chosen], NAMES) == evaluate_logits(
+        head.logits(vectors)[chosen], labels[chosen], NAMES
+    )
+    assert summarize(judge(head, vectors[:0], labels[:0]), labels[:0], NAMES).n == 0

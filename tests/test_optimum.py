@@ -93,6 +93,16 @@ def test_where_no_step_leads_down_it_is_done():
     assert trained.history[0].train_cross_entropy == pytest.approx(np.log(2))
 
 
+def test_an_end_that_is_no_optimum_is_not_taken_for_one():
+    """Of numbers far from 0 and from each other, float32 has too few digits left to get to the bottom."""
+    data = make_data()
+    far = LabelledBottlenecks(data.vectors * np.float32(1000) + np.float32(1e4), data.labels)
+    trained = HeadTrainer(far, CLASSES).train(np.arange(100), NONE, TrainingOptions(optimizer="lbfgs", l2=1e-3))
+    assert not trained.converged
+    [warning] = trained.warnings(TrainingOptions(optimizer="lbfgs"))
+    assert "lbfgs" in warning
+
+
 def test_a_hidden_layer_and_smoothing_have_an_optimum_too():
     trained = optimum(hidden_units=8, label_smoothing=0.1, l2=0.001, steps=3000)
     assert trained.converged

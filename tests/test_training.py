@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from retrain import descent, training, vectors
 from retrain.bottleneck_cache import BottleneckCache
 from retrain.config import OPTIMIZERS, TrainingOptions
-from retrain.errors import TrainingError
+from retrain.errors import CacheError, TrainingError
 from retrain.evaluation import evaluate_logits
 from retrain.objective import class_weights, initial_head
 from retrain.segments import Rows, new_vectors
@@ -185,13 +186,15 @@ def test_vectors_from_files_train_as_those_in_memory(tmp_path, monkeypatch, opti
 NO_BATCHES = {"lbfgs": {"batch_size": None}}
 
 
-def test_of_many_validation_pictures_beside_files_a_part_is_evaluated(tmp_path, monkeypatch):
+def test_of_very_many_validation_pictures_a_part_is_evaluated(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_MOST_VALIDATION", 30)
     whole, _, held_out = join(blobs(), blobs(seed=1))
-    trainer = HeadTrainer(in_cache(tmp_path / "cache", whole), CLASSES)
-    source = trainer._validation(held_out, TrainingOptions(validation_batch_size=-1))
-    assert source.vectors.shape == (30, 10)
-    assert {tuple(row) for row in source.vectors.numpy()} <= {tuple(row) for row in whole.vectors[held_out]}
+    in_memory, in_files = (HeadTrainer(data, CLASSES) for data in (whole, in_cache(tmp_path / "cache", whole)))
+    for trainer, options in ((in_files, {}), (in_memory, {"validation_batch_size": -1}), (in_memory, {"patience": 5})):
+        source = trainer._validation(held_out, TrainingOptions(**options))
+        assert source.vectors.shape == (30, 10)
+        assert {tuple(row) for row in source.vectors.numpy()} <= {tuple(row) for row in whole.vectors[held_out]}
+    assert len(in_memory._validation(held_out, TrainingOptions()).labels) == len(held_out)
 
 
 def test_vectors_stay_in_files_only_where_they_would_take_too_much_memory(tmp_path):
@@ -210,6 +213,54 @@ def test_a_container_s_limit_is_the_memory_there_is(tmp_path, monkeypatch):
     whole = vectors.memory_of_machine()
     (tmp_path / "max").write_text("1000000\n")
     assert vectors.memory_of_machine() == 1_000_000 < whole
+
+
+def failing(data, after):
+    """Vectors from files whose disk breaks after so many reads."""
+
+    class Breaking:
+        shape = data.vectors.shape
+        reads = 0
+
+        def __getitem__(self, numbers):
+            self.reads += 1
+            if self.reads > after:
+                raise CacheError("cut short while in use: run again")
+            return data.vectors[numbers]
+
+    return LabelledBottlenecks(Breaking(), data.labels)
+
+
+def test_what_goes_wrong_in_reading_ahead_is_raised_and_no_thread_stays(monkeypatch):
+    monkeypatch.setattr(training, "_BYTES_PER_CALL", 7 * 4 * 10 * 20)
+    trainer = HeadTrainer(failing(blobs(), 5), CLASSES)
+    before = threading.active_count()
+    with pytest.raises(CacheError, match="cut short while in use"):
+        trainer.train(np.arange(120), NONE, TrainingOptions(steps=200, batch_size=20))
+    assert threading.active_count() == before
+
+
+def test_an_interrupted_training_from_files_waits_for_one_read_at_most(monkeypatch):
+    monkeypatch.setattr(training, "_BYTES_PER_CALL", 7 * 4 * 10 * 20)
+    data = failing(blobs(), 10**6)
+    trainer, before = HeadTrainer(data, CLASSES), threading.active_count()
+
+    def interrupt(steps):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(np.arange(120), NONE, TrainingOptions(steps=2000, batch_size=20), Observer(on_progress=interrupt))
+    assert threading.active_count() == before
+    assert data.vectors.reads <= 1 + 3  # the look for what is not finite; then a call's, the next one's, one begun
+
+
+def test_the_most_steps_there_may_be_take_no_room_before_the_first():
+    data, validation = overfitting()
+    trained = train(data, validation, steps=2**31 - 1, patience=50, batch_size=24, learning_rate=0.05)
+    assert trained.steps < 2000
+    blocks = training._blocks(2**31 - 1, 200, [])
+    assert [next(blocks), next(blocks)] == [(0, 200), (200, 400)]
+    assert [*training._blocks(450, 200, [30, 200, 900, 0])] == [(0, 30), (30, 200), (200, 400), (400, 450)]
 
 
 def test_an_array_from_the_cache_is_shared_not_copied():
@@ -310,7 +361,7 @@ def test_patience_without_validation_pictures_is_an_error():
 def test_divergence_is_an_error_with_the_step_and_a_remedy(steps):
     data = blobs()
     wild = LabelledBottlenecks(data.vectors * np.float32(1e18), data.labels)
-    with pytest.raises(TrainingError, match=r"training diverged at step \d+ .* --learning-rate 1000: try 100"):
+    with pytest.raises(TrainingError, match=r"training diverged at step [1-9]: .*--learning-rate 1000; try 100"):
         train(wild, steps=steps, learning_rate=1000)
 
 
@@ -326,7 +377,7 @@ def test_ending_worse_than_guessing_is_a_warning_with_the_step_and_a_remedy():
 def test_an_optimum_that_was_not_reached_is_a_warning():
     trained = train(blobs(spread=2.0), optimizer="lbfgs", steps=2)
     [warning] = trained.warnings(TrainingOptions(optimizer="lbfgs"))
-    assert warning.startswith("lbfgs did not come to its end in 2 steps: raise --steps")
+    assert warning.startswith("lbfgs came to no optimum in 2 steps: raise --l2")
 
 
 def test_weights_start_small_and_biases_at_zero():

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -37,66 +38,107 @@ def few_candidates(monkeypatch):
 
 def test_the_options_as_they_are_come_first_and_each_way_of_training_soon():
     base = TrainingOptions(hidden_units=7, batch_size=20, seed=3)
-    found = candidates(base)
+    found = [tried.options for tried in candidates(base, 100)]
     assert found[0] == base
     assert {options.optimizer for options in found[1:4]} == {"lbfgs", "adam", "gradient-descent"}
     assert all(options.hidden_units == 7 and options.seed == 3 for options in found)
-    assert len(set(found)) == len(found)
-    with_dropout = candidates(TrainingOptions(dropout=0.5))
-    assert {options.optimizer for options in with_dropout} == {"adam", "gradient-descent"}
+    with_dropout = candidates(TrainingOptions(dropout=0.5), 100)
+    assert {tried.options.optimizer for tried in with_dropout} == {"adam", "gradient-descent"}
+
+
+def test_nothing_is_tried_twice():
+    plain, same = candidates(TrainingOptions(), 100), candidates(TrainingOptions(optimizer="lbfgs"), 100)
+    assert len(same) == len(plain) - 1  # 1 / 100 is the penalty of the first candidate, too
+    assert len({tried.resolved for tried in same}) == len(same)
 
 
 @pytest.mark.usefixtures("few_candidates")
 def test_the_best_has_the_lowest_cross_entropy_and_nothing_is_random():
     seen = []
     trainer, options = HeadTrainer(noisy(), 2), TrainingOptions(steps=200)
-    found = tune(trainer, folds_of(), options, LABELS, LONG, lambda *event: seen.append(event))
-    assert [event[:2] for event in seen] == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert tuple(event[2] for event in seen) == found.tries
-    whole = [tried for tried in found.tries if tried.is_whole]
+    found = tune(trainer, folds_of(), options, LABELS, LONG, lambda *event: seen.append(event[:2]))
+    assert seen == [(number, 4 + 3 + 3) for number in range(1, 11)]  # folds that were tested
+    whole = [tried for tried in found.tries if len(tried.accuracies) == 3]
+    assert len(whole) == 3
     assert found.tries[found.best].cross_entropy == min(tried.cross_entropy for tried in whole)
     assert found.options == found.tries[found.best].options
-    assert found.tries[1].cross_entropy < found.tries[2].cross_entropy
-    assert found.left_out == 0
+    [dropped] = [tried for tried in found.tries if len(tried.accuracies) == 1]
+    first = [tried.cross_entropies[0] for tried in found.tries]
+    assert dropped.cross_entropy == max(first)
+    assert found.is_complete
+    assert found.folds == 3
     again = tune(HeadTrainer(noisy(), 2), folds_of(), options, LABELS, LONG)
-    assert [tried.folds for tried in again.tries] == [tried.folds for tried in found.tries]
+    assert [tried.cross_entropies for tried in again.tries] == [tried.cross_entropies for tried in found.tries]
     assert again.best == found.best
 
 
-@pytest.mark.usefixtures("few_candidates")
-def test_what_is_hopeless_is_given_up_after_two_folds():
-    found = tune(HeadTrainer(noisy(), 2), folds_of(), TrainingOptions(optimizer="lbfgs", l2=0.1), LABELS, LONG)
-    assert not found.tries[2].is_whole  # next to no penalty
-    assert len(found.tries[2].folds) == 2
+def test_each_round_halves_the_tries():
+    found = tune(HeadTrainer(noisy(), 2), folds_of(count=4), TrainingOptions(steps=30), LABELS, LONG)
+    assert sorted((len(tried.accuracies) for tried in found.tries), reverse=True) == [4] * 3 + [3] + [2] * 3 + [1] * 7
+
+
+def stop_after(monkeypatch, moments):
+    """Time stands still, then is over: after so many looks at the clock that are not the first."""
+    looks = iter(range(10**6))
+    monkeypatch.setattr(tuning.time, "monotonic", lambda: 0.0 if next(looks) < moments else 1e9)
 
 
 @pytest.mark.usefixtures("few_candidates")
-def test_without_time_the_first_try_is_done_whole_and_no_more():
-    found = tune(HeadTrainer(noisy(), 2), folds_of(), TrainingOptions(steps=20), LABELS, 0.0)
-    assert len(found.tries) == 1
-    assert found.tries[0].is_whole
-    assert found.left_out == 3
+@pytest.mark.parametrize("moments", [1, 4, 8, 12, 16, 20, 24, 28])
+def test_wherever_time_ends_what_was_compared_is_compared_fairly(monkeypatch, moments):
+    stop_after(monkeypatch, moments)
+    found = tune(HeadTrainer(noisy(), 2), folds_of(), TrainingOptions(steps=20), LABELS, 1.0)
+    assert not found.is_complete
+    rounds = [len(tried.cross_entropies) for tried in found.tries]
+    assert rounds[0] >= 1
+    assert found.folds == max(1, sorted(rounds, reverse=True)[2] if sum(rounds) >= 4 else 1)
+    finalists = [tried for tried in found.tries if len(tried.cross_entropies) >= found.folds]
+    means = [np.mean(tried.cross_entropies[: found.folds]) for tried in finalists]
+    assert found.tries[found.best] is finalists[int(np.argmin(means))]
+
+
+@pytest.mark.usefixtures("few_candidates")
+def test_time_ends_within_a_training_too(monkeypatch):
+    looks = []
+    monkeypatch.setattr(tuning.time, "monotonic", lambda: 0.0 if len(looks) < 12 else 1e9)
+    train = HeadTrainer.train
+
+    def counted(self, numbers, held_out, options, observer):
+        def on_progress(steps):
+            looks.append(steps)
+            observer.on_progress(steps)
+
+        return train(self, numbers, held_out, options, dataclasses.replace(observer, on_progress=on_progress))
+
+    monkeypatch.setattr(HeadTrainer, "train", counted)
+    found = tune(HeadTrainer(noisy(), 2), folds_of(), TrainingOptions(steps=100_000), LABELS, 1.0)
+    assert found.best == 0  # done whole in any case, five hundred blocks of it
+    assert [len(tried.accuracies) for tried in found.tries] == [1, 0, 0, 0]
 
 
 def test_a_search_without_time_says_that_it_depends_on_it(make_folder, tiny_backbone):
     said = []
     backbone = BackboneOptions(backbone=str(tiny_backbone), input_size=TINY_SIZE)
     options = RunOptions(backbone, training=TrainingOptions(steps=20), tuning=TuningOptions(True, 0.0))
-    retrain.train(make_folder({"cat": 25, "dog": 25}), "model", options, Hooks(on_warning=said.append))
-    assert any("--tune had time for 1 of 14 tries" in warning and "--tune-seconds" in warning for warning in said)
+    model = retrain.train(make_folder({"cat": 25, "dog": 25}), "model", options, Hooks(on_warning=said.append))
+    assert any("--tune ran out of time in round" in warning and "--tune-seconds" in warning for warning in said)
+    assert not model.record["tuning"]["is_complete"]
 
 
 @pytest.mark.usefixtures("few_candidates")
 def test_tries_that_fail_are_no_choice(monkeypatch):
-    trainer = HeadTrainer(noisy(), 2)
-    found = tune(trainer, folds_of(), TrainingOptions(batch_size=50), LABELS, LONG)
-    assert "--batch-size 50: there are 40" in found.tries[0].error
+    with pytest.raises(TrainingError, match="--batch-size 50: beside the largest fold there are 40 pictures"):
+        tune(HeadTrainer(noisy(), 2), folds_of(), TrainingOptions(batch_size=50), LABELS, LONG)
+    wild = noisy()
+    wild.vectors[:] *= np.float32(1e18)
+    monkeypatch.setattr(tuning, "_CANDIDATES", (("lbfgs", None, 1.0), ("adam", 1e6, 1e6)))
+    found = tune(HeadTrainer(wild, 2), folds_of(), TrainingOptions(steps=200, learning_rate=1e6), LABELS, LONG)
+    assert "training diverged at step" in found.tries[0].error
     assert found.tries[0].accuracy is None
-    assert not found.tries[0].is_whole
     assert found.options.optimizer == "lbfgs"
-    monkeypatch.setattr(tuning, "_CANDIDATES", (("adam", 1e-3, 0.0),))
-    with pytest.raises(TrainingError, match="none of 2 tries of --tune succeeded; the first: --batch-size 50: there"):
-        tune(trainer, folds_of(), TrainingOptions(batch_size=50), LABELS, LONG)
+    monkeypatch.setattr(tuning, "_CANDIDATES", ())
+    with pytest.raises(TrainingError, match="none of 1 tries of --tune succeeded; the first: training diverged"):
+        tune(HeadTrainer(wild, 2), folds_of(), TrainingOptions(steps=200, learning_rate=1e6), LABELS, LONG)
 
 
 def test_test_pictures_are_in_no_fold(make_folder):
@@ -153,6 +195,6 @@ def test_the_command_shows_its_tries_and_what_it_chose(make_folder, tiny_backbon
     folder = make_folder({"cat": 25, "dog": 25})
     assert cli.main(["train", str(folder), "--backbone", str(tiny_backbone), "--steps", "20", "--tune"]) == 0
     output = capsys.readouterr()
-    assert "try 1 of 4: gradient-descent, learning rate 0.01, L2 0: accuracy" in output.err
-    assert "try 2 of 4: lbfgs, L2 0.1: accuracy" in output.err
+    assert "tuning 1 of 16: gradient-descent, learning rate 0.01, L2 0: accuracy" in output.err
+    assert "tuning 2 of 16: lbfgs, L2 0.1: accuracy" in output.err
     assert "the best of 4 tries, all in model/tuning.csv" in output.out
