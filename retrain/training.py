@@ -180,8 +180,7 @@ class HeadTrainer:
 
         def read(first: int) -> Source:
             numbers = loop.drawn(members, options.seed, first)
-            vectors = tf.convert_to_tensor(self.data.vectors[numbers])
-            return Source(vectors, tf.constant(self.data.labels[numbers]), None)
+            return Source(_as_tensor(self.data.vectors[numbers]), tf.constant(self.data.labels[numbers]), None)
 
         reader = ThreadPoolExecutor(1)
         try:
