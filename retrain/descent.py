@@ -109,7 +109,8 @@ class DescentLoop:
         """
         done = self._block(state, source, validation, settings, tf.constant(first), tf.constant(end))
         state, step, count, steps, figures = done
-        rows = zip(steps[:count].numpy().tolist(), figures[:count].numpy().tolist(), strict=True)
+        # cut as arrays: a slice of a tensor takes as long as a step
+        rows = zip(steps.numpy()[: int(count)].tolist(), figures.numpy()[: int(count)].tolist(), strict=True)
         return state, [Evaluation(number, *row) for number, row in rows], int(step)
 
     def drawn(self, members: Members, seed: int, first: int) -> np.ndarray:
