@@ -27,7 +27,7 @@ __all__ = ["HeadTrainer", "HistoryRow", "Observer", "TrainedHead"]
 
 Numbers = NDArray[np.int64]
 
-_BYTES_PER_CALL = 16 * 2**20  # of bottlenecks that are read from files for one call of the loop
+_BYTES_PER_CALL = 24 * 2**20  # of bottlenecks that are read from files for one call of the loop
 _MOST_VALIDATION = 10_000  # pictures: of more, a fixed part is evaluated, or one evaluation would take seconds
 
 
