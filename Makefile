@@ -22,7 +22,7 @@ demo: $(VENV)/.installed
 	$(BIN)/retrain predict $(DEMO)/model $(DEMO)/shapes/star/star_000.png $(DEMO)/shapes/ring/ring_000.png
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .

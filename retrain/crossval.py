@@ -130,8 +130,8 @@ def train_fold(
     """
     from retrain.training import Observer
 
-    if options.patience is None:
-        options = dataclasses.replace(options, eval_step_interval=_NEVER)
+    # without patience nobody looks at evaluations
+    used = options if options.patience else dataclasses.replace(options, eval_step_interval=_NEVER)
     held_out = folds == (fold + 1) % (int(folds.max()) + 1) if options.patience else np.zeros(len(folds), bool)
     tested, training = np.flatnonzero(folds == fold), np.flatnonzero((folds >= 0) & (folds != fold) & ~held_out)
     own = trainer.data.labels
@@ -141,7 +141,7 @@ def train_fold(
             f"all pictures of class {', '.join(labels[number] for number in missing)} are in one fold, for they belong "
             "together: lower --folds, or keep one of the pictures that are there under several labels"
         )
-    trained = trainer.train(training, np.flatnonzero(held_out), options, Observer(on_progress=on_progress))
+    trained = trainer.train(training, np.flatnonzero(held_out), used, Observer(on_progress=on_progress))
     outcomes = judge(trained.head, SomeVectors(trainer.data.vectors, tested), own[tested])
     metrics = summarize(outcomes, own[tested], labels)
     resolved = options.resolved(len(training))

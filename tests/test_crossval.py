@@ -71,6 +71,7 @@ def test_a_folder_is_cross_validated(make_folder, tiny_backbone):
     assert np.sum(document["metrics"]["confusion_matrix"]) == 75
     assert "confusion_matrix" not in document["folds"][0]
     assert document["options"]["learning_rate"] == 0.1
+    assert document["options"]["eval_step_interval"] == 10
     again = cross_validate("pictures", CrossValidationOptions(4), options)
     assert again.folds == found.folds
 
