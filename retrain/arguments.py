@@ -7,9 +7,9 @@ import types
 import typing
 from typing import Any, NoReturn, TypeVar
 
-__all__ = ["EXIT_USAGE", "Parser", "add_options", "options_from"]
+__all__ = ["EXIT_ERROR", "EXIT_USAGE", "Parser", "add_options", "options_from"]
 
-EXIT_USAGE = 2
+EXIT_ERROR, EXIT_USAGE = 1, 2
 
 Options = TypeVar("Options")
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from retrain.commands import print_json
+
 __all__ = ["add_cache_commands"]
 
 Command = Callable[[argparse.Namespace], int]
@@ -14,15 +16,12 @@ Command = Callable[[argparse.Namespace], int]
 _MIB = 2**20
 
 
-def add_cache_commands(
-    commands: Any, add_output: Callable[[argparse.ArgumentParser], None], print_json: Callable[[Any], None]
-) -> None:
+def add_cache_commands(commands: Any, add_output: Callable[[argparse.ArgumentParser], None]) -> None:
     """Add `cache` and its commands.
 
     Args:
         commands: the sub-parsers of `retrain`.
         add_output: adds --json, --quiet and --verbose to a parser.
-        print_json: prints one document.
     """
     text = "look after the bottleneck cache"
     cache = commands.add_parser("cache", help=text, description=text[0].upper() + text[1:] + ".")
@@ -33,7 +32,7 @@ def add_cache_commands(
             name, help=text, description=text[0].upper() + text[1:] + "."
         )
         added.add_argument("--cache-dir", default="cache", metavar="DIR", help="the cache folder (default: cache)")
-        added.set_defaults(run=run, print_json=print_json)
+        added.set_defaults(run=run)
         add_output(added)
         return added
 
@@ -61,7 +60,7 @@ def _info(args: argparse.Namespace) -> int:
 
     found = [cache_maintenance.info(cache) for cache in cache_maintenance.extractors(args.cache_dir)]
     if args.json:
-        args.print_json([extractor.as_dict() for extractor in found])
+        print_json([extractor.as_dict() for extractor in found])
         return 0
     for extractor in found:
         text = (
@@ -84,7 +83,7 @@ def _verify(args: argparse.Namespace) -> int:
     reports = [cache_maintenance.verify(cache) for cache in cache_maintenance.extractors(args.cache_dir)]
     damaged = any(report.damage or report.sound < report.rows for report in reports)
     if args.json:
-        args.print_json([dataclasses.asdict(report) for report in reports])
+        print_json([dataclasses.asdict(report) for report in reports])
         return int(damaged)
     for report in reports:
         print(f"{report.folder}: {report.sound} of {report.rows} rows are sound")
@@ -115,7 +114,7 @@ def _prune(args: argparse.Namespace) -> int:
         for cache in caches:
             cache_maintenance.prune(cache, keys, dry_run=False)
     if args.json:
-        args.print_json([dataclasses.asdict(report) | {"dropped": do_it} for report in reports])
+        print_json([dataclasses.asdict(report) | {"dropped": do_it} for report in reports])
     elif do_it:
         print(f"{unneeded} rows dropped")
     elif unneeded:
@@ -143,7 +142,7 @@ def _compact(args: argparse.Namespace) -> int:
             | {"segments": len(cache.segment_paths())}
         )
     if args.json:
-        args.print_json(results)
+        print_json(results)
         return 0
     for result in results:
         print("{folder}: {rows} rows, {segments_before} segments became {segments}".format(**result))
@@ -155,7 +154,7 @@ def _import(args: argparse.Namespace) -> int:
 
     report = cache_maintenance.import_text_files(args.text_dir, args.image_dir, args.cache_dir)
     if args.json:
-        args.print_json(dataclasses.asdict(report))
+        print_json(dataclasses.asdict(report))
         return 0
     for name, reason in report.skipped.items():
         print(f"left out {name}: {reason}")

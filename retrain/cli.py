@@ -1,19 +1,18 @@
-"""The commands: a thin shell that parses, calls the library, prints, and turns errors into exit codes."""
+"""The command line: a thin shell that parses, runs a command, and turns errors into exit codes."""
 
 import argparse
-import dataclasses
 import io
-import json
 import logging
 import os
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import retrain
-from retrain.arguments import EXIT_USAGE, Parser, add_options, options_from
+from retrain import commands as do
+from retrain.arguments import EXIT_ERROR, EXIT_USAGE, Parser, add_options
 from retrain.cache_cli import add_cache_commands
 from retrain.config import (
     BackboneOptions,
@@ -26,14 +25,11 @@ from retrain.config import (
     TrainingOptions,
     TuningOptions,
 )
-from retrain.errors import ImageFolderError, Interrupted, RetrainError, UsageError
-
-if TYPE_CHECKING:
-    from retrain.console import Progress
+from retrain.errors import Interrupted, RetrainError, UsageError
 
 __all__ = ["build_parser", "main"]
 
-EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
+EXIT_INTERRUPTED = 130
 
 _DESCRIPTION = """\
 Train an image classifier from a folder with one sub-folder of pictures per class.
@@ -78,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    train = command("train", _train, "train a model on a folder: pass one, pass two, test, export")
+    train = command("train", do.train, "train a model on a folder: pass one, pass two, test, export")
     _add_image_dir(train)
     train.add_argument(
         "--model-dir", default="model", metavar="DIR", help="where the model folder goes (default: model)"
@@ -88,33 +84,33 @@ def build_parser() -> argparse.ArgumentParser:
             _add_stage(train, options)
     _add_output(train)
 
-    crossval = command("crossval", _crossval, "tell by cross-validation how good a model of a folder would be")
+    crossval = command("crossval", do.crossval, "tell by cross-validation how good a model of a folder would be")
     _add_image_dir(crossval)
     for options in (CrossValidationOptions, BackboneOptions, ExtractionOptions, ImageOptions, TrainingOptions):
         _add_stage(crossval, options)
     _add_output(crossval)
 
-    predict = command("predict", _predict, "classify pictures with a trained model")
+    predict = command("predict", do.predict, "classify pictures with a trained model")
     _add_model_dir(predict)
     predict.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files, or folders of them")
     predict.add_argument("--top", type=int, metavar="N", help="show the N most likely labels only")
     _add_stage(predict, ImageOptions)
     _add_output(predict)
 
-    evaluate = command("evaluate", _evaluate, "measure a trained model on a labelled folder")
+    evaluate = command("evaluate", do.evaluate, "measure a trained model on a labelled folder")
     _add_model_dir(evaluate)
     _add_image_dir(evaluate)
     _add_stage(evaluate, ExtractionOptions)
     _add_stage(evaluate, ImageOptions)
     _add_output(evaluate)
 
-    inspect = command("inspect", _inspect, "tell what is in a folder, before training on it")
+    inspect = command("inspect", do.inspect, "tell what is in a folder, before training on it")
     _add_image_dir(inspect)
     _add_stage(inspect, ImageOptions)
     _add_stage(inspect, SplitOptions)
     _add_output(inspect)
 
-    extract = command("extract", _extract, "pass one alone: fill the bottleneck cache")
+    extract = command("extract", do.extract, "pass one alone: fill the bottleneck cache")
     _add_image_dir(extract, nargs="?")
     extract.add_argument(
         "--benchmark",
@@ -127,7 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_stage(extract, ImageOptions)
     _add_output(extract)
 
-    add_cache_commands(commands, _add_output, _print_json)
+    add_cache_commands(commands, _add_output)
     return parser
 
 
@@ -207,204 +203,3 @@ def _raise_interrupt(*_: Any) -> None:
 def _fail(error: object, code: int) -> int:
     print(f"retrain: error: {' '.join(str(error).split())}", file=sys.stderr)
     return code
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def interrupted(progress: "Progress") -> Interrupted:
-    """What to say after Ctrl-C: how far it came, and that nothing is lost."""
-    progress.close()
-    done = progress.extraction
-    if done is None:
-        return Interrupted("interrupted before the first picture")
-    if done.done < done.pictures:
-        return Interrupted(
-            f"interrupted after {done.done} of {done.pictures} pictures, their bottlenecks are kept: "
-            "the same command goes on from there"
-        )
-    return Interrupted(
-        f"interrupted; the bottlenecks of all {done.pictures} pictures are kept: the same command goes on from there"
-    )
-
-
-# commands
-
-
-def _run_options(args: argparse.Namespace) -> RunOptions:
-    return dataclasses.replace(
-        options_from(RunOptions, args),
-        backbone=options_from(BackboneOptions, args),
-        images=options_from(ImageOptions, args),
-        extraction=options_from(ExtractionOptions, args),
-        split=options_from(SplitOptions, args),
-        training=options_from(TrainingOptions, args),
-        tuning=options_from(TuningOptions, args),
-        evaluation=options_from(EvaluationOptions, args),
-    )
-
-
-def _train(args: argparse.Namespace) -> int:
-    options = _run_options(args)
-    from retrain import console, run
-
-    progress = console.Progress(args.quiet, options.training.steps)
-    try:
-        model = run.train(args.image_dir, args.model_dir, options, _hooks(progress), args.command)
-    except KeyboardInterrupt:
-        raise interrupted(progress) from None
-    finally:
-        progress.close()
-    if args.json:
-        _print_json(model.record)
-        return 0
-    print(console.describe_run(model.result, model.record, args.model_dir.rstrip("/") or "/"))
-    if options.evaluation.print_misclassified:
-        print(console.describe_misclassified(model.result.misclassified()))
-    return 0
-
-
-def _crossval(args: argparse.Namespace) -> int:
-    folds, options = options_from(CrossValidationOptions, args), _run_options(args)
-    from retrain import console
-    from retrain.crossval import cross_validate
-
-    progress = console.Progress(args.quiet)
-    try:
-        found = cross_validate(args.image_dir, folds, options, _hooks(progress))
-    except KeyboardInterrupt:
-        raise interrupted(progress) from None
-    finally:
-        progress.close()
-    if args.json:
-        _print_json(found.as_dict())
-    else:
-        print(console.describe_cross_validation(found))
-    return 0
-
-
-def _extract(args: argparse.Namespace) -> int:
-    options = _run_options(args)
-    if args.benchmark:
-        if options.backbone.precision != BackboneOptions.precision:
-            raise UsageError("--benchmark measures every precision: leave --precision out")
-        return _benchmark(args, options)
-    if args.image_dir is None:
-        raise UsageError("IMAGE_DIR is missing: the folder with one sub-folder of pictures per class")
-    from retrain import console, record, run
-    from retrain.image_folder import display_path
-
-    progress = console.Progress(args.quiet)
-    try:
-        extraction, cache = run.extract_folder(args.image_dir, options, _hooks(progress))
-    except KeyboardInterrupt:
-        raise interrupted(progress) from None
-    finally:
-        progress.close()
-    summary = record.extraction_summary(extraction)
-    if args.json:
-        _print_json(summary)
-        return 0
-    for path, reason in extraction.skipped.items():
-        print(f"skipped {display_path(path)}: {reason}")
-    rate = "" if summary["pictures_per_second"] is None else f" at {summary['pictures_per_second']:.1f} pictures/s"
-    print(
-        f"{summary['pictures']} files: {summary['cached']} cached, {summary['extracted']} extracted{rate}, "
-        f"{summary['skipped']} skipped; cache: {display_path(cache.folder)}"
-    )
-    return 0
-
-
-def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
-    from retrain import console, run
-
-    progress = console.Progress(args.quiet)
-    measured = run.benchmark(args.image_dir, options, progress.say)
-    if args.json:
-        _print_json(measured.as_dict())
-    else:
-        print(console.describe_benchmark(measured))
-    return 0
-
-
-def _evaluate(args: argparse.Namespace) -> int:
-    extraction, images = options_from(ExtractionOptions, args), options_from(ImageOptions, args)
-    from retrain import console, run
-    from retrain.classifier import Classifier
-
-    progress = console.Progress(args.quiet)
-    try:
-        evaluation = run.evaluate_folder(
-            Classifier(args.model_dir), args.image_dir, extraction, images, _hooks(progress)
-        )
-    except KeyboardInterrupt:
-        raise interrupted(progress) from None
-    finally:
-        progress.close()
-    if args.json:
-        _print_json(evaluation.as_dict())
-    else:
-        print(console.describe_evaluation(evaluation))
-    return 0
-
-
-def _predict(args: argparse.Namespace) -> int:
-    images = options_from(ImageOptions, args)
-    if args.top is not None and args.top < 1:
-        raise UsageError(f"--top {args.top}: must be at least 1")
-    from retrain.classifier import Classifier, picture_files
-    from retrain.image_folder import display_path
-
-    classifier = Classifier(args.model_dir)
-    failed = 0
-    answers: list[dict[str, Any]] = []
-    for prediction in classifier.predict(picture_files(args.pictures), images.max_pixels):
-        path = display_path(prediction.path)
-        if prediction.error is not None:
-            was_named = prediction.path in args.pictures  # else it is litter in a folder, and no failure
-            failed += was_named
-            answers.append({"path": path, "error": prediction.error})
-            print(f"retrain: {'error' if was_named else 'warning'}: {path}: {prediction.error}", file=sys.stderr)
-            continue
-        scores = dict(list(prediction.scores.items())[: args.top])
-        answers.append({"path": path, "label": prediction.label, "score": prediction.score, "scores": scores})
-        if not args.json:
-            print(f"{path}: " + ", ".join(f"{label} {score:.4f}" for label, score in scores.items()), flush=True)
-    if args.json:
-        _print_json(answers)
-    if not answers:
-        raise ImageFolderError(f"no files in {', '.join(map(display_path, args.pictures))}: nothing to classify")
-    return EXIT_ERROR if failed else 0
-
-
-def _inspect(args: argparse.Namespace) -> int:
-    images, split = options_from(ImageOptions, args), options_from(SplitOptions, args)
-    from retrain import console
-    from retrain.inspection import inspect_folder
-
-    progress = console.Progress(args.quiet)
-    try:
-        inspection = inspect_folder(args.image_dir, images, split, progress.on_inspection)
-    finally:
-        progress.close()
-    if args.json:
-        _print_json(inspection.as_dict())
-    else:
-        print(console.describe_inspection(inspection))
-    return 0
-
-
-def _hooks(progress: "Progress") -> Any:
-    from retrain.hooks import Hooks
-
-    return Hooks(
-        on_stage=progress.on_stage,
-        on_warning=progress.warn,
-        on_note=progress.say,
-        on_preparation=progress.on_preparation,
-        on_extraction=progress.on_extraction,
-        on_fold=progress.on_fold,
-        on_try=progress.on_try,
-        on_evaluation=progress.on_evaluation,
-    )

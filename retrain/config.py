@@ -8,6 +8,7 @@ import re
 from typing import Any, ClassVar
 
 from retrain.errors import UsageError
+from retrain.option_fields import Checked, option
 
 __all__ = [
     "PRECISIONS",
@@ -20,7 +21,6 @@ __all__ = [
     "SplitOptions",
     "TrainingOptions",
     "TuningOptions",
-    "option",
 ]
 
 # Pillow refuses pictures of more than twice its MAX_IMAGE_PIXELS (89,478,485) before decoding them.
@@ -41,35 +41,8 @@ _GRAPH_NAMES = frozenset(
 )
 
 
-def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None, metavar: str | None = None) -> Any:
-    """A dataclass field that is also a command-line option."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "metavar": metavar})
-
-
-class _Checked:
-    """Range checks shared by the option classes: a wrong value is a UsageError that names the option."""
-
-    # option name -> (lowest, highest) allowed, both inclusive; None: unbounded
-    RANGES: ClassVar[dict[str, tuple[float | None, float | None]]] = {}
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            flag = "--" + field.name.replace("_", "-")
-            choices = field.metadata.get("choices")
-            if choices and value is not None and value not in choices:
-                raise UsageError(f"{flag} {value}: not one of {', '.join(choices)}")
-            if field.name not in self.RANGES or value is None:
-                continue
-            low, high = self.RANGES[field.name]
-            # a comparison with NaN is false, so the range is asked for, not its opposite
-            if not ((low is None or value >= low) and (high is None or value <= high)):
-                wanted = f"at least {low:,}" if high is None else f"between {low:,} and {high:,}"
-                raise UsageError(f"{flag} {value}: must be {wanted}")
-
-
 @dataclasses.dataclass(frozen=True)
-class ImageOptions(_Checked):
+class ImageOptions(Checked):
     """How picture files are decoded."""
 
     max_pixels: int = option(
@@ -82,7 +55,7 @@ class ImageOptions(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class BackboneOptions(_Checked):
+class BackboneOptions(Checked):
     """Which frozen network turns pictures into bottlenecks."""
 
     backbone: str = option(
@@ -116,7 +89,7 @@ class BackboneOptions(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class ExtractionOptions(_Checked):
+class ExtractionOptions(Checked):
     """Pass one: pictures to cached bottlenecks."""
 
     cache_dir: str = option("cache", "folder of the bottleneck cache", metavar="DIR")
@@ -125,7 +98,7 @@ class ExtractionOptions(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class SplitOptions(_Checked):
+class SplitOptions(Checked):
     """How pictures are shared out between training, validation and test."""
 
     validation_percentage: float = option(10, "share of the pictures for validation", metavar="PERCENT")
@@ -148,7 +121,7 @@ class SplitOptions(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingOptions(_Checked):
+class TrainingOptions(Checked):
     """Pass two: the softmax layer over random batches of bottlenecks."""
 
     optimizer: str = option(
@@ -263,7 +236,7 @@ class TrainingOptions(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class TuningOptions(_Checked):
+class TuningOptions(Checked):
     """The search for the best head, before it is trained."""
 
     tune: bool = option(
@@ -282,7 +255,7 @@ class TuningOptions(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class CrossValidationOptions(_Checked):
+class CrossValidationOptions(Checked):
     """Cross-validation: every picture tested by a head that was trained without it."""
 
     folds: int = option(10, "parts of the pictures, each of which is tested in turn", metavar="K")
@@ -291,7 +264,7 @@ class CrossValidationOptions(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluationOptions(_Checked):
+class EvaluationOptions(Checked):
     """Calibration, the final test, and what is shown of it."""
 
     calibrate: bool = option(

@@ -1,0 +1,234 @@
+"""What the commands do: call the library, show progress, print results.
+
+Each takes the parsed command line, and returns the exit code.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from retrain.arguments import EXIT_ERROR, options_from
+from retrain.config import (
+    BackboneOptions,
+    CrossValidationOptions,
+    EvaluationOptions,
+    ExtractionOptions,
+    ImageOptions,
+    RunOptions,
+    SplitOptions,
+    TrainingOptions,
+    TuningOptions,
+)
+from retrain.errors import ImageFolderError, Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from retrain.console import Progress
+
+__all__ = ["crossval", "evaluate", "extract", "inspect", "predict", "print_json", "train"]
+
+
+def _run_options(args: argparse.Namespace) -> RunOptions:
+    return dataclasses.replace(
+        options_from(RunOptions, args),
+        backbone=options_from(BackboneOptions, args),
+        images=options_from(ImageOptions, args),
+        extraction=options_from(ExtractionOptions, args),
+        split=options_from(SplitOptions, args),
+        training=options_from(TrainingOptions, args),
+        tuning=options_from(TuningOptions, args),
+        evaluation=options_from(EvaluationOptions, args),
+    )
+
+
+def train(args: argparse.Namespace) -> int:
+    """Train on a folder, and say how it went."""
+    options = _run_options(args)
+    from retrain import console, run
+
+    progress = console.Progress(args.quiet, options.training.steps)
+    try:
+        model = run.train(args.image_dir, args.model_dir, options, _hooks(progress), args.command)
+    except KeyboardInterrupt:
+        raise _interrupted(progress) from None
+    finally:
+        progress.close()
+    if args.json:
+        print_json(model.record)
+        return 0
+    print(console.describe_run(model.result, model.record, args.model_dir.rstrip("/") or "/"))
+    if options.evaluation.print_misclassified:
+        print(console.describe_misclassified(model.result.misclassified()))
+    return 0
+
+
+def crossval(args: argparse.Namespace) -> int:
+    """Cross-validate, and say how it went."""
+    folds, options = options_from(CrossValidationOptions, args), _run_options(args)
+    from retrain import console
+    from retrain.crossval import cross_validate
+
+    progress = console.Progress(args.quiet)
+    try:
+        found = cross_validate(args.image_dir, folds, options, _hooks(progress))
+    except KeyboardInterrupt:
+        raise _interrupted(progress) from None
+    finally:
+        progress.close()
+    if args.json:
+        print_json(found.as_dict())
+    else:
+        print(console.describe_cross_validation(found))
+    return 0
+
+
+def extract(args: argparse.Namespace) -> int:
+    """Pass one alone, or its benchmark."""
+    options = _run_options(args)
+    if args.benchmark:
+        if options.backbone.precision != BackboneOptions.precision:
+            raise UsageError("--benchmark measures every precision: leave --precision out")
+        return _benchmark(args, options)
+    if args.image_dir is None:
+        raise UsageError("IMAGE_DIR is missing: the folder with one sub-folder of pictures per class")
+    from retrain import console, record, run
+    from retrain.image_folder import display_path
+
+    progress = console.Progress(args.quiet)
+    try:
+        extraction, cache = run.extract_folder(args.image_dir, options, _hooks(progress))
+    except KeyboardInterrupt:
+        raise _interrupted(progress) from None
+    finally:
+        progress.close()
+    summary = record.extraction_summary(extraction)
+    if args.json:
+        print_json(summary)
+        return 0
+    for path, reason in extraction.skipped.items():
+        print(f"skipped {display_path(path)}: {reason}")
+    rate = "" if summary["pictures_per_second"] is None else f" at {summary['pictures_per_second']:.1f} pictures/s"
+    print(
+        f"{summary['pictures']} files: {summary['cached']} cached, {summary['extracted']} extracted{rate}, "
+        f"{summary['skipped']} skipped; cache: {display_path(cache.folder)}"
+    )
+    return 0
+
+
+def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
+    from retrain import console, run
+
+    progress = console.Progress(args.quiet)
+    measured = run.benchmark(args.image_dir, options, progress.say)
+    if args.json:
+        print_json(measured.as_dict())
+    else:
+        print(console.describe_benchmark(measured))
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Measure a model on a labelled folder."""
+    extraction, images = options_from(ExtractionOptions, args), options_from(ImageOptions, args)
+    from retrain import console, run
+    from retrain.classifier import Classifier
+
+    progress = console.Progress(args.quiet)
+    try:
+        evaluation = run.evaluate_folder(
+            Classifier(args.model_dir), args.image_dir, extraction, images, _hooks(progress)
+        )
+    except KeyboardInterrupt:
+        raise _interrupted(progress) from None
+    finally:
+        progress.close()
+    if args.json:
+        print_json(evaluation.as_dict())
+    else:
+        print(console.describe_evaluation(evaluation))
+    return 0
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Classify pictures; 1 where one that was named can't be read."""
+    images = options_from(ImageOptions, args)
+    if args.top is not None and args.top < 1:
+        raise UsageError(f"--top {args.top}: must be at least 1")
+    from retrain.classifier import Classifier, picture_files
+    from retrain.image_folder import display_path
+
+    classifier = Classifier(args.model_dir)
+    failed = 0
+    answers: list[dict[str, Any]] = []
+    for prediction in classifier.predict(picture_files(args.pictures), images.max_pixels):
+        path = display_path(prediction.path)
+        if prediction.error is not None:
+            was_named = prediction.path in args.pictures  # else it is litter in a folder, and no failure
+            failed += was_named
+            answers.append({"path": path, "error": prediction.error})
+            print(f"retrain: {'error' if was_named else 'warning'}: {path}: {prediction.error}", file=sys.stderr)
+            continue
+        scores = dict(list(prediction.scores.items())[: args.top])
+        answers.append({"path": path, "label": prediction.label, "score": prediction.score, "scores": scores})
+        if not args.json:
+            print(f"{path}: " + ", ".join(f"{label} {score:.4f}" for label, score in scores.items()), flush=True)
+    if args.json:
+        print_json(answers)
+    if not answers:
+        raise ImageFolderError(f"no files in {', '.join(map(display_path, args.pictures))}: nothing to classify")
+    return EXIT_ERROR if failed else 0
+
+
+def inspect(args: argparse.Namespace) -> int:
+    """Tell what is in a folder."""
+    images, split = options_from(ImageOptions, args), options_from(SplitOptions, args)
+    from retrain import console
+    from retrain.inspection import inspect_folder
+
+    progress = console.Progress(args.quiet)
+    try:
+        inspection = inspect_folder(args.image_dir, images, split, progress.on_inspection)
+    finally:
+        progress.close()
+    if args.json:
+        print_json(inspection.as_dict())
+    else:
+        print(console.describe_inspection(inspection))
+    return 0
+
+
+def _hooks(progress: "Progress") -> Any:
+    from retrain.hooks import Hooks
+
+    return Hooks(
+        on_stage=progress.on_stage,
+        on_warning=progress.warn,
+        on_note=progress.say,
+        on_preparation=progress.on_preparation,
+        on_extraction=progress.on_extraction,
+        on_fold=progress.on_fold,
+        on_try=progress.on_try,
+        on_evaluation=progress.on_evaluation,
+    )
+
+
+def _interrupted(progress: "Progress") -> Interrupted:
+    """What to say after Ctrl-C: how far it came, and that nothing is lost."""
+    progress.close()
+    done = progress.extraction
+    if done is None:
+        return Interrupted("interrupted before the first picture")
+    if done.done < done.pictures:
+        return Interrupted(
+            f"interrupted after {done.done} of {done.pictures} pictures, their bottlenecks are kept: "
+            "the same command goes on from there"
+        )
+    return Interrupted(
+        f"interrupted; the bottlenecks of all {done.pictures} pictures are kept: the same command goes on from there"
+    )
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
