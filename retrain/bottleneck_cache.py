@@ -3,7 +3,7 @@
 A cache folder holds one folder per extractor, `NAME-FINGERPRINT8/`, and that holds
 
     extractor.json             format, the whole fingerprint, what it stands for
-    segment-<id>.h5            key (n, 32) uint8, copy (n,) uint32, bottleneck (n, d) float32, crc32 (n,) uint32
+    segment-<id>.h5            the rows, as `segments` describes it
     segment-<id>.h5.corrupt    a segment that could not be read, set aside
 
 Segments are written beside their place, flushed to disk and moved there, and never changed. Readers take what is
@@ -80,6 +80,11 @@ class BottleneckCache:
         """Length of the vectors; None while there are none."""
         return self._segments[0].length if self._segments else None
 
+    @property
+    def row_bytes(self) -> int:
+        """What a vector takes; 0 while there are none."""
+        return self._segments[0].row_bytes if self._segments else 0
+
     def refresh(self) -> None:
         """Look again for segments, others' too."""
         known = {segment.path: segment for segment in self._segments}
@@ -109,10 +114,9 @@ class BottleneckCache:
 
     def _changed_at(self) -> int:
         """When a file came to the folder or went, in ns; 0 where there is no folder."""
-        try:
+        with contextlib.suppress(OSError):
             return os.stat(self.folder).st_mtime_ns
-        except OSError:
-            return 0
+        return 0
 
     def _open_all(self, known: dict[Path, Segment]) -> list[Segment]:
         """All segments that are there now; those in `known` are open already."""
@@ -162,13 +166,12 @@ class BottleneckCache:
             self._index()  # without the bad rows: an older, sound copy of the same key may be found now
 
     def read(self, rows: NDArray[np.int64]) -> Vectors:
-        """The vectors of row numbers from `find`: (n,) int64 to (n, d) float32."""
-        size = self.bottleneck_size
-        if size is None or (rows < 0).any():
+        """The vectors of row numbers from `find`: (n,) int64 to (n, d), of the type that they were written in."""
+        if not self._segments or (rows < 0).any():
             raise CacheError(
                 f"bottlenecks are missing from {display_path(self.folder)}, perhaps removed meanwhile: run again"
             )
-        vectors = new_vectors(len(rows), size)
+        vectors = new_vectors(len(rows), self._segments[0].length, self._segments[0].dtype)
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         inner = rows - self._starts[owner]
         for vector, number, row in zip(vectors, owner.tolist(), inner.tolist(), strict=True):
@@ -191,10 +194,11 @@ class BottleneckCache:
         Another thread may look for rows meanwhile. Raises CacheError as `add` does.
         """
         self.prepare()
-        size = self.bottleneck_size
-        if size is not None and rows.vectors.shape[1] != size:
+        form = rows.vectors.shape[1], rows.vectors.dtype
+        there = [(segment.length, segment.dtype) for segment in self._segments[:1]]
+        if there not in ([], [form]):
             raise CacheError(
-                f"bottlenecks of length {rows.vectors.shape[1]} for a cache of length {size} in "
+                f"bottlenecks of length {form[0]} ({form[1]}) for a cache of length {there[0][0]} ({there[0][1]}) in "
                 f"{display_path(self.folder)}: use another --cache-dir"
             )
         try:
@@ -285,15 +289,12 @@ class BottleneckCache:
         chosen = {segment.path for segment in segments}
         for number, segment in enumerate(self._segments):
             if segment.path in chosen:
-                if group and self._bytes_of(group) + segment.nbytes > _MERGED_BYTES:
+                if group and sum(self._segments[n].nbytes for n in [*group, number]) > _MERGED_BYTES:
                     self._rewrite_group(group, keep)
                     group = []
                 group.append(number)
         if group:
             self._rewrite_group(group, keep)
-
-    def _bytes_of(self, numbers: Sequence[int]) -> int:
-        return sum(self._segments[number].nbytes for number in numbers)
 
     def _rewrite_group(self, numbers: Sequence[int], keep: NDArray[np.bool_]) -> None:
         """Write the rows of some segments as one, read it back, then remove the old files."""
@@ -335,7 +336,7 @@ class BottleneckCache:
 
     def _look_up(self, keys: Keys, copies: Copies) -> NDArray[np.int64]:
         found = np.full(len(keys), -1, np.int64)
-        if not len(self._order) or not len(keys):
+        if not len(self._order):
             return found
         all_keys = [segment.keys for segment in self._segments]
         wanted = _prefixes(keys)

@@ -11,11 +11,11 @@ from typing import Any
 from retrain.errors import CacheError
 from retrain.files import write_whole
 from retrain.image_folder import display_path
-from retrain.segments import FORMAT
 
 __all__ = ["EXPORT_SUFFIX", "check_owner", "find_folder", "note_paths", "read_notes", "write_error", "write_owner"]
 
 NOTE = "extractor.json"
+FORMAT = 1  # of the note
 EXPORT_SUFFIX = ".export"  # of what is kept for the exports of a backbone
 
 

@@ -162,7 +162,7 @@ def prune(cache: BottleneckCache, keys: NDArray[np.uint8], dry_run: bool) -> Pru
     unneeded = int(cache.unneeded(keys).sum())
     if unneeded and not dry_run:
         cache.prune(keys)
-    return PruneReport(display_path(cache.folder), rows, unneeded, unneeded * 4 * (cache.bottleneck_size or 0))
+    return PruneReport(display_path(cache.folder), rows, unneeded, unneeded * cache.row_bytes)
 
 
 def import_text_files(

@@ -14,6 +14,7 @@ from retrain.segments import Rows
 __all__ = ["SegmentWriter"]
 
 FLUSH_SECONDS = 30.0  # a segment is written at least this often
+_MOST_BYTES = 64 * 2**20  # of vectors in a segment; two are held in memory, and written with copies on the way
 
 
 class SegmentWriter:
@@ -31,14 +32,15 @@ class SegmentWriter:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._writing: list[Future[None]] = []  # two at most, so that memory stays bounded
         self._parts: list[Rows] = []
-        self._count = 0
+        self._count = self._nbytes = 0
         self._last = time.monotonic()
 
     def append(self, rows: Rows) -> None:
         """Collect rows. Raises CacheError where those before them could not be written."""
         self._parts.append(rows)
         self._count += len(rows.keys)
-        if self._count >= SEGMENT_ROWS or time.monotonic() - self._last > FLUSH_SECONDS:
+        self._nbytes += rows.vectors.nbytes
+        if self._count >= SEGMENT_ROWS or self._nbytes > _MOST_BYTES or time.monotonic() - self._last > FLUSH_SECONDS:
             self._begin()
 
     def flush(self) -> None:
@@ -56,7 +58,7 @@ class SegmentWriter:
     def _begin(self) -> None:
         if self._parts:  # handed over before anything is waited for, or an interruption would lose it
             self._writing.append(self._pool.submit(self._write, self._parts))
-        self._parts, self._count, self._last = [], 0, time.monotonic()
+        self._parts, self._count, self._nbytes, self._last = [], 0, 0, time.monotonic()
         self._wait(1)
 
     def _wait(self, left: int) -> None:

@@ -91,7 +91,7 @@ def load_vectors(cache: BottleneckCache, rows: NDArray[np.int64], max_memory: in
         max_memory: the most that the array may take, in MiB; half of the machine's memory where left out.
     """
     limit = memory_of_machine() // 2 if max_memory is None else max_memory * 2**20
-    if len(rows) * 4 * (cache.bottleneck_size or 0) > limit:
+    if len(rows) * cache.row_bytes > limit:
         return CachedVectors(cache, rows)
     return cache.read(rows)
 

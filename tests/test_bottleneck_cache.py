@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import fcntl
 import json
@@ -194,7 +195,7 @@ def test_a_segment_of_another_extractor_is_not_used():
 
 def test_a_newer_format_is_refused_by_name(monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(segments, "FORMAT", 2)
+        patched.setattr(segments, "_FORMATS", {np.dtype(np.float32): 3})
         patched.setattr(cache_folder, "FORMAT", 2)
         cache = open_cache()
         cache.add(rows(0, 2))
@@ -202,8 +203,27 @@ def test_a_newer_format_is_refused_by_name(monkeypatch):
     with pytest.raises(CacheError, match=message):
         open_cache()
     (cache.folder / "extractor.json").unlink()
-    with pytest.raises(CacheError, match=message):
+    with pytest.raises(CacheError, match="is of format 3, this program knows up to 2: use a newer version of retrain"):
         open_cache()
+
+
+def test_activations_are_kept_in_float16_and_merged_so():
+    cache = open_cache()
+    wanted = [dataclasses.replace(part, vectors=part.vectors.astype(np.float16)) for part in (rows(0, 3), rows(3, 3))]
+    for part in wanted:
+        cache.add(part)
+    with pytest.raises(CacheError, match=r"bottlenecks of length 6 \(float32\) for a cache of length 6 \(float16\)"):
+        cache.add(rows(6, 2))
+    cache.compact(merge_from=2)
+    cache = open_cache()
+    found = cache.read(cache.find(rows(0, 6).keys))
+    assert (found.dtype, cache.row_bytes, len(cache.segment_paths())) == (np.float16, 12, 1)
+    assert np.array_equal(found, np.concatenate([part.vectors for part in wanted]))
+    data = bytearray(cache.segment_paths()[0].read_bytes())
+    place = data.index(wanted[0].vectors[1].tobytes())
+    data[place] ^= 1
+    cache.segment_paths()[0].write_bytes(data)
+    assert (open_cache().find(rows(0, 6).keys) >= 0).tolist() == [True, False, True, True, True, True]
 
 
 def test_a_folder_of_another_fingerprint_is_refused():
@@ -216,7 +236,7 @@ def test_a_folder_of_another_fingerprint_is_refused():
 def test_vectors_of_another_length_are_refused():
     cache = open_cache()
     cache.add(rows(0, 2, length=6))
-    with pytest.raises(CacheError, match="bottlenecks of length 7 for a cache of length 6"):
+    with pytest.raises(CacheError, match=r"bottlenecks of length 7 \(float32\) for a cache of length 6 \(float32\)"):
         cache.add(rows(2, 2, length=7))
 
 
