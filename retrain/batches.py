@@ -1,13 +1,18 @@
 """Random batches of bottlenecks: which pictures a batch has is drawn inside the graph."""
 
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrain.quiet import tf
+from retrain.segments import ALIGNMENT, Vectors
+from retrain.vectors import LabelledBottlenecks
 
-__all__ = ["Members", "draw", "members_of"]
+__all__ = ["Feed", "Members", "Source", "draw", "members_of"]
 
 
 class Members(NamedTuple):
@@ -61,3 +66,60 @@ def _below(random: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
     """Random 32-bit integers to integers in [0, limit), even to within limit / 2**32 (Lemire's multiply-shift)."""
     product = tf.cast(random, tf.uint64) * tf.cast(limit, tf.uint64)
     return tf.cast(tf.bitwise.right_shift(product, tf.constant(32, tf.uint64)), tf.int32)
+
+
+class Source(NamedTuple):
+    """Pictures that batches are drawn from; without members, the batches themselves, one after the other."""
+
+    vectors: tf.Tensor  # (n, d) float32; activations float16
+    labels: tf.Tensor  # (n,) int32
+    members: Members | None
+
+
+class Feed:
+    """Pictures for training: their vectors in memory, or read from files as they are drawn.
+
+    Args:
+        data: vectors in an array are shared, not copied, where they begin at a multiple of 64 bytes.
+    """
+
+    def __init__(self, data: LabelledBottlenecks) -> None:
+        self.vectors = _as_tensor(data.vectors) if isinstance(data.vectors, np.ndarray) else None  # None: in files
+        self.labels = tf.constant(data.labels)
+        self._data = data
+
+    def sources(
+        self, members: Members, drawn: Callable[[Members, int], NDArray[np.int32]], blocks: Iterable[tuple[int, int]]
+    ) -> Generator[Source, None, None]:
+        """What each block of steps draws from; from files, it is read a block ahead.
+
+        Args:
+            members: the pictures that may be drawn, as tensors.
+            drawn: the pictures in the batches of a block that begins at a step.
+            blocks: first and last step (exclusive) of each.
+        """
+        if self.vectors is not None:
+            yield from (Source(self.vectors, self.labels, members) for _ in blocks)
+            return
+
+        def read(first: int) -> Source:
+            numbers = drawn(members, first)
+            return Source(_as_tensor(self._data.vectors[numbers]), tf.constant(self._data.labels[numbers]), None)
+
+        reader = ThreadPoolExecutor(1)
+        try:
+            coming: deque[Future[Source]] = deque()
+            for first, _ in blocks:
+                coming.append(reader.submit(read, first))
+                if len(coming) > 1:
+                    yield coming.popleft().result()
+            yield coming.popleft().result()
+        finally:
+            reader.shutdown(cancel_futures=True)
+
+
+def _as_tensor(vectors: Vectors) -> tf.Tensor:
+    """The array as a tensor that shares its memory where TensorFlow can work on it there."""
+    if vectors.ctypes.data % ALIGNMENT == 0 and vectors.flags.c_contiguous and vectors.flags.writeable:
+        return tf.experimental.dlpack.from_dlpack(vectors.__dlpack__())
+    return tf.convert_to_tensor(vectors)

@@ -2,16 +2,18 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from retrain.batches import Members, draw
+from retrain.batches import Members, Source, draw
 from retrain.config import DEFAULT_BATCH_SIZE, TrainingOptions
 from retrain.objective import Parameters, accuracy_and_cross_entropy, cross_entropies, logits_of, penalty
 from retrain.quiet import tf
 
-__all__ = ["STEPS_PER_CALL", "DescentLoop", "Evaluation", "Settings", "Source", "State", "structure"]
+__all__ = ["STEPS_PER_CALL", "DescentLoop", "Evaluation", "Settings", "State", "structure"]
 
 STEPS_PER_CALL = 200  # steps that one call of the graph does before progress is shown
 _FEW_STEPS = 1000  # compiling takes a second longer, and saves about a millisecond a step
@@ -22,12 +24,7 @@ _TRAINING, _VALIDATION, _DROPOUT = 1_000_003, 2_000_003, 3_000_003
 _BETAS, _EPSILON = (0.9, 0.999), 1e-7  # of Adam, as Keras has them
 
 
-class Source(NamedTuple):
-    """Pictures that batches are drawn from; without members, the batches themselves, one after the other."""
-
-    vectors: tf.Tensor  # (n, d) float32
-    labels: tf.Tensor  # (n,) int32
-    members: Members | None
+TrainedNetwork = Callable[[tf.Tensor, Parameters], tf.Tensor]
 
 
 class Settings(NamedTuple):
@@ -41,11 +38,24 @@ class Settings(NamedTuple):
     patience: tf.Tensor  # int32
     class_weights: tf.Tensor  # (classes,) float32
 
+    @classmethod
+    def of(cls, options: TrainingOptions, weights: NDArray[np.float32]) -> "Settings":
+        """What resolved options say; weights: (classes,), how much a picture of each counts."""
+        return cls(
+            learning_rate=tf.constant(options.learning_rate, tf.float32),
+            l1=tf.constant(options.l1, tf.float32),
+            l2=tf.constant(options.l2, tf.float32),
+            seed=tf.constant(options.seed),
+            steps=tf.constant(options.steps),
+            patience=tf.constant(options.patience or 0),
+            class_weights=tf.constant(weights),
+        )
+
 
 class State(NamedTuple):
     """Where training stands."""
 
-    parameters: Parameters
+    parameters: Parameters  # the head's, then those of what is trained below it
     averages: Parameters  # Adam's: of the gradients, then of their squares
     best: Parameters  # of the best evaluation; with patience only
     best_loss: tf.Tensor  # its validation cross-entropy
@@ -85,12 +95,20 @@ class DescentLoop:
     Args:
         options: resolved, and without what `structure` leaves out.
         steps_per_call: the most steps of a block.
+        network: what lies between the vectors and the head and is trained with it: a function of vectors and of the
+            parameters behind the head's, to bottlenecks. Dropout and penalties are the head's alone.
     """
 
-    def __init__(self, options: TrainingOptions, steps_per_call: int = STEPS_PER_CALL) -> None:
+    def __init__(
+        self, options: TrainingOptions, steps_per_call: int = STEPS_PER_CALL, network: TrainedNetwork | None = None
+    ) -> None:
         self.options, self.steps_per_call = options, steps_per_call
+        self._network = network
+        self._head_parts = 4 if options.hidden_units else 2
         self._batch_size = int(options.batch_size or DEFAULT_BATCH_SIZE)
-        self._block = tf.function(self._steps, jit_compile=options.steps > _FEW_STEPS, autograph=False)
+        # XLA's convolutions are slower than TensorFlow's own on processors
+        is_compiled = options.steps > _FEW_STEPS and network is None
+        self._block = tf.function(self._steps, jit_compile=is_compiled, autograph=False)
         self._draws = tf.function(self._draw_steps, autograph=False)
 
     def start(self, parameters: Parameters) -> State:
@@ -113,7 +131,7 @@ class DescentLoop:
         rows = zip(steps.numpy()[: int(count)].tolist(), figures.numpy()[: int(count)].tolist(), strict=True)
         return state, [Evaluation(number, *row) for number, row in rows], int(step)
 
-    def drawn(self, members: Members, seed: int, first: int) -> np.ndarray:
+    def drawn(self, seed: int, members: Members, first: int) -> np.ndarray:
         """The pictures in the batches of the steps from `first` on: (steps_per_call * batch_size,) int32."""
         numbers: np.ndarray = self._draws(members, tf.constant(seed), tf.constant(first)).numpy()
         return numbers
@@ -184,20 +202,21 @@ class DescentLoop:
         return tf.gather(source.vectors, chosen), tf.gather(source.labels, chosen)
 
     def _update(
-        self, state: State, bottlenecks: tf.Tensor, labels: tf.Tensor, settings: Settings, step: tf.Tensor
+        self, state: State, vectors: tf.Tensor, labels: tf.Tensor, settings: Settings, step: tf.Tensor
     ) -> State:
         """One step down the gradient of the batch's mean loss."""
         options, parameters = self.options, state.parameters
-        seeds = [[settings.seed + _DROPOUT + layer, step] for layer in range(len(parameters) // 2)]
+        head = parameters[: self._head_parts]
+        seeds = [[settings.seed + _DROPOUT + layer, step] for layer in range(len(head) // 2)]
         with tf.GradientTape() as tape:
             tape.watch(parameters)
-            logits = logits_of(parameters, bottlenecks, options.dropout, seeds)
+            logits = logits_of(head, self._bottlenecks(parameters, vectors), options.dropout, seeds)
             losses = cross_entropies(logits, labels, options.label_smoothing)
             if options.class_weight == "balanced":
                 losses *= tf.gather(settings.class_weights, labels)
             loss = tf.reduce_mean(losses)
             if options.l1 or options.l2:
-                loss += penalty(parameters, settings.l1, settings.l2)
+                loss += penalty(head, settings.l1, settings.l2)
         gradients = tape.gradient(loss, parameters)
         first_bad = tf.logical_and(state.diverged < 0, tf.logical_not(tf.math.is_finite(loss)))
         state = state._replace(diverged=tf.where(first_bad, step, state.diverged))
@@ -217,7 +236,7 @@ class DescentLoop:
         settings: Settings,
         step: tf.Tensor,
     ) -> tf.Tensor:
-        figures = accuracy_and_cross_entropy(state.parameters, *batch)
+        figures = self._figures(state.parameters, *batch)
         if validation is None:
             return tf.stack([*figures, 0.0, 0.0])
         vectors, labels = validation.vectors, validation.labels
@@ -225,7 +244,14 @@ class DescentLoop:
             seed = [settings.seed + _VALIDATION, step]
             chosen = draw(validation.members, self.options.validation_batch_size, seed)
             vectors, labels = tf.gather(vectors, chosen), tf.gather(labels, chosen)
-        return tf.stack([*figures, *accuracy_and_cross_entropy(state.parameters, vectors, labels)])
+        return tf.stack([*figures, *self._figures(state.parameters, vectors, labels)])
+
+    def _bottlenecks(self, parameters: Parameters, vectors: tf.Tensor) -> tf.Tensor:
+        return self._network(vectors, parameters[self._head_parts :]) if self._network else vectors
+
+    def _figures(self, parameters: Parameters, vectors: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        logits = logits_of(parameters[: self._head_parts], self._bottlenecks(parameters, vectors))
+        return accuracy_and_cross_entropy(logits, labels)
 
 
 def _adam(gradients: Parameters, averages: Parameters, count: tf.Tensor) -> tuple[Parameters, Parameters]:

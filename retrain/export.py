@@ -17,6 +17,7 @@ from retrain.files import write_whole
 from retrain.head import Head
 from retrain.image_folder import display_path
 from retrain.kept_exports import KeptExports
+from retrain.layers import NetworkLayer
 from retrain.quiet import tf
 from retrain.saved_model import Template, apply_layers, make_template, write_saved_model
 from retrain.training import HistoryRow
@@ -35,7 +36,7 @@ _MOST_BYTES = 2**31 - 1
 
 # Files in the cache.
 _TRUNK, _TEMPLATE = "graph", "saved_model"
-_DETAILS = ("height", "width", "bottleneck_size", "digest")  # of a trunk
+_DETAILS = ("height", "width", "bottleneck_size", "digest", "layers")  # of a trunk
 
 
 class GraphBuilder:
@@ -76,7 +77,8 @@ class GraphBuilder:
         found = self._kept.find(_TRUNK)
         if found is None or set(found[0]) != set(_DETAILS):
             return None
-        trunk = Trunk(found[1], **found[0])
+        layers = tuple(NetworkLayer(name, tuple(weights)) for name, weights in found[0]["layers"])
+        trunk = Trunk(found[1], **found[0] | {"layers": layers})
         _ = trunk.weights
         return trunk
 
@@ -89,6 +91,7 @@ class GraphBuilder:
             return trunk
         trunk = make_trunk(self._backbone.network)
         details = {name: getattr(trunk, name) for name in _DETAILS}
+        details["layers"] = [[layer.name, list(layer.weights)] for layer in trunk.layers]
         self._kept.keep(_TRUNK, details, [trunk.graph])
         return trunk
 

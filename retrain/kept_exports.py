@@ -21,7 +21,7 @@ from retrain.quiet import tf
 
 __all__ = ["KeptExports"]
 
-FORMAT = 1  # of these files, and of what is in them: another one is made again
+FORMAT = 2  # of these files, and of what is in them: another one is made again
 
 logger = logging.getLogger(__name__)
 

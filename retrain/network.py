@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from retrain.backbone import KERAS_NAMES, BackboneSource
 from retrain.errors import BackboneError
 from retrain.image_folder import display_path
+from retrain.layers import VariableGroup, find_layers, keras_groups, saved_groups
 from retrain.quiet import tf
 
-__all__ = ["Network", "load_network", "resolve_handle", "suitable_batch_size"]
+__all__ = ["Network", "graph_runner", "load_network", "resolve_handle", "suitable_batch_size"]
 
 Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -47,9 +48,17 @@ class Network:
         function: (n, height, width, 3) float32, RGB in [0, 1], to (n, bottleneck_size) float32.
         height, width: of the pictures, in pixels.
         owner: the Keras model or loaded SavedModel that `function` calls; its variables live as long as it does.
+        groups: its layers.
     """
 
-    def __init__(self, function: Callable[[tf.Tensor], tf.Tensor], height: int, width: int, owner: Any) -> None:
+    def __init__(
+        self,
+        function: Callable[[tf.Tensor], tf.Tensor],
+        height: int,
+        width: int,
+        owner: Any,
+        groups: Sequence[VariableGroup] = (),
+    ) -> None:
         self.height, self.width = height, width
         self.batch_size = suitable_batch_size(height, width)
         self._owner = owner
@@ -60,6 +69,7 @@ class Network:
         if shape.rank != 2 or shape[1] is None:
             raise BackboneError(f"the backbone gives {shape} for a batch of pictures, expected (n, length)")
         self.bottleneck_size = int(shape[1])
+        self.layers = find_layers(self.function, groups)
 
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the network: (n, height, width, 3) uint8, RGB, to (n, bottleneck_size) float32.
@@ -76,22 +86,8 @@ class Network:
         return self.runner()
 
     def runner(self, config: tf.compat.v1.ConfigProto | None = None) -> Runner:
-        """The network as a function of uint8 pixels, for many calls, with a session's settings.
-
-        Its weights are constants there, so that TensorFlow arranges them for the processor once and not in each call:
-        1.1 (Inception v3) to 1.5 times (MobileNetV2) as fast as `function`, which has variables.
-        """
-        graph_def, start, end = self.frozen_graph
-        graph = tf.Graph()
-        with graph.as_default():
-            pixels = tf.compat.v1.placeholder(tf.uint8, [None, self.height, self.width, 3])
-            [vectors] = tf.graph_util.import_graph_def(
-                graph_def, {start: tf.cast(pixels, tf.float32) / 255.0}, return_elements=[end]
-            )
-        config = config or tf.compat.v1.ConfigProto()
-        config.gpu_options.allow_growth = True
-        run: Runner = tf.compat.v1.Session(graph=graph, config=config).make_callable(vectors, [pixels])
-        return run
+        """The network as a function of uint8 pixels, for many calls, with a session's settings."""
+        return graph_runner(*self.frozen_graph, self.height, self.width, config)
 
     def weights_digest(self) -> str:
         """SHA-256 over the arrays of a Keras model, in its order."""
@@ -112,6 +108,36 @@ class Network:
         )
         graph_def, _ = convert_to_constants._replace_variables_by_constants(converter_data=data)
         return graph_def, self.function.inputs[0].name, self.function.outputs[0].name
+
+
+def graph_runner(
+    graph_def: tf.compat.v1.GraphDef,
+    start: str,
+    end: str,
+    height: int,
+    width: int,
+    config: tf.compat.v1.ConfigProto | None = None,
+) -> Runner:
+    """A frozen graph as a function of (n, height, width, 3) uint8 pixels, for many calls.
+
+    Its weights are constants, so that TensorFlow arranges them for the processor once and not in each call: 1.1
+    (Inception v3) to 1.5 times (MobileNetV2) as fast as a function that has variables.
+
+    Args:
+        start: the tensor that takes pixels, float32 in [0, 1].
+        end: the tensor that is wanted.
+        config: the session's settings.
+    """
+    graph = tf.Graph()
+    with graph.as_default():
+        pixels = tf.compat.v1.placeholder(tf.uint8, [None, height, width, 3])
+        [vectors] = tf.graph_util.import_graph_def(
+            graph_def, {start: tf.cast(pixels, tf.float32) / 255.0}, return_elements=[end]
+        )
+    config = config or tf.compat.v1.ConfigProto()
+    config.gpu_options.allow_growth = True
+    run: Runner = tf.compat.v1.Session(graph=graph, config=config).make_callable(vectors, [pixels])
+    return run
 
 
 def suitable_batch_size(height: int, width: int) -> int:
@@ -158,13 +184,14 @@ def _load_keras(source: BackboneSource) -> Network:
         raise BackboneError(
             f"backbone {source.name}{weights} at {size} x {size} can't be built: {_first_line(error)}"
         ) from error
+    groups = keras_groups(model)
     model.trainable = False
     preprocess = importlib.import_module(build.__module__).preprocess_input
 
     def function(pixels: tf.Tensor) -> tf.Tensor:
         return model(preprocess(pixels * 255.0), training=False)
 
-    return Network(function, size, size, model)
+    return Network(function, size, size, model, groups)
 
 
 def _keras_application(source: BackboneSource) -> Any:
@@ -279,7 +306,7 @@ def _load_saved_model(folder: str, source: BackboneSource) -> Network:
         return _as_vector(call(scaled), source)
 
     try:
-        return Network(function, height, width, loaded)
+        return Network(function, height, width, loaded, saved_groups(loaded))
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
         raise BackboneError(
             f"backbone {source.name} does not take (n, {height}, {width}, 3) float32 pixels: {_first_line(error)}"

@@ -3,27 +3,25 @@
 import contextlib
 import itertools
 import math
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.batches import members_of
+from retrain.batches import Feed, Source, members_of
 from retrain.config import TrainingOptions
-from retrain.descent import STEPS_PER_CALL, DescentLoop, Settings, Source, structure
+from retrain.descent import STEPS_PER_CALL, DescentLoop, Settings, structure
 from retrain.errors import TrainingError
 from retrain.head import Head
 from retrain.objective import class_weights, head_of, initial_head, parameters_of, picture_weights
 from retrain.optimum import Arrays, Figures, FullBatch, Part, find_optimum
 from retrain.quiet import tf
-from retrain.segments import ALIGNMENT
 from retrain.vectors import LabelledBottlenecks, chunks
 
-__all__ = ["HeadTrainer", "HistoryRow", "Observer", "TrainedHead"]
+__all__ = ["HeadTrainer", "HistoryRow", "Observer", "TrainedHead", "split_steps"]
 
 Numbers = NDArray[np.int64]
 
@@ -96,8 +94,7 @@ class HeadTrainer:
         for rows in chunks(len(data)):
             if not np.isfinite(data.vectors[rows]).all():
                 raise TrainingError("there are bottlenecks with values that are not finite: extract them again")
-        self._vectors = _as_tensor(data.vectors) if isinstance(data.vectors, np.ndarray) else None
-        self._labels = tf.constant(data.labels)
+        self._feed = Feed(data)
         self._loops: dict[TrainingOptions, DescentLoop] = {}
 
     def train(
@@ -128,21 +125,14 @@ class HeadTrainer:
         self, start: Head, train: Numbers, validation: Numbers, options: TrainingOptions, observer: Observer
     ) -> TrainedHead:
         loop = self._loop(options)
-        settings = Settings(
-            learning_rate=tf.constant(options.learning_rate, tf.float32),
-            l1=tf.constant(options.l1, tf.float32),
-            l2=tf.constant(options.l2, tf.float32),
-            seed=tf.constant(options.seed),
-            steps=tf.constant(options.steps),
-            patience=tf.constant(options.patience or 0),
-            class_weights=tf.constant(class_weights(self.data.labels[train], self.classes)),
-        )
+        settings = Settings.of(options, class_weights(self.data.labels[train], self.classes))
         held_out = self._validation(validation, options)
         state = loop.start(parameters_of(start))
         history: list[HistoryRow] = []
-        blocks, ahead = (_blocks(options.steps, loop.steps_per_call, observer.checkpoints) for _ in range(2))
-        with contextlib.closing(self._sources(train, loop, options, ahead)) as sources:
-            for (first, end), source in zip(blocks, sources, strict=False):
+        blocks, ahead = (split_steps(options.steps, loop.steps_per_call, observer.checkpoints) for _ in range(2))
+        members = members_of(train, self.data.labels).as_tensors()
+        with contextlib.closing(self._feed.sources(members, partial(loop.drawn, options.seed), ahead)) as sources:
+            for (first, end), source in zip(blocks, sources, strict=True):
                 state, evaluations, done = loop.run(state, source, held_out, settings, first, end)
                 if state.diverged >= 0:
                     raise _divergence(int(state.diverged), options)
@@ -164,41 +154,18 @@ class HeadTrainer:
         key = structure(options)
         if key not in self._loops:
             in_call = STEPS_PER_CALL
-            if self._vectors is None:
+            if self._feed.vectors is None:
                 batch_bytes = 4 * self.data.vectors.shape[1] * int(options.batch_size or 1)
                 in_call = max(1, min(in_call, _BYTES_PER_CALL // batch_bytes))
             self._loops[key] = DescentLoop(key, in_call)
         return self._loops[key]
-
-    def _sources(
-        self, train: Numbers, loop: DescentLoop, options: TrainingOptions, blocks: Iterator[tuple[int, int]]
-    ) -> Generator[Source, None, None]:
-        """What each call of the loop draws from; from files, it is read a call ahead."""
-        members = members_of(train, self.data.labels).as_tensors()
-        if self._vectors is not None:
-            yield from itertools.repeat(Source(self._vectors, self._labels, members))
-
-        def read(first: int) -> Source:
-            numbers = loop.drawn(members, options.seed, first)
-            return Source(_as_tensor(self.data.vectors[numbers]), tf.constant(self.data.labels[numbers]), None)
-
-        reader = ThreadPoolExecutor(1)
-        try:
-            coming: deque[Future[Source]] = deque()
-            for first, _ in blocks:
-                coming.append(reader.submit(read, first))
-                if len(coming) > 1:
-                    yield coming.popleft().result()
-            yield coming.popleft().result()
-        finally:
-            reader.shutdown(cancel_futures=True)
 
     def _validation(self, validation: Numbers, options: TrainingOptions) -> Source | None:
         """The validation pictures, for evaluating all of them or random batches."""
         if not len(validation):
             return None
         drawn = options.validation_batch_size != -1 and not options.patience
-        if len(validation) > _MOST_VALIDATION and (not drawn or self._vectors is None):
+        if len(validation) > _MOST_VALIDATION and (not drawn or self._feed.vectors is None):
             some = np.random.default_rng(options.seed).permutation(len(validation))[:_MOST_VALIDATION]
             validation = validation[np.sort(some)]
         labels = self.data.labels[validation]
@@ -258,8 +225,12 @@ class HeadTrainer:
         """Pictures and their weights, some thousands at a time."""
         for rows in chunks(len(numbers)):
             chosen = numbers[rows]
-            if self._vectors is not None:
-                yield tf.gather(self._vectors, chosen), tf.gather(self._labels, chosen), tf.constant(weights[rows])
+            if self._feed.vectors is not None:
+                yield (
+                    tf.gather(self._feed.vectors, chosen),
+                    tf.gather(self._feed.labels, chosen),
+                    tf.constant(weights[rows]),
+                )
             else:
                 vectors = tf.convert_to_tensor(self.data.vectors[chosen])
                 yield vectors, tf.constant(self.data.labels[chosen]), tf.constant(weights[rows])
@@ -279,7 +250,7 @@ def _check(train: Numbers, validation: Numbers, options: TrainingOptions) -> Non
         )
 
 
-def _blocks(steps: int, most: int, checkpoints: Sequence[int]) -> Iterator[tuple[int, int]]:
+def split_steps(steps: int, most: int, checkpoints: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Steps in blocks (first, end) of `most` at most, which end at every checkpoint."""
     first = 0
     for stop in sorted({step for step in checkpoints if 0 < step < steps} | {steps}):
@@ -303,10 +274,3 @@ def _divergence(step: int, options: TrainingOptions) -> TrainingError:
     if rate is not None and options.l2 and options.l2 * rate >= 1:  # each step turns the weights round
         remedy += f", or a lower --l2 than {options.l2:g}"
     return TrainingError(f"training diverged at step {step}: the loss is no number any more; {remedy}")
-
-
-def _as_tensor(vectors: NDArray[np.float32]) -> tf.Tensor:
-    """The array as a tensor that shares its memory where TensorFlow can work on it there."""
-    if vectors.ctypes.data % ALIGNMENT == 0 and vectors.flags.c_contiguous and vectors.flags.writeable:
-        return tf.experimental.dlpack.from_dlpack(vectors.__dlpack__())
-    return tf.convert_to_tensor(vectors)

@@ -1,13 +1,17 @@
 """The trunk of a model: the graph from picture to bottleneck, which all heads on a backbone have in common."""
 
+import dataclasses
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from retrain import graph_images
+from retrain.layers import NetworkLayer
 from retrain.network import Network
 from retrain.quiet import tf
 
@@ -38,6 +42,7 @@ class Trunk:
     width: int
     bottleneck_size: int
     digest: str  # SHA-256 of the graph, hexadecimal
+    layers: tuple[NetworkLayer, ...] = ()  # of the network
 
     def nodes(self) -> tf.compat.v1.GraphDef:
         """The graph, parsed."""
@@ -52,6 +57,19 @@ class Trunk:
             if node.op == "Const" and len(node.attr["value"].tensor.tensor_content) >= _LARGE_BYTES
         }
 
+    def with_weights(self, weights: Mapping[str, NDArray[np.float32]]) -> "Trunk":
+        """The trunk with other constants.
+
+        Args:
+            weights: names of nodes -> arrays, of the shapes that are there.
+        """
+        graph_def = self.nodes()
+        for node in graph_def.node:
+            if node.name in weights:
+                node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(weights[node.name]))
+        serialized = graph_def.SerializeToString(deterministic=True)
+        return dataclasses.replace(self, graph=serialized, digest=hashlib.sha256(serialized).hexdigest())
+
 
 def make_trunk(network: Network) -> Trunk:
     """Freeze a network, and put the inputs before it."""
@@ -64,7 +82,10 @@ def make_trunk(network: Network) -> Trunk:
         tf.identity(vectors, name=BOTTLENECK[:-2])
         serialized = without_defaults(graph).SerializeToString(deterministic=True)
     digest = hashlib.sha256(serialized).hexdigest()
-    return Trunk(serialized, network.height, network.width, network.bottleneck_size, digest)
+    layers = tuple(
+        NetworkLayer(layer.name, tuple(f"backbone/{name}" for name in layer.weights)) for layer in network.layers
+    )
+    return Trunk(serialized, network.height, network.width, network.bottleneck_size, digest, layers)
 
 
 def without_defaults(graph: tf.Graph) -> tf.compat.v1.GraphDef:

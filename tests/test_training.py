@@ -258,9 +258,9 @@ def test_the_most_steps_there_may_be_take_no_room_before_the_first():
     data, validation = overfitting()
     trained = train(data, validation, steps=2**31 - 1, patience=50, batch_size=24, learning_rate=0.05)
     assert trained.steps < 2000
-    blocks = training._blocks(2**31 - 1, 200, [])
+    blocks = training.split_steps(2**31 - 1, 200, [])
     assert [next(blocks), next(blocks)] == [(0, 200), (200, 400)]
-    assert [*training._blocks(450, 200, [30, 200, 900, 0])] == [(0, 30), (30, 200), (200, 400), (400, 450)]
+    assert [*training.split_steps(450, 200, [30, 200, 900, 0])] == [(0, 30), (30, 200), (200, 400), (400, 450)]
 
 
 def test_an_array_from_the_cache_is_shared_not_copied():
@@ -268,7 +268,7 @@ def test_an_array_from_the_cache_is_shared_not_copied():
     room[:] = blobs().vectors
     trainer = HeadTrainer(LabelledBottlenecks(room, blobs().labels), CLASSES)
     room[5, 5] = 77
-    assert trainer._vectors[5, 5].numpy() == 77
+    assert trainer._feed.vectors[5, 5].numpy() == 77
 
 
 # patience
