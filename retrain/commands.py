@@ -210,6 +210,8 @@ def _hooks(progress: "Progress") -> Any:
         on_fold=progress.on_fold,
         on_try=progress.on_try,
         on_evaluation=progress.on_evaluation,
+        on_fine_tuning=progress.on_fine_tuning,
+        on_epoch=progress.on_epoch,
     )
 
 

@@ -18,6 +18,7 @@ from retrain.record import FolderEvaluation, PictureResult, RunResult
 from retrain.split import FEWEST_PICTURES
 
 if TYPE_CHECKING:
+    from retrain.finetuning import FineTuningRow
     from retrain.training import HistoryRow
     from retrain.tuning import Try
 
@@ -45,7 +46,7 @@ class Progress:
         self.steps = steps
         self.extraction: ExtractionProgress | None = None
         self._bar: Any = None
-        self._preparing = ""
+        self._preparing = self._epoch = ""
         self._last_line, self._last_text = time.monotonic(), ""
 
     def warn(self, message: str) -> None:
@@ -112,6 +113,22 @@ class Progress:
         figures = f"train accuracy {row.train_accuracy:.1%}{validation}, cross-entropy {row.train_cross_entropy:.4f}"
         self._show("training", row.step + 1, self.steps, figures)
         self._line(f"step {row.step}: {figures}", row.step == self.steps - 1)
+
+    def on_fine_tuning(self, done: int, steps: int) -> None:
+        """Fine-tuning went on."""
+        self._show("fine-tuning", done, steps, self._epoch)
+        self._line(f"fine-tuning: step {done} of {steps}", False)
+
+    def on_epoch(self, row: "FineTuningRow") -> None:
+        """An epoch of fine-tuning ended; 0 is before the first."""
+        validation = ""
+        if row.validation_accuracy is not None:
+            validation = (
+                f", validation accuracy {row.validation_accuracy:.1%}, cross-entropy {row.validation_cross_entropy:.4f}"
+            )
+        self._epoch = f"train accuracy {row.train_accuracy:.1%}{validation}"
+        if self._bar is None:
+            self.say(f"{f'epoch {row.epoch}' if row.epoch else 'before fine-tuning'}: {self._epoch}")
 
     def on_inspection(self, done: int, total: int) -> None:
         """Files were looked at."""

@@ -1,8 +1,9 @@
 """What other programs load: the frozen graph, the labels, the SavedModel, TensorBoard summaries."""
 
+import copy
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -62,6 +63,7 @@ class GraphBuilder:
         self._final_tensor_name = final_tensor_name
         self._cache_dir, self._on_warning = cache_dir, on_warning
         self._reading: Future[Trunk | None] | None = None
+        self._is_of_many = True  # whether what it makes is of use to later runs
 
     @cached_property
     def _kept(self) -> KeptExports:
@@ -95,6 +97,13 @@ class GraphBuilder:
         self._kept.keep(_TRUNK, details, [trunk.graph])
         return trunk
 
+    def with_weights(self, weights: Mapping[str, NDArray[np.float32]]) -> "GraphBuilder":
+        """Makes graphs of the same network with other constants, as `Trunk.with_weights` has them; keeps nothing."""
+        other = copy.copy(self)
+        other.trunk = self.trunk.with_weights(weights)
+        other._is_of_many = False
+        return other
+
     def serialized(self, head: Head) -> tuple[bytes | memoryview, bytes]:
         """The graph from picture to scores as the bytes of a graph file, in two parts: that of the trunk, the head's.
 
@@ -126,14 +135,15 @@ class GraphBuilder:
         # the trunk's weights have no names in a SavedModel but their places in the graph
         details = {"trunk": self.trunk.digest, "final_tensor_name": self._final_tensor_name, "layers": layers}
         name = f"{_TEMPLATE}-{layers}-{hashlib.sha256(self._final_tensor_name.encode()).hexdigest()[:8]}"
-        found = self._kept.find(name)
+        found = self._kept.find(name) if self._is_of_many else None
         self._tell_warnings()
         if found is not None and found[0].items() >= details.items():
             length = found[0]["model_bytes"]
             return Template(bytes(found[1][:length]), bytes(found[1][length:]))
         template = make_template(self.trunk, self._final_tensor_name, layers, place)
         details["model_bytes"] = len(template.model)
-        self._kept.keep(name, details, [template.model, template.object_graph])
+        if self._is_of_many:
+            self._kept.keep(name, details, [template.model, template.object_graph])
         return template
 
     def _tell_warnings(self) -> None:

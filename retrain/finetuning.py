@@ -96,7 +96,7 @@ class FineTuner:
         self.data, self.cut, self.classes = data, cut, classes
         self._bottleneck_size = trunk.bottleneck_size
         self._feed = Feed(data)
-        spec = tf.TensorSpec([None, cut.size], tf.float16)
+        spec = tf.TensorSpec([None, cut.size], data.vectors[:1].dtype)
         specs = tuple(tf.TensorSpec(weights.shape, tf.float32) for weights in self._weights)
         # a function of its own, so that its gradient is found once, whatever calls it
         self._above = tf.function(above, input_signature=[spec, specs], autograph=False)

@@ -10,6 +10,7 @@ from retrain.head import Head
 
 if TYPE_CHECKING:
     from retrain.export import GraphBuilder
+    from retrain.finetuning import FineTuningRow
     from retrain.training import HistoryRow
 
 __all__ = ["Hooks", "nothing"]
@@ -31,5 +32,7 @@ class Hooks:
     on_fold: Callable[[int, int, Metrics], None] = nothing  # of a cross-validation: which, of how many, its test
     on_try: Callable[[int, int, Any], None] = nothing  # of a search: which, of how many, what came of it (tuning.Try)
     on_evaluation: "Callable[[HistoryRow], None]" = nothing
+    on_fine_tuning: Callable[[int, int], None] = nothing  # steps that are done, of how many
+    on_epoch: "Callable[[FineTuningRow], None]" = nothing  # of fine-tuning
     checkpoints: Sequence[int] = ()  # numbers of steps
     on_checkpoint: "Callable[[int, Head, GraphBuilder], None]" = nothing  # after each of these

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from retrain.quiet import tf
+
 __all__ = ["NetworkLayer", "VariableGroup", "find_layers", "keras_groups", "saved_groups"]
 
 VariableGroup = tuple[str, Sequence[Any]]  # a layer's name, and its variables that may be trained
@@ -32,7 +34,8 @@ def saved_groups(loaded: Any) -> list[VariableGroup]:
     """
     variables = getattr(loaded, "trainable_variables", None)
     if variables is None:
-        variables = [variable for variable in getattr(loaded, "variables", []) if variable.trainable]
+        parts = tf.train.TrackableView(loaded).descendants()
+        variables = [part for part in parts if isinstance(part, tf.Variable) and part.trainable]
     groups: dict[str, list[Any]] = {}
     for variable in variables:
         groups.setdefault(variable.name.rpartition("/")[0] or variable.name, []).append(variable)

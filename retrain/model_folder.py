@@ -34,6 +34,7 @@ OWN_NAMES = frozenset(
         "head.h5",
         "run.json",
         "history.csv",
+        "fine_tuning.csv",
         "tuning.csv",
         "metrics.json",
         "predictions.csv",

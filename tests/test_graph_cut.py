@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_network import LENGTH, random_pixels, small_network, small_saved_model
+
+from retrain import graph_cut
+from retrain.backbone import Backbone, BackboneSource
+from retrain.config import FineTuningOptions
+from retrain.errors import BackboneError, UsageError
+from retrain.graph_cut import find_cut, part_above
+from retrain.quiet import tf
+from retrain.truncation import TruncatedBackbone
+from retrain.trunk import BOTTLENECK, PIXELS_INPUT, Trunk, make_trunk
+
+
+@pytest.fixture(scope="module")
+def network():
+    return small_network()
+
+
+@pytest.fixture(scope="module")
+def trunk(network):
+    return make_trunk(network)
+
+
+def cut_from(trunk, layer):
+    return find_cut(trunk, FineTuningOptions(fine_tune_from=layer))
+
+
+# the first layer to be trained -> the shape of the activations below it, and which layers are trained
+CUTS = {
+    "stem": ((16, 16, 3), ["stem", "stem_bn", "residual", "left", "right", "top", "top_bn"]),
+    "stem_bn": ((8, 8, 8), ["stem_bn", "residual", "left", "right", "top", "top_bn"]),
+    "residual": ((8, 8, 8), ["residual", "left", "right", "top", "top_bn"]),
+    "add": ((8, 8, 8), ["left", "right", "top", "top_bn"]),
+    "top": ((8, 8, 14), ["top", "top_bn"]),
+    "top_bn": ((8, 8, 12), ["top_bn"]),
+}
+
+
+@pytest.mark.parametrize("layer", CUTS)
+def test_the_cut_is_the_last_point_that_everything_flows_through(trunk, layer):
+    cut = cut_from(trunk, layer)
+    assert (cut.shape, list(cut.layers)) == CUTS[layer]
+    names = [each.name for each in trunk.layers]
+    assert cut == cut_from(trunk, str(names.index(layer)))
+    assert cut == find_cut(trunk, FineTuningOptions(fine_tune_layers=len(cut.layers)))
+
+
+def test_in_a_branch_the_cut_lies_below_the_fork(trunk):
+    """`right` follows `left` in Keras's order; from there on, `left` stays, but is needed above the cut."""
+    names = [layer.name for layer in trunk.layers]
+    second = max(("left", "right"), key=names.index)
+    cut = cut_from(trunk, second)
+    assert cut.tensor == cut_from(trunk, "add").tensor
+    assert list(cut.layers) == [second, "top", "top_bn"]
+
+
+@pytest.mark.parametrize("layer", CUTS)
+def test_both_parts_together_are_the_network(trunk, network, layer):
+    cut = cut_from(trunk, layer)
+    backbone = Backbone(BackboneSource("small", "saved_model", "."))
+    backbone.description = {"architecture": "small"}
+    below = TruncatedBackbone(backbone, trunk, cut)
+    pixels = random_pixels(5)
+    activations = below.network.bottlenecks(pixels)
+    assert (activations.dtype, activations.shape) == (np.float16, (5, cut.size))
+    above, weights = part_above(trunk, cut)
+    found = tf.function(above)(activations, tuple(map(tf.constant, weights))).numpy()
+    assert found.shape == (5, LENGTH)
+    np.testing.assert_allclose(found, network.bottlenecks(pixels), rtol=5e-3, atol=5e-3)
+
+
+def test_only_what_training_may_change_is_a_weight(trunk):
+    """Of batch normalisation, that is gamma and beta, and not the moving averages."""
+    shapes = [weights.shape for weights in part_above(trunk, cut_from(trunk, "top"))[1]]
+    assert shapes == [(1, 1, 14, LENGTH), (LENGTH,), (LENGTH,)]
+
+
+def test_cuts_of_one_network_have_fingerprints_of_their_own(trunk):
+    backbone = Backbone(BackboneSource("small", "saved_model", "."))
+    backbone.description = {"architecture": "small"}
+    prints = {TruncatedBackbone(backbone, trunk, cut_from(trunk, layer)).fingerprint for layer in CUTS}
+    assert len(prints) == len({cut_from(trunk, layer).tensor for layer in CUTS})
+
+
+def test_a_saved_model_is_cut_by_its_variables(tmp_path):
+    from retrain.network import load_network
+
+    source = BackboneSource("small", "saved_model", str(small_saved_model(tmp_path / "saved")), input_range="0..1")
+    network = load_network(source)
+    trunk = make_trunk(network)
+    cut = find_cut(trunk, FineTuningOptions(fine_tune_layers=2))
+    assert cut.shape == (8, 8, 14)
+    pixels = random_pixels(4)
+    above, weights = part_above(trunk, cut)
+    below = TruncatedBackbone(Backbone(source), trunk, cut).network.bottlenecks(pixels)
+    found = tf.function(above)(below, tuple(map(tf.constant, weights))).numpy()
+    np.testing.assert_allclose(found, network.bottlenecks(pixels), rtol=5e-3, atol=5e-3)
+
+
+def test_a_saved_model_without_variables_can_not_be_fine_tuned(tmp_path, tiny_backbone):
+    from retrain.network import load_network
+
+    trunk = make_trunk(load_network(BackboneSource("tiny", "saved_model", str(tiny_backbone), input_range="0..1")))
+    frozen = Trunk(trunk.graph, trunk.height, trunk.width, trunk.bottleneck_size, trunk.digest, ())
+    with pytest.raises(BackboneError, match="it does not say which of its numbers are weights"):
+        find_cut(frozen, FineTuningOptions(fine_tune_layers=1))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fine_tune_from": "residul"}, "from residul: the network has no such layer; did you mean residual\\?"),
+        ({"fine_tune_from": "xyz"}, "has no such layer; its last ones are .*10 top_bn"),
+        ({"fine_tune_from": "14"}, "--fine-tune-from 14: the network has the layers 0 to 12"),
+        ({"fine_tune_from": "mean"}, "--fine-tune-from mean: the last layer with weights is top_bn"),
+        ({"fine_tune_layers": 8}, "--fine-tune-layers 8: the network has 7 layers with weights"),
+    ],
+)  # fmt: skip
+def test_layers_that_are_not_there_are_refused(trunk, options, message):
+    with pytest.raises(UsageError, match=message):
+        find_cut(trunk, FineTuningOptions(**options))
+
+
+def test_activations_beyond_float16_are_refused(trunk):
+    factor = 1e6
+    cut = cut_from(trunk, "top")
+    [kernel] = [name for layer in trunk.layers if layer.name == "left" for name in layer.weights[:1]]
+    node = next(node for node in trunk.nodes().node if node.name == kernel)
+    large = trunk.with_weights({kernel: tf.make_ndarray(node.attr["value"].tensor) * factor})
+    backbone = Backbone(BackboneSource("small", "saved_model", "."))
+    backbone.description = {}
+    with pytest.raises(BackboneError, match="are beyond what float16 holds: choose another layer"):
+        TruncatedBackbone(backbone, large, cut).network.bottlenecks(random_pixels(2))
+
+
+@st.composite
+def graphs(draw):
+    """A graph of additions from the pixels to the bottleneck: for each node, the places of its two inputs."""
+    count = draw(st.integers(1, 9))
+    return [draw(st.tuples(st.integers(0, place), st.integers(0, place))) for place in range(count)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(graphs(), st.integers(1, 10))
+def test_cuts_agree_with_taking_nodes_away(edges, lowest):
+    with tf.Graph().as_default() as graph:
+        tensors = [tf.compat.v1.placeholder(tf.float32, [None, 2], name=PIXELS_INPUT[:-2])]
+        for number, (one, other) in enumerate(edges):
+            tensors.append(tf.add(tensors[one], tensors[other], name=f"n{number}"))
+        tf.identity(tensors[-1], name=BOTTLENECK[:-2])
+        trunk = Trunk(graph.as_graph_def().SerializeToString(), 1, 1, 2, "")
+    nodes = {node.name: node for node in trunk.nodes().node}
+    order = graph_cut._order(nodes, PIXELS_INPUT[:-2], BOTTLENECK[:-2])
+    lowest = min(lowest, len(order) - 1)
+
+    def reaches_the_end(without):
+        reached = {order[0]} - {without}
+        for name in order[1:]:
+            if name != without and {text.partition(":")[0] for text in nodes[name].input} & reached:
+                reached.add(name)
+        return order[-1] in reached
+
+    assert all(order.index(a) < order.index(b) for b in order for a in graph_cut._inputs(nodes[b]) if a in order)
+    wanted = [name for name in order[:lowest] if not reaches_the_end(name)][-1]
+    assert graph_cut._last_point(trunk, nodes, order, lowest) == (f"{wanted}:0", (2,))
