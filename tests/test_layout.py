@@ -25,6 +25,7 @@ ORDER = [
     "split",
     "folds",
     "images",
+    "distortions",
     "graph_images",
     "backbone",
     "network",
