@@ -161,14 +161,14 @@ class BottleneckCache:
                 return rows
             self._index()  # without the bad rows: an older, sound copy of the same key may be found now
 
-    def read(self, rows: NDArray[np.int64]) -> Vectors:
-        """The vectors of row numbers from `find`: (n,) int64 to (n, d) float32."""
+    def read(self, rows: NDArray[np.int64], room: Vectors | None = None) -> Vectors:
+        """The vectors of row numbers from `find`: (n,) int64 to (n, d) float32, in `room` where that is given."""
         size = self.bottleneck_size
         if size is None or (rows < 0).any():
             raise CacheError(
                 f"bottlenecks are missing from {display_path(self.folder)}, perhaps removed meanwhile: run again"
             )
-        vectors = new_vectors(len(rows), size)
+        vectors = new_vectors(len(rows), size) if room is None else room
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         inner = rows - self._starts[owner]
         for vector, number, row in zip(vectors, owner.tolist(), inner.tolist(), strict=True):
@@ -322,13 +322,13 @@ class BottleneckCache:
         copies = np.concatenate([s.copies for s in self._segments])
         return keys[rows], copies[rows]
 
-    # the index: rows sorted by the first eight bytes of their key
+    # the index: rows sorted by the first eight bytes of their key, each copy elsewhere
 
     def _index(self) -> None:
         if not self._segments:
             self._order, self._prefixes = np.zeros(0, np.int64), np.zeros(0, np.uint64)
             return
-        prefixes = np.concatenate([_prefixes(segment.keys) for segment in self._segments])
+        prefixes = np.concatenate([_prefixes(segment.keys, segment.copies) for segment in self._segments])
         rows = np.flatnonzero(~self._bad_rows)
         self._order = rows[np.argsort(prefixes[rows], kind="stable")]
         self._prefixes = prefixes[self._order]
@@ -338,7 +338,7 @@ class BottleneckCache:
         if not len(self._order) or not len(keys):
             return found
         all_keys = [segment.keys for segment in self._segments]
-        wanted = _prefixes(keys)
+        wanted = _prefixes(keys, copies)
         place = np.searchsorted(self._prefixes, wanted)
         open_ = np.arange(len(keys))
         while len(open_):  # more than one turn only where several rows share their first eight bytes
@@ -413,5 +413,7 @@ class BottleneckCache:
         self.warnings.append(message)
 
 
-def _prefixes(keys: Keys) -> NDArray[np.uint64]:
-    return np.ascontiguousarray(keys[:, :8]).view(">u8").reshape(-1).astype(np.uint64)
+def _prefixes(keys: Keys, copies: Copies) -> NDArray[np.uint64]:
+    first = np.ascontiguousarray(keys[:, :8]).view(">u8").reshape(-1).astype(np.uint64)
+    first += copies.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)  # modulo 2**64
+    return first

@@ -15,6 +15,7 @@ from retrain import commands as do
 from retrain.arguments import EXIT_ERROR, EXIT_USAGE, Parser, add_options
 from retrain.cache_cli import add_cache_commands
 from retrain.config import (
+    AugmentationOptions,
     BackboneOptions,
     CrossValidationOptions,
     EvaluationOptions,
@@ -51,6 +52,7 @@ _TITLES: dict[type, str] = {
     ExtractionOptions: "pass one: pictures to bottlenecks",
     ImageOptions: "pictures",
     SplitOptions: "split",
+    AugmentationOptions: "augmentation",
     TrainingOptions: "pass two: training",
     TuningOptions: "search",
     EvaluationOptions: "calibration and final test",
@@ -86,8 +88,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     crossval = command("crossval", do.crossval, "tell by cross-validation how good a model of a folder would be")
     _add_image_dir(crossval)
-    for options in (CrossValidationOptions, BackboneOptions, ExtractionOptions, ImageOptions, TrainingOptions):
+    for options in (CrossValidationOptions, BackboneOptions, ExtractionOptions, ImageOptions, AugmentationOptions):
         _add_stage(crossval, options)
+    _add_stage(crossval, TrainingOptions)
     _add_output(crossval)
 
     predict = command("predict", do.predict, "classify pictures with a trained model")

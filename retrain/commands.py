@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrain.arguments import EXIT_ERROR, options_from
 from retrain.config import (
+    AugmentationOptions,
     BackboneOptions,
     CrossValidationOptions,
     EvaluationOptions,
@@ -36,6 +37,7 @@ def _run_options(args: argparse.Namespace) -> RunOptions:
         images=options_from(ImageOptions, args),
         extraction=options_from(ExtractionOptions, args),
         split=options_from(SplitOptions, args),
+        augmentation=options_from(AugmentationOptions, args),
         training=options_from(TrainingOptions, args),
         tuning=options_from(TuningOptions, args),
         evaluation=options_from(EvaluationOptions, args),
@@ -219,14 +221,12 @@ def _interrupted(progress: "Progress") -> Interrupted:
     done = progress.extraction
     if done is None:
         return Interrupted("interrupted before the first picture")
+    what = f"{done.pictures} {'distorted copies' if done.counts_copies else 'pictures'}"
     if done.done < done.pictures:
         return Interrupted(
-            f"interrupted after {done.done} of {done.pictures} pictures, their bottlenecks are kept: "
-            "the same command goes on from there"
+            f"interrupted after {done.done} of {what}, their bottlenecks are kept: the same command goes on from there"
         )
-    return Interrupted(
-        f"interrupted; the bottlenecks of all {done.pictures} pictures are kept: the same command goes on from there"
-    )
+    return Interrupted(f"interrupted; the bottlenecks of all {what} are kept: the same command goes on from there")
 
 
 def print_json(value: Any) -> None:

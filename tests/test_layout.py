@@ -56,6 +56,7 @@ ORDER = [
     "export",
     "hooks",
     "dataset",
+    "augmentation",
     "crossval",
     "tuning",
     "model_folder",
