@@ -111,6 +111,13 @@ def build_parser() -> argparse.ArgumentParser:
     _add_image_dir(inspect)
     _add_stage(inspect, ImageOptions)
     _add_stage(inspect, SplitOptions)
+    _add_stage(inspect, AugmentationOptions)
+    inspect.add_argument(
+        "--sheet",
+        metavar="FILE",
+        help="with --augment: where a PNG goes that shows a training picture of each class, of eight at most, and up "
+        "to seven of its copies (default: distortions.png)",
+    )
     _add_output(inspect)
 
     extract = command("extract", do.extract, "pass one alone: fill the bottleneck cache")

@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrain.arguments import EXIT_ERROR, options_from
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from retrain.console import Progress
 
 __all__ = ["crossval", "evaluate", "extract", "inspect", "predict", "print_json", "train"]
+
+
+_SHEET = "distortions.png"
 
 
 def _run_options(args: argparse.Namespace) -> RunOptions:
@@ -185,7 +189,12 @@ def predict(args: argparse.Namespace) -> int:
 def inspect(args: argparse.Namespace) -> int:
     """Tell what is in a folder."""
     images, split = options_from(ImageOptions, args), options_from(SplitOptions, args)
+    augmentation = options_from(AugmentationOptions, args)
+    if args.sheet and not augmentation.augment:
+        raise UsageError("--sheet is a sheet of distorted copies: say how many, as in --augment 7 --flip")
     from retrain import console
+    from retrain.contact_sheet import Example, write_sheet
+    from retrain.image_folder import display_path
     from retrain.inspection import inspect_folder
 
     progress = console.Progress(args.quiet)
@@ -193,10 +202,15 @@ def inspect(args: argparse.Namespace) -> int:
         inspection = inspect_folder(args.image_dir, images, split, progress.on_inspection)
     finally:
         progress.close()
+    sheet = (args.sheet or _SHEET) if augmentation.augment else None
+    if sheet:
+        write_sheet(sheet, [Example(Path(path), label) for label, path in inspection.examples], augmentation, images)
     if args.json:
-        print_json(inspection.as_dict())
-    else:
-        print(console.describe_inspection(inspection))
+        print_json(inspection.as_dict() | ({"sheet": display_path(sheet)} if sheet else {}))
+        return 0
+    print(console.describe_inspection(inspection))
+    if sheet:
+        print(f"Distorted copies: {display_path(sheet)}")
     return 0
 
 

@@ -64,6 +64,7 @@ ORDER = [
     "record",
     "run",
     "inspection",
+    "contact_sheet",
     "cache_maintenance",
     "console",
     "arguments",
