@@ -81,9 +81,9 @@ class BottleneckCache:
         return self._segments[0].length if self._segments else None
 
     @property
-    def row_bytes(self) -> int:
-        """What a vector takes; 0 while there are none."""
-        return self._segments[0].row_bytes if self._segments else 0
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the vectors; float32 while there are none."""
+        return self._segments[0].dtype if self._segments else np.dtype(np.float32)
 
     def refresh(self) -> None:
         """Look again for segments, others' too."""
@@ -165,13 +165,13 @@ class BottleneckCache:
                 return rows
             self._index()  # without the bad rows: an older, sound copy of the same key may be found now
 
-    def read(self, rows: NDArray[np.int64]) -> Vectors:
-        """The vectors of row numbers from `find`: (n,) int64 to (n, d), of the type that they were written in."""
+    def read(self, rows: NDArray[np.int64], room: Vectors | None = None) -> Vectors:
+        """The vectors of row numbers from `find`: (n,) int64 to (n, d) of their type, in `room` where that is given."""
         if not self._segments or (rows < 0).any():
             raise CacheError(
                 f"bottlenecks are missing from {display_path(self.folder)}, perhaps removed meanwhile: run again"
             )
-        vectors = new_vectors(len(rows), self._segments[0].length, self._segments[0].dtype)
+        vectors = new_vectors(len(rows), self._segments[0].length, self.dtype) if room is None else room
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         inner = rows - self._starts[owner]
         for vector, number, row in zip(vectors, owner.tolist(), inner.tolist(), strict=True):
@@ -323,13 +323,13 @@ class BottleneckCache:
         copies = np.concatenate([s.copies for s in self._segments])
         return keys[rows], copies[rows]
 
-    # the index: rows sorted by the first eight bytes of their key
+    # the index: rows sorted by the first eight bytes of their key, each copy elsewhere
 
     def _index(self) -> None:
         if not self._segments:
             self._order, self._prefixes = np.zeros(0, np.int64), np.zeros(0, np.uint64)
             return
-        prefixes = np.concatenate([_prefixes(segment.keys) for segment in self._segments])
+        prefixes = np.concatenate([_prefixes(segment.keys, segment.copies) for segment in self._segments])
         rows = np.flatnonzero(~self._bad_rows)
         self._order = rows[np.argsort(prefixes[rows], kind="stable")]
         self._prefixes = prefixes[self._order]
@@ -339,7 +339,7 @@ class BottleneckCache:
         if not len(self._order):
             return found
         all_keys = [segment.keys for segment in self._segments]
-        wanted = _prefixes(keys)
+        wanted = _prefixes(keys, copies)
         place = np.searchsorted(self._prefixes, wanted)
         open_ = np.arange(len(keys))
         while len(open_):  # more than one turn only where several rows share their first eight bytes
@@ -414,5 +414,7 @@ class BottleneckCache:
         self.warnings.append(message)
 
 
-def _prefixes(keys: Keys) -> NDArray[np.uint64]:
-    return np.ascontiguousarray(keys[:, :8]).view(">u8").reshape(-1).astype(np.uint64)
+def _prefixes(keys: Keys, copies: Copies) -> NDArray[np.uint64]:
+    first = np.ascontiguousarray(keys[:, :8]).view(">u8").reshape(-1).astype(np.uint64)
+    first += copies.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)  # modulo 2**64
+    return first

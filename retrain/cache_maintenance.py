@@ -162,7 +162,9 @@ def prune(cache: BottleneckCache, keys: NDArray[np.uint8], dry_run: bool) -> Pru
     unneeded = int(cache.unneeded(keys).sum())
     if unneeded and not dry_run:
         cache.prune(keys)
-    return PruneReport(display_path(cache.folder), rows, unneeded, unneeded * cache.row_bytes)
+    return PruneReport(
+        display_path(cache.folder), rows, unneeded, unneeded * cache.dtype.itemsize * (cache.bottleneck_size or 0)
+    )
 
 
 def import_text_files(

@@ -15,6 +15,7 @@ from retrain import commands as do
 from retrain.arguments import EXIT_ERROR, EXIT_USAGE, Parser, add_options
 from retrain.cache_cli import add_cache_commands
 from retrain.config import (
+    AugmentationOptions,
     BackboneOptions,
     CrossValidationOptions,
     EvaluationOptions,
@@ -51,6 +52,7 @@ _TITLES: dict[type, str] = {
     ExtractionOptions: "pass one: pictures to bottlenecks",
     ImageOptions: "pictures",
     SplitOptions: "split",
+    AugmentationOptions: "augmentation",
     TrainingOptions: "pass two: training",
     TuningOptions: "search",
     EvaluationOptions: "calibration and final test",
@@ -86,8 +88,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     crossval = command("crossval", do.crossval, "tell by cross-validation how good a model of a folder would be")
     _add_image_dir(crossval)
-    for options in (CrossValidationOptions, BackboneOptions, ExtractionOptions, ImageOptions, TrainingOptions):
+    for options in (CrossValidationOptions, BackboneOptions, ExtractionOptions, ImageOptions, AugmentationOptions):
         _add_stage(crossval, options)
+    _add_stage(crossval, TrainingOptions)
     _add_output(crossval)
 
     predict = command("predict", do.predict, "classify pictures with a trained model")
@@ -108,6 +111,13 @@ def build_parser() -> argparse.ArgumentParser:
     _add_image_dir(inspect)
     _add_stage(inspect, ImageOptions)
     _add_stage(inspect, SplitOptions)
+    _add_stage(inspect, AugmentationOptions)
+    inspect.add_argument(
+        "--sheet",
+        metavar="FILE",
+        help="with --augment: where a PNG goes that shows a training picture of each class, of eight at most, and up "
+        "to seven of its copies (default: distortions.png)",
+    )
     _add_output(inspect)
 
     extract = command("extract", do.extract, "pass one alone: fill the bottleneck cache")

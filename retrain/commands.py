@@ -7,10 +7,12 @@ import argparse
 import dataclasses
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrain.arguments import EXIT_ERROR, options_from
 from retrain.config import (
+    AugmentationOptions,
     BackboneOptions,
     CrossValidationOptions,
     EvaluationOptions,
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["crossval", "evaluate", "extract", "inspect", "predict", "print_json", "train"]
 
 
+_SHEET = "distortions.png"
+
+
 def _run_options(args: argparse.Namespace) -> RunOptions:
     return dataclasses.replace(
         options_from(RunOptions, args),
@@ -36,6 +41,7 @@ def _run_options(args: argparse.Namespace) -> RunOptions:
         images=options_from(ImageOptions, args),
         extraction=options_from(ExtractionOptions, args),
         split=options_from(SplitOptions, args),
+        augmentation=options_from(AugmentationOptions, args),
         training=options_from(TrainingOptions, args),
         tuning=options_from(TuningOptions, args),
         evaluation=options_from(EvaluationOptions, args),
@@ -183,7 +189,12 @@ def predict(args: argparse.Namespace) -> int:
 def inspect(args: argparse.Namespace) -> int:
     """Tell what is in a folder."""
     images, split = options_from(ImageOptions, args), options_from(SplitOptions, args)
+    augmentation = options_from(AugmentationOptions, args)
+    if args.sheet and not augmentation.augment:
+        raise UsageError("--sheet is a sheet of distorted copies: say how many, as in --augment 7 --flip")
     from retrain import console
+    from retrain.contact_sheet import Example, write_sheet
+    from retrain.image_folder import display_path
     from retrain.inspection import inspect_folder
 
     progress = console.Progress(args.quiet)
@@ -191,10 +202,15 @@ def inspect(args: argparse.Namespace) -> int:
         inspection = inspect_folder(args.image_dir, images, split, progress.on_inspection)
     finally:
         progress.close()
+    sheet = (args.sheet or _SHEET) if augmentation.augment else None
+    if sheet:
+        write_sheet(sheet, [Example(Path(path), label) for label, path in inspection.examples], augmentation, images)
     if args.json:
-        print_json(inspection.as_dict())
-    else:
-        print(console.describe_inspection(inspection))
+        print_json(inspection.as_dict() | ({"sheet": display_path(sheet)} if sheet else {}))
+        return 0
+    print(console.describe_inspection(inspection))
+    if sheet:
+        print(f"Distorted copies: {display_path(sheet)}")
     return 0
 
 
@@ -221,14 +237,12 @@ def _interrupted(progress: "Progress") -> Interrupted:
     done = progress.extraction
     if done is None:
         return Interrupted("interrupted before the first picture")
+    what = f"{done.pictures} {'distorted copies' if done.counts_copies else 'pictures'}"
     if done.done < done.pictures:
         return Interrupted(
-            f"interrupted after {done.done} of {done.pictures} pictures, their bottlenecks are kept: "
-            "the same command goes on from there"
+            f"interrupted after {done.done} of {what}, their bottlenecks are kept: the same command goes on from there"
         )
-    return Interrupted(
-        f"interrupted; the bottlenecks of all {done.pictures} pictures are kept: the same command goes on from there"
-    )
+    return Interrupted(f"interrupted; the bottlenecks of all {what} are kept: the same command goes on from there")
 
 
 def print_json(value: Any) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from retrain.augmentation import Augmentation
 from retrain.benchmark import MachineBenchmark
 from retrain.crossval import CrossValidation
 from retrain.evaluation import Metrics
@@ -74,15 +75,18 @@ class Progress:
 
     def on_extraction(self, progress: ExtractionProgress) -> None:
         """Pass one went on."""
-        first = self.extraction is None
+        first = self.extraction is None or self.extraction.counts_copies != progress.counts_copies
         self.extraction = progress
         rate = progress.extracted / progress.seconds if progress.extracted and progress.seconds > 0 else 0.0
-        self._show("bottlenecks", progress.done, progress.pictures, f"{rate:.1f} pictures/s" if rate else "")
+        name, unit, what = "bottlenecks", "pictures/s", f"bottlenecks: {progress.done} of {progress.pictures} pictures"
+        if progress.counts_copies:
+            name, unit, what = "copies", "copies/s", f"distorted copies: {progress.done} of {progress.pictures}"
+        self._show(name, progress.done, progress.pictures, f"{rate:.1f} {unit}" if rate else "")
         if first and progress.done < progress.pictures:
-            self._line(f"bottlenecks: {progress.done} of {progress.pictures} pictures are there already", True)
-        left = f", {rate:.1f} pictures/s, {(progress.pictures - progress.done) / rate:.0f} s left" if rate else ""
+            self._line(f"{what} are there already", True)
+        left = f", {rate:.1f} {unit}, {(progress.pictures - progress.done) / rate:.0f} s left" if rate else ""
         self._line(
-            f"bottlenecks: {progress.done} of {progress.pictures} pictures{left}",
+            f"{what}{left}",
             progress.done == progress.pictures and progress.extracted > 0,
         )
 
@@ -208,6 +212,7 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str) -> s
 
 def _ways_lines(result: RunResult, training: dict[str, Any], model_dir: str) -> Iterator[str]:
     """How the head came about, where that is out of the ordinary; training: as in run.json."""
+    yield from _augmentation_lines(result.augmentation, "training picture")
     if result.tuning:
         best = result.tuning.options.resolved(result.split["train"])
         rate = "" if best.learning_rate is None else f" at a learning rate of {best.learning_rate:g}"
@@ -223,6 +228,12 @@ def _ways_lines(result: RunResult, training: dict[str, Any], model_dir: str) -> 
     if done is not None:
         change = f"{done.cross_entropy_before:.3f} -> {done.cross_entropy_after:.3f}"
         yield f"Calibrated: temperature {done.temperature:.2f} (validation cross-entropy {change})"
+
+
+def _augmentation_lines(augmentation: Augmentation | None, what: str) -> Iterator[str]:
+    if augmentation:
+        extracted = f", {augmentation.extracted} extracted in {augmentation.seconds:.1f} s"
+        yield f"Distorted copies: {augmentation.copies} of each {what}, {augmentation.rows} in all{extracted}"
 
 
 def _precision_line(run: dict[str, Any]) -> Iterator[str]:
@@ -282,6 +293,7 @@ def describe_cross_validation(found: CrossValidation) -> str:
         f"Cross-entropy {loss.mean:.3f} (95% interval {low_loss:.3f} to {high_loss:.3f}), standard deviation "
         f"{loss.standard_deviation:.3f}",
         _scores_line(found.metrics),
+        *_augmentation_lines(found.augmentation, "picture"),
     ]
     confused = found.metrics.most_confused()
     if confused:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.augmentation import Augmentation, add_copies
 from retrain.backbone import locate_backbone
 from retrain.config import CrossValidationOptions, RunOptions, TrainingOptions
 from retrain.dataset import Dataset, load_training_data, read_classes
@@ -20,7 +21,7 @@ from retrain.fold_statistics import FoldStatistics, summarize_folds
 from retrain.folds import assign_folds
 from retrain.hooks import Hooks, nothing
 from retrain.image_folder import ImageFolder
-from retrain.vectors import LabelledBottlenecks, SomeVectors
+from retrain.vectors import SomeVectors
 
 if TYPE_CHECKING:
     from retrain.training import HeadTrainer
@@ -53,6 +54,7 @@ class CrossValidation:
     extraction: Extraction
     training: TrainingOptions  # with every default filled in
     training_seconds: float
+    augmentation: Augmentation | None = None  # where it was asked for; its copies are of all pictures
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -63,6 +65,7 @@ class CrossValidation:
             "metrics": self.metrics.as_dict(),
             "skipped": len(self.extraction.skipped),
             "options": asdict(self.training),
+            "augmentation": self.augmentation and self.augmentation.as_dict(),
             "training_seconds": round(self.training_seconds, 3),
         }
 
@@ -86,22 +89,24 @@ def cross_validate(
     """
     folder, labels = read_classes(image_dir, options, hooks)
     _check(folder, cross_validation.folds, options.training)
-    data, _ = load_training_data(folder, locate_backbone(options.backbone), options, hooks)
+    data, extractor = load_training_data(folder, locate_backbone(options.backbone), options, hooks)
     folds = assign_folds(data.samples, data.keys, cross_validation.folds, options.training.seed)
 
     check_batch_size(folds, options.training)
+    # of all pictures, for each is trained on in all folds but one; each head gets those of its own pictures alone
+    data, augmentation = add_copies(data, np.arange(len(data.chosen)), extractor, options, hooks)
     hooks.on_stage("training")
     from retrain.training import HeadTrainer
 
     started = time.monotonic()
-    trainer = HeadTrainer(LabelledBottlenecks(data.vectors, data.labels), len(labels))
+    trainer = HeadTrainer(data.bottlenecks, len(labels))
     results = []
     for number, result in enumerate(train_folds(trainer, folds, options.training, labels)):
         results.append(result)
         for warning in result.warnings:
             hooks.on_warning(f"fold {number + 1}: {warning}")
         hooks.on_fold(number + 1, cross_validation.folds, result.metrics)
-    return _summary(data, labels, results, time.monotonic() - started)
+    return _summary(data, labels, results, time.monotonic() - started, augmentation)
 
 
 def train_folds(
@@ -134,7 +139,7 @@ def train_fold(
     used = options if options.patience else dataclasses.replace(options, eval_step_interval=_NEVER)
     held_out = folds == (fold + 1) % (int(folds.max()) + 1) if options.patience else np.zeros(len(folds), bool)
     tested, training = np.flatnonzero(folds == fold), np.flatnonzero((folds >= 0) & (folds != fold) & ~held_out)
-    own = trainer.data.labels
+    own = trainer.data.labels[: len(folds)]  # of the pictures, without copies
     missing = np.setdiff1d(own[folds >= 0], own[training])
     if len(missing):
         raise TrainingError(
@@ -179,7 +184,13 @@ def _check(folder: ImageFolder, folds: int, training: TrainingOptions) -> None:
         raise UsageError(f"--batch-size {training.batch_size}: there are {len(folder.samples)} pictures; give fewer")
 
 
-def _summary(data: Dataset, labels: tuple[str, ...], results: list[FoldResult], seconds: float) -> CrossValidation:
+def _summary(
+    data: Dataset,
+    labels: tuple[str, ...],
+    results: list[FoldResult],
+    seconds: float,
+    augmentation: Augmentation | None,
+) -> CrossValidation:
     order = np.argsort(np.concatenate([result.tested for result in results]))
     outcomes = Outcomes.joined([result.outcomes for result in results]).select(order)
     training_pictures = [result.training_pictures for result in results]
@@ -191,4 +202,5 @@ def _summary(data: Dataset, labels: tuple[str, ...], results: list[FoldResult], 
         data.extraction,
         results[0].options,
         seconds,
+        augmentation,
     )

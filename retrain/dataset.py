@@ -18,7 +18,7 @@ from retrain.hooks import Hooks
 from retrain.image_folder import ImageFolder, Sample, display_path, read_image_folder
 from retrain.precision import Listener, choose_extractor
 from retrain.split import check_class_sizes
-from retrain.vectors import VectorSource, load_vectors
+from retrain.vectors import CachedVectors, LabelledBottlenecks, VectorSource, load_vectors
 
 __all__ = [
     "FEW_PICTURES",
@@ -35,14 +35,32 @@ FEW_PICTURES = 20  # a class with fewer gets a warning, as in the original progr
 
 @dataclass(frozen=True)
 class Dataset:
-    """The readable pictures of a folder, and their bottlenecks."""
+    """The readable pictures of a folder, and their bottlenecks, which are read when they are first asked for."""
 
     folder: ImageFolder
     extraction: Extraction
     chosen: NDArray[np.int64]  # (n,) numbers of the readable samples
-    vectors: VectorSource  # (n, d)
+    cached: CachedVectors  # (n, d)
     labels: NDArray[np.int32]  # (n,)
     keys: NDArray[np.uint8]  # (n, 32)
+    max_memory: int | None = None  # MiB that the vectors may take
+    copies: CachedVectors | None = None  # (m, d), of distorted copies
+    origins: NDArray[np.int32] | None = None  # (m,) which picture each copy shows, in [0, n)
+
+    @cached_property
+    def bottlenecks(self) -> LabelledBottlenecks:
+        """What heads are trained on: the pictures, then the copies."""
+        if self.copies is None or self.origins is None:
+            return LabelledBottlenecks(load_vectors([self.cached], self.max_memory), self.labels)
+        origins = np.concatenate([np.arange(len(self.labels), dtype=np.int32), self.origins])
+        vectors = load_vectors([self.cached, self.copies], self.max_memory)
+        return LabelledBottlenecks(vectors, self.labels[origins], origins)
+
+    @property
+    def vectors(self) -> VectorSource:
+        """(n, d), of the pictures."""
+        vectors = self.bottlenecks.vectors
+        return vectors[: len(self.labels)] if isinstance(vectors, np.ndarray) else self.cached
 
     @cached_property
     def samples(self) -> list[Sample]:
@@ -102,7 +120,7 @@ def load_dataset(
     hooks: Hooks,
     max_memory: int | None = None,
 ) -> Dataset:
-    """Pass one, then the vectors of all readable samples.
+    """Pass one over all samples.
 
     Args:
         max_memory: MiB that the vectors may take; half of the machine's memory where left out.
@@ -121,7 +139,7 @@ def load_dataset(
         cache.refresh()
         rows = cache.find(keys)
     labels = np.array([sample.label for sample in folder.samples], np.int32)[chosen]
-    return Dataset(folder, extraction, chosen, load_vectors(cache, rows, max_memory), labels, keys)
+    return Dataset(folder, extraction, chosen, CachedVectors(cache, rows), labels, keys, max_memory)
 
 
 def extract(

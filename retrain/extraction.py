@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from retrain.picture_index import PictureIndex, Signature, signature_of
 from retrain.segment_writer import SegmentWriter
 from retrain.segments import Rows
 
-__all__ = ["Extraction", "ExtractionProgress", "Extractor", "extract_bottlenecks", "open_cache"]
+__all__ = ["CopyMaker", "Extraction", "ExtractionProgress", "Extractor", "extract_bottlenecks", "open_cache"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,14 +66,30 @@ class Extractor(Protocol):
         """The loaded network."""
 
 
+@runtime_checkable
+class CopyMaker(Protocol):
+    """An extractor of other things than the pictures themselves: of copies that it makes of them."""
+
+    copies: tuple[int, ...]  # their numbers, the same for every picture
+
+    def make_copies(
+        self, data: bytes, key: bytes, copies: Sequence[int], size: tuple[int, int], max_pixels: int
+    ) -> NDArray[np.uint8]:
+        """A picture file, its SHA-256 and (m,) numbers to (m, height, width, 3) pixels. Raises UnreadableImageError."""
+
+
 @dataclass
 class ExtractionProgress:
-    """How far pass one is; handed to the progress callback after every batch."""
+    """How far pass one is; handed to the progress callback after every batch.
+
+    Of an extractor that makes copies, copies are counted: for every file as many as it makes.
+    """
 
     pictures: int  # files to look at
     done: int = 0  # files dealt with: cached, extracted or skipped
     extracted: int = 0  # pictures that went through the backbone
     seconds: float = 0.0  # since the backbone was ready
+    counts_copies: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,11 +101,12 @@ class Extraction:
     skipped: dict[str, str]  # relative path -> reason
     extracted: int  # pictures that went through the backbone
     seconds: float  # from the first file to the last, loading the backbone left out
+    copies: int = 1  # bottlenecks of each picture
 
     @property
     def cached(self) -> int:
-        """Pictures that needed no work: cached before, or the same as another picture."""
-        return int(self.readable.sum()) - self.extracted
+        """Pictures (or copies) that needed no work: cached before, or the same as another picture."""
+        return int(self.readable.sum()) * self.copies - self.extracted
 
     @property
     def pictures_per_second(self) -> float | None:
@@ -110,7 +127,7 @@ def extract_bottlenecks(
     images: ImageOptions,
     on_progress: Callable[[ExtractionProgress], None] = lambda progress: None,
 ) -> Extraction:
-    """Put the bottleneck of every readable picture of a folder into the cache.
+    """Put the bottleneck of every readable picture of a folder into the cache, or those of its copies.
 
     The backbone is loaded only if a bottleneck is missing. Interrupted at any moment (KeyboardInterrupt), it writes
     what is done before it lets the interruption pass; the same call later goes on from there.
@@ -122,7 +139,7 @@ def extract_bottlenecks(
     try:
         run.execute()
     finally:
-        index.save({sample.path: None for sample in folder.samples})
+        index.save(None if folder.is_part else {sample.path: None for sample in folder.samples})
     cache.compact()
     return run.result()
 
@@ -134,9 +151,19 @@ class _Picture:
     key: bytes
     signature: Signature
     read_at: int  # ns since 1970
-    pixels: NDArray[np.uint8] | None = None  # None: another picture has, or gets, the same bottleneck
+    copies: Sequence[int] = ()  # numbers of what must be extracted; none: another picture has, or gets, the same
+    pixels: NDArray[np.uint8] | None = None  # (m, height, width, 3)
     failure: str | None = None  # why it is skipped
     is_elsewhere: bool = False  # another process is extracting it
+
+
+class _Row(NamedTuple):
+    """What one row of the cache is made from."""
+
+    key: bytes
+    copy: int
+    pixels: NDArray[np.uint8]  # (height, width, 3)
+    is_last: bool  # of its picture's
 
 
 @dataclass
@@ -158,7 +185,11 @@ class _Run:
         self.keys: list[bytes | None] = [None] * len(samples)
         self.failures: dict[int, str] = {}  # sample number -> reason
         self.failed_keys: dict[bytes, str] = {}
-        self.progress = ExtractionProgress(len(samples))
+        self.maker = self.backbone if isinstance(self.backbone, CopyMaker) else None
+        self.copies = self.maker.copies if self.maker else (0,)
+        self.numbers = np.array(self.copies, np.uint32)
+        self.partly: dict[int, int] = {}  # sample number -> how many of its copies were there at the start
+        self.progress = ExtractionProgress(len(samples) * len(self.copies), counts_copies=self.maker is not None)
         self.claims = Claims(self.cache.folder)
         self.writer = SegmentWriter(self.cache, self.claims, self.lock)
         self.batch_size = 1  # until the backbone is loaded
@@ -192,7 +223,7 @@ class _Run:
         for number, key in enumerate(self.keys):
             if key is not None and key in self.failed_keys:
                 skipped[self.folder.samples[number].path] = self.failed_keys[key]
-        return Extraction(keys, readable, skipped, self.progress.extracted, self.progress.seconds)
+        return Extraction(keys, readable, skipped, self.progress.extracted, self.progress.seconds, len(self.copies))
 
     def _take_known(self) -> list[int]:
         """Fill in the samples whose file is unchanged and whose bottleneck is cached; the numbers of the others."""
@@ -209,13 +240,15 @@ class _Run:
             else:
                 known.append(number)
                 keys.append(key)
-        rows = self.cache.find(np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32))
-        for number, key, row in zip(known, keys, rows, strict=True):
-            if row >= 0:
+        found = (self._rows(keys) >= 0).sum(axis=1).tolist()
+        for number, key, count in zip(known, keys, found, strict=True):
+            if count == len(self.copies):
                 self.keys[number] = key
             else:
                 unread.append(number)
-        self.progress.done = len(self.folder.samples) - len(unread)
+                if count:
+                    self.partly[number] = count
+        self.progress.done = sum(found)
         return sorted(unread)
 
     def _wait_for(self, pool: ThreadPoolExecutor, numbers: list[int]) -> None:
@@ -235,7 +268,7 @@ class _Run:
         """Read, hash and decode on the pool's threads; results in the order of numbers."""
         under_way: deque[tuple[int, Future[_Picture]]] = deque()
         for number in numbers:
-            while len(under_way) >= max(_BATCHES_AHEAD * self.batch_size, 2 * _threads()):
+            while len(under_way) >= max(_BATCHES_AHEAD * self.batch_size // len(self.copies), 2 * _threads()):
                 done, future = under_way.popleft()
                 yield done, future.result()
             under_way.append((number, pool.submit(self._read, self.folder.samples[number])))
@@ -252,25 +285,38 @@ class _Run:
             return _Picture(b"", (0, 0, 0, 0), now, failure=f"can't be read: {error.strerror}")
         key = hashlib.sha256(data).digest()
         with self.lock:
-            if key in self.claimed or self._is_cached(key):
+            missing = [] if key in self.claimed else self._missing(key)
+            if not missing:
                 return _Picture(key, signature, now)
             if not self.claims.take(key):
                 return _Picture(key, signature, now, is_elsewhere=True)
             # another process may have written it, and given up its claim, since we looked
-            if self.cache.refresh_if_changed() and self._is_cached(key):
+            if self.cache.refresh_if_changed():
+                missing = self._missing(key)
+            if not missing:
                 self.claims.release([key])
                 return _Picture(key, signature, now)
             self.claimed.add(key)
         size = self._size()
         _give_way()  # not earlier: the backbone's threads begin with the priority of the thread that loads it
         try:
-            return _Picture(key, signature, now, decode_image(data, *size, self.max_pixels))
+            if self.maker:
+                pixels = self.maker.make_copies(data, key, missing, size, self.max_pixels)
+            else:
+                pixels = decode_image(data, *size, self.max_pixels)[np.newaxis]
+            return _Picture(key, signature, now, missing, pixels)
         except UnreadableImageError as error:
             self.claims.release([key])
             return _Picture(key, signature, now, failure=str(error))
 
-    def _is_cached(self, key: bytes) -> bool:
-        return bool(self.cache.find(np.frombuffer(key, np.uint8).reshape(1, 32))[0] >= 0)
+    def _rows(self, keys: Sequence[bytes]) -> NDArray[np.int64]:
+        """Where the rows of pictures are in the cache: (pictures, copies), -1 for those that are missing."""
+        each = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32).repeat(len(self.copies), axis=0)
+        return self.cache.find(each, np.tile(self.numbers, len(keys))).reshape(-1, len(self.copies))
+
+    def _missing(self, key: bytes) -> list[int]:
+        """The numbers of a picture's copies that are not in the cache."""
+        return [copy for copy, row in zip(self.copies, self._rows([key])[0].tolist(), strict=True) if row < 0]
 
     def _size(self) -> tuple[int, int]:
         """Height and width of the backbone's pictures; loads the backbone, once."""
@@ -291,7 +337,7 @@ class _Run:
 
     def _extract(self, pictures: Iterator[tuple[int, _Picture]]) -> list[int]:
         """Run the backbone over what was read; the numbers of the samples that other processes are extracting."""
-        batch: list[_Picture] = []
+        rows: deque[_Row] = deque()
         elsewhere: list[int] = []
         for number, picture in pictures:
             if picture.is_elsewhere:
@@ -306,23 +352,29 @@ class _Run:
             if picture.key and picture.failure:
                 self.failed_keys[picture.key] = picture.failure
                 self._complain(path, picture.failure)
+            without_work = len(self.copies) - len(picture.copies) - self.partly.pop(number, 0)
             if picture.pixels is None:
-                self._report(1)
+                self._report(without_work)
             else:
-                batch.append(picture)
-            if len(batch) >= self.batch_size:
-                self._run_backbone(batch)
-                batch = []
-        if batch:
-            self._run_backbone(batch)
+                self.progress.done += without_work
+                last = picture.copies[-1]
+                rows.extend(
+                    _Row(picture.key, copy, pixels, copy == last)
+                    for copy, pixels in zip(picture.copies, picture.pixels, strict=True)
+                )
+            while len(rows) >= self.batch_size:
+                self._run_backbone([rows.popleft() for _ in range(self.batch_size)])
+        if rows:
+            self._run_backbone(rows)
         return elsewhere
 
-    def _run_backbone(self, batch: Sequence[_Picture]) -> None:
-        vectors = self.backbone.network.bottlenecks(np.stack([p.pixels for p in batch if p.pixels is not None]))
-        keys = np.frombuffer(b"".join(picture.key for picture in batch), np.uint8).reshape(-1, 32)
-        self.writer.append(Rows(keys, np.zeros(len(batch), np.uint32), vectors))
-        self.progress.extracted += len(batch)
-        self._report(len(batch))
+    def _run_backbone(self, rows: Sequence[_Row]) -> None:
+        vectors = self.backbone.network.bottlenecks(np.stack([row.pixels for row in rows]))
+        keys = np.frombuffer(b"".join(row.key for row in rows), np.uint8).reshape(-1, 32)
+        copies = np.array([row.copy for row in rows], np.uint32)
+        self.writer.append(Rows(keys, copies, vectors), under_way=None if rows[-1].is_last else rows[-1].key)
+        self.progress.extracted += len(rows)
+        self._report(len(rows))
 
     def _skip(self, number: int, reason: str) -> None:
         self.failures[number] = reason

@@ -1,5 +1,6 @@
 """A folder with one sub-folder of pictures per class: its class names (the labels) and its samples."""
 
+import dataclasses
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -47,11 +48,16 @@ class ImageFolder:
     samples: tuple[Sample, ...]  # sorted by path
     empty_folders: tuple[str, ...]  # sub-folders without a file: no classes
     stray_files: tuple[str, ...]  # files beside the class folders: in no class
+    is_part: bool = False  # the folder has more samples than these
 
     @property
     def has_subsets(self) -> bool:
         """Whether the folder comes with a split of its own (train/, validation/, test/)."""
         return any(sample.subset for sample in self.samples)
+
+    def part(self, numbers: Iterable[int]) -> "ImageFolder":
+        """The same with some of its samples only."""
+        return dataclasses.replace(self, samples=tuple(self.samples[number] for number in numbers), is_part=True)
 
     def counts(self) -> list[int]:
         """Files per class, in the order of class_names."""

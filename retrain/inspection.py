@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,6 +49,7 @@ class FolderInspection:
     leaks: tuple[tuple[str, ...], ...]  # paths of byte-identical pictures in different ready-made sets
     empty_folders: tuple[str, ...]
     stray_files: tuple[str, ...]
+    examples: tuple[tuple[str, str], ...] = ()  # label and path of the first training picture of each class
 
     @property
     def pictures(self) -> int:
@@ -68,7 +69,9 @@ class FolderInspection:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"pictures": self.pictures} | asdict(self) | {"imbalance": self.imbalance}
+        found = {"pictures": self.pictures} | asdict(self) | {"imbalance": self.imbalance}
+        del found["examples"]  # paths to open, not to show
+        return found
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,11 @@ def inspect_folder(
     readable = [(s, p) for s, p in zip(folder.samples, found, strict=True) if isinstance(p, _Picture)]
     unreadable = {s.path: p for s, p in zip(folder.samples, found, strict=True) if isinstance(p, str)}
     duplicates, contradictions, leaks = _repeated(readable)
+    samples = [sample for sample, _ in readable]
+    keys = np.frombuffer(b"".join(picture.key for _, picture in readable), np.uint8).reshape(-1, 32)
+    sets = assign_sets(samples, keys, split, os.fspath(root))
     return FolderInspection(
-        _classes(folder, readable, split, os.fspath(root)),
+        _classes(folder, samples, sets),
         dict(Counter(picture.format for _, picture in readable).most_common()),
         _spread([picture.width for _, picture in readable]),
         _spread([picture.height for _, picture in readable]),
@@ -111,6 +117,7 @@ def inspect_folder(
         leaks,
         folder.empty_folders,
         tuple(display_path(path) for path in folder.stray_files),
+        _examples(folder, samples, sets),
     )
 
 
@@ -126,12 +133,7 @@ def _look_at(folder: ImageFolder, sample: Sample, images: ImageOptions) -> _Pict
     return _Picture(hashlib.sha256(data).digest(), header.format, header.width, header.height)
 
 
-def _classes(
-    folder: ImageFolder, readable: list[tuple[Sample, _Picture]], split: SplitOptions, image_dir: str
-) -> tuple[ClassInspection, ...]:
-    keys = np.frombuffer(b"".join(picture.key for _, picture in readable), np.uint8).reshape(-1, 32)
-    samples = [sample for sample, _ in readable]
-    sets = assign_sets(samples, keys, split, image_dir)
+def _classes(folder: ImageFolder, samples: list[Sample], sets: Sequence[str]) -> tuple[ClassInspection, ...]:
     counts = Counter((sample.label, name) for sample, name in zip(samples, sets, strict=True))
     classes = []
     for label, (name, files) in enumerate(zip(folder.class_names, folder.counts(), strict=True)):
@@ -139,6 +141,14 @@ def _classes(
         pictures = train + validation + test
         classes.append(ClassInspection(name, pictures, files - pictures, train, validation, test))
     return tuple(classes)
+
+
+def _examples(folder: ImageFolder, samples: list[Sample], sets: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    first: dict[int, str] = {}
+    for sample, name in zip(samples, sets, strict=True):
+        if name == "train":
+            first.setdefault(sample.label, os.fspath(folder.root / sample.path))
+    return tuple((folder.class_names[label], path) for label, path in sorted(first.items()))
 
 
 def _repeated(readable: list[tuple[Sample, _Picture]]) -> tuple[tuple[tuple[str, ...], ...], ...]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from retrain.arguments import Parser
 from retrain.config import (
     DEFAULT_BATCH_SIZE,
+    AugmentationOptions,
     BackboneOptions,
     EvaluationOptions,
     ExtractionOptions,
@@ -40,6 +41,10 @@ logger = logging.getLogger(__name__)
 
 _HUB_DEFAULT = "https://tfhub.dev/google/imagenet/inception_v3/feature_vector/3"
 
+# The original distorts every picture anew for every batch; we once, and cache what comes of it.
+_COPIES = 10
+_COPIES_TEXT = f"any distortion: trains on {_COPIES} distorted copies of every training picture, too"
+
 # flag, type or bool, default, meaning; in the order of the original's help
 _FLAGS: tuple[tuple[str, type, Any, str], ...] = (
     ("image_dir", str, "", "folder with one sub-folder of pictures per class"),
@@ -59,10 +64,10 @@ _FLAGS: tuple[tuple[str, type, Any, str], ...] = (
     ("print_misclassified_test_images", bool, False, "list the misclassified test pictures at the end"),
     ("bottleneck_dir", str, "/tmp/bottleneck", "the cache (HDF5; the original's text files are not read)"),
     ("final_tensor_name", str, "final_result", "name of the output in the graph"),
-    ("flip_left_right", bool, False, "not built yet: refused"),
-    ("random_crop", int, 0, "not built yet: refused unless 0"),
-    ("random_scale", int, 0, "not built yet: refused unless 0"),
-    ("random_brightness", int, 0, "not built yet: refused unless 0"),
+    ("flip_left_right", bool, False, f"half of the copies are mirrored; {_COPIES_TEXT}"),
+    ("random_crop", int, 0, f"margin to cut from, in percent; {_COPIES_TEXT}"),
+    ("random_scale", int, 0, f"enlarged by up to so many percent; {_COPIES_TEXT}"),
+    ("random_brightness", int, 0, f"brighter or darker by up to so many percent; {_COPIES_TEXT}"),
     ("tfhub_module", str, _HUB_DEFAULT, "the backbone; the default means inception_v3"),
     ("saved_model_dir", str, "", "also write a SavedModel there; must not exist yet"),
     ("logging_verbosity", str, "INFO", "DEBUG, INFO, WARN, ERROR or FATAL"),
@@ -82,8 +87,10 @@ _RENAMED = {
     "--test-batch-size": "--test_batch_size",
     "--validation-batch-size": "--validation_batch_size",
     "--final-tensor-name": "--final_tensor_name",
+    "--crop": "--random_crop",
+    "--zoom": "--random_scale",
+    "--brightness": "--random_brightness",
 }
-_DISTORTIONS = ("flip_left_right", "random_crop", "random_scale", "random_brightness")
 _ARCHITECTURE = re.compile(r"inception_v3|mobilenet_(1\.0|0\.75|0\.50|0\.25)_(224|192|160|128)")
 
 
@@ -108,6 +115,8 @@ def _main(argv: Sequence[str]) -> int:
     for name in ("checkpoint_path", "model_dir"):
         if any(word.split("=")[0] == f"--{name}" for word in argv):
             logger.warning("--%s is accepted for compatibility and has no effect", name)
+    if options.augmentation.augment:
+        logger.info("%d distorted copies of every training picture are cached and trained on", _COPIES)
     from retrain.hooks import Hooks
     from retrain.run import train_model
 
@@ -151,14 +160,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return flags
 
 
-def _run_options(flags: argparse.Namespace) -> RunOptions:
-    """The original's flags as our options. Raises UsageError."""
-    distorted = [f"--{name}" for name in _DISTORTIONS if getattr(flags, name)]
-    if distorted:
-        raise UsageError(f"{', '.join(distorted)}: distortions are not built yet; leave out these flags")
-    return _translated(flags)
-
-
 def _renamed(message: str) -> str:
     """A message that speaks of our options, with the names that these users know them by."""
     for ours, theirs in _RENAMED.items():
@@ -166,11 +167,13 @@ def _renamed(message: str) -> str:
     return message
 
 
-def _translated(flags: argparse.Namespace) -> RunOptions:
+def _run_options(flags: argparse.Namespace) -> RunOptions:
+    """The original's flags as our options. Raises UsageError."""
     return RunOptions(
         backbone=BackboneOptions(backbone=_backbone(flags)),
         extraction=ExtractionOptions(cache_dir=flags.bottleneck_dir),
         split=SplitOptions(validation_percentage=flags.validation_percentage, test_percentage=flags.testing_percentage),
+        augmentation=_augmentation(flags),
         training=TrainingOptions(
             steps=flags.how_many_training_steps,
             batch_size=None if flags.train_batch_size == DEFAULT_BATCH_SIZE else flags.train_batch_size,
@@ -182,6 +185,17 @@ def _translated(flags: argparse.Namespace) -> RunOptions:
             test_batch_size=flags.test_batch_size, print_misclassified=flags.print_misclassified_test_images
         ),
         final_tensor_name=flags.final_tensor_name,
+    )
+
+
+def _augmentation(flags: argparse.Namespace) -> AugmentationOptions:
+    distortions = (flags.flip_left_right, flags.random_crop, flags.random_scale, flags.random_brightness)
+    return AugmentationOptions(
+        augment=_COPIES if any(distortions) else 0,
+        flip=flags.flip_left_right,
+        crop=flags.random_crop,
+        zoom=flags.random_scale,
+        brightness=flags.random_brightness,
     )
 
 

@@ -90,9 +90,11 @@ class PictureIndex:
         if read_at - max(signature[1], signature[2]) > _SETTLED_NS:
             self._new[path] = (signature, key)
 
-    def save(self, present: Mapping[str, object]) -> None:
-        """Write the index, with the files in `present` only; where that fails, the next run reads more."""
-        entries = {path: entry for path, entry in (self._entries | self._new).items() if path in present}
+    def save(self, present: Mapping[str, object] | None) -> None:
+        """Write the index, with the files in `present` only, or all; where that fails, the next run reads more."""
+        entries = self._entries | self._new
+        if present is not None:
+            entries = {path: entry for path, entry in entries.items() if path in present}
         if entries == self._entries:
             return
         paths = "\0".join(entries).encode("utf-8", "surrogateescape")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import retrain
+from retrain.augmentation import Augmentation
 from retrain.backbone import Backbone
 from retrain.calibration import Calibration
 from retrain.config import RunOptions
@@ -60,6 +61,7 @@ class RunResult:
     tested: frozenset[str]  # paths of the test pictures that the metrics are of
     calibration: Calibration | None = None  # where it was asked for; the metrics are of the calibrated head
     tuning: "Tuning | None" = None  # where it was asked for
+    augmentation: Augmentation | None = None  # where it was asked for
 
     def misclassified(self) -> list[PictureResult]:
         """The tested pictures with a wrong label, most confident mistake first."""
@@ -202,6 +204,7 @@ def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
         },
         "tuning": result.tuning.as_dict() if result.tuning else None,
         "extraction": result.extraction,
+        "augmentation": result.augmentation.as_dict() if result.augmentation else None,
         "results": {
             name: {"n": m.n, "accuracy": m.accuracy, "cross_entropy": m.cross_entropy}
             for name, m in result.metrics.items()

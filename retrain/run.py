@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.augmentation import add_copies
 from retrain.backbone import locate_backbone
 from retrain.benchmark import MachineBenchmark, benchmark_machine, draw_pictures
 from retrain.bottleneck_cache import BottleneckCache
@@ -34,11 +35,12 @@ from retrain.model_folder import check_destination, read_sets, write_model_folde
 from retrain.record import FolderEvaluation, PictureResult, RunResult, TrainedModel, extraction_summary, write_files
 from retrain.split import SETS, assign_sets
 from retrain.tuning import Tuning, choose_folds, tune
-from retrain.vectors import LabelledBottlenecks, SomeVectors
+from retrain.vectors import SomeVectors
 
 if TYPE_CHECKING:
     from retrain.classifier import Classifier
-    from retrain.training import HeadTrainer
+    from retrain.export import GraphBuilder
+    from retrain.training import HeadTrainer, Observer
 
 __all__ = ["benchmark", "evaluate_folder", "extract_folder", "train", "train_model"]
 
@@ -116,25 +118,23 @@ def train_model(
     sets = assign_sets(data.samples, data.keys, options.split, os.fspath(image_dir))
 
     from retrain.export import GraphBuilder
-    from retrain.training import HeadTrainer, Observer
+    from retrain.training import HeadTrainer
 
     graph = GraphBuilder(backbone, options.final_tensor_name, options.extraction.cache_dir, hooks.on_warning)
     graph.prepare()
     members = {name: np.flatnonzero(np.array(sets) == name) for name in SETS}
     _check_sets(labels, {name: data.labels[chosen] for name, chosen in members.items()}, options, hooks)
-    trainer = HeadTrainer(LabelledBottlenecks(data.vectors, data.labels), len(labels))
+    with _timed(timings, "augmentation_seconds"):
+        data, augmentation = add_copies(data, members["train"], extractor, options, hooks)
+    trainer = HeadTrainer(data.bottlenecks, len(labels))
     tuning = None
     if options.tuning.tune:
         with _timed(timings, "tuning_seconds"):
             tuning = _tune(trainer, data, sets, labels, options, hooks)
             options = dataclasses.replace(options, training=tuning.options)
     hooks.on_stage("training")
-    observer = Observer(
-        hooks.on_evaluation,
-        checkpoints=hooks.checkpoints,
-        on_checkpoint=lambda step, head: hooks.on_checkpoint(step, head, graph),
-    )
     with _timed(timings, "training_seconds"):
+        observer = _observer(hooks, graph)
         trained = trainer.train(members["train"], members["validation"], options.training, observer)
     options = dataclasses.replace(options, training=options.training.resolved(len(members["train"])))
     for warning in trained.warnings(options.training):
@@ -164,6 +164,7 @@ def train_model(
         frozenset(data.samples[number].path for number in tested),
         calibration,
         tuning,
+        augmentation,
     )
     return TrainedModel(os.fspath(image_dir), options, backbone, extractor, graph, trained, result)
 
@@ -210,6 +211,17 @@ def evaluate_folder(
 
 
 # steps of a run
+
+
+def _observer(hooks: Hooks, graph: "GraphBuilder") -> "Observer":
+    """What of the hooks training calls."""
+    from retrain.training import Observer
+
+    return Observer(
+        hooks.on_evaluation,
+        checkpoints=hooks.checkpoints,
+        on_checkpoint=lambda step, head: hooks.on_checkpoint(step, head, graph),
+    )
 
 
 def _tune(

@@ -33,11 +33,17 @@ class SegmentWriter:
         self._writing: list[Future[None]] = []  # two at most, so that memory stays bounded
         self._parts: list[Rows] = []
         self._count = self._nbytes = 0
+        self._under_way: bytes | None = None
         self._last = time.monotonic()
 
-    def append(self, rows: Rows) -> None:
-        """Collect rows. Raises CacheError where those before them could not be written."""
+    def append(self, rows: Rows, under_way: bytes | None = None) -> None:
+        """Collect rows. Raises CacheError where those before them could not be written.
+
+        Args:
+            under_way: the key of a picture of which more rows follow: until then its claim is kept.
+        """
         self._parts.append(rows)
+        self._under_way = under_way
         self._count += len(rows.keys)
         self._nbytes += rows.vectors.nbytes
         if self._count >= SEGMENT_ROWS or self._nbytes > _MOST_BYTES or time.monotonic() - self._last > FLUSH_SECONDS:
@@ -57,7 +63,7 @@ class SegmentWriter:
 
     def _begin(self) -> None:
         if self._parts:  # handed over before anything is waited for, or an interruption would lose it
-            self._writing.append(self._pool.submit(self._write, self._parts))
+            self._writing.append(self._pool.submit(self._write, self._parts, self._under_way))
         self._parts, self._count, self._nbytes, self._last = [], 0, 0, time.monotonic()
         self._wait(1)
 
@@ -66,10 +72,10 @@ class SegmentWriter:
             self._writing[0].result()
             del self._writing[0]
 
-    def _write(self, parts: Sequence[Rows]) -> None:
+    def _write(self, parts: Sequence[Rows], under_way: bytes | None) -> None:
         keys = np.concatenate([part.keys for part in parts])
         copies = np.concatenate([part.copies for part in parts])
         self._cache.write(Rows(keys, copies, np.concatenate([part.vectors for part in parts])))
         with self._lock:
             self._cache.take_in()
-            self._claims.release(key.tobytes() for key in keys)
+            self._claims.release(key for key in {key.tobytes() for key in keys} if key != under_way)

@@ -107,17 +107,17 @@ class HeadTrainer:
         """Train a head to a low mean cross-entropy.
 
         Args:
-            train: (m,) numbers of pictures.
+            train: (m,) numbers of pictures; their distorted copies, where there are any, are trained on, too.
             validation: (v,) numbers of pictures; where there are none, history has no validation figures.
             options: the same give the same head, bit for bit.
         Returns: the head, and one row per evaluation: at step 0, every eval_step_interval steps, and the last.
         Raises TrainingError where options and pictures don't go together, and where training diverges.
         """
         _check(train, validation, options)
-        options = options.resolved(len(train))
+        options = options.resolved(len(train))  # copies make training pictures no more
         start = initial_head(self.data.vectors.shape[1], self.classes, options.seed, options.hidden_units)
         go = self._to_optimum if options.optimizer == "lbfgs" else self._descend
-        return go(start, train, validation, options, observer)
+        return go(start, self.data.with_copies(train), validation, options, observer)
 
     # by random batches
 

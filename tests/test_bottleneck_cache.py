@@ -217,7 +217,7 @@ def test_activations_are_kept_in_float16_and_merged_so():
     cache.compact(merge_from=2)
     cache = open_cache()
     found = cache.read(cache.find(rows(0, 6).keys))
-    assert (found.dtype, cache.row_bytes, len(cache.segment_paths())) == (np.float16, 12, 1)
+    assert (found.dtype, cache.dtype, len(cache.segment_paths())) == (np.float16, np.float16, 1)
     assert np.array_equal(found, np.concatenate([part.vectors for part in wanted]))
     data = bytearray(cache.segment_paths()[0].read_bytes())
     place = data.index(wanted[0].vectors[1].tobytes())

@@ -31,6 +31,10 @@ from retrain.errors import UsageError
         (TrainingOptions, {"hidden_units": -1}, "--hidden-units -1"),
         (TrainingOptions, {"patience": 0}, "--patience 0: must be between 1"),
         (TrainingOptions, {"max_memory": -1}, "--max-memory -1: must be at least 0"),
+        (config.AugmentationOptions, {"augment": 1001}, "--augment 1001: must be between 0 and 1,000"),
+        (config.AugmentationOptions, {"augment": 1, "rotate": 181.0}, "--rotate 181.0: must be between 0 and 180"),
+        (config.AugmentationOptions, {"augment": 1, "crop": 301.0}, "--crop 301.0"),
+        (config.AugmentationOptions, {"augment": 1, "brightness": 101.0}, "--brightness 101.0"),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(options, values, message):
@@ -41,6 +45,17 @@ def test_values_out_of_range_are_refused_by_name(options, values, message):
 def test_time_for_a_search_that_is_not_asked_for_is_refused():
     with pytest.raises(UsageError, match="--tune-seconds is the time for --tune: give that, too"):
         config.TuningOptions(tune_seconds=30)
+
+
+def test_copies_and_distortions_need_each_other():
+    with pytest.raises(UsageError, match=r"--augment 10 makes copies.*add a distortion, such as --flip or --rotate 10"):
+        config.AugmentationOptions(augment=10)
+    with pytest.raises(UsageError, match=r"--flip is for distorted copies, and there are none.*--augment 10"):
+        config.AugmentationOptions(flip=True)
+    with pytest.raises(UsageError, match=r"--augment-seed is for distorted copies"):
+        config.AugmentationOptions(augment_seed=3)
+    both = config.AugmentationOptions(augment=10, flip=True, rotate=5.0)
+    assert both.distortions() == {"flip": True, "rotate": 5.0}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from conftest import TINY_SIZE, draw_picture
 from test_cli import one_line_error, retrain
 
+from retrain.config import AugmentationOptions
 from retrain.errors import UsageError
 from retrain.original import _FLAGS, _parse, _run_options, normalized_label
 
@@ -64,12 +65,26 @@ def test_architectures_of_2017_are_backbones():
         options("--architecture", "mobilenet_1.0_224", "--tfhub_module", "https://h/m/1")
 
 
-@pytest.mark.parametrize(
-    "flag", [["--flip_left_right"], ["--random_crop=5"], ["--random_scale=5"], ["--random_brightness", "5"]]
-)
-def test_distortions_are_refused_until_they_are_built(flag):
-    with pytest.raises(UsageError, match=r"distortions are not built yet; leave out these flags"):
-        options(*flag)
+def test_distortions_make_ten_copies():
+    assert options().augmentation.augment == 0
+    got = options("--flip_left_right", "--random_crop=5", "--random_scale", "6", "--random_brightness=7").augmentation
+    assert got == AugmentationOptions(augment=10, flip=True, crop=5, zoom=6, brightness=7)
+    assert options("--random_scale=6").augmentation == AugmentationOptions(augment=10, zoom=6)
+
+
+def test_distortions_out_of_range_are_named_as_these_users_know_them(pictures):
+    done = retrain("--image_dir", pictures, "--random_scale", "400", check=2)
+    one_line_error(done, "--random_scale 400: must be between 0 and 300")
+
+
+def test_copies_are_trained_on(pictures, tiny_backbone):
+    done = retrain(
+        "--image_dir", pictures, "--tfhub_module", tiny_backbone, "--bottleneck_dir", "b", "--output_graph", "g.pb",
+        "--output_labels", "l.txt", "--summaries_dir", "s", "--how_many_training_steps", "20", "--flip_left_right",
+        "--random_brightness", "20", check=0,
+    )  # fmt: skip
+    assert "10 distorted copies of every training picture are cached and trained on" in done.stderr
+    assert len([path for path in Path("b").iterdir() if "_augmented-" in path.name]) == 1
 
 
 def test_labels_are_normalized_as_the_original_does():

@@ -202,9 +202,11 @@ def test_vectors_stay_in_files_only_where_they_would_take_too_much_memory(tmp_pa
         tmp_path / "cache", LabelledBottlenecks(np.ones((300, 1024), np.float32), np.zeros(300, np.int32))
     )
     cache, rows = stored.vectors.cache, stored.vectors.rows
-    assert isinstance(vectors.load_vectors(cache, rows, 2), np.ndarray)
-    assert isinstance(vectors.load_vectors(cache, rows, 1), CachedVectors)
-    assert isinstance(vectors.load_vectors(cache, rows), np.ndarray)
+    part = CachedVectors(cache, rows)
+    assert isinstance(vectors.load_vectors([part], 2), np.ndarray)
+    assert isinstance(vectors.load_vectors([part], 1), CachedVectors)
+    assert isinstance(vectors.load_vectors([part]), np.ndarray)
+    assert isinstance(vectors.load_vectors([part, part], 2), vectors.JoinedVectors)
 
 
 def test_a_container_s_limit_is_the_memory_there_is(tmp_path, monkeypatch):
