@@ -17,6 +17,7 @@ from retrain.config import (
     CrossValidationOptions,
     EvaluationOptions,
     ExtractionOptions,
+    FineTuningOptions,
     ImageOptions,
     RunOptions,
     SplitOptions,
@@ -43,6 +44,7 @@ def _run_options(args: argparse.Namespace) -> RunOptions:
         split=options_from(SplitOptions, args),
         augmentation=options_from(AugmentationOptions, args),
         training=options_from(TrainingOptions, args),
+        fine_tuning=options_from(FineTuningOptions, args),
         tuning=options_from(TuningOptions, args),
         evaluation=options_from(EvaluationOptions, args),
     )

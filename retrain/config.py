@@ -401,6 +401,7 @@ class RunOptions:
     augmentation: AugmentationOptions = AugmentationOptions()
     tuning: TuningOptions = TuningOptions()
     training: TrainingOptions = TrainingOptions()
+    fine_tuning: FineTuningOptions = FineTuningOptions()
     evaluation: EvaluationOptions = EvaluationOptions()
     final_tensor_name: str = option("final_result", "name of the scores in the exported graph", metavar="NAME")
 
@@ -410,6 +411,11 @@ class RunOptions:
             raise UsageError(f"--final-tensor-name {name!r}: letters, digits and _ only, as in final_result")
         if name.lower() in _GRAPH_NAMES:
             raise UsageError(f"--final-tensor-name {name}: the graph has another tensor of that name")
+        if self.fine_tuning.is_wanted and self.backbone.precision != "float32":
+            raise UsageError(
+                f"--precision {self.backbone.precision} with fine-tuning: what is trained computes in float32; leave "
+                "--precision out"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """All options, flat, by name: {"steps": 4000, ...}."""

@@ -224,10 +224,26 @@ def _ways_lines(result: RunResult, training: dict[str, Any], model_dir: str) -> 
         yield f"Ended after {training['steps']} steps; the weights are those after step {training['best_step']}"
     elif training["converged"]:
         yield f"lbfgs came to its end in {training['steps']} steps"
+    if result.fine_tuning:
+        yield _fine_tuning_line(result.fine_tuning.as_dict(), result.fine_tuning.tuned.history)
     done = result.calibration
     if done is not None:
         change = f"{done.cross_entropy_before:.3f} -> {done.cross_entropy_after:.3f}"
         yield f"Calibrated: temperature {done.temperature:.2f} (validation cross-entropy {change})"
+
+
+def _fine_tuning_line(done: dict[str, Any], history: "Sequence[FineTuningRow]") -> str:
+    layers = done["layers"]
+    what = f"{len(layers)} layers from {layers[0]} on" if len(layers) > 1 else layers[0]
+    first, last = history[0], history[-1 if done["best_epoch"] is None else done["best_epoch"]]
+    kept = "" if done["best_epoch"] is None else f", the weights are those after epoch {last.epoch}"
+    figures = ""
+    if last.validation_accuracy is not None:
+        figures = (
+            f"; validation accuracy {first.validation_accuracy:.1%} -> {last.validation_accuracy:.1%}, "
+            f"cross-entropy {first.validation_cross_entropy:.3f} -> {last.validation_cross_entropy:.3f}"
+        )
+    return f"Fine-tuned: {what}, {done['epochs']} {'epoch' if done['epochs'] == 1 else 'epochs'}{kept}{figures}"
 
 
 def _augmentation_lines(augmentation: Augmentation | None, what: str) -> Iterator[str]:

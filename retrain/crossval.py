@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from retrain.augmentation import Augmentation, add_copies
 from retrain.backbone import locate_backbone
 from retrain.config import CrossValidationOptions, RunOptions, TrainingOptions
-from retrain.dataset import Dataset, load_training_data, read_classes
+from retrain.dataset import Dataset, choose_extractor_for, load_training_data, read_classes
 from retrain.errors import ImageFolderError, TrainingError, UsageError
 from retrain.evaluation import Metrics, Outcomes, judge, summarize
 from retrain.extraction import Extraction
@@ -89,7 +89,8 @@ def cross_validate(
     """
     folder, labels = read_classes(image_dir, options, hooks)
     _check(folder, cross_validation.folds, options.training)
-    data, extractor = load_training_data(folder, locate_backbone(options.backbone), options, hooks)
+    extractor = choose_extractor_for(folder, locate_backbone(options.backbone), options, hooks)
+    data = load_training_data(folder, extractor, options, hooks)
     folds = assign_folds(data.samples, data.keys, cross_validation.folds, options.training.seed)
 
     check_batch_size(folds, options.training)

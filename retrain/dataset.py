@@ -92,17 +92,14 @@ def read_classes(
     return folder, labels
 
 
-def load_training_data(
-    folder: ImageFolder, backbone: Backbone, options: RunOptions, hooks: Hooks
-) -> tuple[Dataset, Extractor]:
-    """Pass one in the precision asked for, and what it shows of the folder."""
-    extractor = choose_extractor_for(folder, backbone, options, hooks)
+def load_training_data(folder: ImageFolder, extractor: Extractor, options: RunOptions, hooks: Hooks) -> Dataset:
+    """Pass one, and what it shows of the folder."""
     memory = options.training.max_memory
     data = load_dataset(folder, extractor, options.extraction, options.images, hooks, memory)
     if len(data.chosen) < len(folder.samples):
         _check_counts(folder, np.bincount(data.labels, minlength=len(folder.class_names)).tolist(), hooks)
     _check_contradictions(data, hooks)
-    return data, extractor
+    return data
 
 
 def choose_extractor_for(folder: ImageFolder, backbone: Backbone, options: RunOptions, hooks: Hooks) -> Extractor:

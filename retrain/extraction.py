@@ -24,7 +24,7 @@ from retrain.image_folder import ImageFolder, Sample, display_path
 from retrain.images import decode_image
 from retrain.picture_index import PictureIndex, Signature, signature_of
 from retrain.segment_writer import SegmentWriter
-from retrain.segments import Rows
+from retrain.segments import Rows, Vectors
 
 __all__ = ["CopyMaker", "Extraction", "ExtractionProgress", "Extractor", "extract_bottlenecks", "open_cache"]
 
@@ -42,8 +42,8 @@ class ExtractorNetwork(Protocol):
     width: int
     batch_size: int  # pictures in one call, as suits the device and the size of the pictures
 
-    def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, height, width, 3) uint8 to (n, d) float32."""
+    def bottlenecks(self, pixels: NDArray[np.uint8]) -> Vectors:
+        """(n, height, width, 3) uint8 to (n, d) float32 or float16."""
 
 
 class Extractor(Protocol):

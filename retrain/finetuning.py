@@ -34,7 +34,6 @@ Numbers = NDArray[np.int64]
 
 _STEPS_PER_CALL = 8  # about a second's work
 _ROWS_AT_ONCE = 128  # activations that go through the upper part at once where nothing is trained
-_MOST_TRAINING = 1_000  # training pictures that an evaluation is of
 _MOST_VALIDATION = 10_000
 _NEVER = 2**31 - 1
 _BYTES_PER_CALL = 64 * 2**20  # of activations that are read from files for one call of the loop
@@ -42,10 +41,13 @@ _BYTES_PER_CALL = 64 * 2**20  # of activations that are read from files for one 
 
 @dataclass(frozen=True)
 class FineTuningRow:
-    """The evaluation after an epoch, without dropout; of epoch 0 before the first."""
+    """The evaluation after an epoch, without dropout: of its last batch, and of the validation pictures.
+
+    Epoch 0 is before the first one; its batch is the first that is drawn.
+    """
 
     epoch: int
-    train_accuracy: float  # in [0, 1], of 1,000 training pictures at most
+    train_accuracy: float  # in [0, 1]
     train_cross_entropy: float  # nats
     validation_accuracy: float | None  # of 10,000 at most; None without validation pictures
     validation_cross_entropy: float | None
@@ -127,7 +129,7 @@ class FineTuner:
 
         Args:
             head: trained on the bottlenecks of the layers as they are.
-            train: (m,) numbers of pictures.
+            train: (m,) numbers of pictures; their distorted copies, where there are any, are trained on, too.
             validation: (v,) numbers of pictures; may be none.
             options: from `fine_tuning_options`; the same give the same weights. With patience, training stops once the
                 validation cross-entropy has not come down for as many steps, at the end of an epoch, and the weights
@@ -140,18 +142,23 @@ class FineTuner:
         loop = self._loop(options)
         settings = Settings.of(options, class_weights(self.data.labels[train], self.classes))
         state = loop.start((*parameters_of(head), *map(tf.constant, self._weights)))
-        seen = _some(train, _MOST_TRAINING, options.seed), _some(validation, _MOST_VALIDATION, options.seed)
+        members = members_of(self.data.with_copies(train), self.data.labels).as_tensors()
+        drawn = partial(loop.drawn, options.seed)
+        if len(validation) > _MOST_VALIDATION:
+            validation = np.sort(np.random.default_rng(options.seed).permutation(validation)[:_MOST_VALIDATION])
         in_epoch = math.ceil(len(train) / int(options.batch_size or 1))
         history: list[FineTuningRow] = []
         best: tuple[float, int, Parameters] = (math.inf, 0, state.parameters)
 
         def evaluate(epoch: int) -> None:
             nonlocal best
-            figures = [self._figures(state.parameters, part) if len(part) else (None, None) for part in seen]
-            history.append(FineTuningRow(epoch, *figures[0], *figures[1]))
-            loss = history[-1].validation_cross_entropy
-            if not all(math.isfinite(value or 0.0) for _, value in figures):
+            batch = drawn(members, max(0, epoch * in_epoch - 1))[: options.batch_size]
+            trained = self._figures(state.parameters, batch)
+            tested = self._figures(state.parameters, validation) if len(validation) else (None, None)
+            loss = tested[1]
+            if not all(map(math.isfinite, (trained[1], loss or 0.0))):
                 raise _divergence(epoch * in_epoch, options)
+            history.append(FineTuningRow(epoch, *trained, *tested))
             on_epoch(history[-1])
             if loss is not None and loss < best[0]:
                 best = (loss, epoch, state.parameters)
@@ -159,8 +166,7 @@ class FineTuner:
         evaluate(0)
         ends = range(in_epoch, options.steps, in_epoch)
         blocks, ahead = (split_steps(options.steps, loop.steps_per_call, ends) for _ in range(2))
-        members = members_of(train, self.data.labels).as_tensors()
-        with contextlib.closing(self._feed.sources(members, partial(loop.drawn, options.seed), ahead)) as sources:
+        with contextlib.closing(self._feed.sources(members, drawn, ahead)) as sources:
             for (first, end), source in zip(blocks, sources, strict=True):
                 state, _, _ = loop.run(state, source, None, settings, first, end)
                 if state.diverged >= 0:
@@ -189,13 +195,6 @@ class FineTuner:
         labels = self.data.labels[pictures]
         outcomes = judge(head_of(parameters[:parts]), vectors, labels)
         return float(np.mean(outcomes.given == labels)), float(np.mean(outcomes.losses))
-
-
-def _some(pictures: Numbers, most: int, seed: int) -> Numbers:
-    """The pictures, or where there are too many, a fixed part of them."""
-    if len(pictures) <= most:
-        return pictures
-    return np.sort(np.random.default_rng(seed).permutation(pictures)[:most])
 
 
 def _divergence(step: int, options: TrainingOptions) -> TrainingError:

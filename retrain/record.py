@@ -29,6 +29,7 @@ from retrain.model_folder import FORMAT, list_files
 
 if TYPE_CHECKING:
     from retrain.export import GraphBuilder
+    from retrain.finetuning_run import FineTunedBackbone, FineTuning
     from retrain.training import TrainedHead
     from retrain.tuning import Tuning
 
@@ -62,6 +63,7 @@ class RunResult:
     calibration: Calibration | None = None  # where it was asked for; the metrics are of the calibrated head
     tuning: "Tuning | None" = None  # where it was asked for
     augmentation: Augmentation | None = None  # where it was asked for
+    fine_tuning: "FineTuning | None" = None  # where it was asked for; the metrics are of the model after it
 
     def misclassified(self) -> list[PictureResult]:
         """The tested pictures with a wrong label, most confident mistake first."""
@@ -90,7 +92,7 @@ class TrainedModel:
 
     image_dir: str
     options: RunOptions  # with every default filled in
-    backbone: Backbone  # in float32, as it is in the graph
+    backbone: "Backbone | FineTunedBackbone"  # in float32, as it is in the graph
     extractor: Extractor  # what computed the bottlenecks: the backbone, or its form in fewer bits
     graph: "GraphBuilder"
     trained: "TrainedHead"
@@ -136,6 +138,9 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
         ["step", "train_accuracy", "train_cross_entropy", "validation_accuracy", "validation_cross_entropy"],
         [list(asdict(row).values()) for row in model.trained.history],
     )
+    if result.fine_tuning:
+        rows = [asdict(row) for row in result.fine_tuning.tuned.history]
+        _write_csv(folder / "fine_tuning.csv", [*rows[0]], [[*row.values()] for row in rows])
     if result.tuning:
         _write_csv(folder / "tuning.csv", _TUNING_COLUMNS, _tuning_rows(result.tuning))
     _write_csv(
@@ -203,6 +208,7 @@ def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
             "converged": model.trained.converged,
         },
         "tuning": result.tuning.as_dict() if result.tuning else None,
+        "fine_tuning": result.fine_tuning.as_dict() if result.fine_tuning else None,
         "extraction": result.extraction,
         "augmentation": result.augmentation.as_dict() if result.augmentation else None,
         "results": {

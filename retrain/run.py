@@ -113,20 +113,25 @@ def train_model(
     _check_ready_made_split(folder, options, hooks)
     _check_training(folder, options)
     backbone = locate_backbone(options.backbone)
-    with _timed(timings, "extraction_seconds"):
-        data, extractor = load_training_data(folder, backbone, options, hooks)
-    sets = assign_sets(data.samples, data.keys, options.split, os.fspath(image_dir))
-
     from retrain.export import GraphBuilder
+    from retrain.finetuning_run import FineTunedBackbone, FineTuningPlan
     from retrain.training import HeadTrainer
 
     graph = GraphBuilder(backbone, options.final_tensor_name, options.extraction.cache_dir, hooks.on_warning)
     graph.prepare()
+    plan = None
+    with _timed(timings, "extraction_seconds"):
+        if options.fine_tuning.is_wanted:
+            plan = FineTuningPlan(backbone, graph, options)
+            plan.announce(len(folder.samples), hooks)
+        extractor = plan.extractor if plan else choose_extractor_for(folder, backbone, options, hooks)
+        data = load_training_data(folder, extractor, options, hooks)
+    sets = assign_sets(data.samples, data.keys, options.split, os.fspath(image_dir))
     members = {name: np.flatnonzero(np.array(sets) == name) for name in SETS}
     _check_sets(labels, {name: data.labels[chosen] for name, chosen in members.items()}, options, hooks)
     with _timed(timings, "augmentation_seconds"):
         data, augmentation = add_copies(data, members["train"], extractor, options, hooks)
-    trainer = HeadTrainer(data.bottlenecks, len(labels))
+    trainer = HeadTrainer(plan.prepare(data.bottlenecks, len(labels)) if plan else data.bottlenecks, len(labels))
     tuning = None
     if options.tuning.tune:
         with _timed(timings, "tuning_seconds"):
@@ -139,15 +144,22 @@ def train_model(
     options = dataclasses.replace(options, training=options.training.resolved(len(members["train"])))
     for warning in trained.warnings(options.training):
         hooks.on_warning(warning)
+    vectors, fine_tuning = data.vectors, None
+    if plan:
+        with _timed(timings, "fine_tuning_seconds"):
+            fine_tuning = plan.train(trained.head, members["train"], members["validation"], options.training, hooks)
+            trained = dataclasses.replace(trained, head=fine_tuning.tuned.head)
+            graph = graph.with_weights(fine_tuning.tuned.weights)
+            vectors = plan.bottlenecks(data.vectors, fine_tuning)
     hooks.on_stage("evaluation")
     with _timed(timings, "evaluation_seconds"):
         calibration = None
         if options.evaluation.calibrate:
             held_out = members["validation"]
-            head, calibration = calibrate(trained.head, SomeVectors(data.vectors, held_out), data.labels[held_out])
+            head, calibration = calibrate(trained.head, SomeVectors(vectors, held_out), data.labels[held_out])
             trained = dataclasses.replace(trained, head=head)
         tested = _test_batch(members["test"], options)
-        outcomes = judge(trained.head, data.vectors, data.labels)
+        outcomes = judge(trained.head, vectors, data.labels)
         metrics = {
             name: summarize(outcomes.select(chosen), data.labels[chosen], labels)
             for name, chosen in (members | {"test": tested}).items()
@@ -165,8 +177,10 @@ def train_model(
         calibration,
         tuning,
         augmentation,
+        fine_tuning,
     )
-    return TrainedModel(os.fspath(image_dir), options, backbone, extractor, graph, trained, result)
+    known_as = FineTunedBackbone(backbone, graph.trunk.digest) if plan else backbone
+    return TrainedModel(os.fspath(image_dir), options, known_as, extractor, graph, trained, result)
 
 
 def evaluate_folder(

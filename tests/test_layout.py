@@ -61,6 +61,7 @@ ORDER = [
     "hooks",
     "dataset",
     "augmentation",
+    "finetuning_run",
     "crossval",
     "tuning",
     "model_folder",
