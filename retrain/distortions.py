@@ -97,7 +97,7 @@ def distort(canvas: Image.Image, drawn: Distortion, size: tuple[int, int]) -> ND
 
     The picture is scaled to its enlargement (bilinear, antialiased), the window cut where it was drawn and then moved
     by the shift, over what lies beside it as far as there is anything; beyond its borders the picture is reflected.
-    Without rotation no pixel is interpolated after that; rotation is bicubic, around the window's centre.
+    Without rotation no pixel is interpolated after that; rotation is bilinear, around the window's centre.
 
     Args:
         canvas: the whole picture, RGB, of any size.
@@ -106,12 +106,12 @@ def distort(canvas: Image.Image, drawn: Distortion, size: tuple[int, int]) -> ND
     """
     height, width = size
     angle = math.radians(drawn.degrees)
-    # what a turned window reaches beyond itself; bicubic interpolation looks two pixels further
+    # what a turned window reaches beyond itself, and what interpolation looks at beyond that
     margins = (0, 0)
     if drawn.degrees:
         sine, cosine = abs(math.sin(angle)), abs(math.cos(angle))
         reach = (width * sine + height * cosine - height, width * cosine + height * sine - width)
-        margins = (max(0, math.ceil(reach[0] / 2)) + 3, max(0, math.ceil(reach[1] / 2)) + 3)
+        margins = (max(0, math.ceil(reach[0] / 2)) + 2, max(0, math.ceil(reach[1] / 2)) + 2)
     scaled = (round(height * drawn.enlargement[1]), round(width * drawn.enlargement[0]))
     rows = _window(scaled[0], height, drawn.place[1], drawn.shift[1], margins[0])
     columns = _window(scaled[1], width, drawn.place[0], drawn.shift[0], margins[1])
@@ -157,7 +157,7 @@ def _cut(
     x, y = canvas.width / scaled[1], canvas.height / scaled[0]
     box = (left * x, top * y, min(right * x, canvas.width), min(bottom * y, canvas.height))
     part = canvas.resize((int(right - left), int(bottom - top)), Image.Resampling.BILINEAR, box)
-    return np.ascontiguousarray(np.asarray(part)[(rows - top)[:, np.newaxis], columns - left])
+    return np.asarray(part).take(rows - top, axis=0).take(columns - left, axis=1)
 
 
 def _turned(image: Image.Image, angle: float, size: tuple[int, int]) -> Image.Image:
@@ -168,4 +168,4 @@ def _turned(image: Image.Image, angle: float, size: tuple[int, int]) -> Image.Im
     from_x = image.width / 2 - cosine * width / 2 + sine * height / 2
     from_y = image.height / 2 - sine * width / 2 - cosine * height / 2
     matrix = (cosine, -sine, from_x, sine, cosine, from_y)
-    return image.transform((width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC)
+    return image.transform((width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
