@@ -243,7 +243,8 @@ def _check_ready_made_split(folder: ImageFolder, options: RunOptions, hooks: Hoo
     if folder.has_subsets and options.split != SplitOptions():
         hooks.on_warning(
             f"{display_path(folder.root)} comes with a split of its own, in folders: "
-            "--split, --validation-percentage and --test-percentage have no effect"
+            "--split, --validation-percentage, --test-percentage, --train-per-class, --validation-per-class and "
+            "--test-per-class have no effect"
         )
     sets = [name for name in folder.class_names if name.lower() in SUBSETS]
     if len(sets) > 1:
@@ -271,10 +272,15 @@ def _check_training(folder: ImageFolder, options: RunOptions) -> None:
             )
         has_validation = any(sample.subset == "validation" for sample in folder.samples)
     else:
-        has_validation = options.split.validation_percentage > 0
+        has_validation = options.split.wants("validation")
     for flag, is_wanted in (("--patience", options.training.patience), ("--calibrate", options.evaluation.calibrate)):
         if is_wanted and not has_validation:
-            remedy = "add a folder validation/" if ready_made else "raise --validation-percentage"
+            share = options.split.validation_per_class is None
+            remedy = (
+                "add a folder validation/"
+                if ready_made
+                else f"raise --validation-{'percentage' if share else 'per-class'}"
+            )
             raise UsageError(f"{flag} needs validation pictures, and there are none: {remedy}, or leave it out")
 
 
@@ -295,11 +301,8 @@ def _check_sets(
         )
     if options.evaluation.calibrate:
         check_pictures(len(members["validation"]))
-    for name, share in (
-        ("validation", options.split.validation_percentage),
-        ("test", options.split.test_percentage),
-    ):
-        if share and len(members[name]) and missing[name]:
+    for name in ("validation", "test"):
+        if options.split.wants(name) and len(members[name]) and missing[name]:
             hooks.on_warning(f"no {name} pictures of class {', '.join(missing[name])}")
 
 

@@ -314,6 +314,26 @@ def test_folders_of_a_ready_made_split_are_taken_as_they_are(make_folder, tiny_b
     assert Path("model/labels.txt").read_text() == "cat\ndog\n"
 
 
+def test_every_class_gives_as_many_test_pictures_as_were_asked_for(trained, tiny_backbone):
+    folder, _ = trained
+    options = ["--backbone", tiny_backbone, "--steps", 5, "--cache-dir", folder / "cache", "--quiet"]
+    counts = ["--validation-per-class", 4, "--test-per-class", 7]
+    run = json.loads(retrain("train", folder / "pictures", *options, *counts, "--json", check=0).stdout)
+    assert run["split"] == {"train": 57, "validation": 12, "test": 21}
+    text = retrain("inspect", folder / "pictures", *counts, check=0).stdout
+    assert "cat          30     19           4     7           1" in text
+    counts = ["--train-per-class", 28, "--validation-per-class", 2]
+    one_line_error(
+        retrain("train", folder / "pictures", *options, *counts, check=1),
+        "too few different pictures in class cat (30), dog (30), owl (30): --train-per-class 28 and",
+    )
+    counts = ["--validation-per-class", 0, "--patience", 5]
+    one_line_error(
+        retrain("train", folder / "pictures", *options, *counts, check=2),
+        "--patience needs validation pictures, and there are none: raise --validation-per-class, or leave it out",
+    )
+
+
 def test_odd_names_and_wrong_extensions_do_no_harm(make_folder, tiny_backbone):
     root = make_folder({"Käfer": 20, "花 und #1": 20})
     draw_picture(77, 0).save(root / "Käfer" / "webp inside.jpeg", "WEBP")
@@ -368,8 +388,9 @@ def test_a_class_without_training_pictures_is_refused(make_folder, tiny_backbone
 def test_what_may_not_be_meant_is_warned_of(make_folder, tiny_backbone):
     root = make_folder({"train/cat": 20, "train/dog": 20, "val/cat": 5})
     shutil.copy(root / "train" / "cat" / "cat_000.png", root / "train" / "dog" / "same.png")
-    options = ["--backbone", tiny_backbone, "--steps", 5, "--test-percentage", 30]
+    options = ["--backbone", tiny_backbone, "--steps", 5, "--test-per-class", 3]
     done = retrain("train", root, *options, check=0)
+    assert "--validation-per-class and --test-per-class have no effect" in done.stderr
     assert "comes with a split of its own" in done.stderr
     assert "no validation pictures of class dog" in done.stderr
     assert "1 pictures are there under several labels" in done.stderr

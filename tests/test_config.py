@@ -20,6 +20,8 @@ from retrain.errors import UsageError
         (SplitOptions, {"validation_percentage": 91}, "--validation-percentage 91: must be between 0 and 90"),
         (SplitOptions, {"validation_percentage": 50, "test_percentage": 50}, "leave less than 5% for training"),
         (SplitOptions, {"split": "alphabet"}, "--split alphabet: not one of content, original"),
+        (SplitOptions, {"train_per_class": 0}, "--train-per-class 0: must be between 1 and"),
+        (SplitOptions, {"test_per_class": -1}, "--test-per-class -1: must be between 0 and"),
         (config.ImageOptions, {"max_pixels": 0}, "--max-pixels 0: must be between 1 and 178,956,970"),
         (config.BackboneOptions, {"input_size": 0}, "--input-size 0"),
         (config.BackboneOptions, {"input_range": "0..2"}, "--input-range 0..2"),
@@ -36,6 +38,41 @@ from retrain.errors import UsageError
 def test_values_out_of_range_are_refused_by_name(options, values, message):
     with pytest.raises(UsageError, match=message):
         options(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"train_per_class": 9, "test_per_class": 9},
+            "--train-per-class and --test-per-class: the other pictures must go",
+        ),
+        ({"train_per_class": 9, "split": "original"}, "--split original puts each picture where its path says"),
+        (
+            {"validation_per_class": 9, "validation_percentage": 20},
+            "--validation-percentage 20 has no effect with --validation-per-class: leave one of them out",
+        ),
+        ({"test_per_class": 9, "test_percentage": 20}, "--test-percentage 20 has no effect with --test-per-class"),
+        ({"train_per_class": 9, "test_percentage": 20}, "--test-percentage 20 has no effect with --train-per-class"),
+    ],
+)
+def test_numbers_of_pictures_that_do_not_go_with_other_options_are_refused(values, message):
+    with pytest.raises(UsageError, match=message):
+        SplitOptions(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ({}, ["train", "validation", "test"]),
+        ({"validation_percentage": 0, "test_percentage": 0}, ["train"]),
+        ({"validation_per_class": 0, "test_per_class": 3}, ["train", "test"]),
+        ({"validation_percentage": 0, "train_per_class": 3}, ["train", "test"]),
+        ({"validation_percentage": 90, "test_per_class": 3}, ["train", "validation", "test"]),
+    ],
+)
+def test_a_set_without_a_share_or_a_number_is_not_wanted(values, wanted):
+    assert [name for name in ("train", "validation", "test") if SplitOptions(**values).wants(name)] == wanted
 
 
 def test_time_for_a_search_that_is_not_asked_for_is_refused():
