@@ -20,6 +20,7 @@ from retrain.config import (
     EvaluationOptions,
     ExtractionOptions,
     ImageOptions,
+    LabelOptions,
     RunOptions,
     SplitOptions,
     TrainingOptions,
@@ -50,6 +51,7 @@ _TITLES: dict[type, str] = {
     BackboneOptions: "backbone",
     ExtractionOptions: "pass one: pictures to bottlenecks",
     ImageOptions: "pictures",
+    LabelOptions: "labels",
     SplitOptions: "split",
     TrainingOptions: "pass two: training",
     TuningOptions: "search",
@@ -86,7 +88,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     crossval = command("crossval", do.crossval, "tell by cross-validation how good a model of a folder would be")
     _add_image_dir(crossval)
-    for options in (CrossValidationOptions, BackboneOptions, ExtractionOptions, ImageOptions, TrainingOptions):
+    stages = (CrossValidationOptions, BackboneOptions, ExtractionOptions, ImageOptions, LabelOptions, TrainingOptions)
+    for options in stages:
         _add_stage(crossval, options)
     _add_output(crossval)
 
@@ -107,6 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     inspect = command("inspect", do.inspect, "tell what is in a folder, before training on it")
     _add_image_dir(inspect)
     _add_stage(inspect, ImageOptions)
+    _add_stage(inspect, LabelOptions)
     _add_stage(inspect, SplitOptions)
     _add_output(inspect)
 

@@ -16,6 +16,7 @@ from retrain.config import (
     EvaluationOptions,
     ExtractionOptions,
     ImageOptions,
+    LabelOptions,
     RunOptions,
     SplitOptions,
     TrainingOptions,
@@ -34,6 +35,7 @@ def _run_options(args: argparse.Namespace) -> RunOptions:
         options_from(RunOptions, args),
         backbone=options_from(BackboneOptions, args),
         images=options_from(ImageOptions, args),
+        labels=options_from(LabelOptions, args),
         extraction=options_from(ExtractionOptions, args),
         split=options_from(SplitOptions, args),
         training=options_from(TrainingOptions, args),
@@ -183,12 +185,13 @@ def predict(args: argparse.Namespace) -> int:
 def inspect(args: argparse.Namespace) -> int:
     """Tell what is in a folder."""
     images, split = options_from(ImageOptions, args), options_from(SplitOptions, args)
+    labels = options_from(LabelOptions, args)
     from retrain import console
     from retrain.inspection import inspect_folder
 
     progress = console.Progress(args.quiet)
     try:
-        inspection = inspect_folder(args.image_dir, images, split, progress.on_inspection)
+        inspection = inspect_folder(args.image_dir, images, split, labels, progress.on_inspection, progress.warn)
     finally:
         progress.close()
     if args.json:

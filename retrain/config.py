@@ -17,6 +17,7 @@ __all__ = [
     "EvaluationOptions",
     "ExtractionOptions",
     "ImageOptions",
+    "LabelOptions",
     "RunOptions",
     "SplitOptions",
     "TrainingOptions",
@@ -52,6 +53,18 @@ class ImageOptions(Checked):
     )
 
     RANGES: ClassVar = {"max_pixels": (1, DEFAULT_MAX_PIXELS)}
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelOptions(Checked):
+    """What the classes are called."""
+
+    labels_file: str | None = option(
+        None,
+        "labels of class folders that are named otherwise, as by number: a folder's name and its label a line, with a "
+        "tab, a comma or spaces between them, or a JSON object (.json); folders that it does not list keep their names",
+        metavar="FILE",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -342,6 +355,7 @@ class RunOptions:
 
     backbone: BackboneOptions = BackboneOptions()
     images: ImageOptions = ImageOptions()
+    labels: LabelOptions = LabelOptions()
     extraction: ExtractionOptions = ExtractionOptions()
     split: SplitOptions = SplitOptions()
     tuning: TuningOptions = TuningOptions()

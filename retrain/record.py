@@ -60,6 +60,7 @@ class RunResult:
     tested: frozenset[str]  # paths of the test pictures that the metrics are of
     calibration: Calibration | None = None  # where it was asked for; the metrics are of the calibrated head
     tuning: "Tuning | None" = None  # where it was asked for
+    class_folders: tuple[str, ...] = ()  # names of the folders, in the order of the labels
 
     def misclassified(self) -> list[PictureResult]:
         """The tested pictures with a wrong label, most confident mistake first."""
@@ -181,6 +182,7 @@ def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
         "command": [display_path(word) for word in model.command],
         "image_dir": display_path(os.path.abspath(model.image_dir)),
         "labels": list(result.labels),
+        "class_folders": list(result.class_folders),
         "options": {
             name: display_path(value) if isinstance(value, str) else value
             for name, value in model.options.as_dict().items()

@@ -102,7 +102,7 @@ def train_model(
     """Pass one, pass two and the final test, without writing a model.
 
     Args:
-        label_of: the label of a class folder's name.
+        label_of: the label of a class folder's name, where --labels-file does not have it.
         exclude: folders that are no classes, should they lie in image_dir; the cache is none in any case.
     Raises RetrainError.
     """
@@ -164,6 +164,7 @@ def train_model(
         frozenset(data.samples[number].path for number in tested),
         calibration,
         tuning,
+        folder.class_names,
     )
     return TrainedModel(os.fspath(image_dir), options, backbone, extractor, graph, trained, result)
 
@@ -175,7 +176,7 @@ def evaluate_folder(
     images: ImageOptions = ImageOptions(),
     hooks: Hooks = Hooks(),
 ) -> FolderEvaluation:
-    """How a trained model does on any labelled folder; its class folders are named like labels of the model.
+    """How a trained model does on any labelled folder, whose class folders are named like its labels or as in training.
 
     Raises ImageFolderError where the folder has a class that the model does not know, ModelFolderError where the files
     of the model folder don't belong together.
@@ -183,7 +184,7 @@ def evaluate_folder(
     from retrain.head import read_head
 
     folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.folder])
-    known = {label: number for number, label in enumerate(classifier.labels)}
+    known = classifier.description.numbers_of(folder.class_names)
     unknown = [name for name in folder.class_names if name not in known]
     if unknown:
         raise ImageFolderError(

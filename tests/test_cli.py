@@ -174,6 +174,46 @@ def test_evaluate_measures_any_labelled_folder(trained):
     )
 
 
+def test_a_labels_file_names_the_classes(trained, tiny_backbone, tmp_path):
+    """The folders owl and dog swap names, so that a folder's name is another's label."""
+    folder, _ = trained
+    (tmp_path / "names.txt").write_text("cat,house cat\nowl dog\ndog owl\nzebra horse\n")
+    options = ["--backbone", tiny_backbone, "--cache-dir", folder / "cache", "--labels-file", "names.txt"]
+    done = retrain("train", folder / "pictures", *options, "--steps", 200, "--json", check=0)
+    run = json.loads(done.stdout)
+    assert (run["labels"], run["class_folders"]) == (["house cat", "owl", "dog"], ["cat", "dog", "owl"])
+    assert run["options"]["labels_file"] == "names.txt"
+    assert "retrain: warning: names.txt lists what is no class folder: zebra" in done.stderr
+    assert Path("model/labels.txt").read_text() == "house cat\nowl\ndog\n"
+    rows = Path("model/predictions.csv").read_text().splitlines()[1:]
+    assert {row.split("/")[0]: row.split(",")[2] for row in rows} == {"cat": "house cat", "dog": "owl", "owl": "dog"}
+
+    def accuracy(pictures):
+        evaluated = retrain("evaluate", "model", pictures, "--cache-dir", folder / "cache", "--json", check=0)
+        return json.loads(evaluated.stdout)["accuracy"]
+
+    # named as in training, and by the labels
+    assert accuracy(folder / "pictures") == accuracy_of_all(run)
+    assert accuracy(folder / "pictures") > 0.9
+    shutil.copytree(folder / "pictures", "named")
+    for old, new in (("cat", "house cat"), ("dog", "other"), ("owl", "dog"), ("other", "owl")):
+        Path("named", old).rename(Path("named", new))
+    assert accuracy("named") == accuracy_of_all(run)
+    cross = retrain("crossval", folder / "pictures", *options, "--steps", 20, "--folds", 2, "--json", check=0)
+    assert json.loads(cross.stdout)["labels"] == ["house cat", "owl", "dog"]
+    # a model of version 0.1 knows the labels alone
+    run.pop("class_folders")
+    Path("model/run.json").write_text(json.dumps(run))
+    assert accuracy("named") == accuracy_of_all(run)
+    Path("model/run.json").write_text(json.dumps(run | {"class_folders": ["cat"]}))
+    one_line_error(retrain("evaluate", "model", "named", check=1), "run.json is damaged", "class_folders do not fit")
+
+
+def accuracy_of_all(run):
+    results = run["results"].values()
+    return pytest.approx(sum(r["n"] * r["accuracy"] for r in results) / sum(r["n"] for r in results))
+
+
 def test_evaluate_counts_pictures_that_were_trained_on_apart(trained):
     folder, _ = trained
     figures = json.loads(retrain("evaluate", "model", "pictures", "--json", "--quiet", cwd=folder, check=0).stdout)

@@ -22,6 +22,7 @@ ORDER = [
     "files",
     "quiet",
     "image_folder",
+    "labels_file",
     "split",
     "folds",
     "images",
