@@ -49,7 +49,7 @@ def train(args: argparse.Namespace) -> int:
     options = _run_options(args)
     from retrain import console, run
 
-    progress = console.Progress(args.quiet, options.training.steps)
+    progress = console.Progress(args.quiet)
     try:
         model = run.train(args.image_dir, args.model_dir, options, _hooks(progress), args.command)
     except KeyboardInterrupt:
@@ -212,6 +212,7 @@ def _hooks(progress: "Progress") -> Any:
         on_extraction=progress.on_extraction,
         on_fold=progress.on_fold,
         on_try=progress.on_try,
+        on_training=progress.on_training,
         on_evaluation=progress.on_evaluation,
     )
 

@@ -4,11 +4,13 @@ A field's metadata holds its help; its annotation gives the type; its default is
 """
 
 import dataclasses
+import math
 import re
 from typing import Any, ClassVar
 
 from retrain.errors import UsageError
 from retrain.option_fields import Checked, option
+from retrain.split_options import SplitOptions
 
 __all__ = [
     "PRECISIONS",
@@ -31,7 +33,7 @@ PRECISIONS = ("float32", "bfloat16", "int8")
 
 OPTIMIZERS = ("gradient-descent", "adam", "lbfgs")
 
-DEFAULT_BATCH_SIZE = 100  # of the original program
+DEFAULT_STEPS, DEFAULT_BATCH_SIZE = 4000, 100  # of the original program
 
 # Other names in exported graphs, in lower case.
 _GRAPH_NAMES = frozenset(
@@ -111,80 +113,6 @@ class ExtractionOptions(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class SplitOptions(Checked):
-    """How pictures are shared out between training, validation and test."""
-
-    validation_percentage: float = option(10, "share of the pictures for validation", metavar="PERCENT")
-    test_percentage: float = option(10, "share of the pictures for the final test", metavar="PERCENT")
-    split: str = option(
-        "content",
-        "what decides a picture's set: its content, or (original) its path as the original retrain.py does",
-        choices=("content", "original"),
-    )
-    train_per_class: int | None = option(
-        None, "pictures of every class for training, instead of a share; all others are for the test", metavar="N"
-    )
-    validation_per_class: int | None = option(
-        None, "pictures of every class for validation, instead of a share", metavar="N"
-    )
-    test_per_class: int | None = option(
-        None, "pictures of every class for the final test, instead of a share", metavar="N"
-    )
-
-    RANGES: ClassVar = {
-        "validation_percentage": (0, 90),
-        "test_percentage": (0, 90),
-        "train_per_class": (1, 2**31 - 1),
-        "validation_per_class": (0, 2**31 - 1),
-        "test_per_class": (0, 2**31 - 1),
-    }
-
-    @property
-    def has_counts(self) -> bool:
-        """Whether a set gets a number of pictures of every class, instead of a share."""
-        counts = (self.train_per_class, self.validation_per_class, self.test_per_class)
-        return any(count is not None for count in counts)
-
-    def wants(self, name: str) -> bool:
-        """Whether a set, "train", "validation" or "test", is to have pictures."""
-        if name == "train" or (name == "test" and self.train_per_class):
-            return True
-        count: int | None = getattr(self, f"{name}_per_class")
-        return bool(getattr(self, f"{name}_percentage") if count is None else count)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.has_counts:
-            self._check_counts()
-        elif self.validation_percentage + self.test_percentage > 95:
-            raise UsageError(
-                f"--validation-percentage {self.validation_percentage:g} and --test-percentage "
-                f"{self.test_percentage:g} leave less than 5% for training: lower one of them"
-            )
-
-    def _check_counts(self) -> None:
-        """Refuse what does not go with numbers of pictures. Raises UsageError."""
-        if self.split == "original":
-            raise UsageError(
-                "--split original puts each picture where its path says, whatever the others: leave it out, or "
-                "--train-per-class, --validation-per-class and --test-per-class"
-            )
-        if self.train_per_class is not None and self.test_per_class is not None:
-            raise UsageError(
-                "--train-per-class and --test-per-class: the other pictures must go somewhere; leave one of them out"
-            )
-        for name, counted in (
-            ("validation", "validation" if self.validation_per_class is not None else None),
-            ("test", "train" if self.train_per_class is not None else self.test_per_class is not None and "test"),
-        ):
-            share = getattr(self, f"{name}_percentage")
-            if counted and share != getattr(SplitOptions, f"{name}_percentage"):
-                raise UsageError(
-                    f"--{name}-percentage {share:g} has no effect with --{counted}-per-class: leave one of them out"
-                )
-
-
-@dataclasses.dataclass(frozen=True)
 class TrainingOptions(Checked):
     """Pass two: the softmax layer over random batches of bottlenecks."""
 
@@ -194,7 +122,15 @@ class TrainingOptions(Checked):
         "is left to gain",
         choices=OPTIMIZERS,
     )
-    steps: int = option(4000, "training steps; with lbfgs the most that it may take", metavar="N")
+    steps: int | None = option(
+        None, "training steps; with lbfgs the most that it may take (default: 4000)", metavar="N"
+    )
+    epochs: float | None = option(
+        None,
+        "train for so many passes over the training pictures instead: N x pictures / batch size steps; with lbfgs a "
+        "step is a pass",
+        metavar="N",
+    )
     batch_size: int | None = option(None, "pictures in a training batch (default: 100)", metavar="N")
     learning_rate: float | None = option(
         None, "learning rate (default: 0.01, with adam 0.001; lbfgs finds its own)", metavar="RATE"
@@ -255,6 +191,7 @@ class TrainingOptions(Checked):
 
     RANGES: ClassVar = {
         "steps": (1, 2**31 - 1),
+        "epochs": (1e-6, 1e6),
         "batch_size": (1, 1_000_000),
         "learning_rate": (1e-12, 1e6),
         "l1": (0, 1e6),
@@ -271,6 +208,7 @@ class TrainingOptions(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_length()
         if self.validation_batch_size == 0:
             raise UsageError("--validation-batch-size 0: must be at least 1, or -1 for all validation pictures")
         if self.class_weight == "balanced" and self.sampling == "class-balanced":
@@ -286,17 +224,48 @@ class TrainingOptions(Checked):
                         "pictures in every step: leave one of them out"
                     )
 
+    def _check_length(self) -> None:
+        if self.steps is not None and self.epochs is not None:
+            raise UsageError("--steps and --epochs both say how long to train: leave one of them out")
+
+    def passes(self, steps: int, pictures: int) -> float:
+        """How often so many steps go over the training pictures, on average."""
+        return float(steps) if self.optimizer == "lbfgs" else steps * (self.batch_size or DEFAULT_BATCH_SIZE) / pictures
+
+    def steps_of(self, epochs: float, pictures: int) -> int:
+        """The fewest steps that go over the training pictures so often."""
+        # the rounding keeps 1.1 x 100 pictures / 10 at 11
+        return max(1, math.ceil(round(epochs / self.passes(1, pictures), 6)))
+
+    def with_steps(self, pictures: int) -> "TrainingOptions":
+        """The same with the steps filled in that --epochs, or the default, means for so many training pictures.
+
+        Options that have been filled in once keep their steps: so an epoch can be of pictures where training counts
+        several rows for each.
+        """
+        meant = DEFAULT_STEPS if self.epochs is None else self.steps_of(self.epochs, pictures)
+        steps = meant if self.steps is None else self.steps
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return _FilledIn(**(values | {"steps": steps}))
+
     def resolved(self, pictures: int) -> "TrainingOptions":
         """The same with every default that depends on another option, or on the number of training pictures, filled."""
         rates = {"gradient-descent": 0.01, "adam": 0.001, "lbfgs": None}
         in_batches = self.optimizer != "lbfgs"
         return dataclasses.replace(
-            self,
+            self.with_steps(pictures),
             batch_size=self.batch_size or (DEFAULT_BATCH_SIZE if in_batches else None),
             learning_rate=self.learning_rate or rates[self.optimizer],
             l2=self.l2 if self.l2 is not None else (0.0 if in_batches else 1 / pictures),
             sampling=self.sampling or ("class-balanced" if self.class_weight == "none" else "uniform"),
         )
+
+
+class _FilledIn(TrainingOptions):
+    """Options whose steps are what their epochs come to."""
+
+    def _check_length(self) -> None:
+        pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -357,7 +326,7 @@ class RunOptions:
     images: ImageOptions = ImageOptions()
     labels: LabelOptions = LabelOptions()
     extraction: ExtractionOptions = ExtractionOptions()
-    split: SplitOptions = SplitOptions()
+    split: SplitOptions = dataclasses.field(default=SplitOptions())
     tuning: TuningOptions = TuningOptions()
     training: TrainingOptions = TrainingOptions()
     evaluation: EvaluationOptions = EvaluationOptions()

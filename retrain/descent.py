@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from retrain.batches import Members, draw
-from retrain.config import DEFAULT_BATCH_SIZE, TrainingOptions
+from retrain.config import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, TrainingOptions
 from retrain.objective import Parameters, accuracy_and_cross_entropy, cross_entropies, logits_of, penalty
 from retrain.quiet import tf
 
@@ -72,7 +72,8 @@ def structure(options: TrainingOptions) -> TrainingOptions:
         l1=float(options.l1 > 0),
         l2=float(bool(options.l2)),
         seed=0,
-        steps=_FEW_STEPS + 1 if options.steps > _FEW_STEPS else 1,
+        steps=_FEW_STEPS + 1 if (options.steps or DEFAULT_STEPS) > _FEW_STEPS else 1,
+        epochs=None,
         patience=None if options.patience is None else 1,
     )
 
@@ -90,7 +91,9 @@ class DescentLoop:
     def __init__(self, options: TrainingOptions, steps_per_call: int = STEPS_PER_CALL) -> None:
         self.options, self.steps_per_call = options, steps_per_call
         self._batch_size = int(options.batch_size or DEFAULT_BATCH_SIZE)
-        self._block = tf.function(self._steps, jit_compile=options.steps > _FEW_STEPS, autograph=False)
+        self._block = tf.function(
+            self._steps, jit_compile=(options.steps or DEFAULT_STEPS) > _FEW_STEPS, autograph=False
+        )
         self._draws = tf.function(self._draw_steps, autograph=False)
 
     def start(self, parameters: Parameters) -> State:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from retrain.config import TrainingOptions
 from retrain.evaluation import Metrics
 from retrain.extraction import ExtractionProgress
 from retrain.head import Head
@@ -30,6 +31,7 @@ class Hooks:
     on_extraction: Callable[[ExtractionProgress], None] = nothing
     on_fold: Callable[[int, int, Metrics], None] = nothing  # of a cross-validation: which, of how many, its test
     on_try: Callable[[int, int, Any], None] = nothing  # of a search: which, of how many, what came of it (tuning.Try)
+    on_training: Callable[[TrainingOptions, int], None] = nothing  # begins: its options, the number of its pictures
     on_evaluation: "Callable[[HistoryRow], None]" = nothing
     checkpoints: Sequence[int] = ()  # numbers of steps
     on_checkpoint: "Callable[[int, Head, GraphBuilder], None]" = nothing  # after each of these

@@ -199,6 +199,7 @@ def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
         "split": result.split,
         "training": {
             "steps": model.trained.steps,
+            "epochs": model.options.training.passes(model.trained.steps, result.split["train"]),
             "best_step": model.trained.best_step,
             "converged": model.trained.converged,
         },

@@ -38,7 +38,8 @@ from retrain.vectors import LabelledBottlenecks, SomeVectors
 
 if TYPE_CHECKING:
     from retrain.classifier import Classifier
-    from retrain.training import HeadTrainer
+    from retrain.export import GraphBuilder
+    from retrain.training import HeadTrainer, TrainedHead
 
 __all__ = ["benchmark", "evaluate_folder", "extract_folder", "train", "train_model"]
 
@@ -116,7 +117,7 @@ def train_model(
     sets = assign_sets(data.samples, data.keys, options.split, os.fspath(image_dir))
 
     from retrain.export import GraphBuilder
-    from retrain.training import HeadTrainer, Observer
+    from retrain.training import HeadTrainer
 
     graph = GraphBuilder(backbone, options.final_tensor_name, options.extraction.cache_dir, hooks.on_warning)
     graph.prepare()
@@ -128,17 +129,8 @@ def train_model(
         with _timed(timings, "tuning_seconds"):
             tuning = _tune(trainer, data, sets, labels, options, hooks)
             options = dataclasses.replace(options, training=tuning.options)
-    hooks.on_stage("training")
-    observer = Observer(
-        hooks.on_evaluation,
-        checkpoints=hooks.checkpoints,
-        on_checkpoint=lambda step, head: hooks.on_checkpoint(step, head, graph),
-    )
     with _timed(timings, "training_seconds"):
-        trained = trainer.train(members["train"], members["validation"], options.training, observer)
-    options = dataclasses.replace(options, training=options.training.resolved(len(members["train"])))
-    for warning in trained.warnings(options.training):
-        hooks.on_warning(warning)
+        trained, options = _train_head(trainer, members, options, hooks, graph)
     hooks.on_stage("evaluation")
     with _timed(timings, "evaluation_seconds"):
         calibration = None
@@ -230,6 +222,32 @@ def _tune(
             "raise --tune-seconds for the same again on another"
         )
     return tuning
+
+
+def _train_head(
+    trainer: "HeadTrainer",
+    members: dict[str, NDArray[np.int64]],
+    options: RunOptions,
+    hooks: Hooks,
+    graph: "GraphBuilder",
+) -> "tuple[TrainedHead, RunOptions]":
+    """Pass two: the head, and the options with every default filled in."""
+    from retrain.training import Observer
+
+    pictures = len(members["train"])
+    training = options.training.with_steps(pictures)  # an epoch is of pictures
+    hooks.on_stage("training")
+    hooks.on_training(training, pictures)
+    observer = Observer(
+        hooks.on_evaluation,
+        checkpoints=hooks.checkpoints,
+        on_checkpoint=lambda step, head: hooks.on_checkpoint(step, head, graph),
+    )
+    trained = trainer.train(members["train"], members["validation"], training, observer)
+    training = training.resolved(pictures)
+    for warning in trained.warnings(training):
+        hooks.on_warning(warning)
+    return trained, dataclasses.replace(options, training=training)
 
 
 @contextlib.contextmanager

@@ -374,6 +374,27 @@ def test_every_class_gives_as_many_test_pictures_as_were_asked_for(trained, tiny
     )
 
 
+def test_epochs_are_passes_over_the_training_pictures(trained, tiny_backbone):
+    folder, first = trained
+    assert "epoch" not in first.stdout + first.stderr
+    options = ["--backbone", tiny_backbone, "--cache-dir", folder / "cache"]
+    done = retrain("train", folder / "pictures", *options, "--epochs", 2.5, "--batch-size", 10, check=0)
+    run = json.loads(Path("model/run.json").read_text())
+    pictures = run["split"]["train"]
+    steps = -(-pictures * 25 // 100)
+    assert run["training"]["steps"] == run["options"]["steps"] == steps
+    assert run["training"]["epochs"] == pytest.approx(steps * 10 / pictures)
+    assert run["options"]["epochs"] == 2.5
+    assert f"step {steps - 1} (epoch 2.5 of 2.5): train accuracy" in done.stderr
+    assert (
+        f"{run['training']['epochs']:.3g} epochs of {pictures} pictures: {steps} steps, each of 10 pictures"
+        in done.stdout
+    )
+    cross = ["crossval", folder / "pictures", *options, "--folds", 3, "--epochs", 3, "--optimizer", "lbfgs", "--json"]
+    assert json.loads(retrain(*cross, check=0).stdout)["options"]["steps"] == 3
+    one_line_error(retrain("train", "x", "--epochs", 3, "--steps", 4000, check=2), "--steps and --epochs both say")
+
+
 def test_odd_names_and_wrong_extensions_do_no_harm(make_folder, tiny_backbone):
     root = make_folder({"Käfer": 20, "花 und #1": 20})
     draw_picture(77, 0).save(root / "Käfer" / "webp inside.jpeg", "WEBP")

@@ -18,6 +18,7 @@ PACKAGE = REPOSITORY / "retrain"
 ORDER = [
     "errors",
     "option_fields",
+    "split_options",
     "config",
     "files",
     "quiet",
