@@ -309,6 +309,11 @@ class EvaluationOptions(Checked):
         -1, "pictures drawn at random for the final test; -1: all of the test set", metavar="N"
     )
     print_misclassified: bool = option(False, "list the test pictures that got a wrong label")
+    plots: bool = option(
+        False,
+        "draw how accuracy and cross-entropy of all pictures went (curves.png, curves.csv), and test pictures with the "
+        "labels that they got (predictions.png)",
+    )
 
     RANGES: ClassVar = {"test_batch_size": (-1, None)}
 

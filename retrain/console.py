@@ -194,9 +194,9 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str) -> s
     lines += _precision_line(record)
     if result.skipped:
         lines.append(f"Skipped: {len(result.skipped)} files, listed with reasons in {model_dir}/skipped.csv")
-    lines.append(
-        f"Model: {model_dir}/ (graph.pb, labels.txt, saved_model/, metrics.json, history.csv, predictions.csv)"
-    )
+    plots = [name for name in ("curves.csv", "curves.png", "predictions.png") if name in record["files"]]
+    files = ["graph.pb", "labels.txt", "saved_model/", "metrics.json", "history.csv", "predictions.csv", *plots]
+    lines.append(f"Model: {model_dir}/ ({', '.join(files)})")
     lines.append(f"Next: retrain predict {model_dir} PICTURE ...")
     return "\n".join(lines)
 

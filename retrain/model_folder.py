@@ -37,6 +37,9 @@ OWN_NAMES = frozenset(
         "tuning.csv",
         "metrics.json",
         "predictions.csv",
+        "predictions.png",
+        "curves.csv",
+        "curves.png",
         "skipped.csv",
         "logs",
     }

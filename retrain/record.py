@@ -19,12 +19,14 @@ import retrain
 from retrain.backbone import Backbone
 from retrain.calibration import Calibration
 from retrain.config import RunOptions
-from retrain.evaluation import Metrics
+from retrain.curve import CurvePoint
+from retrain.evaluation import Metrics, PictureResult
 from retrain.extraction import Extraction, Extractor
 from retrain.files import write_whole
 from retrain.head import write_head
 from retrain.image_folder import display_path
 from retrain.model_folder import FORMAT, list_files
+from retrain.split import SETS
 
 if TYPE_CHECKING:
     from retrain.export import GraphBuilder
@@ -32,18 +34,6 @@ if TYPE_CHECKING:
     from retrain.tuning import Tuning
 
 __all__ = ["FolderEvaluation", "PictureResult", "RunResult", "TrainedModel", "extraction_summary", "write_files"]
-
-
-@dataclass(frozen=True)
-class PictureResult:
-    """What the trained model makes of one picture of the folder."""
-
-    path: str  # relative to the image folder
-    set: str  # train, validation or test; where a model is evaluated also new: not there when it was trained
-    label: str
-    predicted: str
-    score: float  # of the predicted label
-    key: str  # SHA-256 of the file, hexadecimal
 
 
 @dataclass(frozen=True)
@@ -61,6 +51,7 @@ class RunResult:
     calibration: Calibration | None = None  # where it was asked for; the metrics are of the calibrated head
     tuning: "Tuning | None" = None  # where it was asked for
     class_folders: tuple[str, ...] = ()  # names of the folders, in the order of the labels
+    curve: list[CurvePoint] = field(default_factory=list)  # where plots were asked for; before any calibration
 
     def misclassified(self) -> list[PictureResult]:
         """The tested pictures with a wrong label, most confident mistake first."""
@@ -135,6 +126,8 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
         ["step", "train_accuracy", "train_cross_entropy", "validation_accuracy", "validation_cross_entropy"],
         [list(asdict(row).values()) for row in model.trained.history],
     )
+    if result.curve:
+        _write_plots(model, folder)
     if result.tuning:
         _write_csv(folder / "tuning.csv", _TUNING_COLUMNS, _tuning_rows(result.tuning))
     _write_csv(
@@ -152,6 +145,29 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
     result.timings.update(export_seconds=now - export_started, total_seconds=now - started)
     model.record = run_record(model, [*list_files(folder), "run.json"])
     _write_json(folder / "run.json", model.record)
+
+
+def _write_plots(model: TrainedModel, folder: Path) -> None:
+    from retrain import plots
+
+    result = model.result
+    _write_csv(
+        folder / "curves.csv",
+        ["step", "epoch", *(f"{name}_{figure}" for name in SETS for figure in ("accuracy", "cross_entropy"))],
+        [
+            [point.step, round(point.epoch, 4), *(v for name in SETS for v in point.figures.get(name, (None, None)))]
+            for point in result.curve
+        ],
+    )
+    write_whole(folder / "curves.png", plots.draw_curves(result.curve))
+    name, shown = "test", [picture for picture in result.pictures if picture.path in result.tested]
+    if not shown:  # as with folders train/ and validation/
+        name, shown = "validation", [picture for picture in result.pictures if picture.set == "validation"]
+    wrong = sum(picture.predicted != picture.label for picture in shown)
+    title = f"{wrong} of {len(shown)} {name} pictures have a wrong label"
+    sheet = plots.draw_predictions(shown, model.image_dir, model.options.images.max_pixels, title)
+    if sheet is not None:
+        write_whole(folder / "predictions.png", sheet)
 
 
 _TUNING_COLUMNS = [

@@ -17,6 +17,7 @@ from retrain.benchmark import MachineBenchmark, benchmark_machine, draw_pictures
 from retrain.bottleneck_cache import BottleneckCache
 from retrain.calibration import calibrate, check_pictures
 from retrain.config import ExtractionOptions, ImageOptions, RunOptions, SplitOptions
+from retrain.curve import CurvePoint, CurveRecorder
 from retrain.dataset import (
     Dataset,
     choose_extractor_for,
@@ -28,11 +29,12 @@ from retrain.dataset import (
 from retrain.errors import ImageFolderError, ModelFolderError, UsageError
 from retrain.evaluation import Outcomes, judge, summarize
 from retrain.extraction import Extraction, open_cache
+from retrain.head import Head
 from retrain.hooks import Hooks, nothing
 from retrain.image_folder import SUBSETS, ImageFolder, display_path, read_image_folder
 from retrain.model_folder import check_destination, read_sets, write_model_folder
 from retrain.record import FolderEvaluation, PictureResult, RunResult, TrainedModel, extraction_summary, write_files
-from retrain.split import SETS, assign_sets
+from retrain.split import SETS, assign_sets, check_counts
 from retrain.tuning import Tuning, choose_folds, tune
 from retrain.vectors import LabelledBottlenecks, SomeVectors
 
@@ -130,7 +132,7 @@ def train_model(
             tuning = _tune(trainer, data, sets, labels, options, hooks)
             options = dataclasses.replace(options, training=tuning.options)
     with _timed(timings, "training_seconds"):
-        trained, options = _train_head(trainer, members, options, hooks, graph)
+        trained, options, curve = _train_head(trainer, members, options, hooks, graph)
     hooks.on_stage("evaluation")
     with _timed(timings, "evaluation_seconds"):
         calibration = None
@@ -157,6 +159,7 @@ def train_model(
         calibration,
         tuning,
         folder.class_names,
+        curve,
     )
     return TrainedModel(os.fspath(image_dir), options, backbone, extractor, graph, trained, result)
 
@@ -230,24 +233,32 @@ def _train_head(
     options: RunOptions,
     hooks: Hooks,
     graph: "GraphBuilder",
-) -> "tuple[TrainedHead, RunOptions]":
-    """Pass two: the head, and the options with every default filled in."""
+) -> "tuple[TrainedHead, RunOptions, list[CurvePoint]]":
+    """Pass two: the head, the options with every default filled in, and the curve where it was asked for."""
     from retrain.training import Observer
 
     pictures = len(members["train"])
     training = options.training.with_steps(pictures)  # an epoch is of pictures
     hooks.on_stage("training")
     hooks.on_training(training, pictures)
-    observer = Observer(
-        hooks.on_evaluation,
-        checkpoints=hooks.checkpoints,
-        on_checkpoint=lambda step, head: hooks.on_checkpoint(step, head, graph),
-    )
+    recorder = None
+    if options.evaluation.plots:
+        recorder = CurveRecorder(trainer.data.vectors, trainer.data.labels, members, training)
+
+    def on_checkpoint(step: int, head: Head) -> None:
+        if step in hooks.checkpoints:
+            hooks.on_checkpoint(step, head, graph)
+        if recorder:
+            recorder.measure(step, head)
+
+    steps = sorted({*hooks.checkpoints, *(recorder.steps if recorder else ())})
+    observer = Observer(hooks.on_evaluation, checkpoints=steps, on_checkpoint=on_checkpoint)
     trained = trainer.train(members["train"], members["validation"], training, observer)
     training = training.resolved(pictures)
     for warning in trained.warnings(training):
         hooks.on_warning(warning)
-    return trained, dataclasses.replace(options, training=training)
+    curve = recorder.finish(trained.steps, trained.head) if recorder else []
+    return trained, dataclasses.replace(options, training=training), curve
 
 
 @contextlib.contextmanager
@@ -291,6 +302,7 @@ def _check_training(folder: ImageFolder, options: RunOptions) -> None:
             )
         has_validation = any(sample.subset == "validation" for sample in folder.samples)
     else:
+        check_counts(dict(zip(folder.class_names, folder.counts(), strict=True)), options.split)
         has_validation = options.split.wants("validation")
     for flag, is_wanted in (("--patience", options.training.patience), ("--calibrate", options.evaluation.calibrate)):
         if is_wanted and not has_validation:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,15 @@ from retrain.config import SplitOptions
 from retrain.errors import ImageFolderError
 from retrain.image_folder import Sample
 
-__all__ = ["FEWEST_PICTURES", "SETS", "assign_sets", "inseparable_units", "original_set"]
+__all__ = [
+    "FEWEST_PICTURES",
+    "SETS",
+    "assign_sets",
+    "check_class_sizes",
+    "check_counts",
+    "inseparable_units",
+    "original_set",
+]
 
 SETS = ("train", "validation", "test")
 
@@ -56,7 +64,8 @@ def assign_sets(
         ]
     units = inseparable_units(samples, keys)
     if options.has_counts:
-        _check_counts(samples, keys, options)
+        different = {(sample.class_folder, key.tobytes()) for sample, key in zip(samples, keys, strict=True)}
+        check_counts(Counter(name for name, _ in different), options)
         by_unit = _assign_by_counts([sample.label for sample in samples], units, options)
         return [by_unit[unit] for unit in units]
     fractions = {unit: _fraction(unit) for unit in set(units)}
@@ -186,20 +195,21 @@ def _assign_by_counts(labels: Sequence[int], units: Sequence[bytes], options: Sp
     return sets
 
 
-def _check_counts(samples: Sequence[Sample], keys: NDArray[np.uint8], options: SplitOptions) -> None:
-    """Refuse classes without a picture more than the sets are to have. Raises ImageFolderError."""
+def check_counts(pictures: Mapping[str, int], options: SplitOptions) -> None:
+    """Refuse classes without a picture more than the sets are to have.
+
+    Args:
+        pictures: name of a class -> its different pictures, or its files before these are known.
+    Raises ImageFolderError.
+    """
     counts = {name: getattr(options, f"{name}_per_class") for name in SETS}
-    rest = "train" if options.train_per_class is None else "test"
     needed = sum(count or 0 for count in counts.values()) + 1
-    different = {(sample.label, key.tobytes()) for sample, key in zip(samples, keys, strict=True)}
-    found = Counter(label for label, _ in different)
-    names = {sample.label: sample.class_folder for sample in samples}
-    few = [f"{names[label]} ({found[label]})" for label in sorted(found) if found[label] < needed]
+    few = [f"{name} ({found})" for name, found in sorted(pictures.items()) if options.has_counts and found < needed]
     if few:
         flags = " and ".join(f"--{name}-per-class {count}" for name, count in counts.items() if count is not None)
         raise ImageFolderError(
             f"too few different pictures in class {', '.join(few)}: {flags} take {needed - 1}, and one more at least "
-            f"is for {'training' if rest == 'train' else 'the test'}; lower the numbers or add pictures"
+            f"is for {'training' if options.train_per_class is None else 'the test'}; lower the numbers or add pictures"
         )
 
 

@@ -395,6 +395,39 @@ def test_epochs_are_passes_over_the_training_pictures(trained, tiny_backbone):
     one_line_error(retrain("train", "x", "--epochs", 3, "--steps", 4000, check=2), "--steps and --epochs both say")
 
 
+def test_plots_come_with_the_model(trained, tiny_backbone):
+    folder, _ = trained
+    options = ["--backbone", tiny_backbone, "--cache-dir", folder / "cache", "--epochs", 4, "--batch-size", 10]
+    done = retrain("train", folder / "pictures", *options, "--plots", "--calibrate", check=0)
+    assert "predictions.csv, curves.csv, curves.png, predictions.png)" in done.stdout
+    header, *rows = Path("model/curves.csv").read_text().splitlines()
+    assert header == (
+        "step,epoch,train_accuracy,train_cross_entropy,validation_accuracy,validation_cross_entropy,"
+        "test_accuracy,test_cross_entropy"
+    )
+    assert len(rows) == 4
+    run = json.loads(Path("model/run.json").read_text())
+    last = rows[-1].split(",")
+    assert int(last[0]) == run["training"]["steps"]
+    assert float(last[1]) == pytest.approx(run["training"]["epochs"], abs=1e-3)
+    names = ("train", "validation", "test")
+    # calibration changes no label
+    assert [float(value) for value in last[2::2]] == [run["results"][name]["accuracy"] for name in names]
+    for name in ("curves.csv", "curves.png", "predictions.png"):
+        assert name in run["files"]
+    assert Path("model/curves.png").read_bytes()[:4] == Path("model/predictions.png").read_bytes()[:4] == b"\x89PNG"
+    # without the option they go
+    retrain("train", folder / "pictures", *options, "--quiet", check=0)
+    assert not [name for name in os.listdir("model") if name.endswith(".png") or name == "curves.csv"]
+
+
+def test_a_ready_made_split_without_test_pictures_is_plotted_all_the_same(make_folder, tiny_backbone):
+    root = make_folder({"train/cat": 20, "train/dog": 20, "val/cat": 5, "val/dog": 6})
+    retrain("train", root, "--backbone", tiny_backbone, "--steps", 5, "--plots", check=0)
+    assert Path("model/curves.csv").read_text().splitlines()[-1].endswith(",,")
+    assert Path("model/predictions.png").exists()
+
+
 def test_odd_names_and_wrong_extensions_do_no_harm(make_folder, tiny_backbone):
     root = make_folder({"Käfer": 20, "花 und #1": 20})
     draw_picture(77, 0).save(root / "Käfer" / "webp inside.jpeg", "WEBP")

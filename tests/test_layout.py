@@ -49,6 +49,7 @@ ORDER = [
     "optimum",
     "training",
     "evaluation",
+    "curve",
     "fold_statistics",
     "calibration",
     "trunk",
@@ -61,6 +62,7 @@ ORDER = [
     "tuning",
     "model_folder",
     "classifier",
+    "plots",
     "record",
     "run",
     "inspection",
@@ -128,6 +130,12 @@ def test_the_cache_knows_nothing_of_tensorflow():
 def test_scipy_is_loaded_where_it_is_used_alone():
     modules = "retrain.run, retrain.console, retrain.cache_cli, retrain.fold_statistics"
     code = f"import {modules}, sys; print('scipy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_matplotlib_is_loaded_where_it_is_used_alone():
+    code = "import retrain.run, retrain.console, retrain.plots, sys; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
