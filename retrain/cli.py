@@ -97,6 +97,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_model_dir(predict)
     predict.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files, or folders of them")
     predict.add_argument("--top", type=int, metavar="N", help="show the N most likely labels only")
+    predict.add_argument(
+        "--wrong",
+        action="store_true",
+        help="show only pictures whose label is not what the folder that they lie in says, and how many these are",
+    )
     _add_stage(predict, ImageOptions)
     _add_output(predict)
 

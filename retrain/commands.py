@@ -158,26 +158,43 @@ def predict(args: argparse.Namespace) -> int:
     if args.top is not None and args.top < 1:
         raise UsageError(f"--top {args.top}: must be at least 1")
     from retrain.classifier import Classifier, picture_files
+    from retrain.expectations import expected_labels
     from retrain.image_folder import display_path
 
     classifier = Classifier(args.model_dir)
-    failed = 0
+    expected = expected_labels(args.pictures, classifier.description) if args.wrong else {}
+    strays = sum(label is None for label in expected.values())
+    if strays:
+        left_out = f"{strays} files are in no folder that is named like a class: left out"
+        print(f"retrain: warning: {left_out}", file=sys.stderr)
+    paths = (path for path, label in expected.items() if label) if args.wrong else picture_files(args.pictures)
+    failed = right = 0
     answers: list[dict[str, Any]] = []
-    for prediction in classifier.predict(picture_files(args.pictures), images.max_pixels):
-        path = display_path(prediction.path)
+    for prediction in classifier.predict(paths, images.max_pixels):
+        path, should = display_path(prediction.path), expected.get(prediction.path)
         if prediction.error is not None:
             was_named = prediction.path in args.pictures  # else it is litter in a folder, and no failure
             failed += was_named
             answers.append({"path": path, "error": prediction.error})
             print(f"retrain: {'error' if was_named else 'warning'}: {path}: {prediction.error}", file=sys.stderr)
             continue
+        if should is not None and prediction.label == should:
+            right += 1
+            continue
         scores = dict(list(prediction.scores.items())[: args.top])
         answers.append({"path": path, "label": prediction.label, "score": prediction.score, "scores": scores})
+        if should is not None:
+            answers[-1]["expected"] = should
         if not args.json:
-            print(f"{path}: " + ", ".join(f"{label} {score:.4f}" for label, score in scores.items()), flush=True)
+            shown = list(scores.items())[: 1 if args.wrong else None]
+            line = f"{path}: " + ", ".join(f"{label} {score:.4f}" for label, score in shown)
+            print(line + (f", expected {should}" if should is not None else ""), flush=True)
     if args.json:
         print_json(answers)
-    if not answers:
+    elif args.wrong:
+        wrong = sum("expected" in answer for answer in answers)
+        print(f"{wrong} of {wrong + right} wrong")
+    if not answers and not right:
         raise ImageFolderError(f"no files in {', '.join(map(display_path, args.pictures))}: nothing to classify")
     return EXIT_ERROR if failed else 0
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -141,6 +142,32 @@ def test_predict_json_keeps_the_order_and_reports_what_cannot_be_read(trained):
     assert "nowhere.jpg: can't be read" in done.stderr
     done = retrain("predict", "model", "pictures/dog/dog0.png", "--json", "--top", 1, cwd=folder, check=0)
     assert list(json.loads(done.stdout)[0]["scores"]) == ["dog"]
+
+
+def test_predict_wrong_shows_pictures_that_lie_in_the_wrong_folder(trained, tmp_path):
+    folder, _ = trained
+    for label, name in enumerate(["cat", "dog"]):
+        (tmp_path / "mixed" / name / "deep").mkdir(parents=True)
+        for number in range(5):
+            draw_picture(number, label).save(tmp_path / "mixed" / name / "deep" / f"{number}.png")
+    draw_picture(0, 2).save(tmp_path / "mixed" / "cat" / "an owl.png")
+    (tmp_path / "mixed" / "dog" / "notes.txt").write_text("no picture")
+    (tmp_path / "mixed" / "readme").write_text("in no class")
+    done = retrain("predict", folder / "model", "mixed", "--wrong", check=0)
+    first, last = done.stdout.splitlines()
+    assert re.fullmatch(r"mixed/cat/an owl.png: owl 0\.\d{4}, expected cat", first)
+    assert last == "1 of 11 wrong"
+    assert "retrain: warning: 1 files are in no folder that is named like a class: left out" in done.stderr
+    assert "retrain: warning: mixed/dog/notes.txt: not a picture" in done.stderr
+    done = retrain("predict", folder / "model", "mixed", "--wrong", "--json", "--top", 2, check=0)
+    wrong, text = json.loads(done.stdout)
+    assert (wrong["path"], wrong["label"], wrong["expected"]) == ("mixed/cat/an owl.png", "owl", "cat")
+    assert (len(wrong["scores"]), text["path"]) == (2, "mixed/dog/notes.txt")
+    done = retrain("predict", folder / "model", "mixed/cat/deep", "mixed/dog/deep/0.png", "--wrong", check=1)
+    one_line_error(done, "no picture in mixed/cat/deep, mixed/dog/deep/0.png is in a folder that is named like a class")
+    assert retrain("predict", folder / "model", "mixed/dog", "--wrong", check=0).stdout == "0 of 5 wrong\n"
+    (tmp_path / "nothing").mkdir()
+    one_line_error(retrain("predict", folder / "model", "nothing", "--wrong", check=1), "no files in nothing")
 
 
 def test_evaluate_measures_any_labelled_folder(trained):

@@ -62,6 +62,7 @@ ORDER = [
     "tuning",
     "model_folder",
     "classifier",
+    "expectations",
     "plots",
     "record",
     "run",
