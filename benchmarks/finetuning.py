@@ -80,7 +80,7 @@ def cached_epochs(trunk, cut, activations, labels, epochs):
     turns, seconds = queue.Queue(), queue.Queue()
     started = [0.0]
 
-    def on_epoch(row):
+    def on_epoch(row, *_):
         if row.epoch:
             seconds.put(time.perf_counter() - started[0])
         if row.epoch < epochs:

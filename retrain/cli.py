@@ -22,6 +22,7 @@ from retrain.config import (
     ExtractionOptions,
     FineTuningOptions,
     ImageOptions,
+    LabelOptions,
     RunOptions,
     SplitOptions,
     TrainingOptions,
@@ -52,6 +53,7 @@ _TITLES: dict[type, str] = {
     BackboneOptions: "backbone",
     ExtractionOptions: "pass one: pictures to bottlenecks",
     ImageOptions: "pictures",
+    LabelOptions: "labels",
     SplitOptions: "split",
     AugmentationOptions: "augmentation",
     TrainingOptions: "pass two: training",
@@ -90,7 +92,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     crossval = command("crossval", do.crossval, "tell by cross-validation how good a model of a folder would be")
     _add_image_dir(crossval)
-    for options in (CrossValidationOptions, BackboneOptions, ExtractionOptions, ImageOptions, AugmentationOptions):
+    before = (CrossValidationOptions, BackboneOptions, ExtractionOptions, ImageOptions, LabelOptions)
+    for options in (*before, AugmentationOptions):
         _add_stage(crossval, options)
     _add_stage(crossval, TrainingOptions)
     _add_output(crossval)
@@ -99,6 +102,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_model_dir(predict)
     predict.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files, or folders of them")
     predict.add_argument("--top", type=int, metavar="N", help="show the N most likely labels only")
+    predict.add_argument(
+        "--wrong",
+        action="store_true",
+        help="show only pictures whose label is not what the folder that they lie in says, and how many these are",
+    )
     _add_stage(predict, ImageOptions)
     _add_output(predict)
 
@@ -112,6 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
     inspect = command("inspect", do.inspect, "tell what is in a folder, before training on it")
     _add_image_dir(inspect)
     _add_stage(inspect, ImageOptions)
+    _add_stage(inspect, LabelOptions)
     _add_stage(inspect, SplitOptions)
     _add_stage(inspect, AugmentationOptions)
     inspect.add_argument(

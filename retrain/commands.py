@@ -19,6 +19,7 @@ from retrain.config import (
     ExtractionOptions,
     FineTuningOptions,
     ImageOptions,
+    LabelOptions,
     RunOptions,
     SplitOptions,
     TrainingOptions,
@@ -40,6 +41,7 @@ def _run_options(args: argparse.Namespace) -> RunOptions:
         options_from(RunOptions, args),
         backbone=options_from(BackboneOptions, args),
         images=options_from(ImageOptions, args),
+        labels=options_from(LabelOptions, args),
         extraction=options_from(ExtractionOptions, args),
         split=options_from(SplitOptions, args),
         augmentation=options_from(AugmentationOptions, args),
@@ -55,7 +57,7 @@ def train(args: argparse.Namespace) -> int:
     options = _run_options(args)
     from retrain import console, run
 
-    progress = console.Progress(args.quiet, options.training.steps)
+    progress = console.Progress(args.quiet)
     try:
         model = run.train(args.image_dir, args.model_dir, options, _hooks(progress), args.command)
     except KeyboardInterrupt:
@@ -164,26 +166,43 @@ def predict(args: argparse.Namespace) -> int:
     if args.top is not None and args.top < 1:
         raise UsageError(f"--top {args.top}: must be at least 1")
     from retrain.classifier import Classifier, picture_files
+    from retrain.expectations import expected_labels
     from retrain.image_folder import display_path
 
     classifier = Classifier(args.model_dir)
-    failed = 0
+    expected = expected_labels(args.pictures, classifier.description) if args.wrong else {}
+    strays = sum(label is None for label in expected.values())
+    if strays:
+        left_out = f"{strays} files are in no folder that is named like a class: left out"
+        print(f"retrain: warning: {left_out}", file=sys.stderr)
+    paths = (path for path, label in expected.items() if label) if args.wrong else picture_files(args.pictures)
+    failed = right = 0
     answers: list[dict[str, Any]] = []
-    for prediction in classifier.predict(picture_files(args.pictures), images.max_pixels):
-        path = display_path(prediction.path)
+    for prediction in classifier.predict(paths, images.max_pixels):
+        path, should = display_path(prediction.path), expected.get(prediction.path)
         if prediction.error is not None:
             was_named = prediction.path in args.pictures  # else it is litter in a folder, and no failure
             failed += was_named
             answers.append({"path": path, "error": prediction.error})
             print(f"retrain: {'error' if was_named else 'warning'}: {path}: {prediction.error}", file=sys.stderr)
             continue
+        if should is not None and prediction.label == should:
+            right += 1
+            continue
         scores = dict(list(prediction.scores.items())[: args.top])
         answers.append({"path": path, "label": prediction.label, "score": prediction.score, "scores": scores})
+        if should is not None:
+            answers[-1]["expected"] = should
         if not args.json:
-            print(f"{path}: " + ", ".join(f"{label} {score:.4f}" for label, score in scores.items()), flush=True)
+            shown = list(scores.items())[: 1 if args.wrong else None]
+            line = f"{path}: " + ", ".join(f"{label} {score:.4f}" for label, score in shown)
+            print(line + (f", expected {should}" if should is not None else ""), flush=True)
     if args.json:
         print_json(answers)
-    if not answers:
+    elif args.wrong:
+        wrong = sum("expected" in answer for answer in answers)
+        print(f"{wrong} of {wrong + right} wrong")
+    if not answers and not right:
         raise ImageFolderError(f"no files in {', '.join(map(display_path, args.pictures))}: nothing to classify")
     return EXIT_ERROR if failed else 0
 
@@ -194,6 +213,7 @@ def inspect(args: argparse.Namespace) -> int:
     augmentation = options_from(AugmentationOptions, args)
     if args.sheet and not augmentation.augment:
         raise UsageError("--sheet is a sheet of distorted copies: say how many, as in --augment 7 --flip")
+    labels = options_from(LabelOptions, args)
     from retrain import console
     from retrain.contact_sheet import Example, write_sheet
     from retrain.image_folder import display_path
@@ -201,7 +221,7 @@ def inspect(args: argparse.Namespace) -> int:
 
     progress = console.Progress(args.quiet)
     try:
-        inspection = inspect_folder(args.image_dir, images, split, progress.on_inspection)
+        inspection = inspect_folder(args.image_dir, images, split, labels, progress.on_inspection, progress.warn)
     finally:
         progress.close()
     sheet = (args.sheet or _SHEET) if augmentation.augment else None
@@ -227,6 +247,7 @@ def _hooks(progress: "Progress") -> Any:
         on_extraction=progress.on_extraction,
         on_fold=progress.on_fold,
         on_try=progress.on_try,
+        on_training=progress.on_training,
         on_evaluation=progress.on_evaluation,
         on_fine_tuning=progress.on_fine_tuning,
         on_epoch=progress.on_epoch,

@@ -4,11 +4,15 @@ A field's metadata holds its help; its annotation gives the type; its default is
 """
 
 import dataclasses
+import math
 import re
 from typing import Any, ClassVar
 
+from retrain.augmentation_options import AugmentationOptions
 from retrain.errors import UsageError
+from retrain.fine_tuning_options import FineTuningOptions
 from retrain.option_fields import Checked, option
+from retrain.split_options import SplitOptions
 
 __all__ = [
     "PRECISIONS",
@@ -19,6 +23,7 @@ __all__ = [
     "ExtractionOptions",
     "FineTuningOptions",
     "ImageOptions",
+    "LabelOptions",
     "RunOptions",
     "SplitOptions",
     "TrainingOptions",
@@ -32,7 +37,7 @@ PRECISIONS = ("float32", "bfloat16", "int8")
 
 OPTIMIZERS = ("gradient-descent", "adam", "lbfgs")
 
-DEFAULT_BATCH_SIZE = 100  # of the original program
+DEFAULT_STEPS, DEFAULT_BATCH_SIZE = 4000, 100  # of the original program
 
 # Other names in exported graphs, in lower case.
 _GRAPH_NAMES = frozenset(
@@ -54,6 +59,18 @@ class ImageOptions(Checked):
     )
 
     RANGES: ClassVar = {"max_pixels": (1, DEFAULT_MAX_PIXELS)}
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelOptions(Checked):
+    """What the classes are called."""
+
+    labels_file: str | None = option(
+        None,
+        "labels of class folders that are named otherwise, as by number: a folder's name and its label a line, with a "
+        "tab, a comma or spaces between them, or a JSON object (.json); folders that it does not list keep their names",
+        metavar="FILE",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,86 +117,6 @@ class ExtractionOptions(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class SplitOptions(Checked):
-    """How pictures are shared out between training, validation and test."""
-
-    validation_percentage: float = option(10, "share of the pictures for validation", metavar="PERCENT")
-    test_percentage: float = option(10, "share of the pictures for the final test", metavar="PERCENT")
-    split: str = option(
-        "content",
-        "what decides a picture's set: its content, or (original) its path as the original retrain.py does",
-        choices=("content", "original"),
-    )
-
-    RANGES: ClassVar = {"validation_percentage": (0, 90), "test_percentage": (0, 90)}
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.validation_percentage + self.test_percentage > 95:
-            raise UsageError(
-                f"--validation-percentage {self.validation_percentage:g} and --test-percentage "
-                f"{self.test_percentage:g} leave less than 5% for training: lower one of them"
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class AugmentationOptions(Checked):
-    """Distorted copies of the training pictures, and what distorts them."""
-
-    augment: int = option(
-        0,
-        "train on this many distorted copies of every training picture, too; they are cached as pictures are",
-        metavar="K",
-    )
-    flip: bool = option(False, "half of the copies, at random, are mirrored left-right")
-    rotate: float = option(0, "turned by up to this, either way", metavar="DEGREES")
-    shift: float = option(
-        0, "moved by up to this share of width and height; what is missing at a border is reflected", metavar="PERCENT"
-    )
-    zoom: float = option(
-        0, "enlarged by up to this, and a part of the size of the whole cut at random", metavar="PERCENT"
-    )
-    crop: float = option(0, "as --zoom, but all enlarged by just this: a margin to cut from", metavar="PERCENT")
-    stretch: float = option(
-        0, "either width or height enlarged by up to this, and cut as with --zoom", metavar="PERCENT"
-    )
-    brightness: float = option(0, "made brighter or darker by up to this", metavar="PERCENT")
-    contrast: float = option(0, "given more or less contrast by up to this", metavar="PERCENT")
-    augment_seed: int = option(0, "another one gives other copies", metavar="N")
-
-    RANGES: ClassVar = {
-        "augment": (0, 1000),
-        "rotate": (0, 180),
-        "shift": (0, 100),
-        "zoom": (0, 300),
-        "crop": (0, 300),
-        "stretch": (0, 300),
-        "brightness": (0, 100),
-        "contrast": (0, 100),
-        "augment_seed": (0, 2**31 - 1),
-    }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.augment and not self.distortions():
-            raise UsageError(
-                f"--augment {self.augment} makes copies, and nothing says how they differ from the pictures: "
-                "add a distortion, such as --flip or --rotate 10"
-            )
-        changed = [*self.distortions(), *(["augment_seed"] if self.augment_seed else [])]
-        if changed and not self.augment:
-            raise UsageError(
-                f"--{changed[0].replace('_', '-')} is for distorted copies, and there are none: "
-                "say how many of each training picture, as in --augment 10"
-            )
-
-    def distortions(self) -> dict[str, float]:
-        """Those that are on: {"flip": True, "rotate": 10.0}."""
-        names = [field.name for field in dataclasses.fields(self) if field.name not in ("augment", "augment_seed")]
-        return {name: getattr(self, name) for name in names if getattr(self, name)}
-
-
-@dataclasses.dataclass(frozen=True)
 class TrainingOptions(Checked):
     """Pass two: the softmax layer over random batches of bottlenecks."""
 
@@ -189,7 +126,15 @@ class TrainingOptions(Checked):
         "is left to gain",
         choices=OPTIMIZERS,
     )
-    steps: int = option(4000, "training steps; with lbfgs the most that it may take", metavar="N")
+    steps: int | None = option(
+        None, "training steps; with lbfgs the most that it may take (default: 4000)", metavar="N"
+    )
+    epochs: float | None = option(
+        None,
+        "train for so many passes over the training pictures instead: N x pictures / batch size steps; with lbfgs a "
+        "step is a pass",
+        metavar="N",
+    )
     batch_size: int | None = option(None, "pictures in a training batch (default: 100)", metavar="N")
     learning_rate: float | None = option(
         None, "learning rate (default: 0.01, with adam 0.001; lbfgs finds its own)", metavar="RATE"
@@ -250,6 +195,7 @@ class TrainingOptions(Checked):
 
     RANGES: ClassVar = {
         "steps": (1, 2**31 - 1),
+        "epochs": (1e-6, 1e6),
         "batch_size": (1, 1_000_000),
         "learning_rate": (1e-12, 1e6),
         "l1": (0, 1e6),
@@ -266,6 +212,7 @@ class TrainingOptions(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_length()
         if self.validation_batch_size == 0:
             raise UsageError("--validation-batch-size 0: must be at least 1, or -1 for all validation pictures")
         if self.class_weight == "balanced" and self.sampling == "class-balanced":
@@ -281,12 +228,36 @@ class TrainingOptions(Checked):
                         "pictures in every step: leave one of them out"
                     )
 
+    def _check_length(self) -> None:
+        if self.steps is not None and self.epochs is not None:
+            raise UsageError("--steps and --epochs both say how long to train: leave one of them out")
+
+    def passes(self, steps: int, pictures: int) -> float:
+        """How often so many steps go over the training pictures, on average."""
+        return float(steps) if self.optimizer == "lbfgs" else steps * (self.batch_size or DEFAULT_BATCH_SIZE) / pictures
+
+    def steps_of(self, epochs: float, pictures: int) -> int:
+        """The fewest steps that go over the training pictures so often."""
+        # the rounding keeps 1.1 x 100 pictures / 10 at 11
+        return max(1, math.ceil(round(epochs / self.passes(1, pictures), 6)))
+
+    def with_steps(self, pictures: int) -> "TrainingOptions":
+        """The same with the steps filled in that --epochs, or the default, means for so many training pictures.
+
+        Options that have been filled in once keep their steps: so an epoch can be of pictures where training counts
+        several rows for each.
+        """
+        meant = DEFAULT_STEPS if self.epochs is None else self.steps_of(self.epochs, pictures)
+        steps = meant if self.steps is None else self.steps
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return _FilledIn(**(values | {"steps": steps}))
+
     def resolved(self, pictures: int) -> "TrainingOptions":
         """The same with every default that depends on another option, or on the number of training pictures, filled."""
         rates = {"gradient-descent": 0.01, "adam": 0.001, "lbfgs": None}
         in_batches = self.optimizer != "lbfgs"
         return dataclasses.replace(
-            self,
+            self.with_steps(pictures),
             batch_size=self.batch_size or (DEFAULT_BATCH_SIZE if in_batches else None),
             learning_rate=self.learning_rate or rates[self.optimizer],
             l2=self.l2 if self.l2 is not None else (0.0 if in_batches else 1 / pictures),
@@ -294,50 +265,11 @@ class TrainingOptions(Checked):
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class FineTuningOptions(Checked):
-    """Retraining the top of the backbone, below the trained head."""
+class _FilledIn(TrainingOptions):
+    """Options whose steps are what their epochs come to."""
 
-    fine_tune_from: str | None = option(
-        None,
-        "train this layer of the backbone and all above it, too, once the head is trained: its name, or its number as "
-        "in Keras (130: model.layers[130:])",
-        metavar="LAYER|INDEX",
-    )
-    fine_tune_layers: int | None = option(None, "the same for the last N layers that have weights", metavar="N")
-    fine_tune_epochs: int = option(10, "passes over the training pictures in fine-tuning", metavar="N")
-    fine_tune_batch_size: int = option(32, "pictures in a batch of fine-tuning", metavar="N")
-    fine_tune_learning_rate: float | None = option(
-        None, "learning rate of fine-tuning (default: a tenth of the head's)", metavar="RATE"
-    )
-    max_cache_size: float = option(
-        20.0, "refuse to cache activations for fine-tuning that take more than this", metavar="GIB"
-    )
-
-    RANGES: ClassVar = {
-        "fine_tune_layers": (1, 10_000),
-        "fine_tune_epochs": (1, 100_000),
-        "fine_tune_batch_size": (1, 100_000),
-        "fine_tune_learning_rate": (1e-12, 1e6),
-        "max_cache_size": (0, None),
-    }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.fine_tune_from is not None and self.fine_tune_layers is not None:
-            raise UsageError("--fine-tune-from and --fine-tune-layers both say which layers are trained: give one")
-        if not self.is_wanted:
-            for field in dataclasses.fields(self):
-                if getattr(self, field.name) != field.default:
-                    raise UsageError(
-                        f"--{field.name.replace('_', '-')} is for fine-tuning: say which layers by --fine-tune-from or "
-                        "--fine-tune-layers, too"
-                    )
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether the backbone is to be trained, too."""
-        return self.fine_tune_from is not None or self.fine_tune_layers is not None
+    def _check_length(self) -> None:
+        pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -381,6 +313,11 @@ class EvaluationOptions(Checked):
         -1, "pictures drawn at random for the final test; -1: all of the test set", metavar="N"
     )
     print_misclassified: bool = option(False, "list the test pictures that got a wrong label")
+    plots: bool = option(
+        False,
+        "draw how accuracy and cross-entropy of all pictures went (curves.png, curves.csv), and test pictures with the "
+        "labels that they got (predictions.png)",
+    )
 
     RANGES: ClassVar = {"test_batch_size": (-1, None)}
 
@@ -396,12 +333,13 @@ class RunOptions:
 
     backbone: BackboneOptions = BackboneOptions()
     images: ImageOptions = ImageOptions()
+    labels: LabelOptions = LabelOptions()
     extraction: ExtractionOptions = ExtractionOptions()
-    split: SplitOptions = SplitOptions()
-    augmentation: AugmentationOptions = AugmentationOptions()
+    split: SplitOptions = dataclasses.field(default=SplitOptions())
+    augmentation: AugmentationOptions = dataclasses.field(default=AugmentationOptions())
     tuning: TuningOptions = TuningOptions()
     training: TrainingOptions = TrainingOptions()
-    fine_tuning: FineTuningOptions = FineTuningOptions()
+    fine_tuning: FineTuningOptions = dataclasses.field(default=FineTuningOptions())
     evaluation: EvaluationOptions = EvaluationOptions()
     final_tensor_name: str = option("final_result", "name of the scores in the exported graph", metavar="NAME")
 

@@ -3,13 +3,14 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from retrain.augmentation import Augmentation
 from retrain.benchmark import MachineBenchmark
+from retrain.config import DEFAULT_STEPS, TrainingOptions
 from retrain.crossval import CrossValidation
 from retrain.evaluation import Metrics
 from retrain.extraction import ExtractionProgress
@@ -45,6 +46,7 @@ class Progress:
     def __init__(self, quiet: bool, steps: int = 0) -> None:
         self.quiet = quiet
         self.steps = steps
+        self._epochs: Callable[[int], str] = lambda steps: ""
         self.extraction: ExtractionProgress | None = None
         self._bar: Any = None
         self._preparing = self._epoch = ""
@@ -111,12 +113,22 @@ class Progress:
             f"({folds} {'fold' if folds == 1 else 'folds'})"
         )
 
+    def on_training(self, options: TrainingOptions, pictures: int) -> None:
+        """Pass two begins."""
+        self.steps = options.steps or DEFAULT_STEPS
+        if options.epochs is not None:
+            self._epochs = lambda steps: (
+                # the last one may end within a step
+                f" (epoch {min(options.passes(steps, pictures), options.epochs or 0):.1f} of {options.epochs:g})"
+            )
+
     def on_evaluation(self, row: "HistoryRow") -> None:
         """Pass two went on."""
         validation = "" if row.validation_accuracy is None else f", validation accuracy {row.validation_accuracy:.1%}"
         figures = f"train accuracy {row.train_accuracy:.1%}{validation}, cross-entropy {row.train_cross_entropy:.4f}"
-        self._show("training", row.step + 1, self.steps, figures)
-        self._line(f"step {row.step}: {figures}", row.step == self.steps - 1)
+        epoch = self._epochs(row.step + 1)
+        self._show("training", row.step + 1, self.steps, f"{figures}{epoch}")
+        self._line(f"step {row.step}{epoch}: {figures}", row.step == self.steps - 1)
 
     def on_fine_tuning(self, done: int, steps: int) -> None:
         """Fine-tuning went on."""
@@ -199,19 +211,20 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str) -> s
         lines += _metrics_lines("Validation", result.metrics["validation"])
     else:
         lines += _metrics_lines("Test", result.metrics["test"])
-    lines += _ways_lines(result, record["training"], model_dir)
+    lines += _ways_lines(result, record, model_dir)
     lines += _precision_line(record)
     if result.skipped:
         lines.append(f"Skipped: {len(result.skipped)} files, listed with reasons in {model_dir}/skipped.csv")
-    lines.append(
-        f"Model: {model_dir}/ (graph.pb, labels.txt, saved_model/, metrics.json, history.csv, predictions.csv)"
-    )
+    plots = [name for name in ("curves.csv", "curves.png", "predictions.png") if name in record["files"]]
+    files = ["graph.pb", "labels.txt", "saved_model/", "metrics.json", "history.csv", "predictions.csv", *plots]
+    lines.append(f"Model: {model_dir}/ ({', '.join(files)})")
     lines.append(f"Next: retrain predict {model_dir} PICTURE ...")
     return "\n".join(lines)
 
 
-def _ways_lines(result: RunResult, training: dict[str, Any], model_dir: str) -> Iterator[str]:
-    """How the head came about, where that is out of the ordinary; training: as in run.json."""
+def _ways_lines(result: RunResult, record: dict[str, Any], model_dir: str) -> Iterator[str]:
+    """How the head came about, where that is out of the ordinary; record: run.json."""
+    training = record["training"]
     yield from _augmentation_lines(result.augmentation, "training picture")
     if result.tuning:
         best = result.tuning.options.resolved(result.split["train"])
@@ -220,6 +233,10 @@ def _ways_lines(result: RunResult, training: dict[str, Any], model_dir: str) -> 
             f"Tuned: {best.optimizer}{rate}, L2 {best.l2:g}: the best of {result.tuning.as_dict()['tries']} tries, "
             f"all in {model_dir}/tuning.csv"
         )
+    options, steps = record["options"], training["steps"]
+    if options["epochs"] is not None:
+        of = f", each of {options['batch_size']} pictures" if options["batch_size"] else ""
+        yield f"{training['epochs']:.3g} epochs of {result.split['train']} pictures: {steps} steps{of}"
     if training["best_step"] is not None:
         yield f"Ended after {training['steps']} steps; the weights are those after step {training['best_step']}"
     elif training["converged"]:

@@ -147,6 +147,7 @@ def train_fold(
             f"all pictures of class {', '.join(labels[number] for number in missing)} are in one fold, for they belong "
             "together: lower --folds, or keep one of the pictures that are there under several labels"
         )
+    used = used.with_steps(len(training))
     trained = trainer.train(training, np.flatnonzero(held_out), used, Observer(on_progress=on_progress))
     outcomes = judge(trained.head, SomeVectors(trainer.data.vectors, tested), own[tested])
     metrics = summarize(outcomes, own[tested], labels)

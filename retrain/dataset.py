@@ -1,7 +1,6 @@
 """A folder of pictures with its bottlenecks: what training, cross-validation and evaluation start from."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from retrain.errors import ImageFolderError
 from retrain.extraction import Extraction, Extractor, extract_bottlenecks, open_cache
 from retrain.hooks import Hooks
 from retrain.image_folder import ImageFolder, Sample, display_path, read_image_folder
+from retrain.labels_file import class_labels
 from retrain.precision import Listener, choose_extractor
 from retrain.split import check_class_sizes
 from retrain.vectors import CachedVectors, LabelledBottlenecks, VectorSource, load_vectors
@@ -82,12 +82,12 @@ def read_classes(
     """The folder's classes and their labels, checked as far as that can be without reading a picture.
 
     Args:
-        label_of: the label of a class folder's name.
+        label_of: the label of a class folder's name, where --labels-file does not have it.
         exclude: folders that are no classes, should they lie in image_dir; the cache is none in any case.
-    Raises ImageFolderError.
+    Raises ImageFolderError, LabelsFileError.
     """
     folder = read_image_folder(image_dir, [options.extraction.cache_dir, *exclude])
-    labels = _labels(folder.class_names, label_of)
+    labels = class_labels(folder.class_names, options.labels.labels_file, label_of, hooks.on_warning)
     _check_counts(folder, folder.counts(), hooks)
     return folder, labels
 
@@ -153,17 +153,6 @@ def extract(
     for warning in cache.warnings:
         hooks.on_warning(warning)
     return done
-
-
-def _labels(class_names: Sequence[str], label_of: Callable[[str], str]) -> tuple[str, ...]:
-    labels = tuple(label_of(name) for name in class_names)
-    twice = [label for label, count in Counter(labels).items() if count > 1]
-    if twice:
-        folders = [name for name, label in zip(class_names, labels, strict=True) if label == twice[0]]
-        raise ImageFolderError(
-            f"the class folders {' and '.join(map(repr, folders))} would get the same label {twice[0]!r}: rename one"
-        )
-    return labels
 
 
 def _check_counts(folder: ImageFolder, counts: Sequence[int], hooks: Hooks) -> None:

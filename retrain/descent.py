@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.batches import Members, Source, draw
-from retrain.config import DEFAULT_BATCH_SIZE, TrainingOptions
+from retrain.config import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, TrainingOptions
 from retrain.objective import Parameters, accuracy_and_cross_entropy, cross_entropies, logits_of, penalty
 from retrain.quiet import tf
 
@@ -82,7 +82,8 @@ def structure(options: TrainingOptions) -> TrainingOptions:
         l1=float(options.l1 > 0),
         l2=float(bool(options.l2)),
         seed=0,
-        steps=_FEW_STEPS + 1 if options.steps > _FEW_STEPS else 1,
+        steps=_FEW_STEPS + 1 if (options.steps or DEFAULT_STEPS) > _FEW_STEPS else 1,
+        epochs=None,
         patience=None if options.patience is None else 1,
     )
 
@@ -107,7 +108,7 @@ class DescentLoop:
         self._head_parts = 4 if options.hidden_units else 2
         self._batch_size = int(options.batch_size or DEFAULT_BATCH_SIZE)
         # XLA's convolutions are slower than TensorFlow's own on processors
-        is_compiled = options.steps > _FEW_STEPS and network is None
+        is_compiled = (options.steps or DEFAULT_STEPS) > _FEW_STEPS and network is None
         self._block = tf.function(self._steps, jit_compile=is_compiled, autograph=False)
         self._draws = tf.function(self._draw_steps, autograph=False)
 

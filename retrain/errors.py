@@ -5,6 +5,7 @@ __all__ = [
     "CacheError",
     "ImageFolderError",
     "Interrupted",
+    "LabelsFileError",
     "ModelFolderError",
     "OutputError",
     "RetrainError",
@@ -24,6 +25,10 @@ class UsageError(RetrainError):
 
 class ImageFolderError(RetrainError):
     """The folder of pictures can't be used: missing, empty, one class only, too few pictures in a class."""
+
+
+class LabelsFileError(RetrainError):
+    """The file that gives class folders their labels can't be read or understood."""
 
 
 class UnreadableImageError(RetrainError):

@@ -15,6 +15,7 @@ __all__ = [
     "ClassMetrics",
     "Metrics",
     "Outcomes",
+    "PictureResult",
     "evaluate_logits",
     "expected_calibration_error",
     "judge",
@@ -74,6 +75,18 @@ class Metrics:
         """Classes of the lowest recall below 1, worst first."""
         known = [c for c in self.per_class if c.recall is not None and c.recall < 1]
         return sorted(known, key=lambda c: (c.recall, -c.n, c.label))[:most]
+
+
+@dataclass(frozen=True)
+class PictureResult:
+    """What the trained model makes of one picture of the folder."""
+
+    path: str  # relative to the image folder
+    set: str  # train, validation or test; where a model is evaluated also new: not there when it was trained
+    label: str
+    predicted: str
+    score: float  # of the predicted label
+    key: str  # SHA-256 of the file, hexadecimal
 
 
 def wilson_interval(right: int, n: int, z: float = Z_95) -> tuple[float, float]:

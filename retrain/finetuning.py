@@ -6,7 +6,7 @@ What makes fine-tuning slow is to run the frozen lower part again and again; her
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -103,7 +103,7 @@ class FineTuner:
         # a function of its own, so that its gradient is found once, whatever calls it
         self._above = tf.function(above, input_signature=[spec, specs], autograph=False)
 
-    def bottlenecks(self, data: VectorSource, weights: Sequence[Any] | None = None) -> NDArray[np.float32]:
+    def bottlenecks(self, data: VectorSource, weights: Iterable[Any] | None = None) -> NDArray[np.float32]:
         """The bottlenecks (n, d) of activations (n, size).
 
         Args:
@@ -122,7 +122,7 @@ class FineTuner:
         train: Numbers,
         validation: Numbers,
         options: TrainingOptions,
-        on_epoch: Callable[[FineTuningRow], None] = lambda row: None,
+        on_epoch: Callable[[FineTuningRow, Head, Sequence[Any]], None] = lambda row, head, weights: None,
         on_progress: Callable[[int, int], None] = lambda done, steps: None,
     ) -> FineTuned:
         """Train the layers above the cut and the head together.
@@ -134,7 +134,7 @@ class FineTuner:
             options: from `fine_tuning_options`; the same give the same weights. With patience, training stops once the
                 validation cross-entropy has not come down for as many steps, at the end of an epoch, and the weights
                 of the best epoch are kept: those from before the first, perhaps.
-            on_epoch: called with every evaluation.
+            on_epoch: called with every evaluation, and the head and the weights then.
             on_progress: called with the steps that are done, and all steps, about every second.
         Raises TrainingError where training diverges.
         """
@@ -146,6 +146,7 @@ class FineTuner:
         drawn = partial(loop.drawn, options.seed)
         if len(validation) > _MOST_VALIDATION:
             validation = np.sort(np.random.default_rng(options.seed).permutation(validation)[:_MOST_VALIDATION])
+        parts = len(state.parameters) - len(self._weights)
         in_epoch = math.ceil(len(train) / int(options.batch_size or 1))
         history: list[FineTuningRow] = []
         best: tuple[float, int, Parameters] = (math.inf, 0, state.parameters)
@@ -159,25 +160,25 @@ class FineTuner:
             if not all(map(math.isfinite, (trained[1], loss or 0.0))):
                 raise _divergence(epoch * in_epoch, options)
             history.append(FineTuningRow(epoch, *trained, *tested))
-            on_epoch(history[-1])
+            on_epoch(history[-1], head_of(state.parameters[:parts]), state.parameters[parts:])
             if loss is not None and loss < best[0]:
                 best = (loss, epoch, state.parameters)
 
         evaluate(0)
-        ends = range(in_epoch, options.steps, in_epoch)
-        blocks, ahead = (split_steps(options.steps, loop.steps_per_call, ends) for _ in range(2))
+        steps = options.steps or 0
+        ends = range(in_epoch, steps, in_epoch)
+        blocks, ahead = (split_steps(steps, loop.steps_per_call, ends) for _ in range(2))
         with contextlib.closing(self._feed.sources(members, drawn, ahead)) as sources:
             for (first, end), source in zip(blocks, sources, strict=True):
                 state, _, _ = loop.run(state, source, None, settings, first, end)
                 if state.diverged >= 0:
                     raise _divergence(int(state.diverged), options)
-                on_progress(end, options.steps)
+                on_progress(end, steps)
                 if end % in_epoch == 0:
                     evaluate(end // in_epoch)
                     if patience and (history[-1].epoch - best[1]) * in_epoch >= patience:
                         break
         parameters = best[2] if patience else state.parameters
-        parts = len(parameters) - len(self._weights)
         weights = {name: part.numpy() for name, part in zip(self.cut.weights, parameters[parts:], strict=True)}
         return FineTuned(head_of(parameters[:parts]), weights, history, best[1] if patience else None)
 

@@ -1,5 +1,6 @@
 """Fine-tuning as part of a run: where the backbone is cut, what that costs, and what comes out."""
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,10 @@ from numpy.typing import NDArray
 from retrain.backbone import Backbone, fingerprint_of
 from retrain.config import RunOptions, TrainingOptions
 from retrain.errors import CacheError
-from retrain.finetuning import FineTuned, FineTuner, fine_tuning_options
+from retrain.finetuning import FineTuned, FineTuner, FineTuningRow, fine_tuning_options
 from retrain.graph_cut import Cut, find_cut
 from retrain.head import Head
-from retrain.hooks import Hooks
+from retrain.hooks import Hooks, nothing
 from retrain.truncation import TruncatedBackbone
 from retrain.vectors import LabelledBottlenecks, VectorSource
 
@@ -106,21 +107,28 @@ class FineTuningPlan:
         validation: NDArray[np.int64],
         options: TrainingOptions,
         hooks: Hooks,
+        on_epoch: Callable[[int, Head, Sequence[Any]], None] = nothing,
     ) -> FineTuning:
         """Train the head and the layers above the cut, from what `prepare` made ready. Raises TrainingError.
 
         Args:
             train, validation: numbers of pictures.
             options: of the head.
+            on_epoch: called after each epoch, and before the first, with its number, the head and the weights.
         """
+
+        def tell(row: FineTuningRow, head: Head, weights: Sequence[Any]) -> None:
+            hooks.on_epoch(row)
+            on_epoch(row.epoch, head, weights)
+
         hooks.on_stage("fine-tuning")
         together = fine_tuning_options(options, self._options.fine_tuning, len(train))
-        tuned = self._tuner.train(head, train, validation, together, hooks.on_epoch, hooks.on_fine_tuning)
+        tuned = self._tuner.train(head, train, validation, together, tell, hooks.on_fine_tuning)
         return FineTuning(self.cut, together, tuned, len(train))
 
-    def bottlenecks(self, activations: VectorSource, tuning: FineTuning) -> NDArray[np.float32]:
-        """(n, size) activations to (n, d) bottlenecks of the layers as they are now."""
-        return self._tuner.bottlenecks(activations, list(tuning.tuned.weights.values()))
+    def bottlenecks(self, activations: VectorSource, weights: Iterable[Any]) -> NDArray[np.float32]:
+        """(n, size) activations to (n, d) bottlenecks; weights: of the layers above the cut, in its order."""
+        return self._tuner.bottlenecks(activations, weights)
 
 
 def _amount(nbytes: int) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from retrain.config import TrainingOptions
 from retrain.evaluation import Metrics
 from retrain.extraction import ExtractionProgress
 from retrain.head import Head
@@ -31,6 +32,7 @@ class Hooks:
     on_extraction: Callable[[ExtractionProgress], None] = nothing
     on_fold: Callable[[int, int, Metrics], None] = nothing  # of a cross-validation: which, of how many, its test
     on_try: Callable[[int, int, Any], None] = nothing  # of a search: which, of how many, what came of it (tuning.Try)
+    on_training: Callable[[TrainingOptions, int], None] = nothing  # begins: its options, the number of its pictures
     on_evaluation: "Callable[[HistoryRow], None]" = nothing
     on_fine_tuning: Callable[[int, int], None] = nothing  # steps that are done, of how many
     on_epoch: "Callable[[FineTuningRow], None]" = nothing  # of fine-tuning

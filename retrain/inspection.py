@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from retrain.config import ImageOptions, SplitOptions
+from retrain.config import ImageOptions, LabelOptions, SplitOptions
 from retrain.errors import UnreadableImageError
+from retrain.hooks import nothing
 from retrain.image_folder import ImageFolder, Sample, display_path, read_image_folder
 from retrain.images import decode_image, read_header
+from retrain.labels_file import class_labels
 from retrain.split import SETS, assign_sets
 
 __all__ = ["ClassInspection", "FolderInspection", "inspect_folder"]
@@ -86,15 +88,18 @@ def inspect_folder(
     root: str | os.PathLike[str],
     images: ImageOptions = ImageOptions(),
     split: SplitOptions = SplitOptions(),
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    labels: LabelOptions = LabelOptions(),
+    on_progress: Callable[[int, int], None] = nothing,
+    on_warning: Callable[[str], None] = nothing,
 ) -> FolderInspection:
     """Read and decode every file of a folder, and tell what there is.
 
     Args:
         on_progress: called with the files done and their total.
-    Raises ImageFolderError.
+    Raises ImageFolderError, LabelsFileError.
     """
     folder = read_image_folder(root)
+    names = class_labels(folder.class_names, labels.labels_file, on_warning=on_warning)
     found: list[_Picture | str] = []
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:
         for result in pool.map(lambda sample: _look_at(folder, sample, images), folder.samples):
@@ -107,7 +112,7 @@ def inspect_folder(
     keys = np.frombuffer(b"".join(picture.key for _, picture in readable), np.uint8).reshape(-1, 32)
     sets = assign_sets(samples, keys, split, os.fspath(root))
     return FolderInspection(
-        _classes(folder, samples, sets),
+        _classes(folder, names, samples, sets),
         dict(Counter(picture.format for _, picture in readable).most_common()),
         _spread([picture.width for _, picture in readable]),
         _spread([picture.height for _, picture in readable]),
@@ -133,10 +138,12 @@ def _look_at(folder: ImageFolder, sample: Sample, images: ImageOptions) -> _Pict
     return _Picture(hashlib.sha256(data).digest(), header.format, header.width, header.height)
 
 
-def _classes(folder: ImageFolder, samples: list[Sample], sets: Sequence[str]) -> tuple[ClassInspection, ...]:
+def _classes(
+    folder: ImageFolder, labels: Sequence[str], samples: list[Sample], sets: Sequence[str]
+) -> tuple[ClassInspection, ...]:
     counts = Counter((sample.label, name) for sample, name in zip(samples, sets, strict=True))
     classes = []
-    for label, (name, files) in enumerate(zip(folder.class_names, folder.counts(), strict=True)):
+    for label, (name, files) in enumerate(zip(labels, folder.counts(), strict=True)):
         train, validation, test = (counts[label, set_] for set_ in SETS)
         pictures = train + validation + test
         classes.append(ClassInspection(name, pictures, files - pictures, train, validation, test))

@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -38,6 +38,9 @@ OWN_NAMES = frozenset(
         "tuning.csv",
         "metrics.json",
         "predictions.csv",
+        "predictions.png",
+        "curves.csv",
+        "curves.png",
         "skipped.csv",
         "logs",
     }
@@ -49,6 +52,7 @@ class ModelDescription:
     """What run.json says, as far as a program needs it."""
 
     labels: tuple[str, ...]
+    class_folders: tuple[str, ...]  # of the pictures that it was trained on, in the order of the labels
     final_tensor_name: str
     backbone_name: str
     height: int
@@ -56,6 +60,18 @@ class ModelDescription:
     bottleneck_size: int
     backbone_description: dict[str, Any]  # of the float32 backbone inside the graph: what its fingerprint is made of
     run: dict[str, Any]  # all of run.json
+
+    def numbers_of(self, folders: Iterable[str]) -> dict[str, int]:
+        """The numbers of classes that folders are named after: as in training, or by the labels.
+
+        A name may be the folder of one class and the label of another. Where all folders are named as in training,
+        that is what they mean, else the label comes first. Folders that are neither are left out.
+        """
+        by_folder = {name: number for number, name in enumerate(self.class_folders)}
+        by_label = {label: number for number, label in enumerate(self.labels)}
+        known = [name for name in dict.fromkeys(folders) if name in by_folder or name in by_label]
+        meaning = by_folder if all(name in by_folder for name in known) else by_folder | by_label
+        return {name: meaning[name] for name in known}
 
 
 def check_destination(model_dir: str | os.PathLike[str], cache_dir: str | os.PathLike[str] = "") -> None:
@@ -145,6 +161,7 @@ def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
             )
         description = ModelDescription(
             labels=tuple(run["labels"]),
+            class_folders=tuple(run.get("class_folders") or run["labels"]),  # version 0.1 has none
             final_tensor_name=run["options"]["final_tensor_name"],
             backbone_name=run["backbone"]["name"],
             height=run["backbone"]["height"],
@@ -154,6 +171,8 @@ def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
             backbone_description=dict(run["backbone"].get("graph", run["backbone"])["description"]),
             run=run,
         )
+        if len(description.class_folders) != len(description.labels):
+            raise ValueError("class_folders do not fit labels")
     except OSError as error:
         raise ModelFolderError(
             f"{where} is no model folder: can't read run.json ({error.strerror}); "

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from retrain.arguments import Parser
 from retrain.config import (
     DEFAULT_BATCH_SIZE,
+    DEFAULT_STEPS,
     AugmentationOptions,
     BackboneOptions,
     EvaluationOptions,
@@ -53,7 +54,7 @@ _FLAGS: tuple[tuple[str, type, Any, str], ...] = (
     ("intermediate_store_frequency", int, 0, "save a graph every N steps as intermediate_<step>.pb; 0: never"),
     ("output_labels", str, "/tmp/output_labels.txt", "where the labels go, one a line"),
     ("summaries_dir", str, "/tmp/retrain_logs", "TensorBoard summaries; other files there are left alone"),
-    ("how_many_training_steps", int, 4000, "training steps"),
+    ("how_many_training_steps", int, DEFAULT_STEPS, "training steps"),
     ("learning_rate", float, 0.01, "learning rate of gradient descent"),
     ("testing_percentage", float, 10, "share of the pictures for the test"),
     ("validation_percentage", float, 10, "share of the pictures for validation"),
@@ -127,7 +128,7 @@ def _main(argv: Sequence[str]) -> int:
         on_extraction=log.on_extraction,
         on_evaluation=log.on_evaluation,
         # the original names a graph by the number of its last step, from 0 on
-        checkpoints=range(every + 1, options.training.steps + 1, every) if every else (),
+        checkpoints=range(every + 1, flags.how_many_training_steps + 1, every) if every else (),
         on_checkpoint=lambda steps, head, graph: _write_intermediate(flags, steps - 1, head, graph),
     )
     try:

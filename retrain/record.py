@@ -20,12 +20,14 @@ from retrain.augmentation import Augmentation
 from retrain.backbone import Backbone
 from retrain.calibration import Calibration
 from retrain.config import RunOptions
-from retrain.evaluation import Metrics
+from retrain.curve import CurvePoint
+from retrain.evaluation import Metrics, PictureResult
 from retrain.extraction import Extraction, Extractor
 from retrain.files import write_whole
 from retrain.head import write_head
 from retrain.image_folder import display_path
 from retrain.model_folder import FORMAT, list_files
+from retrain.split import SETS
 
 if TYPE_CHECKING:
     from retrain.export import GraphBuilder
@@ -34,18 +36,6 @@ if TYPE_CHECKING:
     from retrain.tuning import Tuning
 
 __all__ = ["FolderEvaluation", "PictureResult", "RunResult", "TrainedModel", "extraction_summary", "write_files"]
-
-
-@dataclass(frozen=True)
-class PictureResult:
-    """What the trained model makes of one picture of the folder."""
-
-    path: str  # relative to the image folder
-    set: str  # train, validation or test; where a model is evaluated also new: not there when it was trained
-    label: str
-    predicted: str
-    score: float  # of the predicted label
-    key: str  # SHA-256 of the file, hexadecimal
 
 
 @dataclass(frozen=True)
@@ -64,6 +54,8 @@ class RunResult:
     tuning: "Tuning | None" = None  # where it was asked for
     augmentation: Augmentation | None = None  # where it was asked for
     fine_tuning: "FineTuning | None" = None  # where it was asked for; the metrics are of the model after it
+    class_folders: tuple[str, ...] = ()  # names of the folders, in the order of the labels
+    curve: list[CurvePoint] = field(default_factory=list)  # where plots were asked for; before any calibration
 
     def misclassified(self) -> list[PictureResult]:
         """The tested pictures with a wrong label, most confident mistake first."""
@@ -141,6 +133,8 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
     if result.fine_tuning:
         rows = [asdict(row) for row in result.fine_tuning.tuned.history]
         _write_csv(folder / "fine_tuning.csv", [*rows[0]], [[*row.values()] for row in rows])
+    if result.curve:
+        _write_plots(model, folder)
     if result.tuning:
         _write_csv(folder / "tuning.csv", _TUNING_COLUMNS, _tuning_rows(result.tuning))
     _write_csv(
@@ -158,6 +152,29 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
     result.timings.update(export_seconds=now - export_started, total_seconds=now - started)
     model.record = run_record(model, [*list_files(folder), "run.json"])
     _write_json(folder / "run.json", model.record)
+
+
+def _write_plots(model: TrainedModel, folder: Path) -> None:
+    from retrain import plots
+
+    result = model.result
+    _write_csv(
+        folder / "curves.csv",
+        ["step", "epoch", *(f"{name}_{figure}" for name in SETS for figure in ("accuracy", "cross_entropy"))],
+        [
+            [point.step, round(point.epoch, 4), *(v for name in SETS for v in point.figures.get(name, (None, None)))]
+            for point in result.curve
+        ],
+    )
+    write_whole(folder / "curves.png", plots.draw_curves(result.curve))
+    name, shown = "test", [picture for picture in result.pictures if picture.path in result.tested]
+    if not shown:  # as with folders train/ and validation/
+        name, shown = "validation", [picture for picture in result.pictures if picture.set == "validation"]
+    wrong = sum(picture.predicted != picture.label for picture in shown)
+    title = f"{wrong} of {len(shown)} {name} pictures have a wrong label"
+    sheet = plots.draw_predictions(shown, model.image_dir, model.options.images.max_pixels, title)
+    if sheet is not None:
+        write_whole(folder / "predictions.png", sheet)
 
 
 _TUNING_COLUMNS = [
@@ -188,6 +205,7 @@ def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
         "command": [display_path(word) for word in model.command],
         "image_dir": display_path(os.path.abspath(model.image_dir)),
         "labels": list(result.labels),
+        "class_folders": list(result.class_folders),
         "options": {
             name: display_path(value) if isinstance(value, str) else value
             for name, value in model.options.as_dict().items()
@@ -204,6 +222,7 @@ def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
         "split": result.split,
         "training": {
             "steps": model.trained.steps,
+            "epochs": model.options.training.passes(model.trained.steps, result.split["train"]),
             "best_step": model.trained.best_step,
             "converged": model.trained.converged,
         },

@@ -2,22 +2,24 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrain.augmentation import add_copies
-from retrain.backbone import locate_backbone
+from retrain.backbone import Backbone, locate_backbone
 from retrain.benchmark import MachineBenchmark, benchmark_machine, draw_pictures
 from retrain.bottleneck_cache import BottleneckCache
-from retrain.calibration import calibrate, check_pictures
-from retrain.config import ExtractionOptions, ImageOptions, RunOptions, SplitOptions
+from retrain.calibration import Calibration, calibrate
+from retrain.config import ExtractionOptions, ImageOptions, RunOptions
+from retrain.curve import CurvePoint, CurveRecorder, figures_of
 from retrain.dataset import (
     Dataset,
     choose_extractor_for,
@@ -26,21 +28,24 @@ from retrain.dataset import (
     load_training_data,
     read_classes,
 )
-from retrain.errors import ImageFolderError, ModelFolderError, UsageError
+from retrain.errors import ImageFolderError, ModelFolderError
 from retrain.evaluation import Outcomes, judge, summarize
-from retrain.extraction import Extraction, open_cache
+from retrain.extraction import Extraction, Extractor, open_cache
+from retrain.head import Head
 from retrain.hooks import Hooks, nothing
-from retrain.image_folder import SUBSETS, ImageFolder, display_path, read_image_folder
+from retrain.image_folder import display_path, read_image_folder
 from retrain.model_folder import check_destination, read_sets, write_model_folder
 from retrain.record import FolderEvaluation, PictureResult, RunResult, TrainedModel, extraction_summary, write_files
+from retrain.run_checks import check_ready_made_split, check_sets, check_training
 from retrain.split import SETS, assign_sets
 from retrain.tuning import Tuning, choose_folds, tune
-from retrain.vectors import SomeVectors
+from retrain.vectors import SomeVectors, VectorSource
 
 if TYPE_CHECKING:
     from retrain.classifier import Classifier
     from retrain.export import GraphBuilder
-    from retrain.training import HeadTrainer, Observer
+    from retrain.finetuning_run import FineTuning, FineTuningPlan
+    from retrain.training import HeadTrainer, TrainedHead
 
 __all__ = ["benchmark", "evaluate_folder", "extract_folder", "train", "train_model"]
 
@@ -104,15 +109,16 @@ def train_model(
     """Pass one, pass two and the final test, without writing a model.
 
     Args:
-        label_of: the label of a class folder's name.
+        label_of: the label of a class folder's name, where --labels-file does not have it.
         exclude: folders that are no classes, should they lie in image_dir; the cache is none in any case.
     Raises RetrainError.
     """
     timings: dict[str, float] = {}
     folder, labels = read_classes(image_dir, options, hooks, label_of, exclude)
-    _check_ready_made_split(folder, options, hooks)
-    _check_training(folder, options)
+    check_ready_made_split(folder, options, hooks)
+    check_training(folder, options)
     backbone = locate_backbone(options.backbone)
+
     from retrain.export import GraphBuilder
     from retrain.finetuning_run import FineTunedBackbone, FineTuningPlan
     from retrain.training import HeadTrainer
@@ -124,40 +130,31 @@ def train_model(
         if options.fine_tuning.is_wanted:
             plan = FineTuningPlan(backbone, graph, options)
             plan.announce(len(folder.samples), hooks)
-        extractor = plan.extractor if plan else choose_extractor_for(folder, backbone, options, hooks)
+        extractor: Extractor = plan.extractor if plan else choose_extractor_for(folder, backbone, options, hooks)
         data = load_training_data(folder, extractor, options, hooks)
     sets = assign_sets(data.samples, data.keys, options.split, os.fspath(image_dir))
     members = {name: np.flatnonzero(np.array(sets) == name) for name in SETS}
-    _check_sets(labels, {name: data.labels[chosen] for name, chosen in members.items()}, options, hooks)
+    check_sets(labels, {name: data.labels[chosen] for name, chosen in members.items()}, options, hooks)
     with _timed(timings, "augmentation_seconds"):
         data, augmentation = add_copies(data, members["train"], extractor, options, hooks)
-    trainer = HeadTrainer(plan.prepare(data.bottlenecks, len(labels)) if plan else data.bottlenecks, len(labels))
-    tuning = None
-    if options.tuning.tune:
-        with _timed(timings, "tuning_seconds"):
-            tuning = _tune(trainer, data, sets, labels, options, hooks)
-            options = dataclasses.replace(options, training=tuning.options)
-    hooks.on_stage("training")
+    bottlenecks = plan.prepare(data.bottlenecks, len(labels)) if plan else data.bottlenecks
+    trainer = HeadTrainer(bottlenecks, len(labels))
+    with _timed(timings, "tuning_seconds"):
+        options, tuning = _tune(trainer, data, sets, labels, options, hooks)
     with _timed(timings, "training_seconds"):
-        observer = _observer(hooks, graph)
-        trained = trainer.train(members["train"], members["validation"], options.training, observer)
-    options = dataclasses.replace(options, training=options.training.resolved(len(members["train"])))
-    for warning in trained.warnings(options.training):
-        hooks.on_warning(warning)
+        trained, options, curve = _train_head(trainer, members, options, hooks, graph)
     vectors, fine_tuning = data.vectors, None
+    known_as: Backbone | FineTunedBackbone = backbone
     if plan:
         with _timed(timings, "fine_tuning_seconds"):
-            fine_tuning = plan.train(trained.head, members["train"], members["validation"], options.training, hooks)
+            fine_tuning = _fine_tune(plan, trained.head, data, members, options, curve, hooks)
             trained = dataclasses.replace(trained, head=fine_tuning.tuned.head)
+            vectors = plan.bottlenecks(data.vectors, fine_tuning.tuned.weights.values())
             graph = graph.with_weights(fine_tuning.tuned.weights)
-            vectors = plan.bottlenecks(data.vectors, fine_tuning)
+            known_as = FineTunedBackbone(backbone, graph.trunk.digest)
     hooks.on_stage("evaluation")
     with _timed(timings, "evaluation_seconds"):
-        calibration = None
-        if options.evaluation.calibrate:
-            held_out = members["validation"]
-            head, calibration = calibrate(trained.head, SomeVectors(vectors, held_out), data.labels[held_out])
-            trained = dataclasses.replace(trained, head=head)
+        trained, calibration = _calibrated(trained, options, vectors, data.labels, members["validation"])
         tested = _test_batch(members["test"], options)
         outcomes = judge(trained.head, vectors, data.labels)
         metrics = {
@@ -178,8 +175,9 @@ def train_model(
         tuning,
         augmentation,
         fine_tuning,
+        folder.class_names,
+        curve,
     )
-    known_as = FineTunedBackbone(backbone, graph.trunk.digest) if plan else backbone
     return TrainedModel(os.fspath(image_dir), options, known_as, extractor, graph, trained, result)
 
 
@@ -190,7 +188,7 @@ def evaluate_folder(
     images: ImageOptions = ImageOptions(),
     hooks: Hooks = Hooks(),
 ) -> FolderEvaluation:
-    """How a trained model does on any labelled folder; its class folders are named like labels of the model.
+    """How a trained model does on any labelled folder, whose class folders are named like its labels or as in training.
 
     Raises ImageFolderError where the folder has a class that the model does not know, ModelFolderError where the files
     of the model folder don't belong together.
@@ -198,7 +196,7 @@ def evaluate_folder(
     from retrain.head import read_head
 
     folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.folder])
-    known = {label: number for number, label in enumerate(classifier.labels)}
+    known = classifier.description.numbers_of(folder.class_names)
     unknown = [name for name in folder.class_names if name not in known]
     if unknown:
         raise ImageFolderError(
@@ -227,17 +225,6 @@ def evaluate_folder(
 # steps of a run
 
 
-def _observer(hooks: Hooks, graph: "GraphBuilder") -> "Observer":
-    """What of the hooks training calls."""
-    from retrain.training import Observer
-
-    return Observer(
-        hooks.on_evaluation,
-        checkpoints=hooks.checkpoints,
-        on_checkpoint=lambda step, head: hooks.on_checkpoint(step, head, graph),
-    )
-
-
 def _tune(
     trainer: "HeadTrainer",
     data: Dataset,
@@ -245,7 +232,10 @@ def _tune(
     labels: Sequence[str],
     options: RunOptions,
     hooks: Hooks,
-) -> Tuning:
+) -> tuple[RunOptions, Tuning | None]:
+    """The options with the best that a search finds, where one is asked for."""
+    if not options.tuning.tune:
+        return options, None
     hooks.on_stage("tuning")
     folds = choose_folds(data.samples, data.keys, sets, options.training)
     tuning = tune(trainer, folds, options.training, labels, options.tuning.tune_seconds, hooks.on_try)
@@ -254,7 +244,76 @@ def _tune(
             f"--tune ran out of time in round {tuning.folds + 1}: what it found depends on the speed of the machine; "
             "raise --tune-seconds for the same again on another"
         )
-    return tuning
+    return dataclasses.replace(options, training=tuning.options), tuning
+
+
+def _train_head(
+    trainer: "HeadTrainer",
+    members: dict[str, NDArray[np.int64]],
+    options: RunOptions,
+    hooks: Hooks,
+    graph: "GraphBuilder",
+) -> "tuple[TrainedHead, RunOptions, list[CurvePoint]]":
+    """Pass two: the head, the options with every default filled in, and the curve where it was asked for."""
+    from retrain.training import Observer
+
+    pictures = len(members["train"])
+    training = options.training.with_steps(pictures)  # an epoch is of pictures
+    hooks.on_stage("training")
+    hooks.on_training(training, pictures)
+    recorder = None
+    if options.evaluation.plots:
+        recorder = CurveRecorder(trainer.data.vectors, trainer.data.labels, members, training)
+
+    def on_checkpoint(step: int, head: Head) -> None:
+        if step in hooks.checkpoints:
+            hooks.on_checkpoint(step, head, graph)
+        if recorder:
+            recorder.measure(step, head)
+
+    steps = sorted({*hooks.checkpoints, *(recorder.steps if recorder else ())})
+    observer = Observer(hooks.on_evaluation, checkpoints=steps, on_checkpoint=on_checkpoint)
+    trained = trainer.train(members["train"], members["validation"], training, observer)
+    training = training.resolved(pictures)
+    for warning in trained.warnings(training):
+        hooks.on_warning(warning)
+    curve = recorder.finish(trained.steps, trained.head) if recorder else []
+    return trained, dataclasses.replace(options, training=training), curve
+
+
+def _fine_tune(
+    plan: "FineTuningPlan",
+    head: Head,
+    data: Dataset,
+    members: dict[str, NDArray[np.int64]],
+    options: RunOptions,
+    curve: list[CurvePoint],
+    hooks: Hooks,
+) -> "FineTuning":
+    """Fine-tuning after the head was trained; the ends of its epochs go on with the curve, where there is one."""
+
+    def on_epoch(epoch: int, head: Head, weights: Sequence[Any]) -> None:
+        if curve and epoch:
+            vectors = plan.bottlenecks(data.vectors, weights)
+            steps = math.ceil(len(members["train"]) / options.fine_tuning.fine_tune_batch_size)
+            figures = figures_of(head, vectors, data.labels, members)
+            curve.append(CurvePoint(curve[-1].step + steps, curve[-1].epoch + 1, figures))
+
+    return plan.train(head, members["train"], members["validation"], options.training, hooks, on_epoch)
+
+
+def _calibrated(
+    trained: "TrainedHead",
+    options: RunOptions,
+    vectors: VectorSource,
+    labels: NDArray[np.int32],
+    held_out: NDArray[np.int64],
+) -> "tuple[TrainedHead, Calibration | None]":
+    """The head, calibrated on pictures that it was not trained on, where that is asked for."""
+    if not options.evaluation.calibrate:
+        return trained, None
+    head, calibration = calibrate(trained.head, SomeVectors(vectors, held_out), labels[held_out])
+    return dataclasses.replace(trained, head=head), calibration
 
 
 @contextlib.contextmanager
@@ -262,71 +321,6 @@ def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
     started = time.monotonic()
     yield
     timings[name] = time.monotonic() - started
-
-
-def _check_ready_made_split(folder: ImageFolder, options: RunOptions, hooks: Hooks) -> None:
-    """Say what of the options, or of the folder, does not mean what it may seem to."""
-    if folder.has_subsets and options.split != SplitOptions():
-        hooks.on_warning(
-            f"{display_path(folder.root)} comes with a split of its own, in folders: "
-            "--split, --validation-percentage and --test-percentage have no effect"
-        )
-    sets = [name for name in folder.class_names if name.lower() in SUBSETS]
-    if len(sets) > 1:
-        others = [name for name in folder.class_names if name not in sets]
-        hooks.on_warning(
-            f"the folders {', '.join(sets)} are taken for classes, since there are others beside them "
-            f"({', '.join(others)}): if they are sets, move the others away"
-        )
-
-
-def _check_training(folder: ImageFolder, options: RunOptions) -> None:
-    """Refuse, before any picture is read, what can't be trained. Raises UsageError, ImageFolderError."""
-    ready_made = folder.has_subsets
-    training = [sample for sample in folder.samples if not ready_made or sample.subset == "train"]
-    size = options.training.batch_size
-    if size is not None and size > len(training):
-        raise UsageError(f"--batch-size {size}: there are {len(training)} pictures to train on; give at most as many")
-    if ready_made:
-        there = {sample.label for sample in training}
-        missing = [name for number, name in enumerate(folder.class_names) if number not in there]
-        if missing:
-            raise ImageFolderError(
-                f"no training pictures of class {', '.join(missing)} in {display_path(folder.root)}: add some to the "
-                "training folder, or remove the class from the others"
-            )
-        has_validation = any(sample.subset == "validation" for sample in folder.samples)
-    else:
-        has_validation = options.split.validation_percentage > 0
-    for flag, is_wanted in (("--patience", options.training.patience), ("--calibrate", options.evaluation.calibrate)):
-        if is_wanted and not has_validation:
-            remedy = "add a folder validation/" if ready_made else "raise --validation-percentage"
-            raise UsageError(f"{flag} needs validation pictures, and there are none: {remedy}, or leave it out")
-
-
-def _check_sets(
-    labels: Sequence[str], members: dict[str, NDArray[np.int32]], options: RunOptions, hooks: Hooks
-) -> None:
-    """Refuse a split that leaves a class without training pictures, or calibration without any; warn of other gaps.
-
-    Args:
-        members: set -> (n,) label numbers of its pictures.
-    """
-    present = {name: set(np.unique(members[name]).tolist()) for name in SETS}
-    missing = {name: [label for number, label in enumerate(labels) if number not in present[name]] for name in SETS}
-    if missing["train"]:
-        raise ImageFolderError(
-            f"no training pictures of class {', '.join(missing['train'])}: add pictures that differ from those there, "
-            "or remove the folder"
-        )
-    if options.evaluation.calibrate:
-        check_pictures(len(members["validation"]))
-    for name, share in (
-        ("validation", options.split.validation_percentage),
-        ("test", options.split.test_percentage),
-    ):
-        if share and len(members[name]) and missing[name]:
-            hooks.on_warning(f"no {name} pictures of class {', '.join(missing[name])}")
 
 
 def _test_batch(members: NDArray[np.int64], options: RunOptions) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.batches import Feed, Source, members_of
-from retrain.config import TrainingOptions
+from retrain.config import DEFAULT_STEPS, TrainingOptions
 from retrain.descent import STEPS_PER_CALL, DescentLoop, Settings, structure
 from retrain.errors import TrainingError
 from retrain.head import Head
@@ -53,7 +53,8 @@ class TrainedHead:
     def warnings(self, options: TrainingOptions) -> Iterator[str]:
         """What speaks against the result."""
         if self.converged is False and options.patience is None:
-            yield f"lbfgs came to no optimum in {self.steps} steps: raise --l2, or --steps where it took all of them"
+            length = "--steps" if options.epochs is None else "--epochs"
+            yield f"lbfgs came to no optimum in {self.steps} steps: raise --l2, or {length} where it took all of them"
         untrained = math.log(self.head.layers[-1].biases.size)  # cross-entropy of scores that are all alike
         worse = [*itertools.takewhile(lambda row: row.train_cross_entropy > untrained, reversed(self.history))]
         if worse:
@@ -129,7 +130,8 @@ class HeadTrainer:
         held_out = self._validation(validation, options)
         state = loop.start(parameters_of(start))
         history: list[HistoryRow] = []
-        blocks, ahead = (split_steps(options.steps, loop.steps_per_call, observer.checkpoints) for _ in range(2))
+        steps = options.steps or DEFAULT_STEPS
+        blocks, ahead = (split_steps(steps, loop.steps_per_call, observer.checkpoints) for _ in range(2))
         members = members_of(train, self.data.labels).as_tensors()
         with contextlib.closing(self._feed.sources(members, partial(loop.drawn, options.seed), ahead)) as sources:
             for (first, end), source in zip(blocks, sources, strict=True):
@@ -210,7 +212,7 @@ class HeadTrainer:
             [part.numpy() for part in parameters_of(start)],
             options.l1,
             options.l2 or 0.0,
-            options.steps,
+            options.steps or DEFAULT_STEPS,
             on_step,
         )
         if last is None:  # not one step led down

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -143,6 +144,32 @@ def test_predict_json_keeps_the_order_and_reports_what_cannot_be_read(trained):
     assert list(json.loads(done.stdout)[0]["scores"]) == ["dog"]
 
 
+def test_predict_wrong_shows_pictures_that_lie_in_the_wrong_folder(trained, tmp_path):
+    folder, _ = trained
+    for label, name in enumerate(["cat", "dog"]):
+        (tmp_path / "mixed" / name / "deep").mkdir(parents=True)
+        for number in range(5):
+            draw_picture(number, label).save(tmp_path / "mixed" / name / "deep" / f"{number}.png")
+    draw_picture(0, 2).save(tmp_path / "mixed" / "cat" / "an owl.png")
+    (tmp_path / "mixed" / "dog" / "notes.txt").write_text("no picture")
+    (tmp_path / "mixed" / "readme").write_text("in no class")
+    done = retrain("predict", folder / "model", "mixed", "--wrong", check=0)
+    first, last = done.stdout.splitlines()
+    assert re.fullmatch(r"mixed/cat/an owl.png: owl 0\.\d{4}, expected cat", first)
+    assert last == "1 of 11 wrong"
+    assert "retrain: warning: 1 files are in no folder that is named like a class: left out" in done.stderr
+    assert "retrain: warning: mixed/dog/notes.txt: not a picture" in done.stderr
+    done = retrain("predict", folder / "model", "mixed", "--wrong", "--json", "--top", 2, check=0)
+    wrong, text = json.loads(done.stdout)
+    assert (wrong["path"], wrong["label"], wrong["expected"]) == ("mixed/cat/an owl.png", "owl", "cat")
+    assert (len(wrong["scores"]), text["path"]) == (2, "mixed/dog/notes.txt")
+    done = retrain("predict", folder / "model", "mixed/cat/deep", "mixed/dog/deep/0.png", "--wrong", check=1)
+    one_line_error(done, "no picture in mixed/cat/deep, mixed/dog/deep/0.png is in a folder that is named like a class")
+    assert retrain("predict", folder / "model", "mixed/dog", "--wrong", check=0).stdout == "0 of 5 wrong\n"
+    (tmp_path / "nothing").mkdir()
+    one_line_error(retrain("predict", folder / "model", "nothing", "--wrong", check=1), "no files in nothing")
+
+
 def test_evaluate_measures_any_labelled_folder(trained):
     folder, _ = trained
     other = folder / "other"
@@ -172,6 +199,46 @@ def test_evaluate_measures_any_labelled_folder(trained):
         "classes that the model does not know: zebra",
         "its labels are cat, dog, owl",
     )
+
+
+def test_a_labels_file_names_the_classes(trained, tiny_backbone, tmp_path):
+    """The folders owl and dog swap names, so that a folder's name is another's label."""
+    folder, _ = trained
+    (tmp_path / "names.txt").write_text("cat,house cat\nowl dog\ndog owl\nzebra horse\n")
+    options = ["--backbone", tiny_backbone, "--cache-dir", folder / "cache", "--labels-file", "names.txt"]
+    done = retrain("train", folder / "pictures", *options, "--steps", 200, "--json", check=0)
+    run = json.loads(done.stdout)
+    assert (run["labels"], run["class_folders"]) == (["house cat", "owl", "dog"], ["cat", "dog", "owl"])
+    assert run["options"]["labels_file"] == "names.txt"
+    assert "retrain: warning: names.txt lists what is no class folder: zebra" in done.stderr
+    assert Path("model/labels.txt").read_text() == "house cat\nowl\ndog\n"
+    rows = Path("model/predictions.csv").read_text().splitlines()[1:]
+    assert {row.split("/")[0]: row.split(",")[2] for row in rows} == {"cat": "house cat", "dog": "owl", "owl": "dog"}
+
+    def accuracy(pictures):
+        evaluated = retrain("evaluate", "model", pictures, "--cache-dir", folder / "cache", "--json", check=0)
+        return json.loads(evaluated.stdout)["accuracy"]
+
+    # named as in training, and by the labels
+    assert accuracy(folder / "pictures") == accuracy_of_all(run)
+    assert accuracy(folder / "pictures") > 0.9
+    shutil.copytree(folder / "pictures", "named")
+    for old, new in (("cat", "house cat"), ("dog", "other"), ("owl", "dog"), ("other", "owl")):
+        Path("named", old).rename(Path("named", new))
+    assert accuracy("named") == accuracy_of_all(run)
+    cross = retrain("crossval", folder / "pictures", *options, "--steps", 20, "--folds", 2, "--json", check=0)
+    assert json.loads(cross.stdout)["labels"] == ["house cat", "owl", "dog"]
+    # a model of version 0.1 knows the labels alone
+    run.pop("class_folders")
+    Path("model/run.json").write_text(json.dumps(run))
+    assert accuracy("named") == accuracy_of_all(run)
+    Path("model/run.json").write_text(json.dumps(run | {"class_folders": ["cat"]}))
+    one_line_error(retrain("evaluate", "model", "named", check=1), "run.json is damaged", "class_folders do not fit")
+
+
+def accuracy_of_all(run):
+    results = run["results"].values()
+    return pytest.approx(sum(r["n"] * r["accuracy"] for r in results) / sum(r["n"] for r in results))
 
 
 def test_evaluate_counts_pictures_that_were_trained_on_apart(trained):
@@ -314,6 +381,80 @@ def test_folders_of_a_ready_made_split_are_taken_as_they_are(make_folder, tiny_b
     assert Path("model/labels.txt").read_text() == "cat\ndog\n"
 
 
+def test_every_class_gives_as_many_test_pictures_as_were_asked_for(trained, tiny_backbone):
+    folder, _ = trained
+    options = ["--backbone", tiny_backbone, "--steps", 5, "--cache-dir", folder / "cache", "--quiet"]
+    counts = ["--validation-per-class", 4, "--test-per-class", 7]
+    run = json.loads(retrain("train", folder / "pictures", *options, *counts, "--json", check=0).stdout)
+    assert run["split"] == {"train": 57, "validation": 12, "test": 21}
+    text = retrain("inspect", folder / "pictures", *counts, check=0).stdout
+    assert "cat          30     19           4     7           1" in text
+    counts = ["--train-per-class", 28, "--validation-per-class", 2]
+    one_line_error(
+        retrain("train", folder / "pictures", *options, *counts, check=1),
+        "too few different pictures in class cat (30), dog (30), owl (30): --train-per-class 28 and",
+    )
+    counts = ["--validation-per-class", 0, "--patience", 5]
+    one_line_error(
+        retrain("train", folder / "pictures", *options, *counts, check=2),
+        "--patience needs validation pictures, and there are none: raise --validation-per-class, or leave it out",
+    )
+
+
+def test_epochs_are_passes_over_the_training_pictures(trained, tiny_backbone):
+    folder, first = trained
+    assert "epoch" not in first.stdout + first.stderr
+    options = ["--backbone", tiny_backbone, "--cache-dir", folder / "cache"]
+    done = retrain("train", folder / "pictures", *options, "--epochs", 2.5, "--batch-size", 10, check=0)
+    run = json.loads(Path("model/run.json").read_text())
+    pictures = run["split"]["train"]
+    steps = -(-pictures * 25 // 100)
+    assert run["training"]["steps"] == run["options"]["steps"] == steps
+    assert run["training"]["epochs"] == pytest.approx(steps * 10 / pictures)
+    assert run["options"]["epochs"] == 2.5
+    assert f"step {steps - 1} (epoch 2.5 of 2.5): train accuracy" in done.stderr
+    assert (
+        f"{run['training']['epochs']:.3g} epochs of {pictures} pictures: {steps} steps, each of 10 pictures"
+        in done.stdout
+    )
+    cross = ["crossval", folder / "pictures", *options, "--folds", 3, "--epochs", 3, "--optimizer", "lbfgs", "--json"]
+    assert json.loads(retrain(*cross, check=0).stdout)["options"]["steps"] == 3
+    one_line_error(retrain("train", "x", "--epochs", 3, "--steps", 4000, check=2), "--steps and --epochs both say")
+
+
+def test_plots_come_with_the_model(trained, tiny_backbone):
+    folder, _ = trained
+    options = ["--backbone", tiny_backbone, "--cache-dir", folder / "cache", "--epochs", 4, "--batch-size", 10]
+    done = retrain("train", folder / "pictures", *options, "--plots", "--calibrate", check=0)
+    assert "predictions.csv, curves.csv, curves.png, predictions.png)" in done.stdout
+    header, *rows = Path("model/curves.csv").read_text().splitlines()
+    assert header == (
+        "step,epoch,train_accuracy,train_cross_entropy,validation_accuracy,validation_cross_entropy,"
+        "test_accuracy,test_cross_entropy"
+    )
+    assert len(rows) == 4
+    run = json.loads(Path("model/run.json").read_text())
+    last = rows[-1].split(",")
+    assert int(last[0]) == run["training"]["steps"]
+    assert float(last[1]) == pytest.approx(run["training"]["epochs"], abs=1e-3)
+    names = ("train", "validation", "test")
+    # calibration changes no label
+    assert [float(value) for value in last[2::2]] == [run["results"][name]["accuracy"] for name in names]
+    for name in ("curves.csv", "curves.png", "predictions.png"):
+        assert name in run["files"]
+    assert Path("model/curves.png").read_bytes()[:4] == Path("model/predictions.png").read_bytes()[:4] == b"\x89PNG"
+    # without the option they go
+    retrain("train", folder / "pictures", *options, "--quiet", check=0)
+    assert not [name for name in os.listdir("model") if name.endswith(".png") or name == "curves.csv"]
+
+
+def test_a_ready_made_split_without_test_pictures_is_plotted_all_the_same(make_folder, tiny_backbone):
+    root = make_folder({"train/cat": 20, "train/dog": 20, "val/cat": 5, "val/dog": 6})
+    retrain("train", root, "--backbone", tiny_backbone, "--steps", 5, "--plots", check=0)
+    assert Path("model/curves.csv").read_text().splitlines()[-1].endswith(",,")
+    assert Path("model/predictions.png").exists()
+
+
 def test_odd_names_and_wrong_extensions_do_no_harm(make_folder, tiny_backbone):
     root = make_folder({"Käfer": 20, "花 und #1": 20})
     draw_picture(77, 0).save(root / "Käfer" / "webp inside.jpeg", "WEBP")
@@ -368,8 +509,9 @@ def test_a_class_without_training_pictures_is_refused(make_folder, tiny_backbone
 def test_what_may_not_be_meant_is_warned_of(make_folder, tiny_backbone):
     root = make_folder({"train/cat": 20, "train/dog": 20, "val/cat": 5})
     shutil.copy(root / "train" / "cat" / "cat_000.png", root / "train" / "dog" / "same.png")
-    options = ["--backbone", tiny_backbone, "--steps", 5, "--test-percentage", 30]
+    options = ["--backbone", tiny_backbone, "--steps", 5, "--test-per-class", 3]
     done = retrain("train", root, *options, check=0)
+    assert "--validation-per-class and --test-per-class have no effect" in done.stderr
     assert "comes with a split of its own" in done.stderr
     assert "no validation pictures of class dog" in done.stderr
     assert "1 pictures are there under several labels" in done.stderr

@@ -12,6 +12,7 @@ from retrain.errors import UsageError
     [
         (TrainingOptions, {"steps": 0}, "--steps 0: must be between 1 and"),
         (TrainingOptions, {"steps": -3}, "--steps -3"),
+        (TrainingOptions, {"epochs": 0}, "--epochs 0: must be between 1e-06 and"),
         (TrainingOptions, {"batch_size": 0}, "--batch-size 0"),
         (TrainingOptions, {"learning_rate": 0.0}, "--learning-rate 0"),
         (TrainingOptions, {"learning_rate": float("nan")}, "--learning-rate nan"),
@@ -20,6 +21,8 @@ from retrain.errors import UsageError
         (SplitOptions, {"validation_percentage": 91}, "--validation-percentage 91: must be between 0 and 90"),
         (SplitOptions, {"validation_percentage": 50, "test_percentage": 50}, "leave less than 5% for training"),
         (SplitOptions, {"split": "alphabet"}, "--split alphabet: not one of content, original"),
+        (SplitOptions, {"train_per_class": 0}, "--train-per-class 0: must be between 1 and"),
+        (SplitOptions, {"test_per_class": -1}, "--test-per-class -1: must be between 0 and"),
         (config.ImageOptions, {"max_pixels": 0}, "--max-pixels 0: must be between 1 and 178,956,970"),
         (config.BackboneOptions, {"input_size": 0}, "--input-size 0"),
         (config.BackboneOptions, {"input_range": "0..2"}, "--input-range 0..2"),
@@ -40,6 +43,41 @@ from retrain.errors import UsageError
 def test_values_out_of_range_are_refused_by_name(options, values, message):
     with pytest.raises(UsageError, match=message):
         options(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"train_per_class": 9, "test_per_class": 9},
+            "--train-per-class and --test-per-class: the other pictures must go",
+        ),
+        ({"train_per_class": 9, "split": "original"}, "--split original puts each picture where its path says"),
+        (
+            {"validation_per_class": 9, "validation_percentage": 20},
+            "--validation-percentage 20 has no effect with --validation-per-class: leave one of them out",
+        ),
+        ({"test_per_class": 9, "test_percentage": 20}, "--test-percentage 20 has no effect with --test-per-class"),
+        ({"train_per_class": 9, "test_percentage": 20}, "--test-percentage 20 has no effect with --train-per-class"),
+    ],
+)
+def test_numbers_of_pictures_that_do_not_go_with_other_options_are_refused(values, message):
+    with pytest.raises(UsageError, match=message):
+        SplitOptions(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ({}, ["train", "validation", "test"]),
+        ({"validation_percentage": 0, "test_percentage": 0}, ["train"]),
+        ({"validation_per_class": 0, "test_per_class": 3}, ["train", "test"]),
+        ({"validation_percentage": 0, "train_per_class": 3}, ["train", "test"]),
+        ({"validation_percentage": 90, "test_per_class": 3}, ["train", "validation", "test"]),
+    ],
+)
+def test_a_set_without_a_share_or_a_number_is_not_wanted(values, wanted):
+    assert [name for name in ("train", "validation", "test") if SplitOptions(**values).wants(name)] == wanted
 
 
 def test_time_for_a_search_that_is_not_asked_for_is_refused():
@@ -64,6 +102,7 @@ def test_copies_and_distortions_need_each_other():
         ({"optimizer": "lbfgs", "dropout": 0.5}, "--dropout is for training in batches, and --optimizer lbfgs"),
         ({"optimizer": "lbfgs", "learning_rate": 0.1}, "--learning-rate is for training in batches"),
         ({"optimizer": "lbfgs", "batch_size": 10}, "--batch-size is for training in batches"),
+        ({"epochs": 2, "steps": 4000}, "--steps and --epochs both say how long to train: leave one of them out"),
         ({"class_weight": "balanced", "sampling": "class-balanced"}, "would make up for small classes twice"),
     ],
 )
@@ -79,12 +118,30 @@ def test_training_options_that_do_not_go_together_are_refused(values, message):
         ({"optimizer": "lbfgs"}, {"learning_rate": None, "l2": 0.02, "batch_size": None}),
         ({"optimizer": "lbfgs", "l2": 0.0}, {"l2": 0.0}),
         ({"class_weight": "balanced"}, {"sampling": "uniform"}),
+        ({"epochs": 3}, {"epochs": 3, "steps": 2}),
+        ({"epochs": 1.1, "batch_size": 5}, {"steps": 11}),
+        ({"epochs": 1.11, "batch_size": 5}, {"steps": 12}),
+        ({"epochs": 0.001}, {"steps": 1}),
+        ({"epochs": 7, "optimizer": "lbfgs"}, {"steps": 7}),
         ({"learning_rate": 0.5, "batch_size": 7, "sampling": "uniform"}, {"learning_rate": 0.5, "batch_size": 7}),
     ],
 )
 def test_defaults_that_depend_on_other_options_are_filled_in(values, expected):
     resolved = TrainingOptions(**values).resolved(pictures=50)
     assert {name: getattr(resolved, name) for name in expected} == expected
+
+
+def test_steps_that_are_filled_in_stay():
+    options = TrainingOptions(epochs=3, batch_size=10).with_steps(50)
+    assert (options.steps, options.epochs, options.batch_size) == (15, 3, 10)
+    assert options.resolved(100_000).steps == dataclasses.replace(options, seed=1).steps == 15
+    assert options.resolved(50) == TrainingOptions(epochs=3, batch_size=10).resolved(50)
+
+
+def test_passes_over_the_pictures():
+    assert TrainingOptions().passes(10, 250) == 4
+    assert TrainingOptions(batch_size=5).passes(10, 250) == 0.2
+    assert TrainingOptions(optimizer="lbfgs").passes(10, 250) == 10
 
 
 def test_defaults_are_those_of_the_original_program():

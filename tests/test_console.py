@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from retrain import console
+from retrain.config import TrainingOptions
 from retrain.console import Progress
 from retrain.evaluation import evaluate_logits
 from retrain.extraction import ExtractionProgress
@@ -94,6 +95,15 @@ def test_quiet_says_nothing_but_warnings(capsys):
     progress.on_stage("export")
     progress.warn("odd")
     assert capsys.readouterr().err == "retrain: warning: odd\n"
+
+
+def test_epochs_are_shown_where_they_were_asked_for(capsys):
+    progress = Progress(quiet=False)
+    progress.on_training(TrainingOptions(epochs=2.5).resolved(400), 400)
+    progress.on_evaluation(HistoryRow(9, 1.0, 0.1, None, None))
+    progress.on_training(TrainingOptions(steps=7).resolved(400), 400)
+    assert capsys.readouterr().err == "step 9 (epoch 2.5 of 2.5): train accuracy 100.0%, cross-entropy 0.1000\n"
+    assert progress.steps == 7
 
 
 def test_metrics_are_a_table_and_a_matrix():

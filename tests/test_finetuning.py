@@ -167,7 +167,14 @@ def test_it_learns_and_says_so(trunk, pixels, labels):
     tuner = tuner_of(trunk, pixels, labels, fine)
     options = fine_tuning_options(TrainingOptions(optimizer="adam"), fine, len(TRAIN))
     rows, progress = [], []
-    tuned = tuner.train(head_for(tuner), TRAIN, VALIDATION, options, rows.append, lambda *done: progress.append(done))
+    tuned = tuner.train(
+        head_for(tuner),
+        TRAIN,
+        VALIDATION,
+        options,
+        lambda row, *_: rows.append(row),
+        lambda *done: progress.append(done),
+    )
     assert rows == tuned.history
     assert [row.epoch for row in rows] == list(range(13))
     assert rows[-1].train_cross_entropy < rows[0].train_cross_entropy / 2

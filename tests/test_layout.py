@@ -18,10 +18,14 @@ PACKAGE = REPOSITORY / "retrain"
 ORDER = [
     "errors",
     "option_fields",
+    "split_options",
+    "augmentation_options",
+    "fine_tuning_options",
     "config",
     "files",
     "quiet",
     "image_folder",
+    "labels_file",
     "split",
     "folds",
     "images",
@@ -49,6 +53,7 @@ ORDER = [
     "optimum",
     "training",
     "evaluation",
+    "curve",
     "fold_statistics",
     "calibration",
     "trunk",
@@ -66,7 +71,10 @@ ORDER = [
     "tuning",
     "model_folder",
     "classifier",
+    "expectations",
+    "plots",
     "record",
+    "run_checks",
     "run",
     "inspection",
     "contact_sheet",
@@ -134,6 +142,12 @@ def test_the_cache_knows_nothing_of_tensorflow():
 def test_scipy_is_loaded_where_it_is_used_alone():
     modules = "retrain.run, retrain.console, retrain.cache_cli, retrain.fold_statistics"
     code = f"import {modules}, sys; print('scipy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_matplotlib_is_loaded_where_it_is_used_alone():
+    code = "import retrain.run, retrain.console, retrain.plots, sys; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -1,5 +1,6 @@
 import csv
 import hashlib
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -147,3 +148,92 @@ def test_the_original_rule_joins_paths_as_the_original_does():
     assert assign_sets(samples, keys_of(range(300)), options, "f") == assign_sets(
         samples, keys_of(range(300)), options, "f/"
     )
+
+
+COUNTS = st.builds(
+    lambda train, validation, test: SplitOptions(
+        train_per_class=train, validation_per_class=validation, test_per_class=None if train else test
+    ),
+    st.none() | st.integers(1, 9),
+    st.none() | st.integers(0, 9),
+    st.integers(0, 9),
+)
+
+
+def counts_of(options):
+    return {name: count for name in SETS if (count := getattr(options, f"{name}_per_class")) is not None}
+
+
+@given(COUNTS, st.lists(st.integers(19, 40), min_size=1, max_size=3), st.integers(0, 1000))
+def test_every_class_gives_the_number_that_was_asked_for(options, sizes, start):
+    labels = [label for label, size in enumerate(sizes) for _ in range(size)]
+    sets = split_of(
+        [f"{label}/{i}" for i, label in enumerate(labels)], range(start, start + len(labels)), labels, options
+    )
+    held = Counter(zip(sets, labels, strict=True))
+    for label in range(len(sizes)):
+        for name, count in counts_of(options).items():
+            assert held[name, label] == count
+        for name in SETS:
+            assert bool(held[name, label]) == options.wants(name)
+
+
+@given(COUNTS, st.integers(19, 60), st.integers(0, 1000))
+def test_numbers_take_validation_from_the_low_end_then_the_test_and_training_from_the_high_end(options, n, start):
+    contents = range(start, start + n)
+    sets = split_of([f"c/{i}" for i in contents], contents, options=options)
+    fractions = [bytes(key[:8]) for key in keys_of(contents)]
+    in_order = [set_ for _, set_ in sorted(zip(fractions, sets, strict=True))]
+    assert in_order == sorted(in_order, key=["validation", "test", "train"].index)
+
+
+@given(COUNTS, st.integers(19, 60), st.integers(0, 1000))
+def test_with_numbers_a_picture_more_moves_two_others_at_most(options, n, start):
+    contents = range(start, start + n + 1)
+    many = split_of([f"c/{i}" for i in contents], contents, options=options)
+    few = split_of([f"c/{i}" for i in contents[:-1]], contents[:-1], options=options)
+    assert sum(before != after for before, after in zip(few, many, strict=False)) <= 2
+
+
+@given(COUNTS, st.lists(st.integers(0, 60), min_size=60, max_size=120), st.permutations([0, 1, 2]))
+def test_with_numbers_copies_stay_together_and_names_and_order_of_classes_decide_nothing(options, contents, order):
+    # twenty pictures that no class shares, so that there are enough in each
+    contents = [*contents, *range(100, 160)]
+    labels = [i % 3 for i in range(len(contents))]
+    sets = split_of([f"{label}/{i}" for i, label in enumerate(labels)], contents, labels, options)
+    renamed = [order[label] for label in labels]
+    paths = [f"{label}/other{i}" for i, label in enumerate(renamed)]
+    assert split_of(paths[::-1], contents[::-1], renamed[::-1], options)[::-1] == sets
+    seen = {}
+    for content, set_ in zip(contents, sets, strict=True):
+        assert seen.setdefault(content, set_) == set_
+    held = Counter(zip(sets, labels, strict=True))
+    for name, count in counts_of(options).items():
+        assert all(held[name, label] <= count for label in range(3))
+
+
+def test_groups_are_taken_whole_while_they_fit():
+    paths = [f"c/leaf{i // 4}_nohash_{i}" for i in range(80)]
+    sets = split_of(paths, range(80), options=SplitOptions(validation_per_class=10, test_per_class=7))
+    assert (sets.count("validation"), sets.count("test")) == (8, 4)
+    assert all(len(set(sets[i : i + 4])) == 1 for i in range(0, 80, 4))
+
+
+def test_shares_give_way_to_numbers():
+    options = SplitOptions(validation_percentage=90, train_per_class=8)
+    sets = split_of([f"c/{i}" for i in range(10)], range(10), options=options)
+    assert Counter(sets) == {"train": 8, "validation": 1, "test": 1}
+
+
+def test_classes_with_too_few_pictures_for_the_numbers_are_refused_by_name():
+    paths = [*(f"cat/{i}" for i in range(20)), *(f"dog/{i}" for i in range(30))]
+    contents = [*(i % 15 for i in range(20)), *range(100, 130)]  # of cats, there are five copies
+    options = SplitOptions(validation_per_class=5, test_per_class=10)
+    message = (
+        r"too few different pictures in class cat \(15\): --validation-per-class 5 and --test-per-class 10 take 15, "
+        "and one more at least is for training; lower the numbers or add pictures"
+    )
+    with pytest.raises(ImageFolderError, match=message):
+        split_of(paths, contents, [0] * 20 + [1] * 30, options)
+    with pytest.raises(ImageFolderError, match="--train-per-class 30 take 30, and one more at least is for the test"):
+        split_of(paths, contents, [0] * 20 + [1] * 30, SplitOptions(train_per_class=30))

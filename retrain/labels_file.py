@@ -1,0 +1,117 @@
+"""The labels of class folders: their names, or what a file of the user says."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from retrain.errors import ImageFolderError, LabelsFileError
+from retrain.image_folder import display_path
+
+__all__ = ["class_labels", "read_labels_file"]
+
+_MOST_NAMED = 5  # of the names in a warning: a file may list a thousand
+
+_SEPARATORS = (r"\t+", ",", r"\s+")  # between folder name and label; the first that there is
+
+_UNWRITABLE = re.compile("[\r\n\ud800-\udfff]")  # what labels.txt can't hold
+
+
+def class_labels(
+    class_names: Sequence[str],
+    labels_file: str | None = None,
+    label_of: Callable[[str], str] = str,
+    on_warning: Callable[[str], None] = lambda _: None,
+) -> tuple[str, ...]:
+    """The label of every class folder.
+
+    Args:
+        class_names: (classes,) names of the folders.
+        labels_file: has the labels of some or all of them.
+        label_of: the label of a folder that the file does not list.
+    Raises ImageFolderError where two folders would get one label, LabelsFileError where the file can't be used.
+    """
+    listed = read_labels_file(labels_file, class_names) if labels_file is not None else {}
+    strangers = [name for name in listed if name not in class_names]
+    if strangers:
+        more = f" and {len(strangers) - _MOST_NAMED} more" if len(strangers) > _MOST_NAMED else ""
+        on_warning(
+            f"{display_path(labels_file or '')} lists what is no class folder: "
+            f"{', '.join(map(display_path, strangers[:_MOST_NAMED]))}{more}"
+        )
+    labels = tuple(listed[name] if name in listed else label_of(name) for name in class_names)
+    twice = [label for label, count in Counter(labels).items() if count > 1]
+    if twice:
+        folders = [name for name, label in zip(class_names, labels, strict=True) if label == twice[0]]
+        remedy = "rename one" if labels_file is None else "rename one, or give it another label in --labels-file"
+        raise ImageFolderError(
+            f"the class folders {' and '.join(map(repr, folders))} would get the same label {twice[0]!r}: {remedy}"
+        )
+    return labels
+
+
+def read_labels_file(path: str, class_names: Container[str] = ()) -> dict[str, str]:
+    """Folder name -> label, in the order of the file.
+
+    One class a line: the name of its folder, then its label, with a tab between them, else a comma, else spaces; empty
+    lines and such that begin with # say nothing. Where what stands before the separator is no class folder, but is
+    with one of the later separators, that one holds: so `n01440764 tench, Tinca tinca` means what it seems to. A file
+    with a name in .json holds an object instead.
+
+    Args:
+        class_names: the folders that there are.
+    Raises LabelsFileError, with the line, where the file can't be read or understood, or lists a folder twice.
+    """
+    where = display_path(path)
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise LabelsFileError(f"can't read the labels file {where}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise LabelsFileError(f"{where}, line {line}: not UTF-8; save the labels file as UTF-8") from error
+    pairs = _from_json(text, where) if path.lower().endswith(".json") else _from_lines(text, where, class_names)
+    labels: dict[str, str] = {}
+    for place, name, label in pairs:
+        if name in labels:
+            raise LabelsFileError(f"{place}: the folder {name!r} is listed twice; leave one of the lines out")
+        labels[name] = label
+    return labels
+
+
+def _from_lines(text: str, where: str, class_names: Container[str]) -> Iterable[tuple[str, str, str]]:
+    """(place, folder name, label) of every line that says something."""
+    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
+        if not line or line.startswith("#"):
+            continue
+        readings = [tuple(map(str.strip, re.split(by, line, maxsplit=1))) for by in _SEPARATORS if re.search(by, line)]
+        if not readings or not all(readings[0]):
+            raise LabelsFileError(
+                f"{where}, line {number}: expected the name of a folder and its label, with a tab, a comma or spaces "
+                f"between them, found {line!r}"
+            )
+        name, label = next((pair for pair in readings if pair[0] in class_names and pair[1]), readings[0])
+        yield f"{where}, line {number}", name, label
+
+
+def _from_json(text: str, where: str) -> Iterable[tuple[str, str, str]]:
+    """(place, folder name, label) of every entry of an object; what is there twice is given twice."""
+    try:
+        pairs: Any = json.loads(text, object_pairs_hook=_Pairs)
+    except ValueError as error:
+        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise LabelsFileError(f"{where}{line}: not JSON ({error}); correct the labels file") from error
+    if not isinstance(pairs, _Pairs):
+        raise LabelsFileError(f'{where}: expected a JSON object, {{"folder": "label", ...}}, found another value')
+    for name, label in pairs:
+        if not isinstance(label, str) or not label.strip() or _UNWRITABLE.search(name + label):
+            raise LabelsFileError(
+                f"{where}: the label of the folder {json.dumps(name)} is {json.dumps(label)}: expected a line of text"
+            )
+        yield where, name, label.strip()
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The entries of a JSON object."""
