@@ -212,9 +212,11 @@ def inspect(args: argparse.Namespace) -> int:
     finally:
         progress.close()
     if args.json:
-        print_json(inspection.as_dict())
-    else:
-        print(console.describe_inspection(inspection))
+        print_json(inspection.as_dict(with_files=args.list))
+        return 0
+    if args.list:
+        print("".join(f"{picture.set}\t{picture.label}\t{picture.path}\n" for picture in inspection.files))
+    print(console.describe_inspection(inspection))
     return 0
 
 

@@ -37,7 +37,8 @@ def expected_labels(places: Sequence[str], model: ModelDescription) -> dict[str,
         more = ", ..." if len(model.labels) > _MOST_NAMED else ""
         raise ImageFolderError(
             f"no picture in {', '.join(map(display_path, places))} is in a folder that is named like a class of the "
-            f"model ({', '.join(model.labels[:_MOST_NAMED])}{more}): give a folder with one sub-folder of pictures per class"
+            f"model ({', '.join(model.labels[:_MOST_NAMED])}{more}): give a folder with one sub-folder of pictures per "
+            "class"
         )
     return found
 

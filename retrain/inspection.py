@@ -5,7 +5,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from retrain.images import decode_image, read_header
 from retrain.labels_file import class_labels
 from retrain.split import SETS, assign_sets
 
-__all__ = ["ClassInspection", "FolderInspection", "inspect_folder"]
+__all__ = ["ClassInspection", "FolderInspection", "PlacedPicture", "inspect_folder"]
 
 # A class with this many times the pictures of another is called imbalance.
 _IMBALANCE = 3
@@ -38,6 +38,15 @@ class ClassInspection:
 
 
 @dataclass(frozen=True)
+class PlacedPicture:
+    """Where one readable picture goes."""
+
+    set: str  # train, validation or test
+    label: str
+    path: str  # relative to the folder
+
+
+@dataclass(frozen=True)
 class FolderInspection:
     """What was found."""
 
@@ -51,6 +60,7 @@ class FolderInspection:
     leaks: tuple[tuple[str, ...], ...]  # paths of byte-identical pictures in different ready-made sets
     empty_folders: tuple[str, ...]
     stray_files: tuple[str, ...]
+    files: tuple[PlacedPicture, ...]  # sorted by path
 
     @property
     def pictures(self) -> int:
@@ -68,9 +78,12 @@ class FolderInspection:
         """Whether the largest class has at least three times the pictures of the smallest."""
         return self.imbalance is None or self.imbalance >= _IMBALANCE
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self, with_files: bool = True) -> dict[str, Any]:
         """For JSON."""
-        return {"pictures": self.pictures} | asdict(self) | {"imbalance": self.imbalance}
+        figures = asdict(self if with_files else replace(self, files=()))
+        if not with_files:
+            figures.pop("files")
+        return {"pictures": self.pictures} | figures | {"imbalance": self.imbalance}
 
 
 @dataclass(frozen=True)
@@ -105,8 +118,11 @@ def inspect_folder(
     readable = [(s, p) for s, p in zip(folder.samples, found, strict=True) if isinstance(p, _Picture)]
     unreadable = {s.path: p for s, p in zip(folder.samples, found, strict=True) if isinstance(p, str)}
     duplicates, contradictions, leaks = _repeated(readable)
+    keys = np.frombuffer(b"".join(picture.key for _, picture in readable), np.uint8).reshape(-1, 32)
+    samples = [sample for sample, _ in readable]
+    sets = assign_sets(samples, keys, split, os.fspath(root))
     return FolderInspection(
-        _classes(folder, names, readable, split, os.fspath(root)),
+        _classes(folder, names, samples, sets),
         dict(Counter(picture.format for _, picture in readable).most_common()),
         _spread([picture.width for _, picture in readable]),
         _spread([picture.height for _, picture in readable]),
@@ -116,6 +132,7 @@ def inspect_folder(
         leaks,
         folder.empty_folders,
         tuple(display_path(path) for path in folder.stray_files),
+        tuple(PlacedPicture(set_, names[s.label], display_path(s.path)) for s, set_ in zip(samples, sets, strict=True)),
     )
 
 
@@ -132,15 +149,8 @@ def _look_at(folder: ImageFolder, sample: Sample, images: ImageOptions) -> _Pict
 
 
 def _classes(
-    folder: ImageFolder,
-    labels: Sequence[str],
-    readable: list[tuple[Sample, _Picture]],
-    split: SplitOptions,
-    image_dir: str,
+    folder: ImageFolder, labels: Sequence[str], samples: Sequence[Sample], sets: Sequence[str]
 ) -> tuple[ClassInspection, ...]:
-    keys = np.frombuffer(b"".join(picture.key for _, picture in readable), np.uint8).reshape(-1, 32)
-    samples = [sample for sample, _ in readable]
-    sets = assign_sets(samples, keys, split, image_dir)
     counts = Counter((sample.label, name) for sample, name in zip(samples, sets, strict=True))
     classes = []
     for label, (name, files) in enumerate(zip(labels, folder.counts(), strict=True)):

@@ -20,6 +20,7 @@ from retrain.config import ExtractionOptions, ImageOptions, RunOptions, SplitOpt
 from retrain.curve import CurvePoint, CurveRecorder
 from retrain.dataset import (
     Dataset,
+    check_leaks,
     choose_extractor_for,
     extract,
     load_dataset,
@@ -116,6 +117,7 @@ def train_model(
     backbone = locate_backbone(options.backbone)
     with _timed(timings, "extraction_seconds"):
         data, extractor = load_training_data(folder, backbone, options, hooks)
+    check_leaks(data, hooks)
     sets = assign_sets(data.samples, data.keys, options.split, os.fspath(image_dir))
 
     from retrain.export import GraphBuilder
