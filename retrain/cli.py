@@ -99,16 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_output(crossval)
 
     predict = command("predict", do.predict, "classify pictures with a trained model")
-    _add_model_dir(predict)
-    predict.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files, or folders of them")
-    predict.add_argument("--top", type=int, metavar="N", help="show the N most likely labels only")
-    predict.add_argument(
-        "--wrong",
-        action="store_true",
-        help="show only pictures whose label is not what the folder that they lie in says, and how many these are",
-    )
-    _add_stage(predict, ImageOptions)
-    _add_output(predict)
+    _add_predict(predict)
 
     evaluate = command("evaluate", do.evaluate, "measure a trained model on a labelled folder")
     _add_model_dir(evaluate)
@@ -118,18 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_output(evaluate)
 
     inspect = command("inspect", do.inspect, "tell what is in a folder, before training on it")
-    _add_image_dir(inspect)
-    _add_stage(inspect, ImageOptions)
-    _add_stage(inspect, LabelOptions)
-    _add_stage(inspect, SplitOptions)
-    _add_stage(inspect, AugmentationOptions)
-    inspect.add_argument(
-        "--sheet",
-        metavar="FILE",
-        help="with --augment: where a PNG goes that shows a training picture of each class, of eight at most, and up "
-        "to seven of its copies (default: distortions.png)",
-    )
-    _add_output(inspect)
+    _add_inspect(inspect)
 
     extract = command("extract", do.extract, "pass one alone: fill the bottleneck cache")
     _add_image_dir(extract, nargs="?")
@@ -146,6 +126,39 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_cache_commands(commands, _add_output)
     return parser
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    _add_model_dir(parser)
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files, or folders of them")
+    parser.add_argument("--top", type=int, metavar="N", help="show the N most likely labels only")
+    parser.add_argument(
+        "--wrong",
+        action="store_true",
+        help="show only pictures whose label is not what the folder that they lie in says, and how many these are",
+    )
+    _add_stage(parser, ImageOptions)
+    _add_output(parser)
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    _add_image_dir(parser)
+    parser.add_argument(
+        "--list",
+        action="store_true",
+        help="also a line for every picture: its set, its label, its path, with tabs between",
+    )
+    parser.add_argument(
+        "--sheet",
+        metavar="FILE",
+        help="with --augment: where a PNG goes that shows a training picture of each class, of eight at most, and up "
+        "to seven of its copies (default: distortions.png)",
+    )
+    _add_stage(parser, ImageOptions)
+    _add_stage(parser, LabelOptions)
+    _add_stage(parser, SplitOptions)
+    _add_stage(parser, AugmentationOptions)
+    _add_output(parser)
 
 
 def _add_stage(parser: argparse.ArgumentParser, options: type) -> None:

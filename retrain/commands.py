@@ -228,8 +228,11 @@ def inspect(args: argparse.Namespace) -> int:
     if sheet:
         write_sheet(sheet, [Example(Path(path), label) for label, path in inspection.examples], augmentation, images)
     if args.json:
-        print_json(inspection.as_dict() | ({"sheet": display_path(sheet)} if sheet else {}))
+        found = inspection.as_dict(with_files=args.list)
+        print_json(found | ({"sheet": display_path(sheet)} if sheet else {}))
         return 0
+    if args.list:
+        print("".join(f"{picture.set}\t{picture.label}\t{picture.path}\n" for picture in inspection.files))
     print(console.describe_inspection(inspection))
     if sheet:
         print(f"Distorted copies: {display_path(sheet)}")

@@ -399,8 +399,11 @@ def describe_inspection(inspection: FolderInspection) -> str:
         ratio = "no picture at all" if inspection.imbalance is None else f"1 for {inspection.imbalance:.1f}"
         lines.append(f"Imbalanced: the smallest class has {ratio} of the largest")
     lines += _listed("unreadable files", [f"{path}: {why}" for path, why in inspection.unreadable.items()])
-    lines += _listed("pictures under several labels", [" = ".join(g) for g in inspection.contradictions])
-    lines += _listed("pictures in several sets", [" = ".join(g) for g in inspection.leaks])
+    contradictions, leaks = (
+        [" = ".join(group) for group in found] for found in (inspection.contradictions, inspection.leaks)
+    )
+    lines += _listed("pictures under several labels (one at most is right: keep that)", contradictions)
+    lines += _listed("pictures in several sets (trained on, they say nothing in the test: keep one of each)", leaks)
     lines += _listed("pictures that are there twice", [" = ".join(g) for g in inspection.duplicates])
     lines += _listed("folders without files", list(inspection.empty_folders))
     lines += _listed("files beside the class folders", list(inspection.stray_files))

@@ -1,6 +1,7 @@
 """A folder of pictures with its bottlenecks: what training, cross-validation and evaluation start from."""
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +18,13 @@ from retrain.hooks import Hooks
 from retrain.image_folder import ImageFolder, Sample, display_path, read_image_folder
 from retrain.labels_file import class_labels
 from retrain.precision import Listener, choose_extractor
-from retrain.split import check_class_sizes
+from retrain.split import SETS, check_class_sizes
 from retrain.vectors import CachedVectors, LabelledBottlenecks, VectorSource, load_vectors
 
 __all__ = [
     "FEW_PICTURES",
     "Dataset",
+    "check_leaks",
     "choose_extractor_for",
     "extract",
     "load_dataset",
@@ -172,4 +174,19 @@ def _check_contradictions(data: Dataset, hooks: Hooks) -> None:
     if several:
         hooks.on_warning(
             f"{len(several)} pictures are there under several labels: retrain inspect shows which, keep one of each"
+        )
+
+
+def check_leaks(data: Dataset, hooks: Hooks) -> None:
+    """Warn of pictures that lie in more than one of the sets which the folder comes with."""
+    found: dict[bytes, set[str]] = defaultdict(set)
+    for key, sample in zip(data.keys, data.samples, strict=True):
+        if sample.subset:
+            found[key.tobytes()].add(sample.subset)
+    several = [sets for sets in found.values() if len(sets) > 1]
+    if several:
+        names = [name for name in SETS if any(name in sets for sets in several)]
+        hooks.on_warning(
+            f"{len(several)} pictures are in more than one of the sets {', '.join(names)}: retrain inspect shows "
+            "which; figures of pictures that were trained on are too good, keep one of each"
         )

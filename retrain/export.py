@@ -59,7 +59,7 @@ class GraphBuilder:
         cache_dir: str | os.PathLike[str],
         on_warning: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._backbone = backbone
+        self.backbone = backbone
         self._final_tensor_name = final_tensor_name
         self._cache_dir, self._on_warning = cache_dir, on_warning
         self._reading: Future[Trunk | None] | None = None
@@ -67,7 +67,7 @@ class GraphBuilder:
 
     @cached_property
     def _kept(self) -> KeptExports:
-        return KeptExports(self._backbone, self._cache_dir)
+        return KeptExports(self.backbone, self._cache_dir)
 
     def prepare(self) -> None:
         """Begin to read what the cache has of the backbone, in a thread of its own, while something else goes on."""
@@ -91,7 +91,7 @@ class GraphBuilder:
         self._tell_warnings()
         if trunk is not None:
             return trunk
-        trunk = make_trunk(self._backbone.network)
+        trunk = make_trunk(self.backbone.network)
         details = {name: getattr(trunk, name) for name in _DETAILS}
         details["layers"] = [[layer.name, list(layer.weights)] for layer in trunk.layers]
         self._kept.keep(_TRUNK, details, [trunk.graph])

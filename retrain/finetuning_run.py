@@ -69,16 +69,15 @@ class FineTuningPlan:
     Pass one ends at the cut: bottlenecks are computed from the activations there, for the head to be trained on first.
 
     Args:
-        backbone: in float32.
-        graph: of it.
+        graph: of the backbone.
         options: that ask for fine-tuning.
     Raises UsageError, BackboneError where the backbone can't be cut so.
     """
 
-    def __init__(self, backbone: Backbone, graph: "GraphBuilder", options: RunOptions) -> None:
+    def __init__(self, graph: "GraphBuilder", options: RunOptions) -> None:
         self._graph, self._options = graph, options
         self.cut = find_cut(graph.trunk, options.fine_tuning)
-        self.extractor = TruncatedBackbone(backbone, graph.trunk, self.cut)
+        self.extractor = TruncatedBackbone(graph.backbone, graph.trunk, self.cut)
 
     def announce(self, pictures: int, hooks: Hooks) -> None:
         """Say how much will be cached. Raises CacheError where that is over --max-cache-size."""

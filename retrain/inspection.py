@@ -5,7 +5,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from retrain.images import decode_image, read_header
 from retrain.labels_file import class_labels
 from retrain.split import SETS, assign_sets
 
-__all__ = ["ClassInspection", "FolderInspection", "inspect_folder"]
+__all__ = ["ClassInspection", "FolderInspection", "PlacedPicture", "inspect_folder"]
 
 # A class with this many times the pictures of another is called imbalance.
 _IMBALANCE = 3
@@ -38,6 +38,15 @@ class ClassInspection:
 
 
 @dataclass(frozen=True)
+class PlacedPicture:
+    """Where one readable picture goes."""
+
+    set: str  # train, validation or test
+    label: str
+    path: str  # relative to the folder
+
+
+@dataclass(frozen=True)
 class FolderInspection:
     """What was found."""
 
@@ -51,6 +60,7 @@ class FolderInspection:
     leaks: tuple[tuple[str, ...], ...]  # paths of byte-identical pictures in different ready-made sets
     empty_folders: tuple[str, ...]
     stray_files: tuple[str, ...]
+    files: tuple[PlacedPicture, ...]  # sorted by path
     examples: tuple[tuple[str, str], ...] = ()  # label and path of the first training picture of each class
 
     @property
@@ -69,11 +79,12 @@ class FolderInspection:
         """Whether the largest class has at least three times the pictures of the smallest."""
         return self.imbalance is None or self.imbalance >= _IMBALANCE
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self, with_files: bool = True) -> dict[str, Any]:
         """For JSON."""
-        found = {"pictures": self.pictures} | asdict(self) | {"imbalance": self.imbalance}
-        del found["examples"]  # paths to open, not to show
-        return found
+        figures = asdict(self if with_files else replace(self, files=()))
+        for name in ("examples", *(() if with_files else ("files",))):  # examples are paths to open, not to show
+            figures.pop(name)
+        return {"pictures": self.pictures} | figures | {"imbalance": self.imbalance}
 
 
 @dataclass(frozen=True)
@@ -108,8 +119,8 @@ def inspect_folder(
     readable = [(s, p) for s, p in zip(folder.samples, found, strict=True) if isinstance(p, _Picture)]
     unreadable = {s.path: p for s, p in zip(folder.samples, found, strict=True) if isinstance(p, str)}
     duplicates, contradictions, leaks = _repeated(readable)
-    samples = [sample for sample, _ in readable]
     keys = np.frombuffer(b"".join(picture.key for _, picture in readable), np.uint8).reshape(-1, 32)
+    samples = [sample for sample, _ in readable]
     sets = assign_sets(samples, keys, split, os.fspath(root))
     return FolderInspection(
         _classes(folder, names, samples, sets),
@@ -122,6 +133,7 @@ def inspect_folder(
         leaks,
         folder.empty_folders,
         tuple(display_path(path) for path in folder.stray_files),
+        tuple(PlacedPicture(set_, names[s.label], display_path(s.path)) for s, set_ in zip(samples, sets, strict=True)),
         _examples(folder, samples, sets),
     )
 
@@ -139,7 +151,7 @@ def _look_at(folder: ImageFolder, sample: Sample, images: ImageOptions) -> _Pict
 
 
 def _classes(
-    folder: ImageFolder, labels: Sequence[str], samples: list[Sample], sets: Sequence[str]
+    folder: ImageFolder, labels: Sequence[str], samples: Sequence[Sample], sets: Sequence[str]
 ) -> tuple[ClassInspection, ...]:
     counts = Counter((sample.label, name) for sample, name in zip(samples, sets, strict=True))
     classes = []

@@ -7,13 +7,14 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.augmentation import add_copies
+from retrain.augmentation import Augmentation, add_copies
 from retrain.backbone import Backbone, locate_backbone
 from retrain.benchmark import MachineBenchmark, benchmark_machine, draw_pictures
 from retrain.bottleneck_cache import BottleneckCache
@@ -22,6 +23,7 @@ from retrain.config import ExtractionOptions, ImageOptions, RunOptions
 from retrain.curve import CurvePoint, CurveRecorder, figures_of
 from retrain.dataset import (
     Dataset,
+    check_leaks,
     choose_extractor_for,
     extract,
     load_dataset,
@@ -33,13 +35,13 @@ from retrain.evaluation import Outcomes, judge, summarize
 from retrain.extraction import Extraction, Extractor, open_cache
 from retrain.head import Head
 from retrain.hooks import Hooks, nothing
-from retrain.image_folder import display_path, read_image_folder
+from retrain.image_folder import ImageFolder, display_path, read_image_folder
 from retrain.model_folder import check_destination, read_sets, write_model_folder
 from retrain.record import FolderEvaluation, PictureResult, RunResult, TrainedModel, extraction_summary, write_files
 from retrain.run_checks import check_ready_made_split, check_sets, check_training
 from retrain.split import SETS, assign_sets
 from retrain.tuning import Tuning, choose_folds, tune
-from retrain.vectors import SomeVectors, VectorSource
+from retrain.vectors import LabelledBottlenecks, SomeVectors, VectorSource
 
 if TYPE_CHECKING:
     from retrain.classifier import Classifier
@@ -120,27 +122,19 @@ def train_model(
     backbone = locate_backbone(options.backbone)
 
     from retrain.export import GraphBuilder
-    from retrain.finetuning_run import FineTunedBackbone, FineTuningPlan
+    from retrain.finetuning_run import FineTunedBackbone
     from retrain.training import HeadTrainer
 
     graph = GraphBuilder(backbone, options.final_tensor_name, options.extraction.cache_dir, hooks.on_warning)
     graph.prepare()
-    plan = None
-    with _timed(timings, "extraction_seconds"):
-        if options.fine_tuning.is_wanted:
-            plan = FineTuningPlan(backbone, graph, options)
-            plan.announce(len(folder.samples), hooks)
-        extractor: Extractor = plan.extractor if plan else choose_extractor_for(folder, backbone, options, hooks)
-        data = load_training_data(folder, extractor, options, hooks)
-    sets = assign_sets(data.samples, data.keys, options.split, os.fspath(image_dir))
-    members = {name: np.flatnonzero(np.array(sets) == name) for name in SETS}
-    check_sets(labels, {name: data.labels[chosen] for name, chosen in members.items()}, options, hooks)
-    with _timed(timings, "augmentation_seconds"):
-        data, augmentation = add_copies(data, members["train"], extractor, options, hooks)
-    bottlenecks = plan.prepare(data.bottlenecks, len(labels)) if plan else data.bottlenecks
-    trainer = HeadTrainer(bottlenecks, len(labels))
-    with _timed(timings, "tuning_seconds"):
-        options, tuning = _tune(trainer, data, sets, labels, options, hooks)
+    ready = _prepare(os.fspath(image_dir), folder, labels, graph, options, hooks, timings)
+    data, members, plan = ready.data, ready.members, ready.plan
+    trainer = HeadTrainer(ready.bottlenecks, len(labels))
+    tuning = None
+    if options.tuning.tune:
+        with _timed(timings, "tuning_seconds"):
+            tuning = _tune(trainer, data, ready.sets, labels, options, hooks)
+            options = dataclasses.replace(options, training=tuning.options)
     with _timed(timings, "training_seconds"):
         trained, options, curve = _train_head(trainer, members, options, hooks, graph)
     vectors, fine_tuning = data.vectors, None
@@ -161,7 +155,7 @@ def train_model(
             name: summarize(outcomes.select(chosen), data.labels[chosen], labels)
             for name, chosen in (members | {"test": tested}).items()
         }
-        pictures = _picture_results(data, sets, data.labels, outcomes, labels)
+        pictures = _picture_results(data, ready.sets, data.labels, outcomes, labels)
     result = RunResult(
         labels,
         {name: len(members[name]) for name in SETS},
@@ -173,12 +167,12 @@ def train_model(
         frozenset(data.samples[number].path for number in tested),
         calibration,
         tuning,
-        augmentation,
+        ready.augmentation,
         fine_tuning,
         folder.class_names,
         curve,
     )
-    return TrainedModel(os.fspath(image_dir), options, known_as, extractor, graph, trained, result)
+    return TrainedModel(os.fspath(image_dir), options, known_as, ready.extractor, graph, trained, result)
 
 
 def evaluate_folder(
@@ -225,6 +219,50 @@ def evaluate_folder(
 # steps of a run
 
 
+@dataclass(frozen=True)
+class _Ready:
+    """What there is once pass one is done."""
+
+    data: Dataset  # where the backbone is to be fine-tuned, of activations inside it
+    sets: list[str]  # (n,) the set of each picture
+    members: dict[str, NDArray[np.int64]]  # set -> numbers of its pictures
+    extractor: Extractor
+    augmentation: Augmentation | None
+    plan: "FineTuningPlan | None"
+    bottlenecks: LabelledBottlenecks  # of the pictures and their copies
+
+
+def _prepare(
+    image_dir: str,
+    folder: ImageFolder,
+    labels: Sequence[str],
+    graph: "GraphBuilder",
+    options: RunOptions,
+    hooks: Hooks,
+    timings: dict[str, float],
+) -> _Ready:
+    """Pass one, the split, and distorted copies of the training pictures where they are asked for."""
+    from retrain.finetuning_run import FineTuningPlan
+
+    plan = None
+    with _timed(timings, "extraction_seconds"):
+        if options.fine_tuning.is_wanted:
+            plan = FineTuningPlan(graph, options)
+            plan.announce(len(folder.samples), hooks)
+        extractor: Extractor = plan.extractor if plan else choose_extractor_for(folder, graph.backbone, options, hooks)
+        data = load_training_data(folder, extractor, options, hooks)
+    check_leaks(data, hooks)
+    sets = assign_sets(data.samples, data.keys, options.split, image_dir)
+    members = {name: np.flatnonzero(np.array(sets) == name) for name in SETS}
+    check_sets(labels, {name: data.labels[chosen] for name, chosen in members.items()}, options, hooks)
+    augmentation = None
+    if options.augmentation.augment:
+        with _timed(timings, "augmentation_seconds"):
+            data, augmentation = add_copies(data, members["train"], extractor, options, hooks)
+    bottlenecks = plan.prepare(data.bottlenecks, len(labels)) if plan else data.bottlenecks
+    return _Ready(data, sets, members, extractor, augmentation, plan, bottlenecks)
+
+
 def _tune(
     trainer: "HeadTrainer",
     data: Dataset,
@@ -232,10 +270,7 @@ def _tune(
     labels: Sequence[str],
     options: RunOptions,
     hooks: Hooks,
-) -> tuple[RunOptions, Tuning | None]:
-    """The options with the best that a search finds, where one is asked for."""
-    if not options.tuning.tune:
-        return options, None
+) -> Tuning:
     hooks.on_stage("tuning")
     folds = choose_folds(data.samples, data.keys, sets, options.training)
     tuning = tune(trainer, folds, options.training, labels, options.tuning.tune_seconds, hooks.on_try)
@@ -244,7 +279,7 @@ def _tune(
             f"--tune ran out of time in round {tuning.folds + 1}: what it found depends on the speed of the machine; "
             "raise --tune-seconds for the same again on another"
         )
-    return dataclasses.replace(options, training=tuning.options), tuning
+    return tuning
 
 
 def _train_head(

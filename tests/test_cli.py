@@ -1,5 +1,6 @@
 """The commands as a user runs them: the installed console script, in a folder of its own."""
 
+import csv
 import json
 import os
 import re
@@ -281,6 +282,41 @@ def test_inspect_tells_what_is_there(trained, tmp_path):
     assert found["width"] == [20, 20, 20]
     assert found["empty_folders"] == ["empty"]
     assert sum(c["train"] + c["validation"] + c["test"] for c in found["classes"]) == 72
+
+
+def test_inspect_lists_where_every_picture_goes(trained, tmp_path):
+    folder, _ = trained
+    (tmp_path / "names").write_text("cat house cat")
+    done = retrain("inspect", folder / "pictures", "--list", "--labels-file", "names", check=0)
+    listed, _, summary = done.stdout.partition("\n\n")
+    assert summary.startswith("class ")
+    rows = [line.split("\t") for line in listed.splitlines()]
+    with (folder / "model" / "predictions.csv").open() as file:
+        trained_on = [
+            [row["set"], row["label"].replace("cat", "house cat"), row["path"]] for row in csv.DictReader(file)
+        ]
+    assert rows == trained_on
+    files = json.loads(retrain("inspect", folder / "pictures", "--list", "--json", check=0).stdout)["files"]
+    assert [[f["set"], f["label"].replace("cat", "house cat"), f["path"]] for f in files] == rows
+    assert "files" not in json.loads(retrain("inspect", folder / "pictures", "--json", check=0).stdout)
+
+
+def test_pictures_in_several_sets_are_told_of(make_folder, tiny_backbone):
+    root = make_folder({"Training/cat": 20, "Training/dog": 20, "VALID/cat": 5, "VALID/dog": 5, "testing/cat": 5})
+    for path in ("VALID/cat/cat_001.png", "testing/cat/cat_001.png"):  # of the fixture's making: no two are the same
+        shutil.copy(root / "Training" / "cat" / "cat_000.png", root / path)
+    shutil.copy(root / "VALID" / "dog" / "dog_000.png", root / "testing" / "cat" / "dog.png")
+    done = retrain("train", root, "--backbone", tiny_backbone, "--steps", 5, check=0)
+    assert "2 pictures are in more than one of the sets train, validation, test: retrain inspect shows" in done.stderr
+    assert "1 pictures are there under several labels" in done.stderr
+    done = retrain("inspect", root, check=0)
+    assert "2 pictures in several sets (trained on, they say nothing in the test: keep one of each):" in done.stdout
+    first = "  Training/cat/cat_000.png = VALID/cat/cat_001.png = testing/cat/cat_001.png"
+    both = "  VALID/dog/dog_000.png = testing/cat/dog.png"
+    assert first in done.stdout.splitlines()
+    assert f"1 pictures under several labels (one at most is right: keep that):\n{both}\n" in done.stdout
+    done = retrain("crossval", root, "--backbone", tiny_backbone, "--steps", 5, "--folds", 2, check=0)
+    assert "more than one of the sets" not in done.stderr  # it uses none
 
 
 @pytest.mark.parametrize(

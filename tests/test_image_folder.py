@@ -50,6 +50,34 @@ def test_folders_named_like_sets_are_a_split(tmp_path):
     assert folder.has_subsets
 
 
+@pytest.mark.parametrize("change", [str.lower, str.upper, str.title])
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("val", "validation"),
+        ("valid", "validation"),
+        ("validation", "validation"),
+        ("test", "test"),
+        ("testing", "test"),
+    ],
+)
+@pytest.mark.parametrize("training", ["train", "training"])
+def test_sets_may_be_spelled_in_these_ways(tmp_path, training, name, meant, change):
+    touch(tmp_path, f"{change(training)}/cat/a", f"{change(training)}/dog/b", f"{change(name)}/cat/c")
+    folder = read_image_folder(tmp_path)
+    assert {(s.path, s.subset) for s in folder.samples} == {
+        (f"{change(training)}/cat/a", "train"),
+        (f"{change(training)}/dog/b", "train"),
+        (f"{change(name)}/cat/c", meant),
+    }
+    assert {s.class_folder for s in folder.samples} == {"cat", "dog"} == set(folder.class_names)
+
+
+def test_two_spellings_of_one_set_are_one(tmp_path):
+    touch(tmp_path, "train/cat/a", "val/cat/b", "Validation/cat/c")
+    assert [s.subset for s in read_image_folder(tmp_path).samples] == ["validation", "train", "validation"]
+
+
 @pytest.mark.parametrize("names", [("train", "cat"), ("validation", "test"), ("train", "training")])
 def test_other_folders_beside_a_set_make_them_classes(tmp_path, names):
     touch(tmp_path, *(f"{name}/inner/a" for name in names))
