@@ -124,7 +124,7 @@ def train_model(
     graph.prepare()
     members = {name: np.flatnonzero(np.array(sets) == name) for name in SETS}
     _check_sets(labels, {name: data.labels[chosen] for name, chosen in members.items()}, options, hooks)
-    with _timed(timings, "augmentation_seconds"):
+    with _timed(timings, "extraction_seconds"):
         data, augmentation = add_copies(data, members["train"], extractor, options, hooks)
     trainer = HeadTrainer(data.bottlenecks, len(labels))
     tuning = None
@@ -247,7 +247,7 @@ def _tune(
 def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
     started = time.monotonic()
     yield
-    timings[name] = time.monotonic() - started
+    timings[name] = timings.get(name, 0.0) + time.monotonic() - started
 
 
 def _check_ready_made_split(folder: ImageFolder, options: RunOptions, hooks: Hooks) -> None:
