@@ -157,8 +157,8 @@ def _cut(
     x, y = canvas.width / scaled[1], canvas.height / scaled[0]
     box = (left * x, top * y, min(right * x, canvas.width), min(bottom * y, canvas.height))
     part = canvas.resize((int(right - left), int(bottom - top)), Image.Resampling.BILINEAR, box)
-    cut: NDArray[np.uint8] = np.asarray(part).take(rows - top, axis=0).take(columns - left, axis=1)
-    return cut
+    pixels: NDArray[np.uint8] = np.asarray(part).take(rows - top, axis=0).take(columns - left, axis=1)
+    return pixels
 
 
 def _turned(image: Image.Image, angle: float, size: tuple[int, int]) -> Image.Image:

@@ -257,7 +257,7 @@ def _prepare(
     check_sets(labels, {name: data.labels[chosen] for name, chosen in members.items()}, options, hooks)
     augmentation = None
     if options.augmentation.augment:
-        with _timed(timings, "augmentation_seconds"):
+        with _timed(timings, "extraction_seconds"):
             data, augmentation = add_copies(data, members["train"], extractor, options, hooks)
     bottlenecks = plan.prepare(data.bottlenecks, len(labels)) if plan else data.bottlenecks
     return _Ready(data, sets, members, extractor, augmentation, plan, bottlenecks)
@@ -355,7 +355,7 @@ def _calibrated(
 def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
     started = time.monotonic()
     yield
-    timings[name] = time.monotonic() - started
+    timings[name] = timings.get(name, 0.0) + time.monotonic() - started
 
 
 def _test_batch(members: NDArray[np.int64], options: RunOptions) -> NDArray[np.int64]:

@@ -206,7 +206,7 @@ def test_a_file_that_cannot_be_read_or_written_fails_no_run(name, export):
 
 def test_a_folder_of_another_extractor_is_left_alone(tiny_backbone):
     made = builder(tiny_backbone)
-    folder = Path("cache") / f"tiny-{made._backbone.fingerprint[:8]}"
+    folder = Path("cache") / f"tiny-{made.backbone.fingerprint[:8]}"
     folder.mkdir(parents=True)
     (folder / "extractor.json").write_text('{"format": 1, "fingerprint": "another"}')
     made.serialized(head_of(TINY_LENGTH, 2))
