@@ -110,6 +110,8 @@ class DescentLoop:
         # XLA's convolutions are slower than TensorFlow's own on processors
         is_compiled = (options.steps or DEFAULT_STEPS) > _FEW_STEPS and network is None
         self._block = tf.function(self._steps, jit_compile=is_compiled, autograph=False)
+        # many operations on large arrays, which XLA makes one of
+        self._adam = _adam if is_compiled else tf.function(_adam, jit_compile=True, autograph=False)
         self._draws = tf.function(self._draw_steps, autograph=False)
 
     def start(self, parameters: Parameters) -> State:
@@ -222,7 +224,7 @@ class DescentLoop:
         first_bad = tf.logical_and(state.diverged < 0, tf.logical_not(tf.math.is_finite(loss)))
         state = state._replace(diverged=tf.where(first_bad, step, state.diverged))
         if options.optimizer == "adam":
-            moves, averages = _adam(gradients, state.averages, tf.cast(step + 1, tf.float32))
+            moves, averages = self._adam(gradients, state.averages, tf.cast(step + 1, tf.float32))
             state = state._replace(averages=averages)
         else:
             moves = gradients

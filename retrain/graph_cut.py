@@ -1,6 +1,7 @@
 """Where a network can be cut in two: the points through which everything flows, and the parts on either side."""
 
 import difflib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ __all__ = ["Cut", "find_cut", "part_above", "part_below"]
 
 Nodes = dict[str, tf.compat.v1.NodeDef]
 
+_CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 _MOST_SHOWN = 12  # layers in an error message
 
 
@@ -76,6 +78,7 @@ def part_above(
         bottlenecks (n, d) float32; and these weights.
     """
     graph_def = _part(trunk, BOTTLENECK[:-2], cut.tensor[:-2])
+    _fold_scales(graph_def, cut)
     nodes = {node.name: node for node in graph_def.node}
     values = [tf.make_ndarray(nodes[name].attr["value"].tensor) for name in cut.weights]
     for name in (*cut.weights, cut.tensor[:-2]):  # these come from outside
@@ -127,6 +130,44 @@ def _first_layer(layers: Sequence[NetworkLayer], options: FineTuningOptions) -> 
 
 
 # the graph
+
+
+def _fold_scales(graph_def: tf.compat.v1.GraphDef, cut: Cut) -> None:
+    """Multiply kernels by what their convolutions' outputs are multiplied by, as in batch normalisation; in place.
+
+    The same function, and the same gradients by the chain rule, with less to do for each picture.
+    """
+    nodes = {node.name: node for node in graph_def.node}
+    active = {*_order(nodes, cut.tensor[:-2], BOTTLENECK[:-2])}
+    uses = Counter(name for node in graph_def.node for name in _inputs(node))
+    with tf.Graph().as_default() as graph:
+        start = tf.compat.v1.placeholder(tf.float32, [None, *cut.shape])
+        tf.graph_util.import_graph_def(graph_def, {cut.tensor: start}, name="")
+    for node in [*graph_def.node]:
+        names = [*_inputs(node)]
+        if node.op != "Mul" or len({*names} & active) != 1:
+            continue
+        values, scale = sorted(names, key=lambda name: name not in active)
+        convolution = nodes[values]
+        if convolution.op not in _CONVOLUTIONS or uses[values] != 1:
+            continue
+        kernel = graph.get_operation_by_name(values).inputs[1].shape
+        channels = graph.get_tensor_by_name(f"{scale}:0").shape
+        if channels.as_list() != graph.get_tensor_by_name(f"{values}:0").shape.as_list()[-1:]:
+            continue
+        if convolution.op == "DepthwiseConv2dNative":  # its last two axes together are the channels
+            shape = graph_def.node.add(op="Const", name=f"{values}/scale/shape")
+            shape.attr["dtype"].type = tf.int32.as_datatype_enum
+            shape.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(kernel[2:].as_list(), tf.int32))
+            reshape = graph_def.node.add(op="Reshape", name=f"{values}/scale", input=[scale, shape.name])
+            reshape.attr["T"].type, reshape.attr["Tshape"].type = tf.float32.as_datatype_enum, shape.attr["dtype"].type
+            scale = reshape.name
+        scaled = graph_def.node.add(op="Mul", name=f"{values}/scaled", input=[convolution.input[1], scale])
+        scaled.attr["T"].type = tf.float32.as_datatype_enum
+        convolution.input[1] = scaled.name
+        node.op = "Identity"
+        del node.input[:]
+        node.input.append(values)
 
 
 def _inputs(node: tf.compat.v1.NodeDef) -> Iterator[str]:

@@ -1,0 +1,8 @@
+#!/bin/sh
+# D. Alpaca or not, MobileNetV2 at 160 x 160: two classes, distorted copies, dropout; then which pictures went wrong.
+# usage: alpaca.sh PICTURES    (two folders: of the thing, and of what is not)
+set -eu
+
+retrain train "$1" --backbone mobilenet_v2 --input-size 160 \
+    --augment 5 --flip --rotate 72 --dropout 0.2 --optimizer adam --epochs 20
+retrain predict model "$1" --wrong

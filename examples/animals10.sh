@@ -1,0 +1,10 @@
+#!/bin/sh
+# B. Ten unbalanced classes of animals, MobileNetV2: distorted copies, class weights, dropout, Adam; the head first,
+# then the last 20 layers of the network with it.
+# usage: animals10.sh ANIMALS10
+set -eu
+
+retrain train "$1" --backbone mobilenet_v2 \
+    --augment 5 --flip --shift 10 --rotate 20 --zoom 20 --crop 10 --stretch 20 \
+    --class-weight balanced --dropout 0.2 --optimizer adam --epochs 50 \
+    --fine-tune-layers 20 --fine-tune-epochs 5

@@ -1,0 +1,7 @@
+#!/bin/sh
+# A. Flowers, Inception v3: bottlenecks once, then 4,000 steps of 10 pictures; scores of all labels for a picture.
+# usage: flowers.sh FLOWER_PHOTOS
+set -eu
+
+retrain train "$1" --batch-size 10
+retrain predict model "$(find "$1/tulips" -name '*.jpg' | sort | head -n 1)"
