@@ -83,9 +83,6 @@ def part_above(
     values = [tf.make_ndarray(nodes[name].attr["value"].tensor) for name in cut.weights]
     for name in (*cut.weights, cut.tensor[:-2]):  # these come from outside
         graph_def.node.remove(nodes[name])
-    for node in graph_def.node:
-        # tied to a function that is not there any more; what the node computes has a gradient of its own
-        node.attr.pop("_gradient_op_type", None)
 
     def above(activations: tf.Tensor, weights: Sequence[tf.Tensor]) -> tf.Tensor:
         inputs = {f"{name}:0": value for name, value in zip(cut.weights, weights, strict=True)}

@@ -107,6 +107,9 @@ class Network:
             func=self.function, lower_control_flow=True, aggressive_inlining=False
         )
         graph_def, _ = convert_to_constants._replace_variables_by_constants(converter_data=data)
+        for node in graph_def.node:
+            # tied to a function that is not in the graph (as of swish); the operations have gradients of their own
+            node.attr.pop("_gradient_op_type", None)
         return graph_def, self.function.inputs[0].name, self.function.outputs[0].name
 
 

@@ -58,7 +58,8 @@ def small_saved_model(folder):
         input_signature=[tf.TensorSpec([None, SIZE, SIZE, 3], tf.float32, name="inputs")],
     )
     module.__call__ = call
-    tf.saved_model.save(module, str(folder))
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(folder), options=options)
     return folder
 
 

@@ -92,3 +92,47 @@ def test_evaluate_uses_the_cache_of_training(flowers):
         sum(result["n"] * result["accuracy"] for result in run["results"].values()) / 500
     )
     assert len(os.listdir(folder / "cache")) == 2  # the extractor's folder, and pictures/
+
+
+@pytest.mark.real
+def test_mobilenet_fine_tuned_from_the_cache_goes_where_the_whole_network_goes(test_data, monkeypatch):
+    """An epoch from layer 130 on, and the same batches through all of Keras's network, frozen below."""
+    from test_finetuning import far, keras_epochs
+
+    from retrain.backbone import locate_backbone
+    from retrain.config import BackboneOptions, FineTuningOptions, TrainingOptions
+    from retrain.finetuning import FineTuner, fine_tuning_options
+    from retrain.graph_cut import find_cut
+    from retrain.image_folder import read_image_folder
+    from retrain.images import decode_image
+    from retrain.objective import initial_head
+    from retrain.truncation import TruncatedBackbone
+    from retrain.trunk import make_trunk
+    from retrain.vectors import LabelledBottlenecks
+
+    monkeypatch.setenv("RETRAIN_BACKBONES", str(test_data / "backbones"))
+    folder = read_image_folder(test_data / "images" / "animals10")
+    samples = folder.samples[::5]
+    pixels = np.stack([decode_image((folder.root / sample.path).read_bytes(), 160, 160) for sample in samples])
+    labels = np.array([sample.label for sample in samples], np.int32)
+    backbone = locate_backbone(BackboneOptions("mobilenet_v2", input_size=160))
+    network = backbone.network
+    trunk = make_trunk(network)
+    fine = FineTuningOptions(fine_tune_from="130", fine_tune_epochs=1, fine_tune_batch_size=8)
+    cut = find_cut(trunk, fine)
+    assert (cut.shape, cut.layers[0], len(cut.layers)) == ((5, 5, 160), "block_14_project", 16)
+    activations = TruncatedBackbone(backbone, trunk, cut).network.bottlenecks(pixels)
+    tuner = FineTuner(trunk, cut, LabelledBottlenecks(activations, labels), 10)
+    train = np.arange(len(samples))
+    options = fine_tuning_options(TrainingOptions(optimizer="adam", learning_rate=0.001), fine, len(train))
+    head = initial_head(1280, 10, 0)
+    tuned = tuner.train(head, train, np.zeros(0, np.int64), options)
+
+    model = network._owner
+    trained = [
+        v for layer in model.layers if layer.name in cut.layers for v in layer.variables if "moving" not in v.name
+    ]
+    before = [head.layers[0].weights, head.layers[0].biases, *(v.numpy() for v in trained)]
+    wanted = keras_epochs(lambda x: model(x * 2.0 - 1.0, training=False), trained, head, pixels, labels, options, train)
+    found = [tuned.head.layers[0].weights, tuned.head.layers[0].biases, *tuned.weights.values()]
+    assert far(found, wanted, before) < 0.1  # Adam divides by the gradient's size, also where that is rounding alone
