@@ -19,7 +19,7 @@ from retrain.vectors import CachedVectors
 
 __all__ = ["Augmentation", "DistortedExtractor", "add_copies"]
 
-_AT_ONCE = 32  # copies of a picture that are held in memory: of more, the picture is decoded again
+_AT_ONCE = 8  # copies of a picture that are held in memory: of more, the picture is decoded again
 
 
 class DistortedExtractor:
@@ -90,7 +90,7 @@ def add_copies(
     if not count:
         return data, None
     folder = data.folder.part(data.chosen[pictures].tolist())
-    extracted, seconds = 0, 0.0
+    extracted, seconds, skipped = 0, 0.0, dict[str, str]()
     for first in range(1, count + 1, _AT_ONCE):
         numbers = range(first, min(first + _AT_ONCE, count + 1))
         part = DistortedExtractor(extractor, options.augmentation, numbers)
@@ -98,16 +98,15 @@ def add_copies(
         shown = _shifted(hooks, (first - 1) * len(pictures), count * len(pictures))
         done = extract(folder, part, cache, options.extraction, options.images, shown)
         extracted, seconds = extracted + done.extracted, seconds + done.seconds
+        skipped |= done.skipped
     keys = data.keys[pictures].repeat(count, axis=0)
     copies = np.tile(np.arange(1, count + 1, dtype=np.uint32), len(pictures))
     cache.refresh()
     rows = cache.find(keys, copies)
     there = rows >= 0  # all, but for files that changed or went since they were read
     if not there.all():
-        hooks.on_warning(
-            f"{int((~there).sum())} of {len(rows)} distorted copies are missing, for their pictures changed or went "
-            "while they were extracted: run again"
-        )
+        reason = next(iter(skipped.values()), "their pictures changed or went while they were extracted: run again")
+        hooks.on_warning(f"{int((~there).sum())} of {len(rows)} distorted copies are missing: {reason}")
     if not there.any():
         return data, Augmentation(count, 0, extracted, seconds)
     origins = pictures.repeat(count)[there].astype(np.int32)

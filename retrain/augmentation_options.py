@@ -63,4 +63,6 @@ class AugmentationOptions(Checked):
     def distortions(self) -> dict[str, float]:
         """Those that are on: {"flip": True, "rotate": 10.0}."""
         names = [field.name for field in dataclasses.fields(self) if field.name not in ("augment", "augment_seed")]
-        return {name: getattr(self, name) for name in names if getattr(self, name)}
+        # as they are in fingerprints, where 10 and 10.0 must be the same
+        values = {name: getattr(self, name) for name in names}
+        return {name: bool(value) if name == "flip" else float(value) for name, value in values.items() if value}

@@ -38,6 +38,7 @@ SEGMENT_ROWS = 2048  # the most that a run buffers before it writes a segment
 _MERGED_BYTES = 128 * 2**20  # merged segments grow to about this size
 _MERGE_AT_ONCE = 64  # small segments that a run does not let pile up: each one costs a file descriptor
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ESTALE)  # say nothing about the file
+_CHECKED_BYTES = 4 * 2**20  # of vectors that a thread holds to check them
 _MERGE_FROM = 8  # small segments that are worth merging
 
 
@@ -367,12 +368,11 @@ class BottleneckCache:
         tasks: list[tuple[int, NDArray[np.int64]]] = []
         for number in np.unique(owner):
             inner = rows[owner == number] - self._starts[number]
-            tasks += [(int(number), part) for part in np.array_split(inner, max(1, len(inner) // 512))]
-        if len(tasks) == 1:
-            results = [bad_rows(self._segments[tasks[0][0]], tasks[0][1])]
-        else:
-            with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-                results = list(pool.map(lambda task: bad_rows(self._segments[task[0]], task[1]), tasks))
+            parts = max(1, len(inner) * self._segments[number].row_bytes // _CHECKED_BYTES)
+            tasks += [(int(number), part) for part in np.array_split(inner, min(parts, len(inner)))]
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            run = pool.map if len(tasks) > 1 else map
+            results = list(run(lambda task: bad_rows(self._segments[task[0]], task[1]), tasks))
         self._checked[rows] = True
         damaged: dict[int, int] = {}
         for (number, _), bad in zip(tasks, results, strict=True):

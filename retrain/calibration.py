@@ -31,7 +31,7 @@ def check_pictures(validation_pictures: int) -> None:
     if not validation_pictures:
         raise TrainingError(
             "--calibrate fits the scores to validation pictures, and the split of this folder has none: add pictures, "
-            "raise --validation-percentage, or leave out --calibrate"
+            "raise --validation-percentage or --validation-per-class, or leave out --calibrate"
         )
 
 

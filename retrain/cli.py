@@ -1,9 +1,11 @@
 """The command line: a thin shell that parses, runs a command, and turns errors into exit codes."""
 
 import argparse
+import contextlib
 import io
 import logging
 import os
+import resource
 import signal
 import sys
 import warnings
@@ -188,6 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for noisy in ("tensorflow", "absl", "h5py"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, _raise_interrupt)
+    _allow_files()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 shows what it can
@@ -219,6 +222,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _forget_output()
         where = f": {error.filename}" if error.filename else " (writing the output?)"
         return _fail(f"{error.strerror or error}{where}", EXIT_ERROR)
+
+
+def _allow_files() -> None:
+    """Open files, as many as the system allows: every segment of the cache takes one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _forget_output() -> None:

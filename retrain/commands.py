@@ -215,16 +215,18 @@ def inspect(args: argparse.Namespace) -> int:
         raise UsageError("--sheet is a sheet of distorted copies: say how many, as in --augment 7 --flip")
     labels = options_from(LabelOptions, args)
     from retrain import console
-    from retrain.contact_sheet import Example, write_sheet
+    from retrain.contact_sheet import Example, check_place, write_sheet
     from retrain.image_folder import display_path
     from retrain.inspection import inspect_folder
 
+    sheet = (args.sheet or _SHEET) if augmentation.augment else None
+    if sheet:
+        check_place(sheet)
     progress = console.Progress(args.quiet)
     try:
         inspection = inspect_folder(args.image_dir, images, split, labels, progress.on_inspection, progress.warn)
     finally:
         progress.close()
-    sheet = (args.sheet or _SHEET) if augmentation.augment else None
     if sheet:
         write_sheet(sheet, [Example(Path(path), label) for label, path in inspection.examples], augmentation, images)
     if args.json:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from retrain.config import AugmentationOptions, ImageOptions
 from retrain.distortions import Distortion, decode_copies, draw_distortion
@@ -16,11 +17,12 @@ from retrain.files import write_whole
 from retrain.image_folder import display_path
 from retrain.images import decode_image
 
-__all__ = ["Example", "write_sheet"]
+__all__ = ["Example", "check_place", "write_sheet"]
 
 _MOST_ROWS, _MOST_COPIES = 8, 7
 _TILE, _GAP, _CAPTION = 160, 8, 42  # pixels
 _FONT_SIZE = 11
+_SOFTWARE = "retrain inspect"  # says in the file that it is such a sheet
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,22 @@ class Example:
 
     path: Path
     label: str
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Refuse, before any work is done, to write over what is no such sheet. Raises OutputError."""
+    if not os.path.lexists(path):
+        return
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            is_ours = image.info.get("Software") == _SOFTWARE
+    except OSError:
+        is_ours = False
+    if not is_ours:
+        raise OutputError(
+            f"{display_path(path)} is there, and no sheet of distorted copies: give another place, as in "
+            "--sheet FILE.png"
+        )
 
 
 def write_sheet(
@@ -54,7 +72,9 @@ def write_sheet(
                 place = (corner[0], corner[1] + _TILE + 1 + number * (_FONT_SIZE + 2))
                 draw.text(place, _fitting(line, draw, font), "black", font)
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
+    note = PngInfo()
+    note.add_text("Software", _SOFTWARE)
+    sheet.save(buffer, "PNG", pnginfo=note)
     try:
         write_whole(path, buffer.getvalue())
     except OSError as error:

@@ -87,6 +87,8 @@ def cross_validate(
 
     Raises RetrainError.
     """
+    if options.fine_tuning.is_wanted:
+        raise UsageError("cross-validation is of heads: leave --fine-tune-from and --fine-tune-layers out")
     folder, labels = read_classes(image_dir, options, hooks)
     _check(folder, cross_validation.folds, options.training)
     extractor = choose_extractor_for(folder, locate_backbone(options.backbone), options, hooks)

@@ -220,7 +220,7 @@ class DescentLoop:
             loss = tf.reduce_mean(losses)
             if options.l1 or options.l2:
                 loss += penalty(head, settings.l1, settings.l2)
-        gradients = tape.gradient(loss, parameters)
+        gradients = tape.gradient(loss, parameters, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         first_bad = tf.logical_and(state.diverged < 0, tf.logical_not(tf.math.is_finite(loss)))
         state = state._replace(diverged=tf.where(first_bad, step, state.diverged))
         if options.optimizer == "adam":

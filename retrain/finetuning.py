@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from retrain.batches import Feed, members_of
 from retrain.config import FineTuningOptions, TrainingOptions
 from retrain.descent import DescentLoop, Settings, structure
-from retrain.errors import TrainingError
+from retrain.errors import TrainingError, UsageError
 from retrain.evaluation import judge
 from retrain.graph_cut import Cut, part_above
 from retrain.head import Head
@@ -69,11 +69,16 @@ def fine_tuning_options(training: TrainingOptions, options: FineTuningOptions, p
     Args:
         training: of the head. L-BFGS, which has no batches, gives way to Adam.
         pictures: that are trained on, distorted copies not counted.
+    Raises UsageError for more steps than can be counted.
     """
     if training.optimizer == "lbfgs":
         training = dataclasses.replace(training, optimizer="adam", l2=training.l2 or 0.0)
     training = training.resolved(pictures)
     steps = options.fine_tune_epochs * math.ceil(pictures / options.fine_tune_batch_size)
+    if steps > _NEVER:
+        raise UsageError(
+            f"--fine-tune-epochs {options.fine_tune_epochs}: {steps:,} steps, more than {_NEVER:,}; give fewer epochs"
+        )
     return dataclasses.replace(
         training,
         batch_size=options.fine_tune_batch_size,

@@ -45,6 +45,7 @@ def find_cut(trunk: Trunk, options: FineTuningOptions) -> Cut:
     Raises UsageError where there is no such layer, BackboneError where the network has no weights to train.
     """
     nodes = {node.name: node for node in trunk.nodes().node}
+    _check(nodes, trunk.layers)
     order = _order(nodes, PIXELS_INPUT[:-2], BOTTLENECK[:-2])
     first_use = _first_uses(nodes, order, [name for layer in trunk.layers for name in layer.weights])
     layers = _in_order(trunk.layers, first_use)
@@ -100,6 +101,21 @@ def _in_order(layers: Sequence[NetworkLayer], first_use: dict[str, int]) -> list
         used = [layer for layer in used if layer.weights]
         used.sort(key=lambda layer: min(first_use[name] for name in layer.weights))
     return used
+
+
+def _check(nodes: Nodes, layers: Sequence[NetworkLayer]) -> None:
+    """Refuse networks that can't be fine-tuned. Raises BackboneError."""
+    loop = next((node.name for node in nodes.values() if node.op == "NextIteration"), None)
+    if loop is not None:
+        raise BackboneError(f"this network can't be fine-tuned: it has a loop ({loop}); use another --backbone")
+    for layer in layers:
+        for name in layer.weights:
+            kind = tf.as_dtype(nodes[name].attr["dtype"].type)
+            if kind != tf.float32:
+                raise BackboneError(
+                    f"this network can't be fine-tuned: the weights of {layer.name} are of {kind.name}, expected "
+                    "float32; use another --backbone"
+                )
 
 
 def _first_layer(layers: Sequence[NetworkLayer], options: FineTuningOptions) -> int:

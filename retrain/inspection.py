@@ -134,7 +134,7 @@ def inspect_folder(
         folder.empty_folders,
         tuple(display_path(path) for path in folder.stray_files),
         tuple(PlacedPicture(set_, names[s.label], display_path(s.path)) for s, set_ in zip(samples, sets, strict=True)),
-        _examples(folder, samples, sets),
+        _examples(folder, names, samples, sets),
     )
 
 
@@ -162,12 +162,14 @@ def _classes(
     return tuple(classes)
 
 
-def _examples(folder: ImageFolder, samples: list[Sample], sets: Sequence[str]) -> tuple[tuple[str, str], ...]:
+def _examples(
+    folder: ImageFolder, labels: Sequence[str], samples: list[Sample], sets: Sequence[str]
+) -> tuple[tuple[str, str], ...]:
     first: dict[int, str] = {}
     for sample, name in zip(samples, sets, strict=True):
         if name == "train":
             first.setdefault(sample.label, os.fspath(folder.root / sample.path))
-    return tuple((folder.class_names[label], path) for label, path in sorted(first.items()))
+    return tuple((labels[label], path) for label, path in sorted(first.items()))
 
 
 def _repeated(readable: list[tuple[Sample, _Picture]]) -> tuple[tuple[tuple[str, ...], ...], ...]:

@@ -83,17 +83,24 @@ def read_labels_file(path: str, class_names: Container[str] = ()) -> dict[str, s
 
 def _from_lines(text: str, where: str, class_names: Container[str]) -> Iterable[tuple[str, str, str]]:
     """(place, folder name, label) of every line that says something."""
-    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
+    for number, line in enumerate(map(str.strip, re.split("\r\n|\r|\n", text)), 1):
         if not line or line.startswith("#"):
             continue
-        readings = [tuple(map(str.strip, re.split(by, line, maxsplit=1))) for by in _SEPARATORS if re.search(by, line)]
-        if not readings or not all(readings[0]):
+        pairs = [re.split(by, line, maxsplit=1) for by in _SEPARATORS if re.search(by, line)]
+        readings = [(name.strip(), _unquoted(label.strip())) for name, label in pairs]
+        reading = next((pair for pair in readings if pair[0] in class_names and pair[1]), (readings or [("", "")])[0])
+        if not all(reading) or _UNWRITABLE.search(line):
             raise LabelsFileError(
                 f"{where}, line {number}: expected the name of a folder and its label, with a tab, a comma or spaces "
                 f"between them, found {line!r}"
             )
-        name, label = next((pair for pair in readings if pair[0] in class_names and pair[1]), readings[0])
-        yield f"{where}, line {number}", name, label
+        yield f"{where}, line {number}", *reading
+
+
+def _unquoted(label: str) -> str:
+    """Without the quotation marks that spreadsheets put around a label with a comma."""
+    is_quoted = len(label) > 1 and label[0] == label[-1] == '"'
+    return label[1:-1].replace('""', '"').strip() if is_quoted else label
 
 
 def _from_json(text: str, where: str) -> Iterable[tuple[str, str, str]]:

@@ -49,8 +49,8 @@ def draw_curves(curve: Sequence[CurvePoint]) -> bytes:
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
         axes.legend()
-    _add_epochs(accuracy, curve[-1])
-    _add_epochs(loss, curve[-1])
+    _add_epochs(accuracy, curve)
+    _add_epochs(loss, curve)
     accuracy.set_title("accuracy")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
     loss.set_title("cross-entropy")
@@ -58,19 +58,26 @@ def draw_curves(curve: Sequence[CurvePoint]) -> bytes:
     return _png(figure)
 
 
-def _add_epochs(axes: "Axes", last: CurvePoint) -> None:
-    """A second scale above."""
-    if not last.step:  # lbfgs that finds nothing to gain
+def _add_epochs(axes: "Axes", curve: Sequence[CurvePoint]) -> None:
+    """A second scale above; fine-tuning may take other steps to an epoch than the head."""
+    if not curve[-1].step:  # lbfgs that finds nothing to gain
         return
-    per_step = last.epoch / last.step
+    steps, epochs = [0, *(point.step for point in curve)], [0.0, *(point.epoch for point in curve)]
 
-    def epochs_of(steps: Any) -> Any:
-        return steps * per_step
+    def epochs_of(values: Any) -> Any:
+        return _on_line(values, steps, epochs)
 
-    def steps_of(epochs: Any) -> Any:
-        return epochs / per_step
+    def steps_of(values: Any) -> Any:
+        return _on_line(values, epochs, steps)
 
     axes.secondary_xaxis("top", (epochs_of, steps_of)).set_xlabel("epoch")
+
+
+def _on_line(values: Any, places: Sequence[float], heights: Sequence[float]) -> Any:
+    """Heights over values, on the line through points; beyond them, on the line from the first to the last."""
+    slope = (heights[-1] - heights[0]) / (places[-1] - places[0])
+    within = np.clip(values, places[0], places[-1])
+    return np.interp(within, places, heights) + (values - within) * slope
 
 
 def choose_pictures(pictures: Sequence[PictureResult], most: int = _MOST_TILES) -> list[PictureResult]:

@@ -254,7 +254,8 @@ def _prepare(
     check_leaks(data, hooks)
     sets = assign_sets(data.samples, data.keys, options.split, image_dir)
     members = {name: np.flatnonzero(np.array(sets) == name) for name in SETS}
-    check_sets(labels, {name: data.labels[chosen] for name, chosen in members.items()}, options, hooks)
+    labels_of = {name: data.labels[chosen] for name, chosen in members.items()}
+    check_sets(labels, labels_of, folder.has_subsets, options, hooks)
     augmentation = None
     if options.augmentation.augment:
         with _timed(timings, "extraction_seconds"):
@@ -298,7 +299,9 @@ def _train_head(
     hooks.on_training(training, pictures)
     recorder = None
     if options.evaluation.plots:
-        recorder = CurveRecorder(trainer.data.vectors, trainer.data.labels, members, training)
+        pictures_alone = np.arange(sum(map(len, members.values())))  # they come before their copies
+        vectors = SomeVectors(trainer.data.vectors, pictures_alone)
+        recorder = CurveRecorder(vectors, trainer.data.labels[pictures_alone], members, training)
 
     def on_checkpoint(step: int, head: Head) -> None:
         if step in hooks.checkpoints:
@@ -334,7 +337,11 @@ def _fine_tune(
             figures = figures_of(head, vectors, data.labels, members)
             curve.append(CurvePoint(curve[-1].step + steps, curve[-1].epoch + 1, figures))
 
-    return plan.train(head, members["train"], members["validation"], options.training, hooks, on_epoch)
+    points = len(curve)
+    done = plan.train(head, members["train"], members["validation"], options.training, hooks, on_epoch)
+    if done.tuned.best_epoch is not None:  # the curve ends with what was kept
+        del curve[points + done.tuned.best_epoch :]
+    return done
 
 
 def _calibrated(

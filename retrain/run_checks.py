@@ -62,11 +62,18 @@ def check_training(folder: ImageFolder, options: RunOptions) -> None:
             raise UsageError(f"{flag} needs validation pictures, and there are none: {remedy}, or leave it out")
 
 
-def check_sets(labels: Sequence[str], members: dict[str, NDArray[np.int32]], options: RunOptions, hooks: Hooks) -> None:
+def check_sets(
+    labels: Sequence[str],
+    members: dict[str, NDArray[np.int32]],
+    is_ready_made: bool,
+    options: RunOptions,
+    hooks: Hooks,
+) -> None:
     """Refuse a split that leaves a class without training pictures, or calibration without any; warn of other gaps.
 
     Args:
         members: set -> (n,) label numbers of its pictures.
+        is_ready_made: whether the folder came with the sets.
     """
     present = {name: set(np.unique(members[name]).tolist()) for name in SETS}
     missing = {name: [label for number, label in enumerate(labels) if number not in present[name]] for name in SETS}
@@ -77,6 +84,15 @@ def check_sets(labels: Sequence[str], members: dict[str, NDArray[np.int32]], opt
         )
     if options.evaluation.calibrate:
         check_pictures(len(members["validation"]))
-    for name in ("validation", "test"):
-        if options.split.wants(name) and len(members[name]) and missing[name]:
+    for name in SETS:
+        wanted: int | None = getattr(options.split, f"{name}_per_class")
+        found = np.bincount(members[name], minlength=len(labels)).tolist()
+        if wanted is not None and not is_ready_made:
+            few = [f"{label} ({count})" for label, count in zip(labels, found, strict=True) if count < wanted]
+            if few:
+                hooks.on_warning(
+                    f"fewer {name} pictures than --{name}-per-class {wanted} in class {', '.join(few)}: pictures that "
+                    "belong together, copies and _nohash_ groups, are not taken apart"
+                )
+        elif name != "train" and options.split.wants(name) and len(members[name]) and missing[name]:
             hooks.on_warning(f"no {name} pictures of class {', '.join(missing[name])}")

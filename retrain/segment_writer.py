@@ -14,7 +14,7 @@ from retrain.segments import Rows
 __all__ = ["SegmentWriter"]
 
 FLUSH_SECONDS = 30.0  # a segment is written at least this often
-_MOST_BYTES = 64 * 2**20  # of vectors in a segment; two are held in memory, and written with copies on the way
+_MOST_BYTES = 128 * 2**20  # of vectors in a segment; two are held in memory, and written with copies on the way
 
 
 class SegmentWriter:

@@ -248,7 +248,8 @@ def _check(train: Numbers, validation: Numbers, options: TrainingOptions) -> Non
         )
     if options.patience and not len(validation):
         raise TrainingError(
-            "--patience needs validation pictures, and there are none: raise --validation-percentage or leave it out"
+            "--patience needs validation pictures, and there are none: raise --validation-percentage "
+            "or --validation-per-class, or leave it out"
         )
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from retrain import cli
 from retrain.config import AugmentationOptions, ImageOptions
-from retrain.contact_sheet import Example, write_sheet
+from retrain.contact_sheet import Example, check_place, write_sheet
 from retrain.errors import ImageFolderError, OutputError
 
 SOME = AugmentationOptions(augment=9, flip=True, rotate=20, zoom=10, shift=5, brightness=10, contrast=10)
@@ -82,3 +82,10 @@ def test_a_sheet_of_nothing_is_refused(make_folder, capsys):
     root = make_folder({"cat": 5, "dog": 5})
     assert cli.main(["inspect", str(root), "--sheet", "mine.png"]) == 2
     assert "--sheet is a sheet of distorted copies: say how many, as in --augment 7 --flip" in capsys.readouterr().err
+
+
+def test_what_is_no_such_sheet_is_not_written_over(tmp_path):
+    check_place("sheet.png")
+    Image.new("RGB", (4, 4)).save("sheet.png")
+    with pytest.raises(OutputError, match=r"sheet\.png is there, and no sheet of distorted copies: give another place"):
+        check_place("sheet.png")

@@ -6,7 +6,7 @@ import pytest
 from conftest import TINY_SIZE
 
 from retrain import cli
-from retrain.config import BackboneOptions, CrossValidationOptions, RunOptions, TrainingOptions
+from retrain.config import BackboneOptions, CrossValidationOptions, FineTuningOptions, RunOptions, TrainingOptions
 from retrain.crossval import cross_validate, train_folds
 from retrain.errors import ImageFolderError, TrainingError, UsageError
 from retrain.evaluation import evaluate_logits
@@ -165,3 +165,11 @@ def test_the_command_prints_a_table_or_one_document(make_folder, tiny_backbone, 
     assert output.err == ""
     assert cli.main([*command, "--folds", "1"]) == 2
     assert "retrain: error: --folds 1: must be between 2" in capsys.readouterr().err
+
+
+def test_fine_tuning_is_refused(make_folder, tiny_backbone):
+    options = RunOptions(
+        backbone=BackboneOptions(str(tiny_backbone)), fine_tuning=FineTuningOptions(fine_tune_layers=1)
+    )
+    with pytest.raises(UsageError, match="cross-validation is of heads: leave --fine-tune-from"):
+        cross_validate(make_folder({"cat": 12, "dog": 12}), options=options)

@@ -227,6 +227,9 @@ def test_the_head_s_optimizer_and_a_tenth_of_its_rate_are_the_defaults():
         options = fine_tuning_options(training, GENTLE, 33)
         assert (options.optimizer, options.learning_rate) == (optimizer, pytest.approx(rate))
         assert (options.batch_size, options.steps) == (16, 6)
+    many = dataclasses.replace(GENTLE, fine_tune_epochs=100_000, fine_tune_batch_size=1)
+    with pytest.raises(UsageError, match="--fine-tune-epochs 100000: 3,000,000,000 steps, more than 2,147,483,647"):
+        fine_tuning_options(TrainingOptions(), many, 30_000)
     fine = dataclasses.replace(GENTLE, fine_tune_learning_rate=0.5)
     assert fine_tuning_options(TrainingOptions(), fine, 33).learning_rate == 0.5
 

@@ -151,8 +151,11 @@ def test_copies_calibration_plots_and_patience_go_together_with_it(tuned, option
     with open("everything/curves.csv") as file:
         points = list(csv.DictReader(file))
     epochs = [float(point["epoch"]) for point in points]
-    assert epochs[-3:] == [epochs[-4] + 1, epochs[-4] + 2, epochs[-4] + 3]  # those of fine-tuning come after the head's
-    assert all(0 <= float(point["test_accuracy"]) <= 1 for point in points)
+    best = model.record["fine_tuning"]["best_epoch"]
+    assert len(points) == 4 + best  # those of fine-tuning come after the head's, and end with what was kept
+    assert epochs[4:] == [epochs[3] + 1 + number for number in range(best)]
+    # calibration leaves the labels as they are
+    assert float(points[-1]["test_accuracy"]) == pytest.approx(model.result.metrics["test"].accuracy)
 
 
 def test_too_large_a_cache_is_refused_before_any_picture_is_read(tuned, options, monkeypatch):

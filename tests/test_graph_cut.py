@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -120,6 +122,33 @@ def test_a_saved_model_without_variables_can_not_be_fine_tuned(tmp_path, tiny_ba
 def test_layers_that_are_not_there_are_refused(trunk, options, message):
     with pytest.raises(UsageError, match=message):
         find_cut(trunk, FineTuningOptions(**options))
+
+
+def test_a_network_with_a_loop_is_refused(tmp_path):
+    from retrain.network import load_network
+
+    module = tf.Module()
+    module.kernel = tf.Variable(np.ones((3, 4), np.float32))
+
+    def call(pixels):
+        scaled = tf.map_fn(lambda picture: picture - tf.reduce_mean(picture), pixels)
+        return tf.reduce_mean(scaled @ module.kernel, axis=[1, 2])
+
+    module.__call__ = tf.function(call, input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.float32)])
+    tf.saved_model.save(module, str(tmp_path / "loop"))
+    trunk = make_trunk(load_network(BackboneSource("loop", "saved_model", str(tmp_path / "loop"), input_range="0..1")))
+    with pytest.raises(BackboneError, match="this network can't be fine-tuned: it has a loop"):
+        find_cut(trunk, FineTuningOptions(fine_tune_layers=1))
+
+
+def test_weights_of_another_type_are_refused(trunk):
+    nodes = trunk.nodes()
+    name = trunk.layers[-3].weights[0]
+    node = next(node for node in nodes.node if node.name == name)
+    node.attr["dtype"].type = tf.float16.as_datatype_enum
+    other = dataclasses.replace(trunk, graph=nodes.SerializeToString())
+    with pytest.raises(BackboneError, match="the weights of top_bn are of float16, expected float32"):
+        find_cut(other, FineTuningOptions(fine_tune_layers=1))
 
 
 def test_activations_beyond_float16_are_refused(trunk):

@@ -119,3 +119,9 @@ def test_inspection_shows_the_labels(write, make_folder):
     found = inspect_folder(root, labels=LabelOptions(write("n2 dog\nn3 owl")), on_warning=warnings.append)
     assert [(c.label, c.pictures) for c in found.classes] == [("n1", 3), ("dog", 4)]
     assert "lists what is no class folder: n3" in warnings[0]
+
+
+def test_line_ends_quotes_and_stray_separators_of_other_programs(tmp_path):
+    (tmp_path / "labels.csv").write_bytes(b'a tench,\rb,"goldfish, Carassius ""auratus"""\r\nc,cock\n')
+    found = read_labels_file("labels.csv", ["a", "b", "c"])
+    assert found == {"a": "tench,", "b": 'goldfish, Carassius "auratus"', "c": "cock"}
