@@ -215,8 +215,10 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str) -> s
     lines += _precision_line(record)
     if result.skipped:
         lines.append(f"Skipped: {len(result.skipped)} files, listed with reasons in {model_dir}/skipped.csv")
-    plots = [name for name in ("curves.csv", "curves.png", "predictions.png") if name in record["files"]]
-    files = ["graph.pb", "labels.txt", "saved_model/", "metrics.json", "history.csv", "predictions.csv", *plots]
+    extra = [
+        name for name in ("fine_tuning.csv", "curves.csv", "curves.png", "predictions.png") if name in record["files"]
+    ]
+    files = ["graph.pb", "labels.txt", "saved_model/", "metrics.json", "history.csv", "predictions.csv", *extra]
     lines.append(f"Model: {model_dir}/ ({', '.join(files)})")
     lines.append(f"Next: retrain predict {model_dir} PICTURE ...")
     return "\n".join(lines)
