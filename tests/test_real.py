@@ -121,18 +121,21 @@ def test_mobilenet_fine_tuned_from_the_cache_goes_where_the_whole_network_goes(t
     fine = FineTuningOptions(fine_tune_from="130", fine_tune_epochs=1, fine_tune_batch_size=8)
     cut = find_cut(trunk, fine)
     assert (cut.shape, cut.layers[0], len(cut.layers)) == ((5, 5, 160), "block_14_project", 16)
-    activations = TruncatedBackbone(backbone, trunk, cut).network.bottlenecks(pixels)
-    tuner = FineTuner(trunk, cut, LabelledBottlenecks(activations, labels), 10)
+    below = TruncatedBackbone(backbone, trunk, cut).network
     train = np.arange(len(samples))
-    options = fine_tuning_options(TrainingOptions(optimizer="adam", learning_rate=0.001), fine, len(train))
+    options = fine_tuning_options(TrainingOptions(learning_rate=0.01), fine, len(train))
     head = initial_head(1280, 10, 0)
-    tuned = tuner.train(head, train, np.zeros(0, np.int64), options)
+    found = []
+    for activations in (below._run(pixels).reshape(len(pixels), -1), below.bottlenecks(pixels)):
+        tuner = FineTuner(trunk, cut, LabelledBottlenecks(activations, labels), 10)
+        tuned = tuner.train(head, train, np.zeros(0, np.int64), options)
+        found.append([tuned.head.layers[0].weights, tuned.head.layers[0].biases, *tuned.weights.values()])
 
     model = network._owner
-    trained = [
-        v for layer in model.layers if layer.name in cut.layers for v in layer.variables if "moving" not in v.name
-    ]
+    layers = [layer for layer in model.layers if layer.name in cut.layers]
+    trained = [v for layer in layers for v in layer.variables if "moving" not in v.name]
     before = [head.layers[0].weights, head.layers[0].biases, *(v.numpy() for v in trained)]
     wanted = keras_epochs(lambda x: model(x * 2.0 - 1.0, training=False), trained, head, pixels, labels, options, train)
-    found = [tuned.head.layers[0].weights, tuned.head.layers[0].biases, *tuned.weights.values()]
-    assert far(found, wanted, before) < 0.1  # Adam divides by the gradient's size, also where that is rounding alone
+    exact, rounded = (far(weights, wanted, before) for weights in found)
+    assert exact < 1e-4
+    assert rounded < 5e-3  # float16 keeps 11 bits of each activation
