@@ -88,6 +88,12 @@ class Feed:
         self.labels = tf.constant(data.labels)
         self._data = data
 
+    def steps_at_once(self, most: int, batch_size: int, most_bytes: int) -> int:
+        """How many steps one block may have: `most`, fewer where what is read from files for them is too much."""
+        if self.vectors is not None:
+            return most
+        return max(1, min(most, most_bytes // (self._data.vectors[:1].nbytes * batch_size)))
+
     def sources(
         self, members: Members, drawn: Callable[[Members, int], NDArray[np.int32]], blocks: Iterable[tuple[int, int]]
     ) -> Generator[Source, None, None]:

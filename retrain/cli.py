@@ -87,17 +87,13 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--model-dir", default="model", metavar="DIR", help="where the model folder goes (default: model)"
     )
-    for options in _TITLES:
-        if options is not CrossValidationOptions:
-            _add_stage(train, options)
+    _add_stages(train, *(options for options in _TITLES if options is not CrossValidationOptions))
     _add_output(train)
 
     crossval = command("crossval", do.crossval, "tell by cross-validation how good a model of a folder would be")
     _add_image_dir(crossval)
-    before = (CrossValidationOptions, BackboneOptions, ExtractionOptions, ImageOptions, LabelOptions)
-    for options in (*before, AugmentationOptions):
-        _add_stage(crossval, options)
-    _add_stage(crossval, TrainingOptions)
+    _add_stages(crossval, CrossValidationOptions, BackboneOptions, ExtractionOptions, ImageOptions, LabelOptions)
+    _add_stages(crossval, AugmentationOptions, TrainingOptions)
     _add_output(crossval)
 
     predict = command("predict", do.predict, "classify pictures with a trained model")
@@ -106,8 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = command("evaluate", do.evaluate, "measure a trained model on a labelled folder")
     _add_model_dir(evaluate)
     _add_image_dir(evaluate)
-    _add_stage(evaluate, ExtractionOptions)
-    _add_stage(evaluate, ImageOptions)
+    _add_stages(evaluate, ExtractionOptions, ImageOptions)
     _add_output(evaluate)
 
     inspect = command("inspect", do.inspect, "tell what is in a folder, before training on it")
@@ -121,9 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="fill nothing: measure for about a minute how fast this machine is, alone and together, in each "
         "precision, on pictures of IMAGE_DIR (on drawn ones without it), and say which to use",
     )
-    _add_stage(extract, BackboneOptions)
-    _add_stage(extract, ExtractionOptions)
-    _add_stage(extract, ImageOptions)
+    _add_stages(extract, BackboneOptions, ExtractionOptions, ImageOptions)
     _add_output(extract)
 
     add_cache_commands(commands, _add_output)
@@ -139,7 +132,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show only pictures whose label is not what the folder that they lie in says, and how many these are",
     )
-    _add_stage(parser, ImageOptions)
+    _add_stages(parser, ImageOptions)
     _add_output(parser)
 
 
@@ -156,15 +149,13 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
         help="with --augment: where a PNG goes that shows a training picture of each class, of eight at most, and up "
         "to seven of its copies (default: distortions.png)",
     )
-    _add_stage(parser, ImageOptions)
-    _add_stage(parser, LabelOptions)
-    _add_stage(parser, SplitOptions)
-    _add_stage(parser, AugmentationOptions)
+    _add_stages(parser, ImageOptions, LabelOptions, SplitOptions, AugmentationOptions)
     _add_output(parser)
 
 
-def _add_stage(parser: argparse.ArgumentParser, options: type) -> None:
-    add_options(parser, options, _TITLES[options])
+def _add_stages(parser: argparse.ArgumentParser, *stages: type) -> None:
+    for options in stages:
+        add_options(parser, options, _TITLES[options])
 
 
 def _add_image_dir(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:

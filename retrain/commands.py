@@ -15,15 +15,11 @@ from retrain.config import (
     AugmentationOptions,
     BackboneOptions,
     CrossValidationOptions,
-    EvaluationOptions,
     ExtractionOptions,
-    FineTuningOptions,
     ImageOptions,
     LabelOptions,
     RunOptions,
     SplitOptions,
-    TrainingOptions,
-    TuningOptions,
 )
 from retrain.errors import ImageFolderError, Interrupted, UsageError
 
@@ -37,19 +33,9 @@ _SHEET = "distortions.png"
 
 
 def _run_options(args: argparse.Namespace) -> RunOptions:
-    return dataclasses.replace(
-        options_from(RunOptions, args),
-        backbone=options_from(BackboneOptions, args),
-        images=options_from(ImageOptions, args),
-        labels=options_from(LabelOptions, args),
-        extraction=options_from(ExtractionOptions, args),
-        split=options_from(SplitOptions, args),
-        augmentation=options_from(AugmentationOptions, args),
-        training=options_from(TrainingOptions, args),
-        fine_tuning=options_from(FineTuningOptions, args),
-        tuning=options_from(TuningOptions, args),
-        evaluation=options_from(EvaluationOptions, args),
-    )
+    stages = [field for field in dataclasses.fields(RunOptions) if dataclasses.is_dataclass(field.default)]
+    filled: dict[str, Any] = {field.name: options_from(type(field.default), args) for field in stages}
+    return dataclasses.replace(options_from(RunOptions, args), **filled)
 
 
 def train(args: argparse.Namespace) -> int:

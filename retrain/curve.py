@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.config import DEFAULT_STEPS, TrainingOptions
-from retrain.evaluation import judge
+from retrain.evaluation import judge, mean_figures
 from retrain.head import Head
 from retrain.vectors import VectorSource
 
@@ -55,11 +55,8 @@ def figures_of(
         members: set -> (m,) numbers of its pictures.
     """
     outcomes = judge(head, vectors, labels)
-    right = outcomes.given == labels
     return {
-        name: (float(right[chosen].mean()), float(outcomes.losses[chosen].mean()))
-        for name, chosen in members.items()
-        if len(chosen)
+        name: mean_figures(outcomes.select(chosen), labels[chosen]) for name, chosen in members.items() if len(chosen)
     }
 
 

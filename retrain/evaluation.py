@@ -19,6 +19,7 @@ __all__ = [
     "evaluate_logits",
     "expected_calibration_error",
     "judge",
+    "mean_figures",
     "outcomes_of",
     "summarize",
     "wilson_interval",
@@ -187,6 +188,11 @@ def outcomes_of(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> Outco
 def judge(head: Head, vectors: VectorSource, labels: NDArray[np.int32]) -> Outcomes:
     """What becomes of pictures by their (n, d) bottlenecks, some thousands at a time."""
     return Outcomes.joined([outcomes_of(head.logits(vectors[rows]), labels[rows]) for rows in chunks(len(labels))])
+
+
+def mean_figures(outcomes: Outcomes, labels: NDArray[np.int32]) -> tuple[float, float]:
+    """Accuracy in [0, 1] and mean cross-entropy in nats of (n,) outcomes, n >= 1."""
+    return float(np.mean(outcomes.given == labels)), float(np.mean(outcomes.losses))
 
 
 def _evaluate_chunk(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> Outcomes:

@@ -18,13 +18,13 @@ from retrain.batches import Feed, members_of
 from retrain.config import FineTuningOptions, TrainingOptions
 from retrain.descent import DescentLoop, Settings, structure
 from retrain.errors import TrainingError, UsageError
-from retrain.evaluation import judge
+from retrain.evaluation import judge, mean_figures
 from retrain.graph_cut import Cut, part_above
 from retrain.head import Head
 from retrain.objective import Parameters, class_weights, head_of, parameters_of
 from retrain.quiet import tf
 from retrain.segments import new_vectors
-from retrain.training import split_steps
+from retrain.training import some_of, split_steps
 from retrain.trunk import Trunk
 from retrain.vectors import LabelledBottlenecks, SomeVectors, VectorSource
 
@@ -34,7 +34,6 @@ Numbers = NDArray[np.int64]
 
 _STEPS_PER_CALL = 8  # about a second's work
 _ROWS_AT_ONCE = 128  # activations that go through the upper part at once where nothing is trained
-_MOST_VALIDATION = 10_000
 _NEVER = 2**31 - 1
 _BYTES_PER_CALL = 64 * 2**20  # of activations that are read from files for one call of the loop
 
@@ -149,8 +148,7 @@ class FineTuner:
         state = loop.start((*parameters_of(head), *map(tf.constant, self._weights)))
         members = members_of(self.data.with_copies(train), self.data.labels).as_tensors()
         drawn = partial(loop.drawn, options.seed)
-        if len(validation) > _MOST_VALIDATION:
-            validation = np.sort(np.random.default_rng(options.seed).permutation(validation)[:_MOST_VALIDATION])
+        validation = some_of(validation, options.seed)
         parts = len(state.parameters) - len(self._weights)
         in_epoch = math.ceil(len(train) / int(options.batch_size or 1))
         history: list[FineTuningRow] = []
@@ -188,10 +186,7 @@ class FineTuner:
         return FineTuned(head_of(parameters[:parts]), weights, history, best[1] if patience else None)
 
     def _loop(self, options: TrainingOptions) -> DescentLoop:
-        in_call = _STEPS_PER_CALL
-        if self._feed.vectors is None:
-            batch_bytes = self.data.vectors[:1].nbytes * int(options.batch_size or 1)
-            in_call = max(1, min(in_call, _BYTES_PER_CALL // batch_bytes))
+        in_call = self._feed.steps_at_once(_STEPS_PER_CALL, int(options.batch_size or 1), _BYTES_PER_CALL)
         return DescentLoop(structure(dataclasses.replace(options, patience=None)), in_call, self._above)
 
     def _figures(self, parameters: Parameters, pictures: Numbers) -> tuple[float, float]:
@@ -199,8 +194,7 @@ class FineTuner:
         parts = len(parameters) - len(self._weights)
         vectors = self.bottlenecks(SomeVectors(self.data.vectors, pictures), parameters[parts:])
         labels = self.data.labels[pictures]
-        outcomes = judge(head_of(parameters[:parts]), vectors, labels)
-        return float(np.mean(outcomes.given == labels)), float(np.mean(outcomes.losses))
+        return mean_figures(judge(head_of(parameters[:parts]), vectors, labels), labels)
 
 
 def _divergence(step: int, options: TrainingOptions) -> TrainingError:

@@ -46,7 +46,6 @@ class FineTuning:
     cut: Cut
     options: TrainingOptions  # of the head and the layers together
     tuned: FineTuned
-    pictures: int  # that were trained on
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -123,7 +122,7 @@ class FineTuningPlan:
         hooks.on_stage("fine-tuning")
         together = fine_tuning_options(options, self._options.fine_tuning, len(train))
         tuned = self._tuner.train(head, train, validation, together, tell, hooks.on_fine_tuning)
-        return FineTuning(self.cut, together, tuned, len(train))
+        return FineTuning(self.cut, together, tuned)
 
     def bottlenecks(self, activations: VectorSource, weights: Iterable[Any]) -> NDArray[np.float32]:
         """(n, size) activations to (n, d) bottlenecks; weights: of the layers above the cut, in its order."""

@@ -21,7 +21,7 @@ from retrain.optimum import Arrays, Figures, FullBatch, Part, find_optimum
 from retrain.quiet import tf
 from retrain.vectors import LabelledBottlenecks, chunks
 
-__all__ = ["HeadTrainer", "HistoryRow", "Observer", "TrainedHead", "split_steps"]
+__all__ = ["HeadTrainer", "HistoryRow", "Observer", "TrainedHead", "some_of", "split_steps"]
 
 Numbers = NDArray[np.int64]
 
@@ -155,10 +155,7 @@ class HeadTrainer:
         """The loop for such options, compiled when it first runs."""
         key = structure(options)
         if key not in self._loops:
-            in_call = STEPS_PER_CALL
-            if self._feed.vectors is None:
-                batch_bytes = 4 * self.data.vectors.shape[1] * int(options.batch_size or 1)
-                in_call = max(1, min(in_call, _BYTES_PER_CALL // batch_bytes))
+            in_call = self._feed.steps_at_once(STEPS_PER_CALL, int(options.batch_size or 1), _BYTES_PER_CALL)
             self._loops[key] = DescentLoop(key, in_call)
         return self._loops[key]
 
@@ -167,9 +164,8 @@ class HeadTrainer:
         if not len(validation):
             return None
         drawn = options.validation_batch_size != -1 and not options.patience
-        if len(validation) > _MOST_VALIDATION and (not drawn or self._feed.vectors is None):
-            some = np.random.default_rng(options.seed).permutation(len(validation))[:_MOST_VALIDATION]
-            validation = validation[np.sort(some)]
+        if not drawn or self._feed.vectors is None:
+            validation = some_of(validation, options.seed)
         labels = self.data.labels[validation]
         members = members_of(np.arange(len(validation)), labels).as_tensors() if drawn else None
         return Source(tf.convert_to_tensor(self.data.vectors[validation]), tf.constant(labels), members)
@@ -251,6 +247,13 @@ def _check(train: Numbers, validation: Numbers, options: TrainingOptions) -> Non
             "--patience needs validation pictures, and there are none: raise --validation-percentage "
             "or --validation-per-class, or leave it out"
         )
+
+
+def some_of(validation: Numbers, seed: int) -> Numbers:
+    """The validation pictures, or of too many a fixed part."""
+    if len(validation) <= _MOST_VALIDATION:
+        return validation
+    return validation[np.sort(np.random.default_rng(seed).permutation(len(validation))[:_MOST_VALIDATION])]
 
 
 def split_steps(steps: int, most: int, checkpoints: Sequence[int]) -> Iterator[tuple[int, int]]:
