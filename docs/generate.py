@@ -1,4 +1,4 @@
-"""Write the tables of options in README.md from the parser: `make docs`. A test checks that they are up to date."""
+"""Write the tables of options in docs/cli.md from the parser: `make docs`. A test checks that they are up to date."""
 
 import argparse
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from retrain.cli import build_parser
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+PAGE = Path(__file__).resolve().parent / "cli.md"
 START, END = "<!-- options: written by docs/generate.py -->", "<!-- end of options -->"
 
 
@@ -42,7 +42,7 @@ def tables() -> str:
         new = [line for line in lines if line not in seen]
         known = [line.split("`")[1].split(" ")[0] for line in lines if line in seen]
         seen |= set(lines)
-        parts.append(f"### `retrain {name}`\n\n{command.description}")
+        parts.append(f"## `retrain {name}`\n\n{command.description}")
         if new:
             parts.append("\n".join(["| option | meaning |", "|---|---|", *new]))
         if known:
@@ -50,12 +50,12 @@ def tables() -> str:
     return "\n\n".join(parts)
 
 
-def updated(readme: str) -> str:
-    """README.md with the tables as they should be."""
-    before, _, rest = readme.partition(START)
+def updated(page: str) -> str:
+    """The page with the tables as they should be."""
+    before, _, rest = page.partition(START)
     _, _, after = rest.partition(END)
     return f"{before}{START}\n\n{tables()}\n\n{END}{after}"
 
 
 if __name__ == "__main__":
-    README.write_text(updated(README.read_text("utf-8")), "utf-8")
+    PAGE.write_text(updated(PAGE.read_text("utf-8")), "utf-8")
