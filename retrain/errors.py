@@ -2,6 +2,7 @@
 
 __all__ = [
     "BackboneError",
+    "BackboneUnavailableError",
     "CacheError",
     "ImageFolderError",
     "Interrupted",
@@ -37,6 +38,10 @@ class UnreadableImageError(RetrainError):
 
 class BackboneError(RetrainError):
     """The backbone is unknown, can't be had, or doesn't do what a feature extractor must."""
+
+
+class BackboneUnavailableError(BackboneError):
+    """The backbone's weights are not on this machine and can't be downloaded."""
 
 
 class CacheError(RetrainError):

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbone import KERAS_NAMES, BackboneSource
-from retrain.errors import BackboneError
+from retrain.errors import BackboneError, BackboneUnavailableError
 from retrain.image_folder import display_path
 from retrain.layers import VariableGroup, find_layers, keras_groups, saved_groups
 from retrain.quiet import tf
@@ -224,7 +224,7 @@ def _download(build: Callable[[], Any], name: str) -> Any:
             if not _is_network_error(error):
                 raise
             if attempt == _DOWNLOAD_TRIES:
-                raise BackboneError(
+                raise BackboneUnavailableError(
                     f"the weights of backbone {name} can't be downloaded ({_first_line(error)}; tried {attempt} times) "
                     "and are not on this machine: go online once, or name a folder in RETRAIN_BACKBONES that holds "
                     "NAME/ (a SavedModel) or NAME.weights.h5, or give --weights FILE or a SavedModel folder as "
