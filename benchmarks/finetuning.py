@@ -14,7 +14,7 @@ import numpy as np
 
 from retrain.backbone import locate_backbone
 from retrain.config import BackboneOptions, FineTuningOptions, TrainingOptions
-from retrain.finetuning import FineTuner, fine_tuning_options
+from retrain.finetuning import FineTuner, FineTuningObserver, fine_tuning_options
 from retrain.graph_cut import find_cut
 from retrain.image_folder import read_image_folder
 from retrain.images import decode_image
@@ -88,7 +88,7 @@ def cached_epochs(trunk, cut, activations, labels, epochs):
             started[0] = time.perf_counter()
 
     def work():
-        tuner.train(head, np.arange(len(labels)), np.zeros(0, np.int64), training, on_epoch)
+        tuner.train(head, np.arange(len(labels)), np.zeros(0, np.int64), training, FineTuningObserver(on_epoch))
 
     threading.Thread(target=work, daemon=True).start()
     while True:

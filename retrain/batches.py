@@ -119,7 +119,8 @@ class Feed:
                 coming.append(reader.submit(read, first))
                 if len(coming) > 1:
                     yield coming.popleft().result()
-            yield coming.popleft().result()
+            if coming:
+                yield coming.popleft().result()
         finally:
             reader.shutdown(cancel_futures=True)
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.batches import Feed, members_of
+from retrain.checkpoint import CheckpointFile
 from retrain.config import FineTuningOptions, TrainingOptions
-from retrain.descent import DescentLoop, Settings, structure
+from retrain.descent import DescentLoop, Settings, State, structure
 from retrain.errors import TrainingError, UsageError
 from retrain.evaluation import judge, mean_figures
 from retrain.graph_cut import Cut, part_above
@@ -28,7 +29,7 @@ from retrain.training import some_of, split_steps
 from retrain.trunk import Trunk
 from retrain.vectors import LabelledBottlenecks, SomeVectors, VectorSource
 
-__all__ = ["FineTuned", "FineTuner", "FineTuningRow", "fine_tuning_options"]
+__all__ = ["FineTuned", "FineTuner", "FineTuningObserver", "FineTuningRow", "fine_tuning_options"]
 
 Numbers = NDArray[np.int64]
 
@@ -50,6 +51,17 @@ class FineTuningRow:
     train_cross_entropy: float  # nats
     validation_accuracy: float | None  # of 10,000 at most; None without validation pictures
     validation_cross_entropy: float | None
+
+
+@dataclass(frozen=True)
+class FineTuningObserver:
+    """What is called as fine-tuning goes on, and where it keeps what it has done."""
+
+    # after every evaluation, with the head and the weights then
+    on_epoch: Callable[[FineTuningRow, Head, Sequence[Any]], None] = lambda row, head, weights: None
+    on_progress: Callable[[int, int], None] = lambda done, steps: None  # steps that are done, of all; every second
+    on_resume: Callable[[list[FineTuningRow]], None] = lambda history: None  # it goes on after these evaluations
+    checkpoint: CheckpointFile | None = None
 
 
 @dataclass(frozen=True)
@@ -126,10 +138,12 @@ class FineTuner:
         train: Numbers,
         validation: Numbers,
         options: TrainingOptions,
-        on_epoch: Callable[[FineTuningRow, Head, Sequence[Any]], None] = lambda row, head, weights: None,
-        on_progress: Callable[[int, int], None] = lambda done, steps: None,
+        observer: FineTuningObserver = FineTuningObserver(),
     ) -> FineTuned:
         """Train the layers above the cut and the head together.
+
+        With a checkpoint, training goes on after the last epoch that was kept there, and ends with the same weights,
+        bit for bit, as if it had never stopped.
 
         Args:
             head: trained on the bottlenecks of the layers as they are.
@@ -138,52 +152,57 @@ class FineTuner:
             options: from `fine_tuning_options`; the same give the same weights. With patience, training stops once the
                 validation cross-entropy has not come down for as many steps, at the end of an epoch, and the weights
                 of the best epoch are kept: those from before the first, perhaps.
-            on_epoch: called with every evaluation, and the head and the weights then.
-            on_progress: called with the steps that are done, and all steps, about every second.
         Raises TrainingError where training diverges.
         """
-        patience = options.patience
         loop = self._loop(options)
         settings = Settings.of(options, class_weights(self.data.labels[train], self.classes))
         state = loop.start((*parameters_of(head), *map(tf.constant, self._weights)))
         members = members_of(self.data.with_copies(train), self.data.labels).as_tensors()
         drawn = partial(loop.drawn, options.seed)
         validation = some_of(validation, options.seed)
-        parts = len(state.parameters) - len(self._weights)
         in_epoch = math.ceil(len(train) / int(options.batch_size or 1))
-        history: list[FineTuningRow] = []
-        best: tuple[float, int, Parameters] = (math.inf, 0, state.parameters)
 
-        def evaluate(epoch: int) -> None:
-            nonlocal best
-            batch = drawn(members, max(0, epoch * in_epoch - 1))[: options.batch_size]
+        def evaluate(stand: _Stand, state: State) -> _Stand:
+            batch = drawn(members, max(0, stand.epochs * in_epoch - 1))[: options.batch_size]
             trained = self._figures(state.parameters, batch)
             tested = self._figures(state.parameters, validation) if len(validation) else (None, None)
-            loss = tested[1]
-            if not all(map(math.isfinite, (trained[1], loss or 0.0))):
-                raise _divergence(epoch * in_epoch, options)
-            history.append(FineTuningRow(epoch, *trained, *tested))
-            on_epoch(history[-1], head_of(state.parameters[:parts]), state.parameters[parts:])
-            if loss is not None and loss < best[0]:
-                best = (loss, epoch, state.parameters)
+            if not all(map(math.isfinite, (trained[1], tested[1] or 0.0))):
+                raise _divergence(stand.epochs * in_epoch, options)
+            stand = stand.after(FineTuningRow(stand.epochs, *trained, *tested), state)
+            observer.on_epoch(stand.history[-1], *self._parts(state.parameters))
+            if observer.checkpoint and stand.epochs > 1:  # an epoch is done
+                observer.checkpoint.save(*stand.packed())
+            return stand
 
-        evaluate(0)
-        steps = options.steps or 0
-        ends = range(in_epoch, steps, in_epoch)
-        blocks, ahead = (split_steps(steps, loop.steps_per_call, ends) for _ in range(2))
-        with contextlib.closing(self._feed.sources(members, drawn, ahead)) as sources:
-            for (first, end), source in zip(blocks, sources, strict=True):
+        kept = observer.checkpoint.load() if observer.checkpoint else None
+        if kept:
+            stand = _Stand.unpacked(*kept)
+            observer.on_resume(stand.history)
+        else:
+            stand = evaluate(_Stand(state, state.parameters), state)
+        state, steps = stand.state, options.steps or 0
+        ends, begun = range(in_epoch, steps, in_epoch), (stand.epochs - 1) * in_epoch
+        left = [block for block in split_steps(steps, loop.steps_per_call, ends) if block[0] >= begun]
+        if stand.has_lost_patience(options.patience, in_epoch):
+            left = []
+        with contextlib.closing(self._feed.sources(members, drawn, left)) as sources:
+            for (first, end), source in zip(left, sources, strict=True):
                 state, _, _ = loop.run(state, source, None, settings, first, end)
                 if state.diverged >= 0:
                     raise _divergence(int(state.diverged), options)
-                on_progress(end, steps)
+                observer.on_progress(end, steps)
                 if end % in_epoch == 0:
-                    evaluate(end // in_epoch)
-                    if patience and (history[-1].epoch - best[1]) * in_epoch >= patience:
+                    stand = evaluate(stand, state)
+                    if stand.has_lost_patience(options.patience, in_epoch):
                         break
-        parameters = best[2] if patience else state.parameters
-        weights = {name: part.numpy() for name, part in zip(self.cut.weights, parameters[parts:], strict=True)}
-        return FineTuned(head_of(parameters[:parts]), weights, history, best[1] if patience else None)
+        kept_head, weights = self._parts(stand.best if options.patience else state.parameters)
+        named = {name: part.numpy() for name, part in zip(self.cut.weights, weights, strict=True)}
+        return FineTuned(kept_head, named, stand.history, stand.best_epoch if options.patience else None)
+
+    def _parts(self, parameters: Parameters) -> tuple[Head, Parameters]:
+        """The head, and the weights of the layers above the cut."""
+        parts = len(parameters) - len(self._weights)
+        return head_of(parameters[:parts]), parameters[parts:]
 
     def _loop(self, options: TrainingOptions) -> DescentLoop:
         in_call = self._feed.steps_at_once(_STEPS_PER_CALL, int(options.batch_size or 1), _BYTES_PER_CALL)
@@ -191,10 +210,62 @@ class FineTuner:
 
     def _figures(self, parameters: Parameters, pictures: Numbers) -> tuple[float, float]:
         """Accuracy and cross-entropy of pictures."""
-        parts = len(parameters) - len(self._weights)
-        vectors = self.bottlenecks(SomeVectors(self.data.vectors, pictures), parameters[parts:])
+        head, weights = self._parts(parameters)
+        vectors = self.bottlenecks(SomeVectors(self.data.vectors, pictures), weights)
         labels = self.data.labels[pictures]
-        return mean_figures(judge(head_of(parameters[:parts]), vectors, labels), labels)
+        return mean_figures(judge(head, vectors, labels), labels)
+
+
+@dataclass(frozen=True)
+class _Stand:
+    """Where fine-tuning stands after an evaluation."""
+
+    state: State
+    best: Parameters  # those of the evaluation with the lowest validation cross-entropy
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    history: list[FineTuningRow] = dataclasses.field(default_factory=list)
+
+    @property
+    def epochs(self) -> int:
+        """Evaluations that are done: the number of the epoch that ends with the next one."""
+        return len(self.history)
+
+    def after(self, row: FineTuningRow, state: State) -> "_Stand":
+        """Where it stands after one more evaluation."""
+        history, loss = [*self.history, row], row.validation_cross_entropy
+        if loss is not None and loss < self.best_loss:
+            return _Stand(state, state.parameters, row.epoch, loss, history)
+        return dataclasses.replace(self, state=state, history=history)
+
+    def has_lost_patience(self, patience: int | None, in_epoch: int) -> bool:
+        """Whether as many steps have passed since the best evaluation."""
+        return bool(patience) and (self.history[-1].epoch - self.best_epoch) * in_epoch >= (patience or 0)
+
+    def packed(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """A note for JSON, and arrays."""
+        note = {
+            "best_epoch": self.best_epoch,
+            "best_loss": None if math.isinf(self.best_loss) else self.best_loss,
+            "history": [dataclasses.asdict(row) for row in self.history],
+        }
+        groups = {"parameters": self.state.parameters, "averages": self.state.averages, "best": self.best}
+        arrays = {f"{name}{i}": part.numpy() for name, parts in groups.items() for i, part in enumerate(parts)}
+        return note, arrays
+
+    @classmethod
+    def unpacked(cls, note: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> "_Stand":
+        """What `packed` gave."""
+
+        def group(name: str) -> Parameters:
+            return tuple(tf.constant(arrays[f"{name}{i}"]) for i in range(len(arrays)) if f"{name}{i}" in arrays)
+
+        parameters = group("parameters")
+        nothing = (tf.constant(math.inf), tf.constant(0), tf.constant(0), tf.constant(-1))
+        loss = math.inf if note["best_loss"] is None else note["best_loss"]
+        history = [FineTuningRow(**row) for row in note["history"]]
+        state = State(parameters, group("averages"), (), *nothing)
+        return cls(state, group("best"), note["best_epoch"], loss, history)
 
 
 def _divergence(step: int, options: TrainingOptions) -> TrainingError:

@@ -1,26 +1,35 @@
 """Fine-tuning as part of a run: where the backbone is cut, what that costs, and what comes out."""
 
-from collections.abc import Callable, Iterable, Sequence
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+import retrain
 from retrain.backbone import Backbone, fingerprint_of
+from retrain.cache_folder import find_folder
+from retrain.checkpoint import CheckpointFile
 from retrain.config import RunOptions, TrainingOptions
+from retrain.dataset import Dataset
 from retrain.errors import CacheError
-from retrain.finetuning import FineTuned, FineTuner, FineTuningRow, fine_tuning_options
+from retrain.finetuning import FineTuned, FineTuner, FineTuningObserver, FineTuningRow, fine_tuning_options
 from retrain.graph_cut import Cut, find_cut
 from retrain.head import Head
-from retrain.hooks import Hooks, nothing
+from retrain.hooks import Hooks
+from retrain.quiet import tf
 from retrain.truncation import TruncatedBackbone
 from retrain.vectors import LabelledBottlenecks, VectorSource
 
 if TYPE_CHECKING:
     from retrain.export import GraphBuilder
 
-__all__ = ["FineTunedBackbone", "FineTuning", "FineTuningPlan"]
+__all__ = ["EpochRecorder", "FineTunedBackbone", "FineTuning", "FineTuningPlan"]
 
 _FLOAT16_BYTES = 2
 
@@ -46,6 +55,7 @@ class FineTuning:
     cut: Cut
     options: TrainingOptions  # of the head and the layers together
     tuned: FineTuned
+    checkpoint: CheckpointFile  # of the last epoch; of no use once the model is written
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -60,6 +70,16 @@ class FineTuning:
             "epochs": self.tuned.history[-1].epoch,
             "best_epoch": self.tuned.best_epoch,
         }
+
+
+class EpochRecorder(Protocol):
+    """Measures more than fine-tuning itself needs to know of a finished epoch."""
+
+    def measure(self, head: Head, weights: Sequence[Any]) -> Any:
+        """What is to be kept of the epoch that has just ended, for JSON."""
+
+    def restore(self, kept: Sequence[Any]) -> None:
+        """Take over what `measure` gave for the epochs of an earlier run."""
 
 
 class FineTuningPlan:
@@ -93,36 +113,67 @@ class FineTuningPlan:
             )
         hooks.on_note(text)
 
-    def prepare(self, data: LabelledBottlenecks, classes: int) -> LabelledBottlenecks:
+    def prepare(self, data: Dataset, classes: int) -> LabelledBottlenecks:
         """Activations to bottlenecks, for the head to be trained on first."""
-        self._tuner = FineTuner(self._graph.trunk, self.cut, data, classes)
-        return LabelledBottlenecks(self._tuner.bottlenecks(data.vectors), data.labels, data.origins)
+        self._data = data
+        self._tuner = FineTuner(self._graph.trunk, self.cut, data.bottlenecks, classes)
+        activations = data.bottlenecks
+        return LabelledBottlenecks(
+            self._tuner.bottlenecks(activations.vectors), activations.labels, activations.origins
+        )
 
     def train(
         self,
         head: Head,
-        train: NDArray[np.int64],
-        validation: NDArray[np.int64],
+        members: dict[str, NDArray[np.int64]],
         options: TrainingOptions,
         hooks: Hooks,
-        on_epoch: Callable[[int, Head, Sequence[Any]], None] = nothing,
+        recorder: "EpochRecorder",
     ) -> FineTuning:
         """Train the head and the layers above the cut, from what `prepare` made ready. Raises TrainingError.
 
         Args:
-            train, validation: numbers of pictures.
+            members: set -> numbers of its pictures.
             options: of the head.
-            on_epoch: called after each epoch, and before the first, with its number, the head and the weights.
+            recorder: measures what else is wanted after each epoch.
         """
 
-        def tell(row: FineTuningRow, head: Head, weights: Sequence[Any]) -> None:
+        def on_epoch(row: FineTuningRow, head: Head, weights: Sequence[Any]) -> None:
             hooks.on_epoch(row)
-            on_epoch(row.epoch, head, weights)
+            if row.epoch:
+                checkpoint.extra.append(recorder.measure(head, weights))
+
+        def on_resume(history: list[FineTuningRow]) -> None:
+            recorder.restore(checkpoint.extra)
+            hooks.on_note(f"fine-tuning goes on after epoch {history[-1].epoch}, where an earlier run was stopped")
+            hooks.on_epoch(history[-1])
 
         hooks.on_stage("fine-tuning")
-        together = fine_tuning_options(options, self._options.fine_tuning, len(train))
-        tuned = self._tuner.train(head, train, validation, together, tell, hooks.on_fine_tuning)
-        return FineTuning(self.cut, together, tuned)
+        together = fine_tuning_options(options, self._options.fine_tuning, len(members["train"]))
+        checkpoint = self._checkpoint(head, members, together)
+        observer = FineTuningObserver(on_epoch, hooks.on_fine_tuning, on_resume, checkpoint)
+        tuned = self._tuner.train(head, members["train"], members["validation"], together, observer)
+        return FineTuning(self.cut, together, tuned, checkpoint)
+
+    def _checkpoint(
+        self, head: Head, members: dict[str, NDArray[np.int64]], options: TrainingOptions
+    ) -> CheckpointFile:
+        """The file of this fine-tuning, known by all that decides how it goes."""
+        told = {
+            "cut": self.extractor.fingerprint,
+            "options": dataclasses.asdict(options),
+            "augmentation": dataclasses.asdict(self._options.augmentation),
+            "plots": self._options.evaluation.plots,
+            "versions": [retrain.__version__, tf.__version__],
+        }
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        for array in (
+            *(part for layer in head.layers for part in (layer.weights, layer.biases)),
+            *(self._data.keys, self._data.labels, members["train"], members["validation"]),
+        ):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        folder = find_folder(Path(self._options.extraction.cache_dir), self.extractor.name, self.extractor.fingerprint)
+        return CheckpointFile(folder, digest.hexdigest())
 
     def bottlenecks(self, activations: VectorSource, weights: Iterable[Any]) -> NDArray[np.float32]:
         """(n, size) activations to (n, d) bottlenecks; weights: of the layers above the cut, in its order."""

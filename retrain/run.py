@@ -98,6 +98,8 @@ def train(
     model.command = command
     hooks.on_stage("export")
     write_model_folder(model_dir, lambda folder: write_files(model, folder, started))
+    if model.result.fine_tuning:
+        model.result.fine_tuning.checkpoint.remove()
     return model
 
 
@@ -260,7 +262,7 @@ def _prepare(
     if options.augmentation.augment:
         with _timed(timings, "extraction_seconds"):
             data, augmentation = add_copies(data, members["train"], extractor, options, hooks)
-    bottlenecks = plan.prepare(data.bottlenecks, len(labels)) if plan else data.bottlenecks
+    bottlenecks = plan.prepare(data, len(labels)) if plan else data.bottlenecks
     return _Ready(data, sets, members, extractor, augmentation, plan, bottlenecks)
 
 
@@ -329,19 +331,38 @@ def _fine_tune(
     hooks: Hooks,
 ) -> "FineTuning":
     """Fine-tuning after the head was trained; the ends of its epochs go on with the curve, where there is one."""
-
-    def on_epoch(epoch: int, head: Head, weights: Sequence[Any]) -> None:
-        if curve and epoch:
-            vectors = plan.bottlenecks(data.vectors, weights)
-            steps = math.ceil(len(members["train"]) / options.fine_tuning.fine_tune_batch_size)
-            figures = figures_of(head, vectors, data.labels, members)
-            curve.append(CurvePoint(curve[-1].step + steps, curve[-1].epoch + 1, figures))
-
     points = len(curve)
-    done = plan.train(head, members["train"], members["validation"], options.training, hooks, on_epoch)
+    steps = math.ceil(len(members["train"]) / options.fine_tuning.fine_tune_batch_size)
+    done = plan.train(head, members, options.training, hooks, _FineTuningCurve(plan, data, members, steps, curve))
     if done.tuned.best_epoch is not None:  # the curve ends with what was kept
         del curve[points + done.tuned.best_epoch :]
     return done
+
+
+@dataclass(frozen=True)
+class _FineTuningCurve:
+    """Adds a point to the curve, where there is one, at the end of every epoch of fine-tuning."""
+
+    plan: "FineTuningPlan"
+    data: Dataset
+    members: dict[str, NDArray[np.int64]]
+    steps: int  # of an epoch
+    curve: list[CurvePoint]
+
+    def measure(self, head: Head, weights: Sequence[Any]) -> dict[str, Any] | None:
+        """Add the point, and return it."""
+        if not self.curve:
+            return None
+        vectors = self.plan.bottlenecks(self.data.vectors, weights)
+        last, figures = self.curve[-1], figures_of(head, vectors, self.data.labels, self.members)
+        self.curve.append(CurvePoint(last.step + self.steps, last.epoch + 1, figures))
+        return dataclasses.asdict(self.curve[-1])
+
+    def restore(self, kept: Sequence[dict[str, Any] | None]) -> None:
+        """Add the points of epochs that an earlier run has finished."""
+        for point in filter(None, kept):
+            figures = {name: tuple(values) for name, values in point["figures"].items()}  # JSON has lists
+            self.curve.append(CurvePoint(point["step"], point["epoch"], figures))
 
 
 def _calibrated(

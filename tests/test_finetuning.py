@@ -8,10 +8,11 @@ from small_network import random_pixels, small_keras_model, small_network
 from retrain.backbone import Backbone, BackboneSource
 from retrain.batches import members_of
 from retrain.bottleneck_cache import BottleneckCache
+from retrain.checkpoint import CheckpointFile
 from retrain.config import FineTuningOptions, TrainingOptions
 from retrain.descent import DescentLoop, structure
 from retrain.errors import TrainingError, UsageError
-from retrain.finetuning import FineTuner, fine_tuning_options
+from retrain.finetuning import FineTuner, FineTuningObserver, fine_tuning_options
 from retrain.graph_cut import find_cut, part_above
 from retrain.objective import initial_head
 from retrain.quiet import tf
@@ -172,8 +173,7 @@ def test_it_learns_and_says_so(trunk, pixels, labels):
         TRAIN,
         VALIDATION,
         options,
-        lambda row, *_: rows.append(row),
-        lambda *done: progress.append(done),
+        FineTuningObserver(lambda row, *_: rows.append(row), lambda *done: progress.append(done)),
     )
     assert rows == tuned.history
     assert [row.epoch for row in rows] == list(range(13))
@@ -247,3 +247,31 @@ def test_the_head_s_optimizer_and_a_tenth_of_its_rate_are_the_defaults():
 def test_options_that_do_not_go_together_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
         FineTuningOptions(**options)
+
+
+@pytest.mark.parametrize(("patience", "optimizer"), [(None, "adam"), (4, "gradient-descent")])
+def test_a_stopped_training_goes_on_after_its_last_epoch(trunk, pixels, labels, tmp_path, patience, optimizer):
+    fine = dataclasses.replace(GENTLE, fine_tune_epochs=5)
+    tuner = tuner_of(trunk, pixels, labels, fine)
+    options = fine_tuning_options(TrainingOptions(optimizer=optimizer, patience=patience), fine, len(TRAIN))
+    whole = tuner.train(head_for(tuner), TRAIN, VALIDATION, options)
+
+    def stop_in_the_third_epoch(done, steps):
+        if done > 2 * steps // 5:
+            raise KeyboardInterrupt
+
+    file = CheckpointFile(tmp_path, "0" * 64)
+    with pytest.raises(KeyboardInterrupt):
+        observer = FineTuningObserver(on_progress=stop_in_the_third_epoch, checkpoint=file)
+        tuner.train(head_for(tuner), TRAIN, VALIDATION, options, observer)
+    resumed, rows = [], []
+    observer = FineTuningObserver(lambda row, *_: rows.append(row), on_resume=resumed.extend, checkpoint=file)
+    tuned = tuner.train(head_for(tuner), TRAIN, VALIDATION, options, observer)
+    assert [row.epoch for row in resumed] == [0, 1, 2]
+    assert [row.epoch for row in rows] == [3, 4, 5][: len(rows)]
+    assert (tuned.history, tuned.best_epoch) == (whole.history, whole.best_epoch)
+    for name, part in whole.weights.items():
+        assert np.array_equal(tuned.weights[name], part)
+    assert np.array_equal(tuned.head.layers[0].weights, whole.head.layers[0].weights)
+    done = tuner.train(head_for(tuner), TRAIN, VALIDATION, options, observer)  # stopped before the model was written
+    assert done.history == whole.history

@@ -26,6 +26,7 @@ from retrain.config import (
 from retrain.errors import CacheError, UsageError
 from retrain.export import read_graph
 from retrain.finetuning import FineTuner
+from retrain.hooks import Hooks
 from retrain.quiet import tf
 from retrain.run import evaluate_folder
 
@@ -227,3 +228,23 @@ def test_resnet50_goes_all_the_way(make_folder, monkeypatch):
     assert model.record["fine_tuning"]["activations"] == [1, 1, 2048]  # below the last block, which is residual
     assert [point.epoch for point in model.result.curve] == [1, 2, 3, 4, 5]
     assert {*os.listdir("model")} >= {"curves.csv", "curves.png", "predictions.png", "fine_tuning.csv"}
+
+
+def test_interrupted_fine_tuning_goes_on_after_the_last_epoch(options, make_folder, tmp_path):
+    pictures = make_folder({"cat": 20, "dog": 20})
+    options = dataclasses.replace(options, evaluation=EvaluationOptions(plots=True))
+    whole = retrain.train(pictures, "whole", options)
+    told = []
+
+    def stop(row):
+        if row.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        retrain.train(pictures, "model", options, Hooks(on_epoch=stop))
+    model = retrain.train(pictures, "model", options, Hooks(on_note=told.append))
+    assert told[-1] == "fine-tuning goes on after epoch 1, where an earlier run was stopped"
+    for name in ("head.h5", "graph.pb", "fine_tuning.csv", "curves.csv"):
+        assert (tmp_path / "model" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert model.result.curve == whole.result.curve
+    assert not [*Path("cache").rglob("fine_tuning-*.npz")]  # of no use once the model is written

@@ -59,6 +59,7 @@ ORDER = [
     "trunk",
     "graph_cut",
     "truncation",
+    "checkpoint",
     "finetuning",
     "saved_model",
     "kept_exports",
