@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrain.config import BackboneOptions
+from retrain.efficientnet_lite import LITE_NETWORKS, find_weights
 from retrain.errors import BackboneError
 from retrain.image_folder import display_path
 from retrain.images import DECODER_VERSION
@@ -53,8 +54,10 @@ _OTHER_NAMES = (
 
 KERAS_NAMES = (*_INPUT_SIZES, *_OTHER_NAMES)
 
-# inceptionv3 -> inception_v3: Keras spells its names in other ways, which mean the same.
-_SPELLINGS = {name.replace("_", ""): name for name in KERAS_NAMES}
+NAMES = (*KERAS_NAMES, *LITE_NETWORKS)
+
+# inceptionv3 -> inception_v3: names are spelt in other ways, too, which mean the same.
+_SPELLINGS = {name.replace("_", ""): name for name in NAMES}
 
 # The default of the original program's --tfhub_module; it and its later versions mean our inception_v3.
 _ORIGINAL_MODULE = re.compile(r"https://tfhub\.dev/google/imagenet/inception_v3/feature_vector/\d+")
@@ -68,12 +71,13 @@ class BackboneSource:
     """Where a backbone comes from."""
 
     name: str  # what the user calls it, fit for a folder's name
-    kind: str  # "keras": a network of Keras Applications; "saved_model": a SavedModel or TF1-Hub folder; "hub": a URL
+    kind: str  # "keras": a network that Keras builds; "saved_model": a SavedModel or TF1-Hub folder; "hub": a URL
     location: str | None  # weights file (None: Keras downloads them), SavedModel folder, or URL
-    architecture: str | None = None  # the Keras Applications name
+    architecture: str | None = None  # the network's name
     alpha: float = 1.0  # width multiplier of the MobileNets
     input_size: int | None = None  # pixels; None: as the model says
     input_range: str | None = None  # "0..1", "-1..1", "0..255"; None: as Keras says
+    weights_sha256: str | None = None  # what the weights file must have; None: any
 
 
 class Backbone:
@@ -136,9 +140,10 @@ def fingerprint_of(description: dict[str, Any]) -> str:
 def locate_backbone(options: BackboneOptions) -> Backbone:
     """Find out which backbone the options mean, and where it is.
 
-    A name is looked for in the folder that RETRAIN_BACKBONES names, then in Keras Applications, which downloads it.
+    A name is looked for in the folder that RETRAIN_BACKBONES names, then among the packages that are installed, then in
+    Keras Applications, which downloads it.
 
-    Raises BackboneError where a file or folder is missing, or options don't go together.
+    Raises BackboneError where a file, folder or package is missing, or options don't go together.
     """
     wanted = options.backbone
     if _ORIGINAL_MODULE.fullmatch(wanted):
@@ -158,7 +163,7 @@ def locate_backbone(options: BackboneOptions) -> Backbone:
         if not _is_saved_model(Path(wanted)):
             raise BackboneError(
                 f"no SavedModel in {display_path(wanted)}: expected a folder with saved_model.pb; "
-                "give such a folder, a Keras Applications name or a URL"
+                "give such a folder, a network's name or a URL"
             )
         return _saved_model(Path(wanted), options, Path(wanted).resolve().name, options.input_size)
     return _named(wanted, options)
@@ -166,12 +171,13 @@ def locate_backbone(options: BackboneOptions) -> Backbone:
 
 def _named(wanted: str, options: BackboneOptions) -> Backbone:
     """A backbone by its name: from RETRAIN_BACKBONES, --weights, or Keras Applications."""
-    wanted = _SPELLINGS.get(wanted.lower().replace("_", ""), wanted)
+    wanted = _SPELLINGS.get(re.sub("[-_]", "", wanted.lower()), wanted)
     match = _SIZED_NAME.fullmatch(wanted)
     architecture = match["name"] if match else wanted
     alpha = float(match["alpha"]) if match else 1.0
     said = options.input_size or (int(match["size"]) if match else None)
-    size = said or _INPUT_SIZES.get(architecture, 224)
+    lite = LITE_NETWORKS.get(architecture)
+    size = said or (lite.size if lite else _INPUT_SIZES.get(architecture, 224))
     location: Path | None = None
     folder = os.environ.get("RETRAIN_BACKBONES")
     if options.weights is not None:
@@ -188,6 +194,9 @@ def _named(wanted: str, options: BackboneOptions) -> Backbone:
         location = _weights_in(Path(folder), architecture, alpha, size)
     if options.input_range:
         raise BackboneError(f"--input-range is for SavedModel and Hub backbones; {wanted} looks after its own")
+    is_packaged = lite is not None and location is None
+    if is_packaged:
+        location = find_weights(architecture)
     return Backbone(
         BackboneSource(
             name=wanted if re.fullmatch(r"[\w.-]+", wanted) else _folder_name(wanted),
@@ -196,6 +205,7 @@ def _named(wanted: str, options: BackboneOptions) -> Backbone:
             architecture=architecture,
             alpha=alpha,
             input_size=size,
+            weights_sha256=lite.sha256 if lite and is_packaged else None,
         )
     )
 
@@ -215,7 +225,7 @@ def _saved_model(folder: Path, options: BackboneOptions, name: str, size: int | 
 
 def _refuse_weights(options: BackboneOptions, what: str) -> None:
     if options.weights is not None:
-        raise BackboneError(f"--weights goes with a Keras Applications name, not with {what} ({options.backbone})")
+        raise BackboneError(f"--weights goes with the name of a network, not with {what} ({options.backbone})")
 
 
 def _is_saved_model(folder: Path) -> bool:
@@ -224,7 +234,9 @@ def _is_saved_model(folder: Path) -> bool:
 
 def _weights_in(folder: Path, architecture: str, alpha: float, size: int) -> Path | None:
     """A weights file of an architecture, such as mobilenet_v2_1.0_224.weights.h5; of several, the nearest in size."""
-    pattern = re.compile(re.escape(architecture) + r"(_(?P<alpha>\d\.\d+)(_(?P<size>\d+))?)?(\.weights)?\.(h5|keras)")
+    pattern = re.compile(
+        re.escape(architecture) + r"(_(?P<alpha>\d\.\d+)(_(?P<size>\d+))?)?(\.weights)?\.(h5|keras|pth)"
+    )
     found = []
     for path in sorted(folder.iterdir()):
         match = pattern.fullmatch(path.name)

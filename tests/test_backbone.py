@@ -208,17 +208,13 @@ def test_weights_that_are_a_folder_are_an_error(tmp_path):
 
 
 def test_weights_do_not_go_with_a_url():
-    with pytest.raises(
-        BackboneError, match=r"--weights goes with a Keras Applications name, not with a URL \(https://"
-    ):
+    with pytest.raises(BackboneError, match=r"--weights goes with the name of a network, not with a URL \(https://"):
         locate("https://example.org/model/1", weights="w.h5")
 
 
 def test_weights_do_not_go_with_a_saved_model(tmp_path):
     folder = make_saved_model(tmp_path / "model")
-    with pytest.raises(
-        BackboneError, match="--weights goes with a Keras Applications name, not with a SavedModel folder"
-    ):
+    with pytest.raises(BackboneError, match="--weights goes with the name of a network, not with a SavedModel folder"):
         locate(str(folder), weights="w.h5")
 
 

@@ -31,6 +31,8 @@ ORDER = [
     "images",
     "distortions",
     "graph_images",
+    "torch_weights",
+    "efficientnet_lite",
     "backbone",
     "layers",
     "network",
