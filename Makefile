@@ -11,7 +11,7 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-fast_install = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+fast_install = $(BIN)/uv pip install --system-certs --quiet --python $(BIN)/python --constraint constraints.txt
 
 .PHONY: demo test check format docs clean
 
