@@ -17,6 +17,7 @@ PACKAGE = REPOSITORY / "retrain"
 # Imports go from later rooms to earlier ones only.
 ORDER = [
     "errors",
+    "text",
     "option_fields",
     "split_options",
     "augmentation_options",

@@ -1,0 +1,86 @@
+"""Words for people: numbers with their nouns, lists that end, names that a terminal can show, paths to be pasted."""
+
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+__all__ = ["MOST_NAMED", "counted", "listed_lines", "listing", "pasteable", "shown"]
+
+MOST_NAMED = 10  # of a list in a message: a folder may have a thousand classes, and lose a million files
+
+# What a terminal obeys instead of showing it: C0 and C1 control characters (escape sequences among them), the ends of
+# lines and paragraphs of Unicode, and what turns the direction of the text around, so that a name reads as another.
+_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun in singular or plural: "1 class", "2 classes", "1,200 distorted copies"."""
+    return f"{number:,} {noun if number == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """The plural of a regular noun."""
+    if re.search("(s|x|ch|sh)$", noun):
+        return f"{noun}es"
+    return re.sub("(?<=[^aeiou])y$", "ie", noun) + "s"
+
+
+def listing(names: Iterable[str], most: int = MOST_NAMED) -> str:
+    """Names for a message, with commas between them; a long list ends: "a, b, c and 390 more"."""
+    names = list(names)
+    # "and 1 more" would take as much room as the name
+    kept = names if len(names) <= most + 1 else names[:most]
+    more = f" and {len(names) - len(kept):,} more" if len(kept) < len(names) else ""
+    return ", ".join(map(shown, kept)) + more
+
+
+def listed_lines(entries: Sequence[str], more_in: str, most: int = MOST_NAMED) -> Iterator[str]:
+    """A line for each entry, indented; a long list ends with how many more there are, and where.
+
+    Args:
+        more_in: where all of them are: "all of them with --json".
+    """
+    kept = entries if len(entries) <= most + 1 else entries[:most]
+    yield from (f"  {shown(entry)}" for entry in kept)
+    if len(kept) < len(entries):
+        yield f"  ... and {len(entries) - len(kept):,} more ({more_in})"
+
+
+def shown(text: str, keep: str = "") -> str:
+    r"""Text that does nothing to a terminal but appear on it: ESC becomes \x1b.
+
+    Args:
+        keep: characters that are meant, as the ends of lines in a text of several.
+    """
+    return _OBEYED.sub(_escaped_but(keep), text)
+
+
+def _escaped_but(keep: str) -> Callable[[re.Match[str]], str]:
+    def escape(found: re.Match[str]) -> str:
+        code = ord(found[0])
+        if found[0] in keep:
+            return found[0]
+        return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+    return escape
+
+
+def pasteable(path: str | os.PathLike[str]) -> str:
+    """A path as a word of a shell's command line, for commands that a person may copy.
+
+    What a terminal can't show is written as bash and zsh take it: $'caf\\xe9'.
+    """
+    text = os.fspath(path)
+    if text.startswith("-"):
+        text = f"./{text}"  # no option
+    if not _OBEYED.search(text):
+        return shlex.quote(text)
+    bytes_of = (os.fsencode(char) for char in text)
+    words = (
+        char.replace("\\", "\\\\").replace("'", "\\'")
+        if not _OBEYED.search(char)
+        else "".join(f"\\x{byte:02x}" for byte in data)
+        for char, data in zip(text, bytes_of, strict=True)
+    )
+    return f"$'{''.join(words)}'"
