@@ -21,6 +21,7 @@ from retrain.fold_statistics import FoldStatistics, summarize_folds
 from retrain.folds import assign_folds
 from retrain.hooks import Hooks, nothing
 from retrain.image_folder import ImageFolder
+from retrain.text import counted, listing
 from retrain.vectors import SomeVectors
 
 if TYPE_CHECKING:
@@ -146,8 +147,8 @@ def train_fold(
     missing = np.setdiff1d(own[folds >= 0], own[training])
     if len(missing):
         raise TrainingError(
-            f"all pictures of class {', '.join(labels[number] for number in missing)} are in one fold, for they belong "
-            "together: lower --folds, or keep one of the pictures that are there under several labels"
+            f"all pictures of class {listing(labels[number] for number in missing)} are in one fold, for they belong "
+            "together: lower --folds, or keep one copy of each picture that is in folders of several classes"
         )
     used = used.with_steps(len(training))
     trained = trainer.train(training, np.flatnonzero(held_out), used, Observer(on_progress=on_progress))
@@ -169,8 +170,8 @@ def check_batch_size(folds: NDArray[np.int32], options: TrainingOptions) -> None
     fewest = _smallest_training_part(folds, options)
     if options.batch_size is not None and options.batch_size > fewest:
         raise TrainingError(
-            f"--batch-size {options.batch_size}: beside the largest fold there are {fewest} pictures to train on; give "
-            "at most as many"
+            f"--batch-size {options.batch_size}: the largest fold leaves {counted(fewest, 'picture')} to train on; "
+            "give at most as many"
         )
 
 
@@ -179,13 +180,15 @@ def _check(folder: ImageFolder, folds: int, training: TrainingOptions) -> None:
     few = [f"{n} of {name}" for name, n in zip(folder.class_names, folder.counts(), strict=True) if n < folds]
     if few:
         raise ImageFolderError(
-            f"--folds {folds} is more than there are pictures ({', '.join(few)}): every fold needs one of each class; "
+            f"--folds {folds} is more than there are pictures ({listing(few)}): every fold needs one of each class; "
             "lower --folds or add pictures"
         )
     if training.patience and folds < 3:
         raise UsageError("--patience takes a fold for validation, beside those for training and testing: 3 or more")
     if training.batch_size is not None and training.batch_size > len(folder.samples):
-        raise UsageError(f"--batch-size {training.batch_size}: there are {len(folder.samples)} pictures; give fewer")
+        raise UsageError(
+            f"--batch-size {training.batch_size}: the folder has {counted(len(folder.samples), 'picture')}; give fewer"
+        )
 
 
 def _summary(

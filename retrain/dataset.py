@@ -19,6 +19,7 @@ from retrain.image_folder import ImageFolder, Sample, display_path, read_image_f
 from retrain.labels_file import class_labels
 from retrain.precision import Listener, choose_extractor
 from retrain.split import SETS, check_class_sizes
+from retrain.text import counted, listing
 from retrain.vectors import CachedVectors, LabelledBottlenecks, VectorSource, load_vectors
 
 __all__ = [
@@ -161,9 +162,12 @@ def _check_counts(folder: ImageFolder, counts: Sequence[int], hooks: Hooks) -> N
     check_class_sizes(folder.class_names, counts)
     few = [f"{name} ({n})" for name, n in zip(folder.class_names, counts, strict=True) if n < FEW_PICTURES]
     if few:
-        hooks.on_warning(f"fewer than {FEW_PICTURES} pictures in class {', '.join(few)}: results may be poor, add more")
-    for name in folder.empty_folders:
-        hooks.on_warning(f"the folder {display_path(name)} holds no files: it is no class")
+        hooks.on_warning(f"fewer than {FEW_PICTURES} pictures in class {listing(few)}: results may be poor, add more")
+    if folder.empty_folders:
+        names = listing(map(display_path, folder.empty_folders))
+        hooks.on_warning(
+            f"{counted(len(folder.empty_folders), 'folder', 'holds/hold')} no files and make no class: {names}"
+        )
 
 
 def _check_contradictions(data: Dataset, hooks: Hooks) -> None:
@@ -173,7 +177,8 @@ def _check_contradictions(data: Dataset, hooks: Hooks) -> None:
     several = {key.tobytes() for key, label in labels if first.setdefault(key.tobytes(), label) != label}
     if several:
         hooks.on_warning(
-            f"{len(several)} pictures are there under several labels: retrain inspect shows which, keep one of each"
+            f"{counted(len(several), 'picture', 'is/are')} in folders of several classes: retrain inspect "
+            "shows which, keep one of each"
         )
 
 
@@ -187,6 +192,6 @@ def check_leaks(data: Dataset, hooks: Hooks) -> None:
     if several:
         names = [name for name in SETS if any(name in sets for sets in several)]
         hooks.on_warning(
-            f"{len(several)} pictures are in more than one of the sets {', '.join(names)}: retrain inspect shows "
-            "which; figures of pictures that were trained on are too good, keep one of each"
+            f"{counted(len(several), 'picture', 'is/are')} in more than one of the sets {', '.join(names)}: retrain "
+            "inspect shows which; figures of pictures that were trained on are too good, keep one of each"
         )

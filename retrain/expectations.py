@@ -8,10 +8,9 @@ from retrain.classifier import picture_files
 from retrain.errors import ImageFolderError
 from retrain.image_folder import display_path
 from retrain.model_folder import ModelDescription
+from retrain.text import listing
 
 __all__ = ["expected_labels"]
-
-_MOST_NAMED = 5  # of a model's labels, in a message
 
 
 def expected_labels(places: Sequence[str], model: ModelDescription) -> dict[str, str | None]:
@@ -34,10 +33,9 @@ def expected_labels(places: Sequence[str], model: ModelDescription) -> dict[str,
         for path, names in above.items()
     }
     if found and not any(found.values()):
-        more = ", ..." if len(model.labels) > _MOST_NAMED else ""
         raise ImageFolderError(
-            f"no picture in {', '.join(map(display_path, places))} is in a folder that is named like a class of the "
-            f"model ({', '.join(model.labels[:_MOST_NAMED])}{more}): give a folder with one sub-folder of pictures per "
+            f"no picture in {listing(map(display_path, places))} is in a folder that is named like a class of the "
+            f"model ({listing(model.labels)}): give a folder with one sub-folder of pictures per "
             "class"
         )
     return found

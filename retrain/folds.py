@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from retrain.errors import ImageFolderError
 from retrain.image_folder import Sample
 from retrain.split import inseparable_units
+from retrain.text import listing
 
 __all__ = ["assign_folds", "most_folds"]
 
@@ -69,6 +70,6 @@ def _check_units(samples: Sequence[Sample], members: dict[bytes, dict[int, int]]
     few = [f"{names[label]} ({found[label]})" for label in sorted(found) if found[label] < folds]
     if few:
         raise ImageFolderError(
-            f"fewer than {folds} different pictures in class {', '.join(few)} (copies, and names that share the part "
+            f"fewer than {folds} different pictures in class {listing(few)} (copies, and names that share the part "
             "before _nohash_, count as one): every fold needs one; lower --folds or add pictures"
         )

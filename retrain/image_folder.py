@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrain.errors import ImageFolderError
+from retrain.text import counted, shown
 
-__all__ = ["ImageFolder", "Sample", "display_path", "read_image_folder"]
+__all__ = ["ImageFolder", "Sample", "display_path", "read_image_folder", "utf8_path"]
 
 # Names of folders that hold a ready-made split, and the set that each means.
 SUBSETS = {
@@ -68,7 +69,12 @@ class ImageFolder:
 
 
 def display_path(path: str | os.PathLike[str]) -> str:
-    """A path that any terminal and any UTF-8 file can take: bytes that are no UTF-8 are shown as \\xNN."""
+    """A path for messages: as utf8_path() has it, and control characters, which a terminal would obey, as \\xNN."""
+    return shown(utf8_path(path))
+
+
+def utf8_path(path: str | os.PathLike[str]) -> str:
+    """A path for files and JSON: as it is, but for bytes that are no UTF-8, which become \\xNN."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -109,7 +115,7 @@ def read_image_folder(root: str | os.PathLike[str], exclude: Iterable[str | os.P
 
     class_names = tuple(sorted(name for name, found in files.items() if found))
     if not class_names:
-        hint = f" ({len(stray_files)} files lie in the folder itself)" if stray_files else ""
+        hint = f" ({counted(len(stray_files), 'file', 'lies/lie')} in the folder itself)" if stray_files else ""
         raise ImageFolderError(
             f"no pictures in the sub-folders of {display_path(root)}{hint}; "
             "make one sub-folder per class and put its pictures there"

@@ -14,7 +14,7 @@ import numpy as np
 from retrain.config import ImageOptions, LabelOptions, SplitOptions
 from retrain.errors import UnreadableImageError
 from retrain.hooks import nothing
-from retrain.image_folder import ImageFolder, Sample, display_path, read_image_folder
+from retrain.image_folder import ImageFolder, Sample, read_image_folder, utf8_path
 from retrain.images import decode_image, read_header
 from retrain.labels_file import class_labels
 from retrain.split import SETS, assign_sets
@@ -127,13 +127,13 @@ def inspect_folder(
         dict(Counter(picture.format for _, picture in readable).most_common()),
         _spread([picture.width for _, picture in readable]),
         _spread([picture.height for _, picture in readable]),
-        {display_path(path): reason for path, reason in unreadable.items()},
+        {utf8_path(path): reason for path, reason in unreadable.items()},
         duplicates,
         contradictions,
         leaks,
         folder.empty_folders,
-        tuple(display_path(path) for path in folder.stray_files),
-        tuple(PlacedPicture(set_, names[s.label], display_path(s.path)) for s, set_ in zip(samples, sets, strict=True)),
+        tuple(utf8_path(path) for path in folder.stray_files),
+        tuple(PlacedPicture(set_, names[s.label], utf8_path(s.path)) for s, set_ in zip(samples, sets, strict=True)),
         _examples(folder, names, samples, sets),
     )
 
@@ -180,7 +180,7 @@ def _repeated(readable: list[tuple[Sample, _Picture]]) -> tuple[tuple[tuple[str,
     repeated = [group for group in groups.values() if len(group) > 1]
 
     def paths(chosen: list[list[Sample]]) -> tuple[tuple[str, ...], ...]:
-        return tuple(tuple(display_path(sample.path) for sample in group) for group in chosen)
+        return tuple(tuple(utf8_path(sample.path) for sample in group) for group in chosen)
 
     same = [g for g in repeated if len({s.label for s in g}) == 1]
     across = [g for g in repeated if len({s.label for s in g}) > 1]

@@ -9,10 +9,9 @@ from typing import Any
 
 from retrain.errors import ImageFolderError, LabelsFileError
 from retrain.image_folder import display_path
+from retrain.text import listing
 
 __all__ = ["class_labels", "read_labels_file"]
-
-_MOST_NAMED = 5  # of the names in a warning: a file may list a thousand
 
 _SEPARATORS = (r"\t+", ",", r"\s+")  # between folder name and label; the first that there is
 
@@ -36,19 +35,16 @@ def class_labels(
     listed = read_labels_file(labels_file, class_names) if labels_file is not None else {}
     strangers = [name for name in listed if name not in class_names]
     if strangers:
-        more = f" and {len(strangers) - _MOST_NAMED} more" if len(strangers) > _MOST_NAMED else ""
         on_warning(
-            f"{display_path(labels_file or '')} lists what is no class folder: "
-            f"{', '.join(map(display_path, strangers[:_MOST_NAMED]))}{more}"
+            f"{display_path(labels_file or '')} lists what is no class folder: {listing(map(display_path, strangers))}"
         )
     labels = tuple(listed[name] if name in listed else label_of(name) for name in class_names)
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
-        folders = [name for name, label in zip(class_names, labels, strict=True) if label == twice[0]]
+        folders = [repr(name) for name, label in zip(class_names, labels, strict=True) if label == twice[0]]
+        named = " and ".join(folders) if len(folders) == 2 else listing(folders)
         remedy = "rename one" if labels_file is None else "rename one, or give it another label in --labels-file"
-        raise ImageFolderError(
-            f"the class folders {' and '.join(map(repr, folders))} would get the same label {twice[0]!r}: {remedy}"
-        )
+        raise ImageFolderError(f"the class folders {named} would get the same label {twice[0]!r}: {remedy}")
     return labels
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from retrain.errors import ModelFolderError, OutputError
 from retrain.files import replace_folder, staging_folder, tidy_up
 from retrain.image_folder import display_path
+from retrain.text import counted, listing
 
 __all__ = [
     "FORMAT",
@@ -101,8 +102,8 @@ def check_destination(model_dir: str | os.PathLike[str], cache_dir: str | os.Pat
             ]
             if foreign and not (final / "run.json").is_file():
                 raise OutputError(
-                    f"the model folder {where} holds other things ({display_path(foreign[0])}, ...) and no model: "
-                    "give a new or empty folder as --model-dir"
+                    f"the model folder {where} holds other things ({listing(map(display_path, foreign), 3)}) and no "
+                    "model: give a new or empty folder as --model-dir"
                 )
         elif final.exists():
             raise OutputError(f"{where} is a file: give a folder as --model-dir")
@@ -183,8 +184,8 @@ def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
     labels = read_labels(folder / "labels.txt")
     if tuple(labels) != description.labels:
         raise ModelFolderError(
-            f"{where}/labels.txt does not fit the model: it has {len(labels)} labels ({', '.join(labels[:3])}, ...), "
-            f"the model {len(description.labels)} ({', '.join(description.labels[:3])}, ...); "
+            f"{where}/labels.txt does not fit the model: it has {counted(len(labels), 'label')} "
+            f"({listing(labels, 3)}), the model {len(description.labels)} ({listing(description.labels, 3)}); "
             "put the model's own labels.txt back or train again"
         )
     return description

@@ -25,6 +25,7 @@ from retrain.errors import BackboneError, BackboneUnavailableError
 from retrain.image_folder import display_path
 from retrain.layers import VariableGroup, find_layers, keras_groups, saved_groups
 from retrain.quiet import tf
+from retrain.text import counted, listing
 
 __all__ = ["Network", "graph_runner", "load_network", "resolve_handle", "suitable_batch_size"]
 
@@ -231,7 +232,7 @@ def _keras_application(source: BackboneSource) -> Any:
         near = difflib.get_close_matches(str(source.architecture), NAMES, 1)
         raise BackboneError(
             f"unknown backbone {source.name!r}: no such folder, and no network of that name"
-            + (f"; did you mean {near[0]}?" if near else f" ({', '.join(sorted(NAMES))})")
+            + (f"; did you mean {near[0]}?" if near else f" ({listing(sorted(NAMES))})")
         )
     return builders[wanted]
 
@@ -352,7 +353,7 @@ def _callable_of(loaded: Any, source: BackboneSource) -> tuple[Callable[[tf.Tens
     if name is None:
         raise BackboneError(
             f"backbone {source.name} has neither a call nor one of the signatures {', '.join(_SIGNATURES)}; "
-            f"found: {', '.join(sorted(signatures)) or 'none'}"
+            f"found: {listing(sorted(signatures)) or 'none'}"
         )
     argument, shape = _input_spec(signatures[name])
     return lambda pixels: signatures[name](**{argument: pixels}), shape
@@ -363,7 +364,7 @@ def _input_spec(signature: Any) -> tuple[str, tf.TensorShape]:
     inputs = signature.structured_input_signature[1]
     if len(inputs) != 1:
         raise BackboneError(
-            f"the backbone's signature takes {len(inputs)} inputs ({', '.join(sorted(inputs))}), expected one"
+            f"the backbone's signature takes {counted(len(inputs), 'input')} ({listing(sorted(inputs))}), expected one"
         )
     [(name, spec)] = inputs.items()
     return name, spec.shape
@@ -392,7 +393,7 @@ def _as_vector(output: Any, source: BackboneSource) -> tf.Tensor:
         name = next((name for name in _OUTPUTS if name in output), None)
         if name is None and len(output) > 1:
             raise BackboneError(
-                f"backbone {source.name} has the outputs {', '.join(sorted(output))}; "
+                f"backbone {source.name} has the outputs {listing(sorted(output))}; "
                 f"expected one, or one named {_OUTPUTS[0]}"
             )
         output = output[name] if name else next(iter(output.values()))

@@ -25,9 +25,10 @@ from retrain.evaluation import Metrics, PictureResult
 from retrain.extraction import Extraction, Extractor
 from retrain.files import write_whole
 from retrain.head import write_head
-from retrain.image_folder import display_path
+from retrain.image_folder import utf8_path
 from retrain.model_folder import FORMAT, list_files
 from retrain.split import SETS
+from retrain.text import counted
 
 if TYPE_CHECKING:
     from retrain.export import GraphBuilder
@@ -140,12 +141,12 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
     _write_csv(
         folder / "predictions.csv",
         ["path", "set", "label", "predicted", "score", "key"],
-        [[display_path(p.path), p.set, p.label, p.predicted, f"{p.score:.6f}", p.key] for p in result.pictures],
+        [[utf8_path(p.path), p.set, p.label, p.predicted, f"{p.score:.6f}", p.key] for p in result.pictures],
     )
     _write_csv(
         folder / "skipped.csv",
         ["path", "reason"],
-        [[display_path(path), reason] for path, reason in result.skipped.items()],
+        [[utf8_path(path), reason] for path, reason in result.skipped.items()],
     )
     _write_json(folder / "metrics.json", {name: m.as_dict() for name, m in result.metrics.items()})
     now = time.monotonic()
@@ -171,7 +172,7 @@ def _write_plots(model: TrainedModel, folder: Path) -> None:
     if not shown:  # as with folders train/ and validation/
         name, shown = "validation", [picture for picture in result.pictures if picture.set == "validation"]
     wrong = sum(picture.predicted != picture.label for picture in shown)
-    title = f"{wrong} of {len(shown)} {name} pictures have a wrong label"
+    title = f"{wrong} of {counted(len(shown), f'{name} picture')} {'has' if wrong == 1 else 'have'} a wrong label"
     sheet = plots.draw_predictions(shown, model.image_dir, model.options.images.max_pixels, title)
     if sheet is not None:
         write_whole(folder / "predictions.png", sheet)
@@ -202,12 +203,12 @@ def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
     trunk, result = model.graph.trunk, model.result
     return {
         "format": FORMAT,
-        "command": [display_path(word) for word in model.command],
-        "image_dir": display_path(os.path.abspath(model.image_dir)),
+        "command": [utf8_path(word) for word in model.command],
+        "image_dir": utf8_path(os.path.abspath(model.image_dir)),
         "labels": list(result.labels),
         "class_folders": list(result.class_folders),
         "options": {
-            name: display_path(value) if isinstance(value, str) else value
+            name: utf8_path(value) if isinstance(value, str) else value
             for name, value in model.options.as_dict().items()
         },
         "backbone": {

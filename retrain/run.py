@@ -40,6 +40,7 @@ from retrain.model_folder import check_destination, read_sets, write_model_folde
 from retrain.record import FolderEvaluation, PictureResult, RunResult, TrainedModel, extraction_summary, write_files
 from retrain.run_checks import check_ready_made_split, check_sets, check_training
 from retrain.split import SETS, assign_sets
+from retrain.text import listing
 from retrain.tuning import Tuning, choose_folds, tune
 from retrain.vectors import LabelledBottlenecks, SomeVectors, VectorSource
 
@@ -196,8 +197,8 @@ def evaluate_folder(
     unknown = [name for name in folder.class_names if name not in known]
     if unknown:
         raise ImageFolderError(
-            f"{display_path(image_dir)} has classes that the model does not know: {', '.join(unknown)}; "
-            f"its labels are {', '.join(classifier.labels)}: rename or remove these folders"
+            f"{display_path(image_dir)} has classes that the model does not know: {listing(unknown)}; "
+            f"its labels are {listing(classifier.labels)}: rename or remove these folders"
         )
     head, labels = read_head(classifier.folder / "head.h5")
     if tuple(labels) != classifier.labels or head.bottleneck_size != classifier.description.bottleneck_size:

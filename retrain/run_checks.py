@@ -11,6 +11,7 @@ from retrain.errors import ImageFolderError, UsageError
 from retrain.hooks import Hooks
 from retrain.image_folder import SUBSETS, ImageFolder, display_path
 from retrain.split import SETS, check_counts
+from retrain.text import counted, listing
 
 __all__ = ["check_ready_made_split", "check_sets", "check_training"]
 
@@ -27,8 +28,8 @@ def check_ready_made_split(folder: ImageFolder, options: RunOptions, hooks: Hook
     if len(sets) > 1:
         others = [name for name in folder.class_names if name not in sets]
         hooks.on_warning(
-            f"the folders {', '.join(sets)} are taken for classes, since there are others beside them "
-            f"({', '.join(others)}): if they are sets, move the others away"
+            f"the folders {listing(sets)} are taken for classes, since there are others beside them "
+            f"({listing(others)}): if they are sets, move the others away"
         )
 
 
@@ -38,13 +39,15 @@ def check_training(folder: ImageFolder, options: RunOptions) -> None:
     training = [sample for sample in folder.samples if not ready_made or sample.subset == "train"]
     size = options.training.batch_size
     if size is not None and size > len(training):
-        raise UsageError(f"--batch-size {size}: there are {len(training)} pictures to train on; give at most as many")
+        raise UsageError(
+            f"--batch-size {size}: the folder has {counted(len(training), 'picture')} to train on; give at most as many"
+        )
     if ready_made:
         there = {sample.label for sample in training}
         missing = [name for number, name in enumerate(folder.class_names) if number not in there]
         if missing:
             raise ImageFolderError(
-                f"no training pictures of class {', '.join(missing)} in {display_path(folder.root)}: add some to the "
+                f"no training pictures of class {listing(missing)} in {display_path(folder.root)}: add some to the "
                 "training folder, or remove the class from the others"
             )
         has_validation = any(sample.subset == "validation" for sample in folder.samples)
@@ -79,7 +82,7 @@ def check_sets(
     missing = {name: [label for number, label in enumerate(labels) if number not in present[name]] for name in SETS}
     if missing["train"]:
         raise ImageFolderError(
-            f"no training pictures of class {', '.join(missing['train'])}: add pictures that differ from those there, "
+            f"no training pictures of class {listing(missing['train'])}: add pictures that differ from those there, "
             "or remove the folder"
         )
     if options.evaluation.calibrate:
@@ -91,8 +94,8 @@ def check_sets(
             few = [f"{label} ({count})" for label, count in zip(labels, found, strict=True) if count < wanted]
             if few:
                 hooks.on_warning(
-                    f"fewer {name} pictures than --{name}-per-class {wanted} in class {', '.join(few)}: pictures that "
+                    f"fewer {name} pictures than --{name}-per-class {wanted} in class {listing(few)}: pictures that "
                     "belong together, copies and _nohash_ groups, are not taken apart"
                 )
         elif name != "train" and options.split.wants(name) and len(members[name]) and missing[name]:
-            hooks.on_warning(f"no {name} pictures of class {', '.join(missing[name])}")
+            hooks.on_warning(f"no {name} pictures of class {listing(missing[name])}")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from retrain.config import SplitOptions
 from retrain.errors import ImageFolderError
 from retrain.image_folder import Sample
+from retrain.text import listing, shown
 
 __all__ = [
     "FEWEST_PICTURES",
@@ -208,7 +209,7 @@ def check_counts(pictures: Mapping[str, int], options: SplitOptions) -> None:
     if few:
         flags = " and ".join(f"--{name}-per-class {count}" for name, count in counts.items() if count is not None)
         raise ImageFolderError(
-            f"too few different pictures in class {', '.join(few)}: {flags} take {needed - 1}, and one more at least "
+            f"too few different pictures in class {listing(few)}: {flags} take {needed - 1}, and one more at least "
             f"is for {'training' if options.train_per_class is None else 'the test'}; lower the numbers or add pictures"
         )
 
@@ -220,12 +221,12 @@ def check_class_sizes(class_names: Sequence[str], counts: Sequence[int]) -> None
     """
     if len(class_names) < 2:
         raise ImageFolderError(
-            f"one class only ({class_names[0]}): a classifier needs two or more; add a sub-folder for each"
+            f"one class only ({shown(class_names[0])}): a classifier needs two or more; add a sub-folder for each"
         )
     pairs = zip(class_names, counts, strict=True)
     small = [f"{name} ({count})" for name, count in pairs if count < FEWEST_PICTURES]
     if small:
         raise ImageFolderError(
-            f"fewer than {FEWEST_PICTURES} pictures in class {', '.join(small)}: training, validation and test need "
+            f"fewer than {FEWEST_PICTURES} pictures in class {listing(small)}: training, validation and test need "
             "one each; add pictures or remove the folder"
         )

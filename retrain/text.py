@@ -14,9 +14,14 @@ MOST_NAMED = 10  # of a list in a message: a folder may have a thousand classes,
 _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def counted(number: int, noun: str) -> str:
-    """A number with its noun in singular or plural: "1 class", "2 classes", "1,200 distorted copies"."""
-    return f"{number:,} {noun if number == 1 else plural(noun)}"
+def counted(number: int, noun: str, verb: str = "") -> str:
+    """A number with its noun in singular or plural: "1 class", "2 classes", "1,200 distorted copies".
+
+    Args:
+        verb: both forms of a verb to follow, "is/are": "1 class is", "2 classes are".
+    """
+    one, _, many = f" {verb}".partition("/") if verb else ("", "", "")
+    return f"{number:,} {noun}{one}" if number == 1 else f"{number:,} {plural(noun)}{f' {many}' if many else ''}"
 
 
 def plural(noun: str) -> str:

@@ -308,7 +308,7 @@ def test_pictures_in_several_sets_are_told_of(make_folder, tiny_backbone):
     shutil.copy(root / "VALID" / "dog" / "dog_000.png", root / "testing" / "cat" / "dog.png")
     done = retrain("train", root, "--backbone", tiny_backbone, "--steps", 5, check=0)
     assert "2 pictures are in more than one of the sets train, validation, test: retrain inspect shows" in done.stderr
-    assert "1 pictures are there under several labels" in done.stderr
+    assert "1 picture is in folders of several classes: retrain inspect shows which" in done.stderr
     done = retrain("inspect", root, check=0)
     assert "2 pictures in several sets (trained on, they say nothing in the test: keep one of each):" in done.stdout
     first = "  Training/cat/cat_000.png = VALID/cat/cat_001.png = testing/cat/cat_001.png"
@@ -551,7 +551,7 @@ def test_what_may_not_be_meant_is_warned_of(make_folder, tiny_backbone):
     assert "--validation-per-class and --test-per-class have no effect" in done.stderr
     assert "comes with a split of its own" in done.stderr
     assert "no validation pictures of class dog" in done.stderr
-    assert "1 pictures are there under several labels" in done.stderr
+    assert "1 picture is in folders of several classes: retrain inspect shows which" in done.stderr
     (root / "notes").mkdir()
     for number in range(5):
         draw_picture(number, 2).save(root / "notes" / f"{number}.png")

@@ -40,8 +40,8 @@ def test_the_folder_that_is_given_counts_but_none_above_it(touch, tmp_path, monk
         match=r"no picture in dog/x is in a folder that is named like a class of the model \(cat, dog\)",
     ):
         expected_labels(["dog/x"], model(["cat", "dog"]))
-    with pytest.raises(ImageFolderError, match=r"model \(0, 1, 2, 3, 4, ...\): give a folder with one sub-folder"):
-        expected_labels(["dog/x"], model("0123456789"))
+    with pytest.raises(ImageFolderError, match=r"model \(0, 1, .*, 9 and 30 more\): give a folder with one sub-folder"):
+        expected_labels(["dog/x"], model(map(str, range(40))))
     monkeypatch.chdir(tmp_path / "dog" / "cat")
     assert expected_labels(["."], model(["cat", "dog"])) == {"./x/a": "cat"}
 

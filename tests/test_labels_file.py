@@ -98,7 +98,7 @@ def test_names_that_are_no_class_folder_are_warned_of(write):
     warnings = []
     path = write("\n".join(f"n{i} label{i}" for i in range(9)))
     class_labels(["n1", "n8"], path, on_warning=warnings.append)
-    assert warnings == [f"{path} lists what is no class folder: n0, n2, n3, n4, n5 and 2 more"]
+    assert warnings == [f"{path} lists what is no class folder: n0, n2, n3, n4, n5, n6, n7"]
     class_labels([f"n{i}" for i in range(9)], path, on_warning=warnings.append)
     assert len(warnings) == 1
 
