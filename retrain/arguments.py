@@ -3,9 +3,14 @@
 import argparse
 import dataclasses
 import difflib
+import os
+import re
 import types
 import typing
+from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
+
+from retrain.text import shown
 
 __all__ = ["EXIT_ERROR", "EXIT_USAGE", "Parser", "add_options", "options_from"]
 
@@ -14,11 +19,40 @@ EXIT_ERROR, EXIT_USAGE = 1, 2
 Options = TypeVar("Options")
 
 
+# Metavars of arguments that are paths; one with URL in it is a path or a URL.
+_PATH = re.compile(r"(DIR|FILE|PICTURE)\b")
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser that takes no abbreviations and suggests what a misspelt option may have meant."""
+    """A parser that takes no abbreviations and suggests what a misspelt option may have meant.
+
+    Arguments that are paths, as their metavars say, have ~ expanded: shells don't do it in --option=~/folder.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs, allow_abbrev=False)
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse; then look at paths."""
+        parsed, rest = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            if _PATH.search(str(action.metavar or "")):
+                value = getattr(parsed, action.dest, None)
+                if isinstance(value, str):
+                    setattr(parsed, action.dest, self._path(value, action))
+                elif isinstance(value, list):
+                    setattr(parsed, action.dest, [self._path(word, action) for word in value])
+        return parsed, rest
+
+    def _path(self, text: str, action: argparse.Action) -> str:
+        """A path as it was meant; a URL where none can be used ends the program."""
+        if _URL.match(text) and "URL" not in str(action.metavar) and not os.path.lexists(text):
+            name = action.option_strings[-1] if action.option_strings else action.metavar
+            self.error(f"{name} {text} is a URL: download what it names first, and give its path on this machine")
+        return os.path.expanduser(text)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong on stderr, in one line, and exit with EXIT_USAGE."""
@@ -28,7 +62,7 @@ class Parser(argparse.ArgumentParser):
                 near = difflib.get_close_matches(word.split("=")[0], known, 1)
                 if word.startswith("-") and near:
                     message += f" (did you mean {near[0]}?)"
-        self.exit(EXIT_USAGE, f"retrain: error: {message}; see {self.prog} --help\n")
+        self.exit(EXIT_USAGE, f"retrain: error: {shown(message)}; see {self.prog} --help\n")
 
 
 def option_strings(parser: argparse.ArgumentParser) -> set[str]:

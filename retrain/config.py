@@ -68,7 +68,8 @@ class LabelOptions(Checked):
     labels_file: str | None = option(
         None,
         "labels of class folders that are named otherwise, as by number: a folder's name and its label a line, with a "
-        "tab, a comma or spaces between them, or a JSON object (.json); folders that it does not list keep their names",
+        "tab, a comma, a semicolon or spaces between them (a spreadsheet's CSV is such), or a JSON object (.json); "
+        "folders that it does not list keep their names",
         metavar="FILE",
     )
 

@@ -1,5 +1,6 @@
 """The labels of class folders: their names, or what a file of the user says."""
 
+import csv
 import json
 import re
 from collections import Counter
@@ -13,7 +14,9 @@ from retrain.text import listing
 
 __all__ = ["class_labels", "read_labels_file"]
 
-_SEPARATORS = (r"\t+", ",", r"\s+")  # between folder name and label; the first that there is
+_DELIMITERS = ("\t", ",", ";")  # between folder name and label, before spaces; the first that there is
+
+_QUOTED = re.compile('"(?:[^"]|"")*"')
 
 _UNWRITABLE = re.compile("[\r\n\ud800-\udfff]")  # what labels.txt can't hold
 
@@ -51,10 +54,11 @@ def class_labels(
 def read_labels_file(path: str, class_names: Container[str] = ()) -> dict[str, str]:
     """Folder name -> label, in the order of the file.
 
-    One class a line: the name of its folder, then its label, with a tab between them, else a comma, else spaces; empty
-    lines and such that begin with # say nothing. Where what stands before the separator is no class folder, but is
-    with one of the later separators, that one holds: so `n01440764 tench, Tinca tinca` means what it seems to. A file
-    with a name in .json holds an object instead.
+    One class a line: the name of its folder, then its label, with a tab between them, else a comma, else a semicolon,
+    else spaces; either may be in quotes, as in a spreadsheet's CSV; empty lines and such that begin with # say nothing.
+    Where what stands before the separator is no class folder, but is with a later one of the separators, that one
+    holds, and of several spaces the last such: so `n01440764 tench, Tinca tinca` and `black cat felis` mean what they
+    seem to. A file with a name in .json holds an object instead.
 
     Args:
         class_names: the folders that there are.
@@ -82,21 +86,47 @@ def _from_lines(text: str, where: str, class_names: Container[str]) -> Iterable[
     for number, line in enumerate(map(str.strip, re.split("\r\n|\r|\n", text)), 1):
         if not line or line.startswith("#"):
             continue
-        pairs = [re.split(by, line, maxsplit=1) for by in _SEPARATORS if re.search(by, line)]
-        readings = [(name.strip(), _unquoted(label.strip())) for name, label in pairs]
-        reading = next((pair for pair in readings if pair[0] in class_names and pair[1]), (readings or [("", "")])[0])
+        in_table = [_from_table(line, delimiter) for delimiter in _DELIMITERS if delimiter in line]
+        spaced = _from_words(line)
+        known = (pair for pair in (*in_table, *reversed(spaced)) if pair[0] in class_names and pair[1])
+        reading = next(known, (in_table + spaced or [("", "")])[0])
         if not all(reading) or _UNWRITABLE.search(line):
             raise LabelsFileError(
-                f"{where}, line {number}: expected the name of a folder and its label, with a tab, a comma or spaces "
-                f"between them, found {line!r}"
+                f"{where}, line {number}: expected the name of a folder and its label, with a tab, a comma, a "
+                f"semicolon or spaces between them, found {line!r}"
             )
         yield f"{where}, line {number}", *reading
 
 
-def _unquoted(label: str) -> str:
-    """Without the quotation marks that spreadsheets put around a label with a comma."""
-    is_quoted = len(label) > 1 and label[0] == label[-1] == '"'
-    return label[1:-1].replace('""', '"').strip() if is_quoted else label
+def _from_table(line: str, delimiter: str) -> tuple[str, str]:
+    """Folder name and label of a line as spreadsheets and csv modules write it, all, some or no cells in quotes."""
+    try:
+        cells = [
+            cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
+        ]
+    except csv.Error:  # quotation marks that are no quotes: 3" nails
+        cells = []
+    if len(cells) > 1 and not any(cells[2:]):  # columns without content may follow
+        return cells[0], cells[1]
+    quoted = _QUOTED.match(line)  # a label without quotes may hold the delimiter
+    if quoted and line[quoted.end() :].lstrip().startswith(delimiter):
+        return cells[0] if cells else "", _unquoted(line[quoted.end() :].lstrip()[1:])
+    name, _, label = line.partition(delimiter)
+    return name.strip(), _unquoted(label)
+
+
+def _from_words(line: str) -> list[tuple[str, str]]:
+    """Every pair of folder name and label with spaces between them, the shortest name first: both may have some."""
+    quoted = _QUOTED.match(line)
+    if quoted:
+        return [(_unquoted(quoted[0]), _unquoted(line[quoted.end() :]))]
+    return [(line[: space.start()], _unquoted(line[space.end() :])) for space in re.finditer(r"\s+", line)]
+
+
+def _unquoted(text: str) -> str:
+    """Without the quotes that spreadsheets put around a text with a delimiter."""
+    text = text.strip()
+    return text[1:-1].replace('""', '"').strip() if _QUOTED.fullmatch(text) else text
 
 
 def _from_json(text: str, where: str) -> Iterable[tuple[str, str, str]]:

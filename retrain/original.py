@@ -150,7 +150,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         if kind is bool:
             parser.add_argument(f"--{name}", action="store_true", help=text)
         else:
-            parser.add_argument(f"--{name}", type=kind, default=default, metavar="VALUE", help=text)
+            parser.add_argument(f"--{name}", type=kind, default=default, metavar=_metavar(name), help=text)
     flags = parser.parse_args(argv)
     if not flags.image_dir:
         parser.error("--image_dir is missing: the folder with one sub-folder of pictures per class")
@@ -159,6 +159,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     if flags.intermediate_store_frequency < 0:
         parser.error(f"--intermediate_store_frequency {flags.intermediate_store_frequency}: must be at least 0")
     return flags
+
+
+def _metavar(name: str) -> str:
+    """What a flag takes; the parser looks after paths."""
+    if name == "tfhub_module":
+        return "URL|DIR"
+    if name.endswith("_dir"):
+        return "DIR"
+    return "FILE" if name in ("output_graph", "output_labels", "checkpoint_path") else "VALUE"
 
 
 def _renamed(message: str) -> str:

@@ -1,3 +1,4 @@
+import csv
 import json
 
 import pytest
@@ -44,6 +45,34 @@ def test_the_separator_is_the_one_that_leaves_a_class_folder(write):
         "n01440764": "tench, Tinca tinca",
         "black cat": "felis",
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"n1","tench, Tinca tinca"\r\n"black cat","the ""cat"""\r\n',  # all cells quoted
+        '"n1";"tench, Tinca tinca"\n"black cat";"the ""cat"""\n',
+        '"n1"\t"tench, Tinca tinca"\n"black cat"\tthe "cat"\n',
+        '"n1", tench, Tinca tinca\nblack cat, the "cat"\n',
+        'n1,"tench, Tinca tinca",,\nblack cat,"the ""cat""",,\n',
+        'n1;tench, Tinca tinca\nblack cat;the "cat"\n',
+        '"n1" "tench, Tinca tinca"\n"black cat" the "cat"\n',
+        'n1 tench, Tinca tinca\nblack cat the "cat"\n',
+        'folder,label\n"n1","tench, Tinca tinca"\n"black cat","the ""cat"""',  # a heading is a stranger, and warned of
+    ],
+)
+def test_tables_of_spreadsheets_and_names_with_spaces_are_understood(write, text):
+    found = read_labels_file(write(text), ["n1", "black", "black cat"])
+    found.pop("folder", None)
+    assert found == {"n1": "tench, Tinca tinca", "black cat": 'the "cat"'}
+
+
+def test_what_python_writes_as_csv_is_read_back(tmp_path):
+    labels = {"a b": "c, d", 'e "f"': 'g ""h""', "i;j": "k;l", "m": "'n'", "-1": "=1+1"}
+    for quoting in (csv.QUOTE_ALL, csv.QUOTE_MINIMAL):
+        with open("labels.csv", "w", newline="") as file:
+            csv.writer(file, quoting=quoting).writerows(labels.items())
+        assert read_labels_file("labels.csv", labels) == labels
 
 
 def test_comments_and_empty_lines_say_nothing(write):
