@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import difflib
+import logging
 import os
 import re
 import types
@@ -12,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from retrain.text import shown
 
-__all__ = ["EXIT_ERROR", "EXIT_USAGE", "Parser", "add_options", "options_from"]
+__all__ = ["EXIT_ERROR", "EXIT_USAGE", "Parser", "add_options", "log_to_stderr", "options_from"]
 
 EXIT_ERROR, EXIT_USAGE = 1, 2
 
@@ -102,6 +103,20 @@ def _add_option(group: Any, field: dataclasses.Field[Any]) -> None:
         metavar=None if field.metadata["choices"] else field.metadata["metavar"],
         help=text,
     )
+
+
+class _Shown(logging.Formatter):
+    """Lines of which a terminal obeys nothing."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record), keep="\n")
+
+
+def log_to_stderr(level: int, form: str) -> None:
+    """Send what is logged, from a level on, to stderr, in a form such as "%(message)s"."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Shown(form))
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def options_from(options: type[Options], args: argparse.Namespace) -> Options:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from retrain.commands import print_json
+from retrain.text import counted, listed_lines, listing
 
 __all__ = ["add_cache_commands"]
 
@@ -57,23 +58,25 @@ def add_cache_commands(commands: Any, add_output: Callable[[argparse.ArgumentPar
 
 def _info(args: argparse.Namespace) -> int:
     from retrain import cache_maintenance
+    from retrain.image_folder import display_path
 
     found = [cache_maintenance.info(cache) for cache in cache_maintenance.extractors(args.cache_dir)]
     if args.json:
         print_json([extractor.as_dict() for extractor in found])
         return 0
     for extractor in found:
+        numbers = counted(extractor.bottleneck_size or 0, "number")
         text = (
-            f"{extractor.folder}: {extractor.rows} rows of {extractor.bottleneck_size or 0} numbers in "
-            f"{extractor.segments} segments, {extractor.bytes / _MIB:.1f} MiB"
+            f"{extractor.folder}: {counted(extractor.rows, 'row')} of {numbers} in "
+            f"{counted(extractor.segments, 'segment')}, {extractor.bytes / _MIB:.1f} MiB"
         )
         if extractor.newest is not None:
             text += f", the oldest written {_ago(extractor.oldest)} ago, the newest {_ago(extractor.newest)}"
         if extractor.set_aside:
-            text += f", {extractor.set_aside} damaged segments set aside"
+            text += f", {counted(extractor.set_aside, 'damaged segment')} set aside"
         print(text)
     if not found:
-        print(f"nothing is cached in {args.cache_dir}")
+        print(f"nothing is cached in {display_path(args.cache_dir)}")
     return 0
 
 
@@ -86,9 +89,9 @@ def _verify(args: argparse.Namespace) -> int:
         print_json([dataclasses.asdict(report) for report in reports])
         return int(damaged)
     for report in reports:
-        print(f"{report.folder}: {report.sound} of {report.rows} rows are sound")
-        for line in report.damage:
-            print(f"  {line}")
+        print(f"{report.folder}: {report.sound:,} of {counted(report.rows, 'row', 'is/are')} sound")
+        for line in listed_lines(report.damage, "all of them with --json"):
+            print(line)
     return int(damaged)
 
 
@@ -105,10 +108,8 @@ def _prune(args: argparse.Namespace) -> int:
     unneeded = sum(report.unneeded for report in reports)
     if not args.json:
         for report in reports:
-            size = report.bytes / _MIB
-            print(
-                f"{report.folder}: {report.unneeded} of {report.rows} rows are not needed ({size:.1f} MiB)", flush=True
-            )
+            rows, size = counted(report.rows, "row", "is/are"), report.bytes / _MIB
+            print(f"{report.folder}: {report.unneeded:,} of {rows} not needed ({size:.1f} MiB)", flush=True)
     do_it = bool(unneeded) and (args.yes or _agreed(unneeded))
     if do_it:
         for cache in caches:
@@ -116,9 +117,9 @@ def _prune(args: argparse.Namespace) -> int:
     if args.json:
         print_json([dataclasses.asdict(report) | {"dropped": do_it} for report in reports])
     elif do_it:
-        print(f"{unneeded} rows dropped")
+        print(f"{counted(unneeded, 'row')} dropped")
     elif unneeded:
-        print("nothing dropped; with --yes they are")
+        print("nothing dropped: give --yes to drop them")
     return 0
 
 
@@ -126,26 +127,28 @@ def _agreed(rows: int) -> bool:
     """Ask on a terminal; without one, the answer is no."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    print(f"drop {rows} rows? [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"drop {counted(rows, 'row')}? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _compact(args: argparse.Namespace) -> int:
     from retrain import cache_maintenance
+    from retrain.image_folder import display_path
 
-    results = []
+    results: list[dict[str, Any]] = []
     for cache in cache_maintenance.extractors(args.cache_dir):
         before = len(cache.segment_paths())
         cache.compact(merge_from=2)
         results.append(
-            {"folder": str(cache.folder), "rows": len(cache), "segments_before": before}
+            {"folder": display_path(cache.folder), "rows": len(cache), "segments_before": before}
             | {"segments": len(cache.segment_paths())}
         )
     if args.json:
         print_json(results)
         return 0
     for result in results:
-        print("{folder}: {rows} rows, {segments_before} segments became {segments}".format(**result))
+        before = counted(result["segments_before"], "segment")
+        print(f"{result['folder']}: {counted(result['rows'], 'row')}, {before} became {result['segments']:,}")
     return 0
 
 
@@ -156,11 +159,14 @@ def _import(args: argparse.Namespace) -> int:
     if args.json:
         print_json(dataclasses.asdict(report))
         return 0
-    for name, reason in report.skipped.items():
-        print(f"left out {name}: {reason}")
+    left_out = [f"{name}: {reason}" for name, reason in report.skipped.items()]
+    if left_out:
+        print(f"{counted(len(left_out), 'file')} left out:")
+    for line in listed_lines(left_out, "all of them with --json"):
+        print(line)
     print(
-        f"{report.imported} bottlenecks imported, {report.already_cached} were there already, "
-        f"{len(report.skipped)} files left out; cache: {', '.join(report.folders) or 'unchanged'}"
+        f"{counted(report.imported, 'bottleneck')} imported, {report.already_cached:,} already there, "
+        f"{counted(len(report.skipped), 'file')} left out; cache: {listing(report.folders) or 'unchanged'}"
     )
     return 0
 

@@ -17,7 +17,7 @@ from retrain.model_folder import ModelDescription, read_description
 from retrain.network import suitable_batch_size
 from retrain.trunk import BOTTLENECK, PIXELS_INPUT
 
-__all__ = ["Classifier", "Prediction", "picture_files"]
+__all__ = ["Classifier", "PictureBytes", "Prediction", "picture_files"]
 
 _BATCH = 16
 
@@ -31,6 +31,14 @@ class Prediction:
     score: float | None  # of that label, in [0, 1]
     scores: dict[str, float]  # all labels, most likely first; they add up to 1
     error: str | None = None  # why the picture can't be read
+
+
+@dataclass(frozen=True)
+class PictureBytes:
+    """A picture that is in no file."""
+
+    name: str  # what predictions call it
+    data: bytes  # as they would be in a file
 
 
 class Classifier:
@@ -57,12 +65,13 @@ class Classifier:
         return self._scores(np.asarray(pixels, np.float32) / np.float32(255))
 
     def predict(
-        self, paths: Iterable[str | os.PathLike[str]], max_pixels: int = DEFAULT_MAX_PIXELS
+        self, paths: Iterable[str | os.PathLike[str] | PictureBytes], max_pixels: int = DEFAULT_MAX_PIXELS
     ) -> Iterator[Prediction]:
         """Classify picture files, in the order given; one that can't be read gives a Prediction with its error."""
         waiting: list[tuple[str, NDArray[np.uint8] | str]] = []
         for path in paths:
-            waiting.append((os.fspath(path), self._pixels(path, max_pixels)))
+            name = path.name if isinstance(path, PictureBytes) else os.fspath(path)
+            waiting.append((name, self._pixels(path, max_pixels)))
             if len(waiting) == _BATCH:
                 yield from self._answers(waiting)
                 waiting = []
@@ -72,9 +81,9 @@ class Classifier:
         """The model's backbone alone, for filling and using the bottleneck cache."""
         return GraphExtractor(self)
 
-    def _pixels(self, path: str | os.PathLike[str], max_pixels: int) -> NDArray[np.uint8] | str:
+    def _pixels(self, path: str | os.PathLike[str] | PictureBytes, max_pixels: int) -> NDArray[np.uint8] | str:
         try:
-            data = Path(path).read_bytes()
+            data = path.data if isinstance(path, PictureBytes) else Path(path).read_bytes()
             return decode_image(data, self.description.height, self.description.width, max_pixels)
         except OSError as error:
             return f"can't be read: {error.strerror}"

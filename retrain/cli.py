@@ -14,7 +14,7 @@ from typing import Any
 
 import retrain
 from retrain import commands as do
-from retrain.arguments import EXIT_ERROR, EXIT_USAGE, Parser, add_options
+from retrain.arguments import EXIT_ERROR, EXIT_USAGE, Parser, add_options, log_to_stderr
 from retrain.cache_cli import add_cache_commands
 from retrain.config import (
     AugmentationOptions,
@@ -31,6 +31,8 @@ from retrain.config import (
     TuningOptions,
 )
 from retrain.errors import Interrupted, RetrainError, UsageError
+from retrain.image_folder import display_path
+from retrain.text import shown
 
 __all__ = ["build_parser", "main"]
 
@@ -102,6 +104,11 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = command("evaluate", do.evaluate, "measure a trained model on a labelled folder")
     _add_model_dir(evaluate)
     _add_image_dir(evaluate)
+    evaluate.add_argument(
+        "--output",
+        metavar="DIR",
+        help="also write evaluation.json, confusion_matrix.csv, predictions.csv and skipped.csv into this folder",
+    )
     _add_stages(evaluate, ExtractionOptions, ImageOptions)
     _add_output(evaluate)
 
@@ -125,8 +132,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     _add_model_dir(parser)
-    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files, or folders of them")
-    parser.add_argument("--top", type=int, metavar="N", help="show the N most likely labels only")
+    parser.add_argument(
+        "pictures",
+        nargs="+",
+        metavar="PICTURE",
+        help="picture files, or folders of them; -: a picture from standard input",
+    )
+    parser.add_argument(
+        "--top", type=int, metavar="N", help="the N most likely labels only (default: 5; with --json all of them)"
+    )
     parser.add_argument(
         "--wrong",
         action="store_true",
@@ -192,9 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return original.main(argv)
         args = build_parser().parse_args(argv)
         args.command = ["retrain", *argv]
-        logging.basicConfig(
-            level=logging.INFO if args.verbose else logging.CRITICAL, format="retrain: %(message)s", stream=sys.stderr
-        )
+        log_to_stderr(logging.INFO if args.verbose else logging.CRITICAL, "retrain: %(message)s")
         code = int(args.run(args))
         sys.stdout.flush()  # here, where a full disk or a closed pipe is met with a message
         return code
@@ -211,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_ERROR
     except OSError as error:
         _forget_output()
-        where = f": {error.filename}" if error.filename else " (writing the output?)"
+        where = f": {display_path(error.filename)}" if error.filename else " (writing the output?)"
         return _fail(f"{error.strerror or error}{where}", EXIT_ERROR)
 
 
@@ -236,5 +248,5 @@ def _raise_interrupt(*_: Any) -> None:
 
 
 def _fail(error: object, code: int) -> int:
-    print(f"retrain: error: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"retrain: error: {shown(' '.join(str(error).split()))}", file=sys.stderr)
     return code

@@ -6,7 +6,9 @@ Each takes the parsed command line, and returns the exit code.
 import argparse
 import dataclasses
 import json
+import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +24,19 @@ from retrain.config import (
     SplitOptions,
 )
 from retrain.errors import ImageFolderError, Interrupted, UsageError
+from retrain.text import counted, listing, shown, shown_json
 
 if TYPE_CHECKING:
+    from retrain.classifier import PictureBytes, Prediction
     from retrain.console import Progress
+    from retrain.record import TrainedModel
 
 __all__ = ["crossval", "evaluate", "extract", "inspect", "predict", "print_json", "train"]
 
 
 _SHEET = "distortions.png"
+_MOST_SCORES = 5  # of a picture, on its line
+_MOST_BYTES = 2**30  # that are read from standard input
 
 
 def _run_options(args: argparse.Namespace) -> RunOptions:
@@ -53,10 +60,19 @@ def train(args: argparse.Namespace) -> int:
     if args.json:
         print_json(model.record)
         return 0
-    print(console.describe_run(model.result, model.record, args.model_dir.rstrip("/") or "/"))
+    _print(console.describe_run(model.result, model.record, args.model_dir, _example(model)))
     if options.evaluation.print_misclassified:
-        print(console.describe_misclassified(model.result.misclassified()))
+        _print(console.describe_misclassified(model.result.misclassified()))
     return 0
+
+
+def _example(model: "TrainedModel") -> str:
+    """The path of a picture that the model was not trained on, where there is one, to be pasted into a command."""
+    from retrain.text import pasteable
+
+    order = {"test": 0, "validation": 1, "train": 2}
+    picture = min(model.result.pictures, key=lambda picture: order[picture.set])
+    return pasteable(os.path.join(model.image_dir, picture.path))
 
 
 def crossval(args: argparse.Namespace) -> int:
@@ -75,7 +91,7 @@ def crossval(args: argparse.Namespace) -> int:
     if args.json:
         print_json(found.as_dict())
     else:
-        print(console.describe_cross_validation(found))
+        _print(console.describe_cross_validation(found))
     return 0
 
 
@@ -98,17 +114,10 @@ def extract(args: argparse.Namespace) -> int:
         raise _interrupted(progress) from None
     finally:
         progress.close()
-    summary = record.extraction_summary(extraction)
     if args.json:
-        print_json(summary)
-        return 0
-    for path, reason in extraction.skipped.items():
-        print(f"skipped {display_path(path)}: {reason}")
-    rate = "" if summary["pictures_per_second"] is None else f" at {summary['pictures_per_second']:.1f} pictures/s"
-    print(
-        f"{summary['pictures']} files: {summary['cached']} cached, {summary['extracted']} extracted{rate}, "
-        f"{summary['skipped']} skipped; cache: {display_path(cache.folder)}"
-    )
+        print_json(record.extraction_summary(extraction) | extraction.losses())
+    else:
+        _print(console.describe_extraction(extraction, display_path(cache.folder)))
     return 0
 
 
@@ -120,16 +129,18 @@ def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
     if args.json:
         print_json(measured.as_dict())
     else:
-        print(console.describe_benchmark(measured))
+        _print(console.describe_benchmark(measured))
     return 0
 
 
 def evaluate(args: argparse.Namespace) -> int:
     """Measure a model on a labelled folder."""
     extraction, images = options_from(ExtractionOptions, args), options_from(ImageOptions, args)
-    from retrain import console, run
+    from retrain import console, record, run
     from retrain.classifier import Classifier
 
+    if args.output is not None:
+        record.check_evaluation_place(args.output)
     progress = console.Progress(args.quiet)
     try:
         evaluation = run.evaluate_folder(
@@ -139,10 +150,12 @@ def evaluate(args: argparse.Namespace) -> int:
         raise _interrupted(progress) from None
     finally:
         progress.close()
+    if args.output is not None:
+        record.write_evaluation(evaluation, args.output)
     if args.json:
         print_json(evaluation.as_dict())
     else:
-        print(console.describe_evaluation(evaluation))
+        _print(console.describe_evaluation(evaluation, args.output))
     return 0
 
 
@@ -151,7 +164,8 @@ def predict(args: argparse.Namespace) -> int:
     images = options_from(ImageOptions, args)
     if args.top is not None and args.top < 1:
         raise UsageError(f"--top {args.top}: must be at least 1")
-    from retrain.classifier import Classifier, picture_files
+    _check_standard_input(args)
+    from retrain.classifier import Classifier
     from retrain.expectations import expected_labels
     from retrain.image_folder import display_path
 
@@ -159,38 +173,78 @@ def predict(args: argparse.Namespace) -> int:
     expected = expected_labels(args.pictures, classifier.description) if args.wrong else {}
     strays = sum(label is None for label in expected.values())
     if strays:
-        left_out = f"{strays} files are in no folder that is named like a class: left out"
-        print(f"retrain: warning: {left_out}", file=sys.stderr)
-    paths = (path for path, label in expected.items() if label) if args.wrong else picture_files(args.pictures)
+        _warn(f"{counted(strays, 'file', 'is/are')} in no folder that is named like a class: left out")
+    pictures = (path for path, label in expected.items() if label) if args.wrong else _pictures(args.pictures)
     failed = right = 0
     answers: list[dict[str, Any]] = []
-    for prediction in classifier.predict(paths, images.max_pixels):
-        path, should = display_path(prediction.path), expected.get(prediction.path)
+    for prediction in classifier.predict(pictures, images.max_pixels):
+        should = expected.get(prediction.path)
         if prediction.error is not None:
             was_named = prediction.path in args.pictures  # else it is litter in a folder, and no failure
             failed += was_named
-            answers.append({"path": path, "error": prediction.error})
-            print(f"retrain: {'error' if was_named else 'warning'}: {path}: {prediction.error}", file=sys.stderr)
-            continue
-        if should is not None and prediction.label == should:
+            what = f"{display_path(prediction.path)}: {shown(prediction.error)}"
+            print(f"retrain: {'error' if was_named else 'warning'}: {what}", file=sys.stderr)
+        elif should is not None and prediction.label == should:
             right += 1
             continue
-        scores = dict(list(prediction.scores.items())[: args.top])
-        answers.append({"path": path, "label": prediction.label, "score": prediction.score, "scores": scores})
-        if should is not None:
-            answers[-1]["expected"] = should
-        if not args.json:
-            shown = list(scores.items())[: 1 if args.wrong else None]
-            line = f"{path}: " + ", ".join(f"{label} {score:.4f}" for label, score in shown)
-            print(line + (f", expected {should}" if should is not None else ""), flush=True)
+        elif not args.json:
+            print(_answer_line(prediction, should, 1 if args.wrong else args.top or _MOST_SCORES), flush=True)
+        answers.append(_answer(prediction, should, args.top))
     if args.json:
         print_json(answers)
     elif args.wrong:
         wrong = sum("expected" in answer for answer in answers)
         print(f"{wrong} of {wrong + right} wrong")
     if not answers and not right:
-        raise ImageFolderError(f"no files in {', '.join(map(display_path, args.pictures))}: nothing to classify")
+        raise ImageFolderError(f"no files in {listing(map(display_path, args.pictures))}: nothing to classify")
     return EXIT_ERROR if failed else 0
+
+
+def _check_standard_input(args: argparse.Namespace) -> None:
+    """Refuse what can't be meant by the picture - (standard input). Raises UsageError."""
+    if "-" not in args.pictures:
+        return
+    if args.wrong:
+        raise UsageError("--wrong needs pictures in folders of classes, and - is standard input: leave one of them out")
+    if args.pictures.count("-") > 1:
+        raise UsageError("- is given twice, and standard input holds one picture: give it once")
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("- reads a picture from standard input: pipe one in, as in retrain predict model - < a.jpg")
+
+
+def _pictures(places: Sequence[str]) -> "Iterator[str | PictureBytes]":
+    """The files of the places; standard input where - is one."""
+    from retrain.classifier import PictureBytes, picture_files
+
+    for place in places:
+        if place == "-":
+            data = sys.stdin.buffer.read(_MOST_BYTES + 1)
+            if len(data) > _MOST_BYTES:
+                raise UsageError(f"standard input has more than {_MOST_BYTES:,} bytes: give one picture")
+            yield PictureBytes(place, data)
+        else:
+            yield from picture_files([place])
+
+
+def _answer(prediction: "Prediction", should: str | None, most: int | None) -> dict[str, Any]:
+    """What --json has of a picture."""
+    from retrain.image_folder import utf8_path
+
+    answer: dict[str, Any] = {"path": utf8_path(prediction.path)}
+    if prediction.error is not None:
+        return answer | {"error": prediction.error}
+    scores = dict(list(prediction.scores.items())[:most])
+    answer |= {"label": prediction.label, "score": prediction.score, "scores": scores}
+    return answer | ({} if should is None else {"expected": should})
+
+
+def _answer_line(prediction: "Prediction", should: str | None, most: int) -> str:
+    """What a person sees of a picture."""
+    from retrain.image_folder import display_path
+
+    scores = (f"{shown(label)} {score:.4f}" for label, score in list(prediction.scores.items())[:most])
+    expected = "" if should is None else f", expected {shown(should)}"
+    return f"{display_path(prediction.path)}: {', '.join(scores)}{expected}"
 
 
 def inspect(args: argparse.Namespace) -> int:
@@ -202,7 +256,7 @@ def inspect(args: argparse.Namespace) -> int:
     labels = options_from(LabelOptions, args)
     from retrain import console
     from retrain.contact_sheet import Example, check_place, write_sheet
-    from retrain.image_folder import display_path
+    from retrain.image_folder import display_path, utf8_path
     from retrain.inspection import inspect_folder
 
     sheet = (args.sheet or _SHEET) if augmentation.augment else None
@@ -217,11 +271,13 @@ def inspect(args: argparse.Namespace) -> int:
         write_sheet(sheet, [Example(Path(path), label) for label, path in inspection.examples], augmentation, images)
     if args.json:
         found = inspection.as_dict(with_files=args.list)
-        print_json(found | ({"sheet": display_path(sheet)} if sheet else {}))
+        print_json(found | ({"sheet": utf8_path(sheet)} if sheet else {}))
         return 0
     if args.list:
-        print("".join(f"{picture.set}\t{picture.label}\t{picture.path}\n" for picture in inspection.files))
-    print(console.describe_inspection(inspection))
+        for picture in inspection.files:
+            print("\t".join(map(shown, (picture.set, picture.label, picture.path))))
+        print()
+    _print(console.describe_inspection(inspection))
     if sheet:
         print(f"Distorted copies: {display_path(sheet)}")
     return 0
@@ -251,14 +307,23 @@ def _interrupted(progress: "Progress") -> Interrupted:
     done = progress.extraction
     if done is None:
         return Interrupted("interrupted before the first picture")
-    what = f"{done.pictures} {'distorted copies' if done.counts_copies else 'pictures'}"
+    what = counted(done.pictures, "distorted copy" if done.counts_copies else "picture")
     if done.done < done.pictures:
         return Interrupted(
-            f"interrupted after {done.done} of {what}, their bottlenecks are kept: the same command goes on from there"
+            f"interrupted after {done.done:,} of {what}; what is done is kept: the same command goes on from there"
         )
     return Interrupted(f"interrupted; the bottlenecks of all {what} are kept: the same command goes on from there")
 
 
 def print_json(value: Any) -> None:
     """Print one JSON document."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(shown_json(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def _warn(message: str) -> None:
+    print(f"retrain: warning: {shown(message)}", file=sys.stderr)
+
+
+def _print(text: str) -> None:
+    """Print lines, of which a terminal obeys nothing but their ends."""
+    print(shown(text, keep="\n"))

@@ -3,8 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
 
@@ -13,11 +13,12 @@ from retrain.benchmark import MachineBenchmark
 from retrain.config import DEFAULT_STEPS, TrainingOptions
 from retrain.crossval import CrossValidation
 from retrain.evaluation import Metrics
-from retrain.extraction import ExtractionProgress
+from retrain.extraction import Extraction, ExtractionProgress
 from retrain.image_folder import display_path
 from retrain.inspection import FolderInspection
 from retrain.record import FolderEvaluation, PictureResult, RunResult
 from retrain.split import FEWEST_PICTURES
+from retrain.text import MOST_NAMED, counted, listed_lines, listing, pasteable, shown
 
 if TYPE_CHECKING:
     from retrain.finetuning import FineTuningRow
@@ -29,6 +30,7 @@ __all__ = [
     "describe_benchmark",
     "describe_cross_validation",
     "describe_evaluation",
+    "describe_extraction",
     "describe_inspection",
     "describe_metrics",
     "describe_misclassified",
@@ -37,7 +39,10 @@ __all__ = [
 
 _LINE_SECONDS = 5.0  # between progress lines where there is no terminal
 _BAR = "{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-_MOST_LISTED = 10  # of a list that may be long
+_MOST_ROWS = 20  # classes of which a table or a matrix shows all
+_ALL_IN_JSON = "all of them with --json"
+
+_Class = TypeVar("_Class")
 
 
 class Progress:
@@ -54,12 +59,12 @@ class Progress:
 
     def warn(self, message: str) -> None:
         """A warning, also when quiet."""
-        tqdm.write(f"retrain: warning: {message}", file=sys.stderr)
+        tqdm.write(f"retrain: warning: {shown(message)}", file=sys.stderr)
 
     def say(self, message: str) -> None:
         """A line of its own."""
         if not self.quiet:
-            tqdm.write(message, file=sys.stderr)
+            tqdm.write(shown(message), file=sys.stderr)
 
     def on_stage(self, name: str) -> None:
         """A stage begins."""
@@ -110,7 +115,7 @@ class Progress:
         folds = len(tried.accuracies)
         self.say(
             f"{what}: accuracy {_ratio(tried.accuracy)}, cross-entropy {tried.cross_entropy:.4f} "
-            f"({folds} {'fold' if folds == 1 else 'folds'})"
+            f"({counted(folds, 'fold')})"
         )
 
     def on_training(self, options: TrainingOptions, pictures: int) -> None:
@@ -189,7 +194,7 @@ def _has_terminal() -> bool:
 def describe_benchmark(measured: MachineBenchmark) -> str:
     """What `retrain extract --benchmark` shows."""
     lines = [
-        f"{measured.processor}, {measured.cores} cores; {measured.backbone}; pictures/s:",
+        f"{measured.processor}, {counted(measured.cores, 'core')}; {measured.backbone}; pictures/s:",
         f"  reading, hashing, decoding, resizing alone   {measured.decoding:8.1f}",
         f"  {'precision':12} {'backbone alone':>16} {'all of pass one':>16} {'prepared in':>14}",
     ]
@@ -204,27 +209,48 @@ def describe_benchmark(measured: MachineBenchmark) -> str:
     return "\n".join([*lines, f"Recommendation: {measured.recommendation}"])
 
 
-def describe_run(result: RunResult, record: dict[str, Any], model_dir: str) -> str:
-    """What `retrain train` shows at the end; record: run.json."""
+def describe_extraction(extraction: Extraction, cache: str) -> str:
+    """What `retrain extract` shows."""
+    lines = [f"skipped {display_path(path)}: {reason}" for path, reason in extraction.skipped.items()]
+    if len(lines) > MOST_NAMED + 1:
+        lines[MOST_NAMED:] = [f"... and {len(lines) - MOST_NAMED:,} more ({_ALL_IN_JSON})"]
+    if extraction.left_out.count:
+        lines.append(f"Skipped {extraction.left_out.told()}")
+    rate = extraction.pictures_per_second
+    lines.append(
+        f"{counted(len(extraction.readable), 'file')}: {extraction.cached:,} cached, {extraction.extracted:,} extracted"
+        f"{'' if rate is None else f' at {rate:.1f} pictures/s'}, {len(extraction.skipped):,} skipped; cache: {cache}"
+    )
+    return "\n".join(lines)
+
+
+def describe_run(result: RunResult, record: dict[str, Any], model_dir: str, picture: str = "PICTURE") -> str:
+    """What `retrain train` shows at the end.
+
+    Args:
+        record: run.json.
+        picture: the path of one, for a command to try next.
+    """
+    place = display_path(os.path.join(model_dir, ""))
     lines = [_extraction_line(result)]
     if not result.metrics["test"].n and result.metrics["validation"].n:  # as with folders train/ and validation/
         lines += _metrics_lines("Validation", result.metrics["validation"])
     else:
         lines += _metrics_lines("Test", result.metrics["test"])
-    lines += _ways_lines(result, record, model_dir)
+    lines += _ways_lines(result, record, place)
     lines += _precision_line(record)
-    if result.skipped:
-        lines.append(f"Skipped: {len(result.skipped)} files, listed with reasons in {model_dir}/skipped.csv")
+    if result.left_out.count:
+        lines.append(f"Skipped {result.left_out.told()}; all are in {place}skipped.csv")
     extra = [
         name for name in ("fine_tuning.csv", "curves.csv", "curves.png", "predictions.png") if name in record["files"]
     ]
     files = ["graph.pb", "labels.txt", "saved_model/", "metrics.json", "history.csv", "predictions.csv", *extra]
-    lines.append(f"Model: {model_dir}/ ({', '.join(files)})")
-    lines.append(f"Next: retrain predict {model_dir} PICTURE ...")
+    lines.append(f"Model: {place} ({', '.join(files)})")
+    lines.append(f"Next: retrain predict {pasteable(model_dir)} {picture}")
     return "\n".join(lines)
 
 
-def _ways_lines(result: RunResult, record: dict[str, Any], model_dir: str) -> Iterator[str]:
+def _ways_lines(result: RunResult, record: dict[str, Any], place: str) -> Iterator[str]:
     """How the head came about, where that is out of the ordinary; record: run.json."""
     training = record["training"]
     yield from _augmentation_lines(result.augmentation, "training picture")
@@ -232,17 +258,19 @@ def _ways_lines(result: RunResult, record: dict[str, Any], model_dir: str) -> It
         best = result.tuning.options.resolved(result.split["train"])
         rate = "" if best.learning_rate is None else f" at a learning rate of {best.learning_rate:g}"
         yield (
-            f"Tuned: {best.optimizer}{rate}, L2 {best.l2:g}: the best of {result.tuning.as_dict()['tries']} tries, "
-            f"all in {model_dir}/tuning.csv"
+            f"Tuned: {best.optimizer}{rate}, L2 {best.l2:g}: the best of {counted(len(result.tuning.tries), 'try')}, "
+            f"all in {place}tuning.csv"
         )
     options, steps = record["options"], training["steps"]
     if options["epochs"] is not None:
-        of = f", each of {options['batch_size']} pictures" if options["batch_size"] else ""
-        yield f"{training['epochs']:.3g} epochs of {result.split['train']} pictures: {steps} steps{of}"
+        of = f", each of {counted(options['batch_size'], 'picture')}" if options["batch_size"] else ""
+        epochs = f"{training['epochs']:.3g} {'epoch' if training['epochs'] == 1 else 'epochs'}"
+        yield f"{epochs} of {counted(result.split['train'], 'picture')}: {counted(steps, 'step')}{of}"
     if training["best_step"] is not None:
-        yield f"Ended after {training['steps']} steps; the weights are those after step {training['best_step']}"
+        length = counted(training["steps"], "step")
+        yield f"Ended after {length}; the weights are those after step {training['best_step']}"
     elif training["converged"]:
-        yield f"lbfgs came to its end in {training['steps']} steps"
+        yield f"lbfgs came to its end in {counted(training['steps'], 'step')}"
     if result.fine_tuning:
         yield _fine_tuning_line(result.fine_tuning.as_dict(), result.fine_tuning.tuned.history)
     done = result.calibration
@@ -262,7 +290,7 @@ def _fine_tuning_line(done: dict[str, Any], history: "Sequence[FineTuningRow]") 
             f"; validation accuracy {first.validation_accuracy:.1%} -> {last.validation_accuracy:.1%}, "
             f"cross-entropy {first.validation_cross_entropy:.3f} -> {last.validation_cross_entropy:.3f}"
         )
-    return f"Fine-tuned: {what}, {done['epochs']} {'epoch' if done['epochs'] == 1 else 'epochs'}{kept}{figures}"
+    return f"Fine-tuned: {what}, {counted(done['epochs'], 'epoch')}{kept}{figures}"
 
 
 def _augmentation_lines(augmentation: Augmentation | None, what: str) -> Iterator[str]:
@@ -281,7 +309,8 @@ def _precision_line(run: dict[str, Any]) -> Iterator[str]:
 def _extraction_line(result: RunResult) -> str:
     split, extraction, seconds = result.split, result.extraction, result.timings
     return (
-        f"{extraction['pictures'] - extraction['skipped']} pictures of {len(result.labels)} classes: "
+        f"{counted(extraction['pictures'] - extraction['skipped'], 'picture')} of "
+        f"{counted(len(result.labels), 'class')}: "
         f"{split['train']} for training, {split['validation']} for validation, {split['test']} for the test; "
         f"{extraction['extracted']} extracted in {extraction['seconds']:.1f} s, "
         f"trained in {seconds['training_seconds']:.1f} s"
@@ -301,9 +330,12 @@ def _metrics_lines(name: str, metrics: Metrics) -> Iterator[str]:
     worst = metrics.worst_classes()
     if worst:
         yield "Worst classes: " + ", ".join(f"{c.label} {c.recall:.1%} of {c.n}" for c in worst)
-    confused = metrics.most_confused()
-    if confused:
-        yield f"Most confused: {confused[0]} taken for {confused[1]} ({confused[2]} times)"
+    yield from _confused_line(metrics)
+
+
+def _confused_line(metrics: Metrics) -> Iterator[str]:
+    for true, given, pictures in metrics.most_confused():
+        yield f"Most confused: {true} taken for {given} ({counted(pictures, 'time')})"
 
 
 def _scores_line(metrics: Metrics) -> str:
@@ -315,53 +347,111 @@ def _scores_line(metrics: Metrics) -> str:
 
 def describe_cross_validation(found: CrossValidation) -> str:
     """What `retrain crossval` shows."""
-    statistics, width = found.statistics, max(len("class"), *(len(c.label) for c in found.statistics.per_class))
-    lines = [f"{'class':{width}}  pictures  recall  standard deviation"]
-    for c in statistics.per_class:
-        lines.append(f"{c.label:{width}}  {c.n:8}  {_ratio(c.mean):>6}  {_ratio(c.standard_deviation):>18}")
+    statistics = found.statistics
+    lines = _table(
+        ["class", "pictures", "recall", "standard deviation"],
+        [
+            (c.label, str(c.n), _ratio(c.mean), _ratio(c.standard_deviation))
+            for c in _few(statistics.per_class, lambda c: c.mean)
+        ],
+    )
+    lines += _rest_line(len(statistics.per_class), "with the lowest recall")
     (low, high), (low_loss, high_loss) = statistics.accuracy.interval, statistics.cross_entropy.interval
     accuracy, loss = statistics.accuracy, statistics.cross_entropy
     lines += [
         "",
         f"Accuracy {accuracy.mean:.1%} (95% interval {low:.1%} to {high:.1%}), standard deviation "
-        f"{accuracy.standard_deviation:.1%} over {statistics.folds} folds of {statistics.n} pictures",
+        f"{accuracy.standard_deviation:.1%} over {counted(statistics.folds, 'fold')} of "
+        f"{counted(statistics.n, 'picture')}",
         f"Cross-entropy {loss.mean:.3f} (95% interval {low_loss:.3f} to {high_loss:.3f}), standard deviation "
         f"{loss.standard_deviation:.3f}",
         _scores_line(found.metrics),
         *_augmentation_lines(found.augmentation, "picture"),
+        *_confused_line(found.metrics),
     ]
-    confused = found.metrics.most_confused()
-    if confused:
-        lines.append(f"Most confused: {confused[0]} taken for {confused[1]} ({confused[2]} times)")
+    if found.extraction.left_out.count:
+        lines.append(f"Skipped {found.extraction.left_out.told()}; all are listed with --json")
     return "\n".join(lines)
 
 
-def describe_evaluation(evaluation: FolderEvaluation) -> str:
-    """What `retrain evaluate` shows: all pictures, and apart from them those that the model was not trained on."""
+def describe_evaluation(evaluation: FolderEvaluation, output: str | None = None) -> str:
+    """What `retrain evaluate` shows: all pictures, and apart from them those that the model was not trained on.
+
+    Args:
+        output: the folder that its files went to, if any.
+    """
     metrics, held_out = evaluation.metrics, evaluation.held_out
     lines = [describe_metrics(metrics)]
     if held_out.n < metrics.n:
         lines.append("")
-        lines.append(f"{metrics.n - held_out.n} of these {metrics.n} pictures are some that the model was trained on.")
-        lines += _metrics_lines("Without them:", held_out)
+        trained_on = metrics.n - held_out.n
+        lines.append(f"The model was trained on {trained_on:,} of {counted(metrics.n, 'picture')}.")
+        lines += _metrics_lines("Without them:" if trained_on > 1 else "Without it:", held_out)
+    if evaluation.extraction.left_out.count:
+        all_in = f"in {display_path(os.path.join(output, 'skipped.csv'))}" if output else "listed with --json"
+        lines += ["", f"Skipped {evaluation.extraction.left_out.told()}; all are {all_in}"]
+    if output:
+        files = "evaluation.json, confusion_matrix.csv, predictions.csv, skipped.csv"
+        lines.append(f"Files: {display_path(os.path.join(output, ''))} ({files})")
     return "\n".join(lines)
 
 
 def describe_metrics(metrics: Metrics) -> str:
-    """Totals, a line per class, the confusion matrix."""
-    labels = [c.label for c in metrics.per_class]
-    width = max(len("class"), *(len(label) for label in labels))
+    """Totals, a line per class, the confusion matrix; of many classes the worst, and what they are taken for."""
     lines = [*_metrics_lines("Total", metrics), ""]
-    lines.append(f"{'class':{width}}  pictures  precision  recall  F1")
-    for c in metrics.per_class:
-        lines.append(f"{c.label:{width}}  {c.n:8}  {_ratio(c.precision):>9}  {_ratio(c.recall):>6}  {_ratio(c.f1):>6}")
-    numbers = [f"[{number}]" for number in range(len(labels))]
-    cell = max(4, *(len(number) for number in numbers))
-    lines += ["", "Confusion matrix (rows: true class, columns: given label)"]
-    lines.append(" " * (width + cell + 1) + "".join(f" {number:>{cell}}" for number in numbers))
-    for number, label, row in zip(numbers, labels, metrics.confusion_matrix, strict=True):
-        lines.append(f"{label:{width}} {number:>{cell}}" + "".join(f" {count:{cell}}" for count in row))
+    lines += _table(
+        ["class", "pictures", "precision", "recall", "F1"],
+        [
+            (c.label, str(c.n), _ratio(c.precision), _ratio(c.recall), _ratio(c.f1))
+            for c in _few(metrics.per_class, lambda c: c.recall)
+        ],
+    )
+    if len(metrics.per_class) <= _MOST_ROWS:
+        return "\n".join([*lines, "", *_matrix_lines(metrics)])
+    lines += _rest_line(len(metrics.per_class), "with the lowest recall")
+    confused = metrics.most_confused(MOST_NAMED)
+    if confused:
+        lines += ["", "Most confused:"]
+        lines += [f"  {true} taken for {given} ({counted(n, 'time')})" for true, given, n in confused]
+    lines += ["", "The whole confusion matrix: with --json, or as a file with --output DIR"]
     return "\n".join(lines)
+
+
+def _matrix_lines(metrics: Metrics) -> Iterator[str]:
+    labels = [shown(c.label) for c in metrics.per_class]
+    width = max(len("class"), *map(len, labels))
+    numbers = [f"[{number}]" for number in range(len(labels))]
+    cell = max(4, *map(len, numbers), *(len(str(count)) for row in metrics.confusion_matrix for count in row))
+    yield "Confusion matrix (rows: true class, columns: given label)"
+    yield " " * (width + cell + 1) + "".join(f" {number:>{cell}}" for number in numbers)
+    for number, label, row in zip(numbers, labels, metrics.confusion_matrix, strict=True):
+        yield f"{label:{width}} {number:>{cell}}" + "".join(f" {count:{cell}}" for count in row)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines with the first column on the left and numbers on the right, each as wide as it must be."""
+    cells = [header, *([shown(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            [f"{row[0]:{widths[0]}}", *(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in cells
+    ]
+
+
+def _few(classes: Sequence[_Class], figure: Callable[[_Class], float | None]) -> Sequence[_Class]:
+    """The classes for a table: all, or of many those whose figure is the lowest; such without a figure come last."""
+    if len(classes) <= _MOST_ROWS:
+        return classes
+    known = [(value, place) for place, value in enumerate(map(figure, classes)) if value is not None]
+    return [classes[place] for _, place in sorted(known)[:MOST_NAMED]]
+
+
+def _rest_line(classes: int, which: str) -> Iterator[str]:
+    """What a table leaves out."""
+    if classes > _MOST_ROWS:
+        yield f"... and {classes - MOST_NAMED:,} more (above: those {which}; all of them with --json)"
 
 
 def _ratio(value: float | None) -> str:
@@ -372,25 +462,27 @@ def describe_misclassified(pictures: Sequence[PictureResult]) -> str:
     """A line for each picture with a wrong label."""
     if not pictures:
         return "No misclassified test pictures"
-    lines = [f"{len(pictures)} misclassified test pictures:"]
+    lines = [f"{counted(len(pictures), 'misclassified test picture')}:"]
     lines += [f"  {display_path(p.path)}: {p.predicted} ({p.score:.1%}), is {p.label}" for p in pictures]
     return "\n".join(lines)
 
 
 def describe_inspection(inspection: FolderInspection) -> str:
     """What `retrain inspect` shows."""
-    width = max(len("class"), *(len(c.label) for c in inspection.classes))
-    lines = [f"{'class':{width}}  pictures  train  validation  test  unreadable"]
-    for c in inspection.classes:
-        lines.append(
-            f"{c.label:{width}}  {c.pictures:8}  {c.train:5}  {c.validation:10}  {c.test:4}  {c.unreadable:10}"
-        )
-    lines.append(f"{inspection.pictures} pictures in {len(inspection.classes)} classes")
+    lines = _table(
+        ["class", "pictures", "train", "validation", "test", "unreadable"],
+        [
+            (c.label, *map(str, (c.pictures, c.train, c.validation, c.test, c.unreadable)))
+            for c in _few(inspection.classes, lambda c: c.pictures)
+        ],
+    )
+    lines += _rest_line(len(inspection.classes), "with the fewest pictures")
+    lines.append(f"{counted(inspection.pictures, 'picture')} in {counted(len(inspection.classes), 'class')}")
     few = [f"{c.label} ({c.pictures})" for c in inspection.classes if c.pictures < FEWEST_PICTURES]
     if few or len(inspection.classes) < 2:
         lines.append(
             f"retrain train will refuse this folder: it wants two classes, and {FEWEST_PICTURES} pictures in each"
-            + (f"; too few in {', '.join(few)}" if few else "")
+            + (f"; too few in {listing(few)}" if few else "")
         )
     if inspection.formats:
         lines.append("Formats: " + ", ".join(f"{name} {count}" for name, count in inspection.formats.items()))
@@ -400,21 +492,27 @@ def describe_inspection(inspection: FolderInspection) -> str:
     if inspection.is_imbalanced:
         ratio = "no picture at all" if inspection.imbalance is None else f"1 for {inspection.imbalance:.1f}"
         lines.append(f"Imbalanced: the smallest class has {ratio} of the largest")
-    lines += _listed("unreadable files", [f"{path}: {why}" for path, why in inspection.unreadable.items()])
-    contradictions, leaks = (
-        [" = ".join(group) for group in found] for found in (inspection.contradictions, inspection.leaks)
-    )
-    lines += _listed("pictures under several labels (one at most is right: keep that)", contradictions)
-    lines += _listed("pictures in several sets (trained on, they say nothing in the test: keep one of each)", leaks)
-    lines += _listed("pictures that are there twice", [" = ".join(g) for g in inspection.duplicates])
-    lines += _listed("folders without files", list(inspection.empty_folders))
-    lines += _listed("files beside the class folders", list(inspection.stray_files))
+    lines += _finding_lines(inspection)
     return "\n".join(lines)
 
 
-def _listed(title: str, entries: list[str]) -> Iterator[str]:
-    if entries:
-        yield f"{len(entries)} {title}:"
-        yield from (f"  {entry}" for entry in entries[:_MOST_LISTED])
-        if len(entries) > _MOST_LISTED:
-            yield f"  ... and {len(entries) - _MOST_LISTED} more (all of them with --json)"
+def _finding_lines(inspection: FolderInspection) -> Iterator[str]:
+    """What a person should look at in the folder."""
+    if inspection.left_out.count:
+        yield f"Unreadable: {inspection.left_out.told()}"
+        yield from listed_lines([f"{path}: {why}" for path, why in inspection.unreadable.items()], _ALL_IN_JSON)
+    for groups, title in (
+        (inspection.contradictions, "in folders of several classes (at most one is right: keep that)"),
+        (inspection.leaks, "in several sets (trained on, it says nothing in the test: keep one of each)"),
+        (inspection.duplicates, "in its class more than once"),
+    ):
+        if groups:
+            yield f"{counted(len(groups), 'picture')} {title}:"
+            yield from listed_lines([" = ".join(group) for group in groups], _ALL_IN_JSON)
+    for names, noun, place in (
+        (inspection.empty_folders, "folder", "without files"),
+        (inspection.stray_files, "file", "beside the class folders"),
+    ):
+        if names:
+            yield f"{counted(len(names), noun)} {place}:"
+            yield from listed_lines(names, _ALL_IN_JSON)

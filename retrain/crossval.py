@@ -65,6 +65,7 @@ class CrossValidation:
             "folds": [_without_matrix(fold) for fold in self.folds],
             "metrics": self.metrics.as_dict(),
             "skipped": len(self.extraction.skipped),
+            **self.extraction.losses(),
             "options": asdict(self.training),
             "augmentation": self.augmentation and self.augmentation.as_dict(),
             "training_seconds": round(self.training_seconds, 3),

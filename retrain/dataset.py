@@ -130,8 +130,7 @@ def load_dataset(
     chosen = np.flatnonzero(extraction.readable)
     if not len(chosen):
         raise ImageFolderError(
-            f"not one readable picture among {len(folder.samples)} files in {display_path(folder.root)}; "
-            f"the first: {next(iter(extraction.skipped.items()))}"
+            f"not one readable picture in {display_path(folder.root)}: skipped {extraction.left_out.told()}"
         )
     keys = extraction.keys[chosen]
     rows = cache.find(keys)
@@ -155,6 +154,9 @@ def extract(
     done = extract_bottlenecks(folder, extractor, cache, extraction, images, hooks.on_extraction)
     for warning in cache.warnings:
         hooks.on_warning(warning)
+    loss = done.left_out.warning()
+    if loss:
+        hooks.on_warning(loss)
     return done
 
 

@@ -63,14 +63,13 @@ class Metrics:
         """For JSON; the interval as a list."""
         return asdict(self)
 
-    def most_confused(self) -> tuple[str, str, int] | None:
-        """(true label, given label, pictures) of the most frequent mistake; None without mistakes."""
-        matrix = np.array(self.confusion_matrix)
+    def most_confused(self, most: int = 1) -> list[tuple[str, str, int]]:
+        """(true label, given label, pictures) of the most frequent mistakes, so many at most."""
+        matrix = np.array(self.confusion_matrix, np.int64).reshape(len(self.per_class), -1)
         np.fill_diagonal(matrix, 0)
-        if not matrix.size or not matrix.any():
-            return None
-        true, given = np.unravel_index(matrix.argmax(), matrix.shape)
-        return self.per_class[true].label, self.per_class[given].label, int(matrix[true, given])
+        places = np.argsort(-matrix, axis=None, kind="stable")[:most]
+        pairs = [divmod(int(place), len(self.per_class)) for place in places if matrix.flat[place]]
+        return [(self.per_class[t].label, self.per_class[g].label, int(matrix[t, g])) for t, g in pairs]
 
     def worst_classes(self, most: int = 3) -> list[ClassMetrics]:
         """Classes of the lowest recall below 1, worst first."""

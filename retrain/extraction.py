@@ -20,8 +20,9 @@ from retrain.bottleneck_cache import BottleneckCache
 from retrain.claims import Claims
 from retrain.config import ExtractionOptions, ImageOptions
 from retrain.errors import ImageFolderError, RetrainError, UnreadableImageError
-from retrain.image_folder import ImageFolder, Sample, display_path
+from retrain.image_folder import ImageFolder, Sample, display_path, utf8_path
 from retrain.images import decode_image
+from retrain.left_out import LeftOut, summarize_left_out
 from retrain.picture_index import PictureIndex, Signature, signature_of
 from retrain.segment_writer import SegmentWriter
 from retrain.segments import Rows, Vectors
@@ -102,6 +103,7 @@ class Extraction:
     extracted: int  # pictures that went through the backbone
     seconds: float  # from the first file to the last, loading the backbone left out
     copies: int = 1  # bottlenecks of each picture
+    left_out: LeftOut = field(default_factory=LeftOut)  # what was skipped, in sum
 
     @property
     def cached(self) -> int:
@@ -112,6 +114,11 @@ class Extraction:
     def pictures_per_second(self) -> float | None:
         """Extracted pictures per second of extracting; None where nothing was extracted."""
         return self.extracted / self.seconds if self.extracted and self.seconds > 0 else None
+
+    def losses(self) -> dict[str, Any]:
+        """What was left out, in sum and file by file, for JSON."""
+        skipped = {utf8_path(path): reason for path, reason in self.skipped.items()}
+        return {"left_out": self.left_out.as_dict(), "skipped_files": skipped}
 
 
 def open_cache(backbone: Extractor, options: ExtractionOptions) -> BottleneckCache:
@@ -223,7 +230,9 @@ class _Run:
         for number, key in enumerate(self.keys):
             if key is not None and key in self.failed_keys:
                 skipped[self.folder.samples[number].path] = self.failed_keys[key]
-        return Extraction(keys, readable, skipped, self.progress.extracted, self.progress.seconds, len(self.copies))
+        left_out = summarize_left_out(self.folder, skipped)
+        extracted, seconds = self.progress.extracted, self.progress.seconds
+        return Extraction(keys, readable, skipped, extracted, seconds, len(self.copies), left_out)
 
     def _take_known(self) -> list[int]:
         """Fill in the samples whose file is unchanged and whose bottleneck is cached; the numbers of the others."""

@@ -17,6 +17,7 @@ from retrain.hooks import nothing
 from retrain.image_folder import ImageFolder, Sample, read_image_folder, utf8_path
 from retrain.images import decode_image, read_header
 from retrain.labels_file import class_labels
+from retrain.left_out import LeftOut, summarize_left_out
 from retrain.split import SETS, assign_sets
 
 __all__ = ["ClassInspection", "FolderInspection", "PlacedPicture", "inspect_folder"]
@@ -61,6 +62,7 @@ class FolderInspection:
     empty_folders: tuple[str, ...]
     stray_files: tuple[str, ...]
     files: tuple[PlacedPicture, ...]  # sorted by path
+    left_out: LeftOut  # the unreadable ones, in sum
     examples: tuple[tuple[str, str], ...] = ()  # label and path of the first training picture of each class
 
     @property
@@ -84,7 +86,8 @@ class FolderInspection:
         figures = asdict(self if with_files else replace(self, files=()))
         for name in ("examples", *(() if with_files else ("files",))):  # examples are paths to open, not to show
             figures.pop(name)
-        return {"pictures": self.pictures} | figures | {"imbalance": self.imbalance}
+        summary = {"imbalance": self.imbalance, "left_out": self.left_out.as_dict()}
+        return {"pictures": self.pictures} | figures | summary
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,10 @@ def inspect_folder(
             on_progress(len(found), len(folder.samples))
     readable = [(s, p) for s, p in zip(folder.samples, found, strict=True) if isinstance(p, _Picture)]
     unreadable = {s.path: p for s, p in zip(folder.samples, found, strict=True) if isinstance(p, str)}
+    left_out = summarize_left_out(folder, unreadable)
+    loss = left_out.warning()
+    if loss:
+        on_warning(loss)
     duplicates, contradictions, leaks = _repeated(readable)
     keys = np.frombuffer(b"".join(picture.key for _, picture in readable), np.uint8).reshape(-1, 32)
     samples = [sample for sample, _ in readable]
@@ -134,6 +141,7 @@ def inspect_folder(
         folder.empty_folders,
         tuple(utf8_path(path) for path in folder.stray_files),
         tuple(PlacedPicture(set_, names[s.label], utf8_path(s.path)) for s, set_ in zip(samples, sets, strict=True)),
+        left_out,
         _examples(folder, names, samples, sets),
     )
 

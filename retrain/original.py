@@ -7,14 +7,13 @@ import argparse
 import logging
 import os
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrain.arguments import Parser
+from retrain.arguments import Parser, log_to_stderr
 from retrain.config import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_STEPS,
@@ -110,7 +109,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _main(argv: Sequence[str]) -> int:
     flags = _parse(argv)
-    logging.basicConfig(level=_LEVELS[flags.logging_verbosity], format="%(message)s", stream=sys.stderr)
+    log_to_stderr(_LEVELS[flags.logging_verbosity], "%(message)s")
     options = _run_options(flags)
     _check_outputs(flags)
     for name in ("checkpoint_path", "model_dir"):

@@ -2,13 +2,15 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
 import platform
+import re
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -21,14 +23,16 @@ from retrain.backbone import Backbone
 from retrain.calibration import Calibration
 from retrain.config import RunOptions
 from retrain.curve import CurvePoint
+from retrain.errors import OutputError
 from retrain.evaluation import Metrics, PictureResult
 from retrain.extraction import Extraction, Extractor
 from retrain.files import write_whole
 from retrain.head import write_head
-from retrain.image_folder import utf8_path
+from retrain.image_folder import display_path, utf8_path
+from retrain.left_out import LeftOut
 from retrain.model_folder import FORMAT, list_files
 from retrain.split import SETS
-from retrain.text import counted
+from retrain.text import counted, shown_json
 
 if TYPE_CHECKING:
     from retrain.export import GraphBuilder
@@ -36,7 +40,19 @@ if TYPE_CHECKING:
     from retrain.training import TrainedHead
     from retrain.tuning import Tuning
 
-__all__ = ["FolderEvaluation", "PictureResult", "RunResult", "TrainedModel", "extraction_summary", "write_files"]
+__all__ = [
+    "FolderEvaluation",
+    "PictureResult",
+    "RunResult",
+    "TrainedModel",
+    "check_evaluation_place",
+    "extraction_summary",
+    "write_evaluation",
+    "write_files",
+]
+
+# What spreadsheets take for the start of a formula, or leave out before one; also in the wide forms of East Asia.
+_FORMULA = re.compile("'*[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 
 
 @dataclass(frozen=True)
@@ -57,6 +73,7 @@ class RunResult:
     fine_tuning: "FineTuning | None" = None  # where it was asked for; the metrics are of the model after it
     class_folders: tuple[str, ...] = ()  # names of the folders, in the order of the labels
     curve: list[CurvePoint] = field(default_factory=list)  # where plots were asked for; before any calibration
+    left_out: LeftOut = field(default_factory=LeftOut)  # what was skipped, in sum
 
     def misclassified(self) -> list[PictureResult]:
         """The tested pictures with a wrong label, most confident mistake first."""
@@ -75,8 +92,12 @@ class FolderEvaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        predictions = [asdict(picture) for picture in self.pictures]
-        return self.metrics.as_dict() | {"held_out": self.held_out.as_dict(), "predictions": predictions}
+        predictions = [asdict(picture) | {"path": utf8_path(picture.path)} for picture in self.pictures]
+        return (
+            self.metrics.as_dict()
+            | {"held_out": self.held_out.as_dict(), "predictions": predictions}
+            | self.extraction.losses()
+        )
 
 
 @dataclass
@@ -102,6 +123,7 @@ def extraction_summary(extraction: Extraction) -> dict[str, Any]:
         "cached": extraction.cached,
         "extracted": extraction.extracted,
         "skipped": len(extraction.skipped),
+        "left_out": extraction.left_out.as_dict(),
         "seconds": round(extraction.seconds, 3),
         "pictures_per_second": None if rate is None else round(rate, 2),
     }
@@ -138,16 +160,7 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
         _write_plots(model, folder)
     if result.tuning:
         _write_csv(folder / "tuning.csv", _TUNING_COLUMNS, _tuning_rows(result.tuning))
-    _write_csv(
-        folder / "predictions.csv",
-        ["path", "set", "label", "predicted", "score", "key"],
-        [[utf8_path(p.path), p.set, p.label, p.predicted, f"{p.score:.6f}", p.key] for p in result.pictures],
-    )
-    _write_csv(
-        folder / "skipped.csv",
-        ["path", "reason"],
-        [[utf8_path(path), reason] for path, reason in result.skipped.items()],
-    )
+    _write_pictures(result.pictures, result.skipped, folder)
     _write_json(folder / "metrics.json", {name: m.as_dict() for name, m in result.metrics.items()})
     now = time.monotonic()
     result.timings.update(export_seconds=now - export_started, total_seconds=now - started)
@@ -250,13 +263,71 @@ def _versions() -> dict[str, str]:
     return versions
 
 
+def write_evaluation(evaluation: FolderEvaluation, folder: str | os.PathLike[str]) -> None:
+    """Write what `retrain evaluate` found: evaluation.json, confusion_matrix.csv, predictions.csv and skipped.csv.
+
+    The folder is made where it is not there; other files in it stay. Raises OutputError.
+    """
+    labels = [c.label for c in evaluation.metrics.per_class]
+    rows = zip(labels, evaluation.metrics.confusion_matrix, strict=True)
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        _write_json(Path(folder) / "evaluation.json", evaluation.as_dict())
+        _write_csv(Path(folder) / "confusion_matrix.csv", ["", *labels], [[label, *counts] for label, counts in rows])
+        _write_pictures(evaluation.pictures, evaluation.extraction.skipped, Path(folder))
+    except OSError as error:
+        raise _not_written(folder, error) from error
+
+
+def check_evaluation_place(folder: str | os.PathLike[str]) -> None:
+    """Refuse, before any work is done, a place where the files of an evaluation can't go. Raises OutputError."""
+    if (Path(folder) / "run.json").exists():
+        raise OutputError(f"{display_path(folder)} is a model folder, whose files would be lost: give another --output")
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _not_written(folder, error) from error
+
+
+def _not_written(folder: str | os.PathLike[str], error: OSError) -> OutputError:
+    return OutputError(
+        f"can't write into {display_path(folder)}: {error.strerror}; check its permissions or give another --output"
+    )
+
+
+def _write_pictures(pictures: Iterable[PictureResult], skipped: Mapping[str, str], folder: Path) -> None:
+    """What became of every file: predictions.csv and skipped.csv."""
+    _write_csv(
+        folder / "predictions.csv",
+        ["path", "set", "label", "predicted", "score", "key"],
+        [[utf8_path(p.path), p.set, p.label, p.predicted, f"{p.score:.6f}", p.key] for p in pictures],
+    )
+    _write_csv(
+        folder / "skipped.csv", ["path", "reason"], [[utf8_path(path), reason] for path, reason in skipped.items()]
+    )
+
+
+def _guarded(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: an apostrophe goes before names such as =1+1.
+
+    So it does before names which begin with apostrophes and then such a character, so that it can be taken off again.
+    """
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+
+
 def _write_csv(path: Path, header: list[str], rows: Iterable[list[Any]]) -> None:
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    plain = csv.writer(buffer, lineterminator="\n")
+    # Python before 3.13 puts no quotes around a cell with \r, and then can't read it; programs in countries that
+    # separate cells otherwise would begin a new one after ; or a tab
+    quoted = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in [header, *rows]:
+        writer = quoted if any(isinstance(cell, str) and re.search("[\r\t;]", cell) for cell in row) else plain
+        writer.writerow(map(_guarded, row))
     write_whole(path, buffer.getvalue().encode())
 
 
 def _write_json(path: Path, value: Any) -> None:
-    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(path, (shown_json(json.dumps(value, indent=2, ensure_ascii=False)) + "\n").encode())

@@ -174,6 +174,7 @@ def train_model(
         fine_tuning,
         folder.class_names,
         curve,
+        data.extraction.left_out,
     )
     return TrainedModel(os.fspath(image_dir), options, known_as, ready.extractor, graph, trained, result)
 

@@ -5,7 +5,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["MOST_NAMED", "counted", "listed_lines", "listing", "pasteable", "shown"]
+__all__ = ["MOST_NAMED", "counted", "listed_lines", "listing", "pasteable", "shown", "shown_json"]
 
 MOST_NAMED = 10  # of a list in a message: a folder may have a thousand classes, and lose a million files
 
@@ -59,6 +59,11 @@ def shown(text: str, keep: str = "") -> str:
         keep: characters that are meant, as the ends of lines in a text of several.
     """
     return _OBEYED.sub(_escaped_but(keep), text)
+
+
+def shown_json(document: str) -> str:
+    r"""The same JSON document, without characters that a terminal would obey: they become \uNNNN, which JSON means."""
+    return re.sub(_OBEYED, lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", document)
 
 
 def _escaped_but(keep: str) -> Callable[[re.Match[str]], str]:

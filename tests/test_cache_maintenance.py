@@ -73,7 +73,7 @@ def test_prune_drops_only_what_no_picture_needs_and_only_with_yes(make_folder, c
         (root / "cat" / f"cat_{number:03}.png").unlink()
     [report] = cache("prune", "--keep", root)
     assert (report["rows"], report["unneeded"], report["dropped"]) == (20, 7, False)
-    assert "nothing dropped; with --yes they are" in cache("prune", "--keep", root, text=True)
+    assert "nothing dropped: give --yes to drop them" in cache("prune", "--keep", root, text=True)
     [report] = cache("prune", "--keep", root, "--yes")
     assert (report["unneeded"], report["dropped"]) == (7, True)
     [info] = cache("info")
@@ -177,7 +177,7 @@ def test_bad_text_files_are_reported_and_left_out(make_folder, cache):
     assert "not finite" in reasons["cat_003.png"]
     assert "no picture cat/gone.png" in reasons["gone.png"]
     assert "not named like" in reasons["notes.md"]
-    assert "left out cat/notes.md: " in cache("import", "texts", "--image-dir", root, text=True)
+    assert " left out:\n  cat/notes.md: " in cache("import", "texts", "--image-dir", root, text=True)
 
 
 def test_the_original_programs_own_files_are_imported(test_data, cache):

@@ -27,6 +27,7 @@ ORDER = [
     "quiet",
     "image_folder",
     "labels_file",
+    "left_out",
     "split",
     "folds",
     "images",
