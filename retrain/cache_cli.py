@@ -147,8 +147,8 @@ def _compact(args: argparse.Namespace) -> int:
         print_json(results)
         return 0
     for result in results:
-        before = counted(result["segments_before"], "segment")
-        print(f"{result['folder']}: {counted(result['rows'], 'row')}, {before} became {result['segments']:,}")
+        was = counted(result["segments_before"], "segment")
+        print(f"{result['folder']}: {counted(result['rows'], 'row')}, {was} became {result['segments']:,}")
     return 0
 
 

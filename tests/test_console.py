@@ -112,9 +112,9 @@ def test_metrics_are_a_table_and_a_matrix():
     lines = console.describe_metrics(metrics).splitlines()
     assert lines[0].startswith("Total accuracy 66.7% (95% interval ")
     assert lines[1].startswith("Calibration error ")  # of three classes, two are no feat
-    assert "Most confused: a long name taken for cat (1 times)" in lines
-    assert "cat                 1      50.0%  100.0%   66.7%" in lines
-    assert "owl                 0          -       -       -" in lines
+    assert "Most confused: a long name taken for cat (1 time)" in lines
+    assert "cat                 1      50.0%  100.0%  66.7%" in lines
+    assert "owl                 0          -       -      -" in lines
     assert lines[-3:] == [
         "cat          [0]    1    0    0",
         "a long name  [1]    1    1    0",
