@@ -2,7 +2,7 @@
 
 import sys
 
-from retrain.cli import main
+from retrain.start import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -53,7 +53,8 @@ class Claims:
         self._works = False
 
     def close(self) -> None:
-        """Give up all claims and the file."""
+        """Give up all claims and the file; threads that still come get none."""
+        self.ignore()
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None

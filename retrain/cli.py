@@ -6,11 +6,9 @@ import io
 import logging
 import os
 import resource
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import retrain
 from retrain import commands as do
@@ -32,11 +30,10 @@ from retrain.config import (
 )
 from retrain.errors import Interrupted, RetrainError, UsageError
 from retrain.image_folder import display_path
+from retrain.interruption import EXIT_INTERRUPTED
 from retrain.text import shown
 
 __all__ = ["build_parser", "main"]
-
-EXIT_INTERRUPTED = 130
 
 _DESCRIPTION = """\
 Train an image classifier from a folder with one sub-folder of pictures per class.
@@ -194,7 +191,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.simplefilter("ignore")  # third parties' notes to developers
     for noisy in ("tensorflow", "absl", "h5py"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    signal.signal(signal.SIGTERM, _raise_interrupt)
     _allow_files()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -242,11 +238,7 @@ def _forget_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _raise_interrupt(*_: Any) -> None:
-    """SIGTERM, as docker stop sends it, ends a run as Ctrl-C does."""
-    raise KeyboardInterrupt
-
-
 def _fail(error: object, code: int) -> int:
-    print(f"retrain: error: {shown(' '.join(str(error).split()))}", file=sys.stderr)
+    message = shown(" ".join(str(error).split()))
+    sys.stderr.write(f"retrain: error: {message}\n")  # in one piece, for a thread may write, too
     return code

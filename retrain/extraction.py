@@ -22,6 +22,7 @@ from retrain.config import ExtractionOptions, ImageOptions
 from retrain.errors import ImageFolderError, RetrainError, UnreadableImageError
 from retrain.image_folder import ImageFolder, Sample, display_path, utf8_path
 from retrain.images import decode_image
+from retrain.interruption import saving, unsaved
 from retrain.left_out import LeftOut, summarize_left_out
 from retrain.picture_index import PictureIndex, Signature, signature_of
 from retrain.segment_writer import SegmentWriter
@@ -208,19 +209,28 @@ class _Run:
         """Deal with every sample."""
         unread = self._take_known()
         self._report(0)
-        with ThreadPoolExecutor(_threads(), "decode") as pool:
+        pool = ThreadPoolExecutor(_threads(), "decode")
+        is_interrupted = False
+        with unsaved():
             try:
                 elsewhere = self._extract(self._read_ahead(pool, unread))
                 self._wait_for(pool, elsewhere)
+            except KeyboardInterrupt:
+                is_interrupted = True  # one of the threads may be loading the network, for seconds
+                raise
             finally:
                 try:
-                    pool.shutdown(wait=True, cancel_futures=True)
+                    pool.shutdown(wait=not is_interrupted, cancel_futures=True)
                 finally:  # also where a second Ctrl-C ends the waiting
-                    try:
-                        self.writer.close()
-                    finally:
-                        self.claims.close()
+                    with saving():
+                        self._save()
         self.progress.seconds = time.monotonic() - self.started - self.loading
+
+    def _save(self) -> None:
+        try:
+            self.writer.close()
+        finally:
+            self.claims.close()
 
     def result(self) -> Extraction:
         readable = np.array([key is not None and key not in self.failed_keys for key in self.keys], bool)

@@ -653,7 +653,7 @@ def test_an_older_model_is_replaced_and_what_else_lies_there_stays(trained, tiny
 
 SLOW = """
 import sys, time
-from retrain import network, cli
+from retrain import network, start
 run = network.Network.bottlenecks
 def slow(self, pixels):
     vectors = run(self, pixels)
@@ -661,7 +661,7 @@ def slow(self, pixels):
     time.sleep(0.5)
     return vectors
 network.Network.bottlenecks = slow
-sys.exit(cli.main())
+sys.exit(start.main())
 """
 
 
@@ -677,7 +677,7 @@ def test_an_interrupted_run_says_how_far_it_came_and_goes_on(trained, tiny_backb
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    assert "pictures, their bottlenecks are kept: the same command goes on from there" in errors
+    assert "of 91 pictures; what is done is kept: the same command goes on from there" in errors
     again = json.loads(retrain(*args, "--json", check=0).stdout)
     assert again["cached"] in (32, 64)
     assert again["cached"] + again["extracted"] == 90

@@ -18,6 +18,7 @@ PACKAGE = REPOSITORY / "retrain"
 ORDER = [
     "errors",
     "text",
+    "interruption",
     "option_fields",
     "split_options",
     "augmentation_options",
@@ -90,6 +91,7 @@ ORDER = [
     "cache_cli",
     "cli",
     "original",
+    "start",
     "__main__",
 ]
 
@@ -121,7 +123,7 @@ def test_imports_follow_the_path_of_the_data(name):
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
 def test_only_the_command_line_prints_or_exits(path):
-    if path.stem in ("cli", "commands", "cache_cli", "__main__"):
+    if path.stem in ("cli", "commands", "cache_cli", "start", "__main__"):
         return
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Name):
