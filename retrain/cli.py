@@ -30,7 +30,7 @@ from retrain.config import (
 )
 from retrain.errors import Interrupted, RetrainError, UsageError
 from retrain.image_folder import display_path
-from retrain.interruption import EXIT_INTERRUPTED
+from retrain.interruption import EXIT_INTERRUPTED, tell
 from retrain.text import shown
 
 __all__ = ["build_parser", "main"]
@@ -240,5 +240,5 @@ def _forget_output() -> None:
 
 def _fail(error: object, code: int) -> int:
     message = shown(" ".join(str(error).split()))
-    sys.stderr.write(f"retrain: error: {message}\n")  # in one piece, for a thread may write, too
+    tell(f"retrain: error: {message}")
     return code

@@ -503,7 +503,7 @@ def _finding_lines(inspection: FolderInspection) -> Iterator[str]:
         yield from listed_lines([f"{path}: {why}" for path, why in inspection.unreadable.items()], _ALL_IN_JSON)
     for groups, title in (
         (inspection.contradictions, "in folders of several classes (at most one is right: keep that)"),
-        (inspection.leaks, "in several sets (trained on, it says nothing in the test: keep one of each)"),
+        (inspection.leaks, "in several sets (one that was trained on says nothing in the test: keep one copy)"),
         (inspection.duplicates, "in its class more than once"),
     ):
         if groups:

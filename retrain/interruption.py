@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-__all__ = ["EXIT_INTERRUPTED", "has_come", "listen", "saving", "stop_listening", "unsaved"]
+__all__ = ["EXIT_INTERRUPTED", "has_come", "listen", "saving", "stop_listening", "tell", "unsaved"]
 
 EXIT_INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -28,7 +28,8 @@ class _State:
     signals = 0  # that came
     unsaved = 0  # blocks of unsaved() that are being run
     saving = 0  # of saving()
-    stderr = 2  # where to say so; a duplicate, for native code is kept from writing to the original at times
+    # a duplicate of stderr, for that leads nowhere at times, to keep native code from writing to it
+    stderr: int | None = None
 
 
 def listen() -> None:
@@ -104,8 +105,17 @@ def _watch(reader: int) -> None:
             is_said = True
 
 
-def _say(message: str) -> None:
-    """Write a line to stderr, below a progress bar where there may be one."""
-    start = "\n" if sys.stderr is not None and sys.stderr.isatty() else ""
+def tell(line: str) -> None:
+    """Write a line to stderr, in one piece, and also while that leads nowhere, as while TensorFlow is imported."""
+    if _State.stderr is None:  # nobody listens, and nobody is kept from writing
+        sys.stderr.write(f"{line}\n")
+        return
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
     with contextlib.suppress(OSError):
-        os.write(_State.stderr, f"{start}{message}\n".encode())
+        os.write(_State.stderr, f"{line}\n".encode(errors="backslashreplace"))
+
+
+def _say(line: str) -> None:
+    """Tell, below a progress bar where there may be one."""
+    tell(f"\n{line}" if sys.stderr is not None and sys.stderr.isatty() else line)

@@ -26,7 +26,7 @@ def main() -> int:
         code = cli.main()
         interruption.stop_listening()
     except KeyboardInterrupt:  # where cli.main() does not heed it yet, or any more
-        sys.stderr.write("retrain: error: interrupted\n")
+        interruption.tell("retrain: error: interrupted")
         code = interruption.EXIT_INTERRUPTED
     if interruption.has_come():
         for stream in (sys.stdout, sys.stderr):

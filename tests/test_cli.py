@@ -92,8 +92,8 @@ def test_train_says_what_came_out_on_stdout_and_how_it_went_on_stderr(trained):
     _, done = trained
     assert "Test accuracy " in done.stdout
     assert "95% interval" in done.stdout
-    assert "Next: retrain predict model PICTURE" in done.stdout
-    assert "Skipped: 1 files" in done.stdout
+    assert re.search(r"^Next: retrain predict model pictures/\w+/.*\w+\.png$", done.stdout, re.MULTILINE)
+    assert "Skipped 1 of 91 files (not a picture in a known format); by class: cat 1 of 31; all are in" in done.stdout
     assert "bottlenecks: 91 of 91 pictures" in done.stderr
     assert "step 199: train accuracy" in done.stderr
     for noise in ("cudart", "absl", "oneDNN", "Warning", "WARNING"):
@@ -158,7 +158,7 @@ def test_predict_wrong_shows_pictures_that_lie_in_the_wrong_folder(trained, tmp_
     first, last = done.stdout.splitlines()
     assert re.fullmatch(r"mixed/cat/an owl.png: owl 0\.\d{4}, expected cat", first)
     assert last == "1 of 11 wrong"
-    assert "retrain: warning: 1 files are in no folder that is named like a class: left out" in done.stderr
+    assert "retrain: warning: 1 file is in no folder that is named like a class: left out" in done.stderr
     assert "retrain: warning: mixed/dog/notes.txt: not a picture" in done.stderr
     done = retrain("predict", folder / "model", "mixed", "--wrong", "--json", "--top", 2, check=0)
     wrong, text = json.loads(done.stdout)
@@ -249,7 +249,7 @@ def test_evaluate_counts_pictures_that_were_trained_on_apart(trained):
     assert figures["n"] == 90
     assert figures["held_out"]["n"] == split["validation"] + split["test"]
     text = retrain("evaluate", "model", "pictures", cwd=folder, check=0).stdout
-    assert f"{split['train']} of these 90 pictures are some that the model was trained on." in text
+    assert f"The model was trained on {split['train']} of 90 pictures." in text
     assert "Without them: accuracy " in text
 
 
@@ -257,7 +257,9 @@ def test_extract_json_has_the_documented_figures(trained, tiny_backbone):
     folder, _ = trained
     args = ("extract", folder / "pictures", "--backbone", tiny_backbone, "--json")
     first = json.loads(retrain(*args, check=0).stdout)
-    assert set(first) == {"pictures", "cached", "extracted", "skipped", "seconds", "pictures_per_second"}
+    figures = {"pictures", "cached", "extracted", "skipped", "seconds", "pictures_per_second"}
+    assert set(first) == figures | {"left_out", "skipped_files"}
+    assert first["skipped_files"] == {"cat/notes.txt": "not a picture in a known format"}
     assert (first["pictures"], first["extracted"], first["cached"], first["skipped"]) == (91, 90, 0, 1)
     again = json.loads(retrain(*args, check=0).stdout)
     assert (again["extracted"], again["cached"], again["pictures_per_second"]) == (0, 90, None)
@@ -310,11 +312,11 @@ def test_pictures_in_several_sets_are_told_of(make_folder, tiny_backbone):
     assert "2 pictures are in more than one of the sets train, validation, test: retrain inspect shows" in done.stderr
     assert "1 picture is in folders of several classes: retrain inspect shows which" in done.stderr
     done = retrain("inspect", root, check=0)
-    assert "2 pictures in several sets (trained on, they say nothing in the test: keep one of each):" in done.stdout
+    assert "2 pictures in several sets (one that was trained on says nothing in the test: keep one copy):" in done.stdout
     first = "  Training/cat/cat_000.png = VALID/cat/cat_001.png = testing/cat/cat_001.png"
     both = "  VALID/dog/dog_000.png = testing/cat/dog.png"
     assert first in done.stdout.splitlines()
-    assert f"1 pictures under several labels (one at most is right: keep that):\n{both}\n" in done.stdout
+    assert f"1 picture in folders of several classes (at most one is right: keep that):\n{both}\n" in done.stdout
     done = retrain("crossval", root, "--backbone", tiny_backbone, "--steps", 5, "--folds", 2, check=0)
     assert "more than one of the sets" not in done.stderr  # it uses none
 
