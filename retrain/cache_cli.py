@@ -96,11 +96,12 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _prune(args: argparse.Namespace) -> int:
-    from retrain import cache_maintenance, console
+    from retrain import cache_maintenance
     from retrain.image_folder import read_image_folder
+    from retrain.progress import Progress
 
     caches = cache_maintenance.extractors(args.cache_dir)
-    progress = console.Progress(args.quiet)
+    progress = Progress(args.quiet)
     folders = [read_image_folder(folder) for folder in args.keep]
     keys = cache_maintenance.needed_keys(args.cache_dir, folders, progress.on_inspection)
     progress.close()

@@ -28,7 +28,7 @@ from retrain.text import counted, listing, shown, shown_json
 
 if TYPE_CHECKING:
     from retrain.classifier import PictureBytes, Prediction
-    from retrain.console import Progress
+    from retrain.progress import Progress
     from retrain.record import TrainedModel
 
 __all__ = ["crossval", "evaluate", "extract", "inspect", "predict", "print_json", "train"]
@@ -49,8 +49,9 @@ def train(args: argparse.Namespace) -> int:
     """Train on a folder, and say how it went."""
     options = _run_options(args)
     from retrain import console, run
+    from retrain.progress import Progress
 
-    progress = console.Progress(args.quiet)
+    progress = Progress(args.quiet)
     try:
         model = run.train(args.image_dir, args.model_dir, options, _hooks(progress), args.command)
     except KeyboardInterrupt:
@@ -80,8 +81,9 @@ def crossval(args: argparse.Namespace) -> int:
     folds, options = options_from(CrossValidationOptions, args), _run_options(args)
     from retrain import console
     from retrain.crossval import cross_validate
+    from retrain.progress import Progress
 
-    progress = console.Progress(args.quiet)
+    progress = Progress(args.quiet)
     try:
         found = cross_validate(args.image_dir, folds, options, _hooks(progress))
     except KeyboardInterrupt:
@@ -106,8 +108,9 @@ def extract(args: argparse.Namespace) -> int:
         raise UsageError("IMAGE_DIR is missing: the folder with one sub-folder of pictures per class")
     from retrain import console, record, run
     from retrain.image_folder import display_path
+    from retrain.progress import Progress
 
-    progress = console.Progress(args.quiet)
+    progress = Progress(args.quiet)
     try:
         extraction, cache = run.extract_folder(args.image_dir, options, _hooks(progress))
     except KeyboardInterrupt:
@@ -123,8 +126,9 @@ def extract(args: argparse.Namespace) -> int:
 
 def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
     from retrain import console, run
+    from retrain.progress import Progress
 
-    progress = console.Progress(args.quiet)
+    progress = Progress(args.quiet)
     measured = run.benchmark(args.image_dir, options, progress.say)
     if args.json:
         print_json(measured.as_dict())
@@ -138,10 +142,11 @@ def evaluate(args: argparse.Namespace) -> int:
     extraction, images = options_from(ExtractionOptions, args), options_from(ImageOptions, args)
     from retrain import console, record, run
     from retrain.classifier import Classifier
+    from retrain.progress import Progress
 
     if args.output is not None:
         record.check_evaluation_place(args.output)
-    progress = console.Progress(args.quiet)
+    progress = Progress(args.quiet)
     try:
         evaluation = run.evaluate_folder(
             Classifier(args.model_dir), args.image_dir, extraction, images, _hooks(progress)
@@ -258,11 +263,12 @@ def inspect(args: argparse.Namespace) -> int:
     from retrain.contact_sheet import Example, check_place, write_sheet
     from retrain.image_folder import display_path, utf8_path
     from retrain.inspection import inspect_folder
+    from retrain.progress import Progress
 
     sheet = (args.sheet or _SHEET) if augmentation.augment else None
     if sheet:
         check_place(sheet)
-    progress = console.Progress(args.quiet)
+    progress = Progress(args.quiet)
     try:
         inspection = inspect_folder(args.image_dir, images, split, labels, progress.on_inspection, progress.warn)
     finally:

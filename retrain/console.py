@@ -1,32 +1,24 @@
-"""What a person sees: progress on stderr, summaries as text. Used by `cli` alone."""
+"""What a person sees of results: summaries as text."""
 
 import os
-import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tqdm import tqdm
-
 from retrain.augmentation import Augmentation
 from retrain.benchmark import MachineBenchmark
-from retrain.config import DEFAULT_STEPS, TrainingOptions
 from retrain.crossval import CrossValidation
 from retrain.evaluation import Metrics
-from retrain.extraction import Extraction, ExtractionProgress
+from retrain.extraction import Extraction
 from retrain.image_folder import display_path
 from retrain.inspection import FolderInspection
 from retrain.record import FolderEvaluation, PictureResult, RunResult
 from retrain.split import FEWEST_PICTURES
-from retrain.text import MOST_NAMED, counted, listed_lines, listing, pasteable, shown
+from retrain.text import MOST_NAMED, counted, listed_lines, listing, pasteable, ratio, shown
 
 if TYPE_CHECKING:
     from retrain.finetuning import FineTuningRow
-    from retrain.training import HistoryRow
-    from retrain.tuning import Try
 
 __all__ = [
-    "Progress",
     "describe_benchmark",
     "describe_cross_validation",
     "describe_evaluation",
@@ -37,158 +29,10 @@ __all__ = [
     "describe_run",
 ]
 
-_LINE_SECONDS = 5.0  # between progress lines where there is no terminal
-_BAR = "{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 _MOST_ROWS = 20  # classes of which a table or a matrix shows all
 _ALL_IN_JSON = "all of them with --json"
 
 _Class = TypeVar("_Class")
-
-
-class Progress:
-    """Progress of a run: bars on a terminal, a line every few seconds elsewhere, nothing when quiet."""
-
-    def __init__(self, quiet: bool, steps: int = 0) -> None:
-        self.quiet = quiet
-        self.steps = steps
-        self._epochs: Callable[[int], str] = lambda steps: ""
-        self.extraction: ExtractionProgress | None = None
-        self._bar: Any = None
-        self._preparing = self._epoch = ""
-        self._last_line, self._last_text = time.monotonic(), ""
-
-    def warn(self, message: str) -> None:
-        """A warning, also when quiet."""
-        tqdm.write(f"retrain: warning: {shown(message)}", file=sys.stderr)
-
-    def say(self, message: str) -> None:
-        """A line of its own."""
-        if not self.quiet:
-            tqdm.write(shown(message), file=sys.stderr)
-
-    def on_stage(self, name: str) -> None:
-        """A stage begins."""
-        self.close()
-        if name == "export":
-            self.say("writing the model ...")
-
-    def on_preparation(self, what: str, done: int, total: int) -> None:
-        """Work before pass one went on."""
-        if what != self._preparing:
-            self.close()
-            self._preparing = what
-        self._show(what, done, total, "")
-        self._line(f"{what}: {done} of {total} pictures", False)
-
-    def on_extraction(self, progress: ExtractionProgress) -> None:
-        """Pass one went on."""
-        first = self.extraction is None or self.extraction.counts_copies != progress.counts_copies
-        self.extraction = progress
-        rate = progress.extracted / progress.seconds if progress.extracted and progress.seconds > 0 else 0.0
-        name, unit, what = "bottlenecks", "pictures/s", f"bottlenecks: {progress.done} of {progress.pictures} pictures"
-        if progress.counts_copies:
-            name, unit, what = "copies", "copies/s", f"distorted copies: {progress.done} of {progress.pictures}"
-        self._show(name, progress.done, progress.pictures, f"{rate:.1f} {unit}" if rate else "")
-        if first and progress.done < progress.pictures:
-            self._line(f"{what} are there already", True)
-        left = f", {rate:.1f} {unit}, {(progress.pictures - progress.done) / rate:.0f} s left" if rate else ""
-        self._line(
-            f"{what}{left}",
-            progress.done == progress.pictures and progress.extracted > 0,
-        )
-
-    def on_fold(self, number: int, folds: int, metrics: Metrics) -> None:
-        """A fold of a cross-validation was tested."""
-        self.say(
-            f"fold {number} of {folds}: accuracy {_ratio(metrics.accuracy)} of {metrics.n}, "
-            f"cross-entropy {metrics.cross_entropy:.4f}"
-        )
-
-    def on_try(self, done: int, planned: int, tried: "Try") -> None:
-        """Options were tried on a fold more."""
-        options = tried.resolved
-        rate = "" if options.learning_rate is None else f", learning rate {options.learning_rate:g}"
-        what = f"tuning {done} of {planned}: {options.optimizer}{rate}, L2 {options.l2:g}"
-        if tried.error or tried.cross_entropy is None:
-            self.say(f"{what}: {tried.error}")
-            return
-        folds = len(tried.accuracies)
-        self.say(
-            f"{what}: accuracy {_ratio(tried.accuracy)}, cross-entropy {tried.cross_entropy:.4f} "
-            f"({counted(folds, 'fold')})"
-        )
-
-    def on_training(self, options: TrainingOptions, pictures: int) -> None:
-        """Pass two begins."""
-        self.steps = options.steps or DEFAULT_STEPS
-        if options.epochs is not None:
-            self._epochs = lambda steps: (
-                # the last one may end within a step
-                f" (epoch {min(options.passes(steps, pictures), options.epochs or 0):.1f} of {options.epochs:g})"
-            )
-
-    def on_evaluation(self, row: "HistoryRow") -> None:
-        """Pass two went on."""
-        validation = "" if row.validation_accuracy is None else f", validation accuracy {row.validation_accuracy:.1%}"
-        figures = f"train accuracy {row.train_accuracy:.1%}{validation}, cross-entropy {row.train_cross_entropy:.4f}"
-        epoch = self._epochs(row.step + 1)
-        self._show("training", row.step + 1, self.steps, f"{figures}{epoch}")
-        self._line(f"step {row.step}{epoch}: {figures}", row.step == self.steps - 1)
-
-    def on_fine_tuning(self, done: int, steps: int) -> None:
-        """Fine-tuning went on."""
-        self._show("fine-tuning", done, steps, self._epoch)
-        self._line(f"fine-tuning: step {done} of {steps}", False)
-
-    def on_epoch(self, row: "FineTuningRow") -> None:
-        """An epoch of fine-tuning ended; 0 is before the first."""
-        validation = ""
-        if row.validation_accuracy is not None:
-            validation = (
-                f", validation accuracy {row.validation_accuracy:.1%}, cross-entropy {row.validation_cross_entropy:.4f}"
-            )
-        self._epoch = f"train accuracy {row.train_accuracy:.1%}{validation}"
-        if self._bar is None:
-            self.say(f"{f'epoch {row.epoch}' if row.epoch else 'before fine-tuning'}: {self._epoch}")
-
-    def on_inspection(self, done: int, total: int) -> None:
-        """Files were looked at."""
-        self._show("reading", done, total, "")
-        self._line(f"reading: {done} of {total} files", False)
-
-    def close(self) -> None:
-        """The bar stays as it is, and the cursor goes to the next line."""
-        if self._bar is not None:
-            self._bar.refresh()
-            self._bar.close()
-        self._bar = None
-        self._last_line = time.monotonic()
-
-    def _show(self, name: str, done: int, total: int, figures: str) -> None:
-        """Put the bar, where there is one, to where the work is."""
-        if self.quiet or not _has_terminal():
-            return
-        if self._bar is None:
-            # what was done before it began is no work, and would spoil the time left
-            self._bar = tqdm(total=total, initial=done, desc=name, file=sys.stderr, bar_format=_BAR, dynamic_ncols=True)
-        self._bar.set_postfix_str(figures, refresh=False)
-        self._bar.update(done - self._bar.n)
-
-    def _line(self, text: str, now: bool) -> None:
-        if self.quiet or self._bar is not None:
-            return
-        if text != self._last_text and (now or time.monotonic() - self._last_line >= _LINE_SECONDS):
-            self._last_line, self._last_text = time.monotonic(), text
-            self.say(text)
-
-
-def _has_terminal() -> bool:
-    """Whether stderr is a terminal that says how large it is."""
-    try:
-        size = os.get_terminal_size(sys.stderr.fileno())
-    except (OSError, ValueError):
-        return False
-    return min(size) > 0
 
 
 def describe_benchmark(measured: MachineBenchmark) -> str:
@@ -351,7 +195,7 @@ def describe_cross_validation(found: CrossValidation) -> str:
     lines = _table(
         ["class", "pictures", "recall", "standard deviation"],
         [
-            (c.label, str(c.n), _ratio(c.mean), _ratio(c.standard_deviation))
+            (c.label, str(c.n), ratio(c.mean), ratio(c.standard_deviation))
             for c in _few(statistics.per_class, lambda c: c.mean)
         ],
     )
@@ -402,7 +246,7 @@ def describe_metrics(metrics: Metrics) -> str:
     lines += _table(
         ["class", "pictures", "precision", "recall", "F1"],
         [
-            (c.label, str(c.n), _ratio(c.precision), _ratio(c.recall), _ratio(c.f1))
+            (c.label, str(c.n), ratio(c.precision), ratio(c.recall), ratio(c.f1))
             for c in _few(metrics.per_class, lambda c: c.recall)
         ],
     )
@@ -452,10 +296,6 @@ def _rest_line(classes: int, which: str) -> Iterator[str]:
     """What a table leaves out."""
     if classes > _MOST_ROWS:
         yield f"... and {classes - MOST_NAMED:,} more (above: those {which}; all of them with --json)"
-
-
-def _ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
 
 
 def describe_misclassified(pictures: Sequence[PictureResult]) -> str:

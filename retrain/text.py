@@ -5,7 +5,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["MOST_NAMED", "counted", "listed_lines", "listing", "pasteable", "shown", "shown_json"]
+__all__ = ["MOST_NAMED", "counted", "listed_lines", "listing", "pasteable", "ratio", "shown", "shown_json"]
 
 MOST_NAMED = 10  # of a list in a message: a folder may have a thousand classes, and lose a million files
 
@@ -29,6 +29,11 @@ def plural(noun: str) -> str:
     if re.search("(s|x|ch|sh)$", noun):
         return f"{noun}es"
     return re.sub("(?<=[^aeiou])y$", "ie", noun) + "s"
+
+
+def ratio(value: float | None) -> str:
+    """A share in percent; a dash where there is none."""
+    return "-" if value is None else f"{value:.1%}"
 
 
 def listing(names: Iterable[str], most: int = MOST_NAMED) -> str:

@@ -392,7 +392,7 @@ def test_interrupted_while_it_makes_copies_it_says_so(make_folder, tiny_backbone
             count.append(progress.done)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("retrain.console.Progress.on_extraction", stop)
+    monkeypatch.setattr("retrain.progress.Progress.on_extraction", stop)
     command = ["train", str(root), "--backbone", str(tiny_backbone), "--augment", "9", "--flip"]
     assert cli.main(command) == 130
     assert f"interrupted after {count[0]} of" in (said := capsys.readouterr().err)

@@ -85,6 +85,7 @@ ORDER = [
     "inspection",
     "contact_sheet",
     "cache_maintenance",
+    "progress",
     "console",
     "arguments",
     "commands",
