@@ -20,6 +20,7 @@ from retrain.image_folder import ImageFolder, display_path, read_image_folder
 from retrain.picture_index import PictureIndex
 from retrain.quantization import MODEL_FILES
 from retrain.segments import Rows
+from retrain.text import counted
 
 __all__ = [
     "ExtractorInfo",
@@ -244,7 +245,7 @@ def _store(
     length = Counter(len(vector) for _, vector in found.values()).most_common(1)[0][0]
     for key, (name, vector) in list(found.items()):
         if len(vector) != length:
-            skipped[name] = f"cut short: {len(vector)} numbers where most files have {length}"
+            skipped[name] = f"cut short: {counted(len(vector), 'number')} where most files have {length:,}"
             del found[key]
     name = "original_" + re.sub(r"[^\w.-]+", "_", module.split("~", 2)[-1])[-60:]  # without https~tfhub.dev~
     description = {"imported": module, "bottleneck_size": length}

@@ -23,6 +23,7 @@ from retrain.graph_cut import Cut, find_cut
 from retrain.head import Head
 from retrain.hooks import Hooks
 from retrain.quiet import tf
+from retrain.text import counted
 from retrain.truncation import TruncatedBackbone
 from retrain.vectors import LabelledBottlenecks, VectorSource
 
@@ -103,7 +104,9 @@ class FineTuningPlan:
         copies, most = self._options.augmentation.augment, self._options.fine_tuning.max_cache_size
         each = _FLOAT16_BYTES * self.cut.size
         total = each * pictures * (1 + copies)
-        what = f"{pictures:,} pictures" + (f" and at most {copies} distorted copies of each" if copies else "")
+        what = counted(pictures, "picture") + (
+            f" and at most {counted(copies, 'distorted copy')} of each" if copies else ""
+        )
         shape = " x ".join(map(str, self.cut.shape))
         text = f"activations below {self.cut.layers[0]}: {shape} in float16, {_amount(total)} for {what}"
         if total > most * 2**30:

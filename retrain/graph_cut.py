@@ -12,6 +12,7 @@ from retrain.config import FineTuningOptions
 from retrain.errors import BackboneError, UsageError
 from retrain.layers import NetworkLayer
 from retrain.quiet import tf
+from retrain.text import counted
 from retrain.trunk import BOTTLENECK, PIXELS_INPUT, Trunk
 
 __all__ = ["Cut", "find_cut", "part_above", "part_below"]
@@ -125,7 +126,9 @@ def _first_layer(layers: Sequence[NetworkLayer], options: FineTuningOptions) -> 
         count = options.fine_tune_layers or 0
         weighted = [number for number, layer in enumerate(layers) if layer.weights]
         if count > len(weighted):
-            raise UsageError(f"--fine-tune-layers {count}: the network has {len(weighted)} layers with weights")
+            raise UsageError(
+                f"--fine-tune-layers {count}: the network has {counted(len(weighted), 'layer')} with weights"
+            )
         return weighted[-count]
     names = [layer.name for layer in layers]
     if wanted in names:

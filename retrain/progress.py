@@ -57,19 +57,20 @@ class Progress:
             self.close()
             self._preparing = what
         self._show(what, done, total, "")
-        self._line(f"{what}: {done} of {total} pictures", False)
+        self._line(f"{what}: {done} of {counted(total, 'picture')}", False)
 
     def on_extraction(self, progress: ExtractionProgress) -> None:
         """Pass one went on."""
         first = self.extraction is None or self.extraction.counts_copies != progress.counts_copies
         self.extraction = progress
         rate = progress.extracted / progress.seconds if progress.extracted and progress.seconds > 0 else 0.0
-        name, unit, what = "bottlenecks", "pictures/s", f"bottlenecks: {progress.done} of {progress.pictures} pictures"
+        pictures = counted(progress.pictures, "picture")
+        name, unit, what = "bottlenecks", "pictures/s", f"bottlenecks: {progress.done} of {pictures}"
         if progress.counts_copies:
             name, unit, what = "copies", "copies/s", f"distorted copies: {progress.done} of {progress.pictures}"
         self._show(name, progress.done, progress.pictures, f"{rate:.1f} {unit}" if rate else "")
         if first and progress.done < progress.pictures:
-            self._line(f"{what} are there already", True)
+            self._line(f"{what} {'is' if progress.pictures == 1 else 'are'} there already", True)
         left = f", {rate:.1f} {unit}, {(progress.pictures - progress.done) / rate:.0f} s left" if rate else ""
         self._line(
             f"{what}{left}",
@@ -133,7 +134,7 @@ class Progress:
     def on_inspection(self, done: int, total: int) -> None:
         """Files were looked at."""
         self._show("reading", done, total, "")
-        self._line(f"reading: {done} of {total} files", False)
+        self._line(f"reading: {done} of {counted(total, 'file')}", False)
 
     def close(self) -> None:
         """The bar stays as it is, and the cursor goes to the next line."""

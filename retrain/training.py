@@ -19,6 +19,7 @@ from retrain.head import Head
 from retrain.objective import class_weights, head_of, initial_head, parameters_of, picture_weights
 from retrain.optimum import Arrays, Figures, FullBatch, Part, find_optimum
 from retrain.quiet import tf
+from retrain.text import counted
 from retrain.vectors import LabelledBottlenecks, chunks
 
 __all__ = ["HeadTrainer", "HistoryRow", "Observer", "TrainedHead", "some_of", "split_steps"]
@@ -53,8 +54,8 @@ class TrainedHead:
     def warnings(self, options: TrainingOptions) -> Iterator[str]:
         """What speaks against the result."""
         if self.converged is False and options.patience is None:
-            length = "--steps" if options.epochs is None else "--epochs"
-            yield f"lbfgs came to no optimum in {self.steps} steps: raise --l2, or {length} where it took all of them"
+            length, steps = "--steps" if options.epochs is None else "--epochs", counted(self.steps, "step")
+            yield f"lbfgs came to no optimum in {steps}: raise --l2, or {length} where it took all of them"
         untrained = math.log(self.head.layers[-1].biases.size)  # cross-entropy of scores that are all alike
         worse = [*itertools.takewhile(lambda row: row.train_cross_entropy > untrained, reversed(self.history))]
         if worse:

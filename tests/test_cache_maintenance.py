@@ -43,7 +43,7 @@ def test_info_tells_rows_size_segments_and_age(make_folder, cache):
     [segment] = Path("cache").glob("counting-*/segment-*.h5")
     assert info["bytes"] == segment.stat().st_size
     assert info["oldest"] == info["newest"] == segment.stat().st_mtime
-    assert "20 rows of 8 numbers in 1 segments" in cache("info", text=True)
+    assert "20 rows of 8 numbers in 1 segment," in cache("info", text=True)
 
 
 def test_a_missing_cache_is_named(capsys):
