@@ -93,11 +93,11 @@ def train(
     Raises RetrainError.
     """
     started = time.monotonic()
-    check_destination(model_dir, options.extraction.cache_dir)
+    check_destination(model_dir, options.extraction.cache_dir, hooks.on_warning)
     model = train_model(image_dir, options, hooks, exclude=[model_dir])
     model.command = command
     hooks.on_stage("export")
-    write_model_folder(model_dir, lambda folder: write_files(model, folder, started))
+    write_model_folder(model_dir, lambda folder: write_files(model, folder, started), hooks.on_warning)
     if model.result.fine_tuning:
         model.result.fine_tuning.checkpoint.remove()
     return model

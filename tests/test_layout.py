@@ -23,6 +23,7 @@ ORDER = [
     "fine_tuning_options",
     "config",
     "files",
+    "folders",
     "quiet",
     "image_folder",
     "labels_file",
