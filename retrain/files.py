@@ -51,8 +51,9 @@ def write_whole(path: str | os.PathLike[str], *data: bytes | memoryview) -> None
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Try whether write_whole can write a file, without changing anything. Raises OSError."""
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(path.stat().st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     if _is_special(path):
         if not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))

@@ -173,7 +173,7 @@ def write_model_folder(
     say = _waiting(where, on_wait)
     try:
         with staging_folder(final, say) as staging:
-            write(staging)
+            _fill(staging, where, write)
             replace_folder(staging, final, MODEL, say)
     except UnfinishedError as error:
         reason = _reason(final, where, error.__cause__)
@@ -183,6 +183,14 @@ def write_model_folder(
         ) from error
     except OSError as error:
         raise OutputError(f"{_not_written(final, where, error)}; what was there before is intact") from error
+
+
+def _fill(staging: Path, where: str, write: Callable[[Path], None]) -> None:
+    try:
+        write(staging)
+    except OutputError as error:  # which names the place that is to be
+        message = str(error).replace(display_path(staging), where)
+        raise OutputError(f"{message}; what was there before is intact") from error
 
 
 def _waiting(where: str, on_wait: Callable[[str], None]) -> Callable[[str], None]:
