@@ -300,6 +300,8 @@ def _bring_back(old: Path, final: Path, kind: Kind) -> None:
 def _remove(folder: Path, names: Iterable[str]) -> None:
     """Remove some files below a folder, and the folders that this leaves empty; of `names`, empty folders, too."""
     for name in names:
+        if any((folder / parent).is_symlink() for parent in Path(name).parents[:-1]):
+            continue  # what lies elsewhere is not of this folder
         try:
             (folder / name).unlink(missing_ok=True)
         except IsADirectoryError:

@@ -217,7 +217,7 @@ def own_files(folder: Path) -> list[str]:
     try:
         listed = json.loads((folder / "run.json").read_text("utf-8"))["files"]
         paths = [PurePosixPath(name) for name in [*listed, _EMPTY_FOLDER]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
     return [str(path) for path in paths if path.parts and path.parts[0] in OWN_NAMES and ".." not in path.parts]
 

@@ -107,6 +107,16 @@ def test_a_name_of_the_greatest_length_can_be_written(tmp_path):
     assert sorted(os.listdir(tmp_path)) == sorted(names)
 
 
+def test_files_behind_a_link_are_left_alone(model, tmp_path):
+    """Or a run.json that somebody else made could name any file."""
+    (tmp_path / "elsewhere").mkdir()
+    fill(tmp_path / "elsewhere", events="the user's")
+    shutil.rmtree(model / "logs")
+    (model / "logs").symlink_to("../elsewhere")
+    put(model)
+    assert (tmp_path / "elsewhere" / "events").read_text() == "the user's"
+
+
 # folders that can't be renamed
 
 
