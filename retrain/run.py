@@ -191,7 +191,7 @@ def evaluate_folder(
     """
     from retrain.head import read_head
 
-    folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.folder])
+    folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.model_dir])
     known = classifier.description.numbers_of(folder.class_names)
     unknown = [name for name in folder.class_names if name not in known]
     if unknown:

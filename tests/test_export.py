@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import resource
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from retrain.backbone import locate_backbone
 from retrain.config import BackboneOptions, EvaluationOptions, ExtractionOptions, RunOptions, TrainingOptions
 from retrain.errors import ModelFolderError, OutputError
 from retrain.export import GraphBuilder, write_summaries
+from retrain.folders import NEW
 from retrain.graph_images import decode_any, decode_jpeg, resize
 from retrain.head import read_head
 from retrain.images import decode_image
@@ -325,6 +327,16 @@ def test_a_damaged_graph_is_an_error(trained, tmp_path):
     graph.unlink()
     with pytest.raises(ModelFolderError, match=r"can't read .*graph.pb: No such file"):
         retrain.Classifier(tmp_path / "model")
+
+
+def test_a_model_whose_files_are_being_put_in_place_is_read_whole(trained, tmp_path):
+    """As after a kill in a mounted folder: the new content is complete, around it are parts of both."""
+    folder = tmp_path / "mounted"
+    shutil.copytree(trained[0], folder / NEW)
+    (folder / "labels.txt").write_text("of\nanother\n")
+    classifier = retrain.Classifier(folder)
+    assert classifier.labels == retrain.Classifier(trained[0]).labels
+    assert classifier.folder == folder / NEW
 
 
 @contextlib.contextmanager
