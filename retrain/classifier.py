@@ -12,9 +12,11 @@ from retrain.backbone import fingerprint_of
 from retrain.config import DEFAULT_MAX_PIXELS
 from retrain.errors import UnreadableImageError
 from retrain.export import part_of_graph, read_graph
+from retrain.folders import read_consistently
 from retrain.images import DECODER_VERSION, decode_image
-from retrain.model_folder import ModelDescription, read_description
+from retrain.model_folder import MODEL, ModelDescription, read_description
 from retrain.network import suitable_batch_size
+from retrain.quiet import tf
 from retrain.trunk import BOTTLENECK, PIXELS_INPUT
 
 __all__ = ["Classifier", "PictureBytes", "Prediction", "picture_files"]
@@ -50,9 +52,8 @@ class Classifier:
     """
 
     def __init__(self, model_dir: str | os.PathLike[str]) -> None:
-        self.folder = Path(model_dir)
-        self.description: ModelDescription = read_description(model_dir)
-        self._graph = read_graph(Path(model_dir) / "graph.pb")
+        self.model_dir = Path(model_dir)
+        self.folder, self.description, self._graph = read_consistently(self.model_dir, MODEL, _read)
         self._scores = part_of_graph(self._graph, PIXELS_INPUT, f"{self.description.final_tensor_name}:0")
 
     @property
@@ -99,6 +100,11 @@ class Classifier:
             else:
                 ranked = sorted(zip(self.labels, next(rows), strict=True), key=lambda pair: -pair[1])
                 yield Prediction(path, ranked[0][0], ranked[0][1], dict(ranked))
+
+
+def _read(folder: Path) -> tuple[Path, ModelDescription, tf.compat.v1.GraphDef]:
+    """Raises ModelFolderError."""
+    return folder, read_description(folder), read_graph(folder / "graph.pb")
 
 
 def picture_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:

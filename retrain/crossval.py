@@ -21,13 +21,13 @@ from retrain.fold_statistics import FoldStatistics, summarize_folds
 from retrain.folds import assign_folds
 from retrain.hooks import Hooks, nothing
 from retrain.image_folder import ImageFolder
-from retrain.text import counted, listing
+from retrain.text import listing
 from retrain.vectors import SomeVectors
 
 if TYPE_CHECKING:
     from retrain.training import HeadTrainer
 
-__all__ = ["CrossValidation", "FoldResult", "check_batch_size", "cross_validate", "train_fold", "train_folds"]
+__all__ = ["CrossValidation", "FoldResult", "cross_validate", "train_fold", "train_folds"]
 
 _NEVER = 2**31 - 1  # evaluated at the first and last step only
 
@@ -97,7 +97,6 @@ def cross_validate(
     data = load_training_data(folder, extractor, options, hooks)
     folds = assign_folds(data.samples, data.keys, cross_validation.folds, options.training.seed)
 
-    check_batch_size(folds, options.training)
     # of all pictures, for each is trained on in all folds but one; each head gets those of its own pictures alone
     data, augmentation = add_copies(data, np.arange(len(data.chosen)), extractor, options, hooks)
     hooks.on_stage("training")
@@ -159,23 +158,6 @@ def train_fold(
     return FoldResult(tested, outcomes, metrics, len(training), resolved, tuple(trained.warnings(resolved)))
 
 
-def _smallest_training_part(folds: NDArray[np.int32], options: TrainingOptions) -> int:
-    """The fewest pictures that one of the folds' heads is trained on."""
-    sizes = np.bincount(folds[folds >= 0])
-    taken = sizes + np.roll(sizes, -1) if options.patience else sizes
-    return int(sizes.sum() - taken.max())
-
-
-def check_batch_size(folds: NDArray[np.int32], options: TrainingOptions) -> None:
-    """Refuse batches larger than a fold leaves for training. Raises TrainingError."""
-    fewest = _smallest_training_part(folds, options)
-    if options.batch_size is not None and options.batch_size > fewest:
-        raise TrainingError(
-            f"--batch-size {options.batch_size}: the largest fold leaves {counted(fewest, 'picture')} to train on; "
-            "give at most as many"
-        )
-
-
 def _check(folder: ImageFolder, folds: int, training: TrainingOptions) -> None:
     """Refuse, before any picture is read, what is known not to work."""
     few = [f"{n} of {name}" for name, n in zip(folder.class_names, folder.counts(), strict=True) if n < folds]
@@ -186,10 +168,6 @@ def _check(folder: ImageFolder, folds: int, training: TrainingOptions) -> None:
         )
     if training.patience and folds < 3:
         raise UsageError("--patience takes a fold for validation, beside those for training and testing: 3 or more")
-    if training.batch_size is not None and training.batch_size > len(folder.samples):
-        raise UsageError(
-            f"--batch-size {training.batch_size}: the folder has {counted(len(folder.samples), 'picture')}; give fewer"
-        )
 
 
 def _summary(

@@ -3,6 +3,8 @@
 import copy
 import hashlib
 import os
+import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
@@ -20,7 +22,7 @@ from retrain.image_folder import display_path
 from retrain.kept_exports import KeptExports
 from retrain.layers import NetworkLayer
 from retrain.quiet import tf
-from retrain.saved_model import Template, apply_layers, make_template, write_saved_model
+from retrain.saved_model import Template, apply_layers, make_template, reason_of, write_saved_model
 from retrain.training import HistoryRow
 from retrain.trunk import BOTTLENECK, Trunk, make_trunk, without_defaults
 
@@ -194,24 +196,29 @@ def write_labels(labels: Sequence[str], path: str | os.PathLike[str]) -> None:
 def write_summaries(history: Sequence[HistoryRow], folder: str | os.PathLike[str]) -> None:
     """Write TensorBoard summaries of the evaluations, below `train` and `validation`. Raises OutputError."""
     try:
-        _write_events(history, folder)
-    except tf.errors.OpError as error:
-        raise OutputError(f"can't write the summaries {display_path(folder)}: {error.message}") from error
+        for name in ("train", "validation"):
+            figures = [
+                (row.step, getattr(row, f"{name}_accuracy"), getattr(row, f"{name}_cross_entropy")) for row in history
+            ]
+            if figures and figures[0][1] is not None:
+                _write_events(figures, Path(folder, name))
+    except (tf.errors.OpError, OSError) as error:
+        raise OutputError(f"can't write the summaries {display_path(folder)}: {reason_of(error)}") from error
 
 
-def _write_events(history: Sequence[HistoryRow], folder: str | os.PathLike[str]) -> None:
-    for name in ("train", "validation"):
-        figures = [
-            (row.step, getattr(row, f"{name}_accuracy"), getattr(row, f"{name}_cross_entropy")) for row in history
-        ]
-        if not figures or figures[0][1] is None:
-            continue
-        # TensorFlow 2's writer needs the package tensorboard, and the older one a graph
-        with tf.Graph().as_default():
-            writer = tf.compat.v1.summary.FileWriter(os.path.join(folder, name))
-            for step, accuracy, cross_entropy in figures:
-                summary = tf.compat.v1.Summary()
-                summary.value.add(tag="accuracy", simple_value=accuracy)
-                summary.value.add(tag="cross_entropy", simple_value=cross_entropy)
-                writer.add_summary(summary, step)
-            writer.close()
+def _write_events(figures: Sequence[tuple[int, float, float]], folder: Path) -> None:
+    """Write a file of events, each of step, accuracy and cross-entropy.
+
+    TensorFlow 2's writer needs the package tensorboard; the older one writes in a thread, which ends with a traceback
+    where the disk is full.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    now = time.time()
+    path = folder / f"events.out.tfevents.{now:.0f}.{socket.gethostname()}.{os.getpid()}"
+    with tf.io.TFRecordWriter(os.fspath(path)) as file:
+        file.write(tf.compat.v1.Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+        for step, accuracy, cross_entropy in figures:
+            event = tf.compat.v1.Event(wall_time=now, step=step)
+            event.summary.value.add(tag="accuracy", simple_value=accuracy)
+            event.summary.value.add(tag="cross_entropy", simple_value=cross_entropy)
+            file.write(event.SerializeToString())

@@ -1,6 +1,7 @@
 """The model folder: which files belong to it, putting it in place whole, and reading it back with distrust."""
 
 import csv
+import errno
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -9,7 +10,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from retrain.errors import ModelFolderError, OutputError
-from retrain.files import replace_folder, staging_folder, tidy_up
+from retrain.folders import (
+    Kind,
+    UnfinishedError,
+    check_replaceable,
+    must_stay,
+    read_consistently,
+    replace_folder,
+    staging_folder,
+    tidy_up,
+)
 from retrain.image_folder import display_path
 from retrain.text import counted, listing
 
@@ -48,6 +58,21 @@ OWN_NAMES = frozenset(
 )
 
 
+_OWN_FOLDERS = frozenset({"saved_model", "logs"})  # the rest are files
+_EMPTY_FOLDER = "saved_model/assets"  # which TensorFlow wants, and no list of files has
+_MODEL_ALONE = frozenset({"graph.pb", "head.h5", "saved_model"})  # what shows that a model was there
+
+_PERMISSIONS = "check its permissions or use another --model-dir"
+_REMEDIES = {
+    errno.EACCES: _PERMISSIONS,
+    errno.EPERM: _PERMISSIONS,
+    errno.ENOSPC: "make room or use another --model-dir",
+    errno.EDQUOT: "make room or use another --model-dir",
+    errno.EROFS: "mount it so that it can be written, or use another --model-dir",
+    errno.ELOOP: "its links lead in a circle: use another --model-dir",
+}
+
+
 @dataclass(frozen=True)
 class ModelDescription:
     """What run.json says, as far as a program needs it."""
@@ -75,12 +100,17 @@ class ModelDescription:
         return {name: meaning[name] for name in known}
 
 
-def check_destination(model_dir: str | os.PathLike[str], cache_dir: str | os.PathLike[str] = "") -> None:
+def check_destination(
+    model_dir: str | os.PathLike[str],
+    cache_dir: str | os.PathLike[str] = "",
+    on_wait: Callable[[str], None] = lambda message: None,
+) -> None:
     """Refuse, before any work is done, a place where a model folder can't be put.
 
     Args:
         model_dir: where it is to go.
         cache_dir: may lie in it.
+        on_wait: told of another run that is waited for.
     Raises OutputError where it is a file, or a folder with content that is no model folder, or can't be written, or has
     a name that TensorFlow can't take.
     """
@@ -91,55 +121,109 @@ def check_destination(model_dir: str | os.PathLike[str], cache_dir: str | os.Pat
     except UnicodeEncodeError:
         raise OutputError(f"the model folder {where} has a name that is not UTF-8: use another --model-dir") from None
     try:
-        tidy_up(final, own_files)
+        tidy_up(final, MODEL, _waiting(where, on_wait))
         if final.is_dir():
-            own = OWN_NAMES if os.path.ismount(final) else frozenset[str]()
             cache = os.path.realpath(cache_dir) if cache_dir else ""
-            foreign = [
-                name
-                for name in sorted(os.listdir(final))
-                if not name.startswith(".") and name not in own and os.path.join(final, name) != cache
-            ]
-            if foreign and not (final / "run.json").is_file():
-                raise OutputError(
-                    f"the model folder {where} holds other things ({listing(map(display_path, foreign), 3)}) and no "
-                    "model: give a new or empty folder as --model-dir"
-                )
+            read_consistently(final, MODEL, lambda folder: _check_content(final, folder, where, cache))
         elif final.exists():
             raise OutputError(f"{where} is a file: give a folder as --model-dir")
-        with staging_folder(final):
-            pass
+        check_replaceable(final, OWN_NAMES, _waiting(where, on_wait))
     except OSError as error:
+        raise OutputError(_not_written(final, where, error)) from error
+
+
+def _check_content(final: Path, complete: Path, where: str, cache_dir: str) -> None:
+    """Refuse a folder that holds what is not ours and no model. Raises OutputError.
+
+    Args:
+        final: the folder.
+        complete: the folder to read it from.
+    """
+    names = [name for name in sorted(os.listdir(final)) if not name.startswith(".") and name != "lost+found"]
+    own = set(names) & OWN_NAMES
+    for name in sorted(own):
+        if (final / name).is_dir() != (name in _OWN_FOLDERS):
+            found, wanted = ("file", "folder") if name in _OWN_FOLDERS else ("folder", "file")
+            raise OutputError(
+                f"the model folder {where} holds a {found} {name}, where a model has a {wanted}: "
+                "move it away or use another --model-dir"
+            )
+    # earlier versions, when killed, could leave a part of a model where they had to replace it file by file
+    is_part = bool(own & _MODEL_ALONE) and must_stay(final)
+    foreign = [name for name in names if os.path.join(final, name) != cache_dir and not (is_part and name in own)]
+    if foreign and not (complete / "run.json").is_file():
         raise OutputError(
-            f"can't write the model folder {where}: {error.strerror}; check its permissions or use another --model-dir"
-        ) from error
+            f"the model folder {where} holds other things ({listing(map(display_path, foreign), 3)}) and no model: "
+            "give a new or empty folder as --model-dir"
+        )
 
 
-def write_model_folder(model_dir: str | os.PathLike[str], write: Callable[[Path], None]) -> None:
+def write_model_folder(
+    model_dir: str | os.PathLike[str],
+    write: Callable[[Path], None],
+    on_wait: Callable[[str], None] = lambda message: None,
+) -> None:
     """Let `write` fill a folder beside the final place, then move it there; an older model stays until then.
 
+    Args:
+        on_wait: told of another run that writes the same model folder just now, and is waited for.
     Raises OutputError where the disk is full or the place can't be written.
     """
     final = _resolved(Path(model_dir))
+    where = display_path(model_dir)
+    say = _waiting(where, on_wait)
     try:
-        with staging_folder(final) as staging:
-            write(staging)
-            replace_folder(staging, final, own_files(final), "run.json")
-    except OSError as error:
+        with staging_folder(final, say) as staging:
+            _fill(staging, where, write)
+            replace_folder(staging, final, MODEL, say)
+    except UnfinishedError as error:
+        reason = _reason(final, where, error.__cause__)
         raise OutputError(
-            f"can't write the model folder {display_path(model_dir)}: {error.strerror or error}; "
-            "what was there before is intact"
+            f"the new model is complete and can be used, but not all of {where} is in its place yet ({reason}): "
+            "the next training into it goes on from there"
         ) from error
+    except OSError as error:
+        raise OutputError(f"{_not_written(final, where, error)}; what was there before is intact") from error
+
+
+def _fill(staging: Path, where: str, write: Callable[[Path], None]) -> None:
+    try:
+        write(staging)
+    except OutputError as error:  # which names the place that is to be
+        message = str(error).replace(display_path(staging), where)
+        raise OutputError(f"{message}; what was there before is intact") from error
+
+
+def _waiting(where: str, on_wait: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda who: on_wait(f"waiting for {who}, which is writing the model folder {where}")
+
+
+def _not_written(final: Path, where: str, error: OSError) -> str:
+    remedy = _REMEDIES.get(error.errno or 0, "use another --model-dir")
+    return f"can't write the model folder {where}: {_reason(final, where, error)}; {remedy}"
+
+
+def _reason(final: Path, where: str, error: BaseException | None) -> str:
+    """Why a file couldn't be written, and which, where it is one that the user knows."""
+    if not isinstance(error, OSError):
+        return str(error)
+    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else final
+    inside = path.relative_to(final).parts if path.is_relative_to(final) else ()
+    named = f"{where}/{display_path('/'.join(inside))}: " if inside and not inside[0].startswith(".") else ""
+    return f"{named}{error.strerror or error}"
 
 
 def own_files(folder: Path) -> list[str]:
-    """The files of a model folder that the program wrote, as its run.json lists them; none where there is no list."""
+    """What the program wrote into a model folder, as its run.json lists it; nothing where there is no list."""
     try:
         listed = json.loads((folder / "run.json").read_text("utf-8"))["files"]
-        paths = [PurePosixPath(name) for name in listed]
-    except (OSError, ValueError, KeyError, TypeError):
+        paths = [PurePosixPath(name) for name in [*listed, _EMPTY_FOLDER]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
     return [str(path) for path in paths if path.parts and path.parts[0] in OWN_NAMES and ".." not in path.parts]
+
+
+MODEL = Kind(own_files, "run.json")
 
 
 def list_files(folder: Path) -> list[str]:

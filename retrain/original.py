@@ -4,10 +4,11 @@
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ from retrain.config import (
     TrainingOptions,
 )
 from retrain.errors import Interrupted, OutputError, RetrainError, UsageError
-from retrain.files import write_whole
+from retrain.files import check_writable, write_whole
 from retrain.image_folder import display_path
 
 if TYPE_CHECKING:
@@ -225,43 +226,64 @@ def _check_outputs(flags: argparse.Namespace) -> None:
     """Refuse, before any work is done, places that can't be written. Raises OutputError."""
     if flags.saved_model_dir and Path(flags.saved_model_dir).exists():
         raise OutputError(f"--saved_model_dir {display_path(flags.saved_model_dir)} exists: give a new place")
+    if os.path.realpath(flags.output_graph) == os.path.realpath(flags.output_labels) != os.devnull:
+        raise OutputError(
+            f"--output_graph and --output_labels are both {display_path(flags.output_graph)}: give two files"
+        )
     for name in ("output_graph", "output_labels"):
         path = Path(getattr(flags, name))
         if path.is_dir():
             raise OutputError(f"--{name} {display_path(path)} is a folder: give a file")
-        _make_folder(name, path, path.parent)
-    _make_folder("summaries_dir", Path(flags.summaries_dir), Path(flags.summaries_dir))
+        with _named(name, path):
+            _make_folder(path.parent)
+            check_writable(os.path.realpath(path))
+    folders = {"summaries_dir": Path(flags.summaries_dir)}
     if flags.saved_model_dir:
-        _make_folder("saved_model_dir", Path(flags.saved_model_dir), Path(flags.saved_model_dir).parent)
+        folders["saved_model_dir"] = Path(flags.saved_model_dir).parent
     if flags.intermediate_store_frequency:
-        intermediate = Path(flags.intermediate_output_graphs_dir)
-        _make_folder("intermediate_output_graphs_dir", intermediate, intermediate)
+        folders["intermediate_output_graphs_dir"] = Path(flags.intermediate_output_graphs_dir)
+    for name, folder in folders.items():
+        with _named(name, Path(getattr(flags, name))):
+            _make_folder(folder)
+            check_writable(folder / "file")
 
 
-def _make_folder(name: str, path: Path, folder: Path) -> None:
-    """Make the folder that an output goes to. Raises OutputError where that, or writing there, is not possible."""
+def _make_folder(folder: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        folder.stat()  # of links in a circle, mkdir says that they exist
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _named(name: str, path: Path) -> Iterator[None]:
+    """Raises OutputError, which names the flag, for what can't be written."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        raise OutputError(f"--{name} {display_path(path)}: {error.strerror}") from error
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"--{name} {display_path(path)}: its folder can't be written; check its permissions")
+        raise OutputError(
+            f"--{name} {display_path(path)}: {error.strerror or error}; make room, check its permissions, or give "
+            "another place"
+        ) from error
 
 
 def _write_intermediate(flags: argparse.Namespace, step: int, head: "Head", graph: "GraphBuilder") -> None:
     folder = Path(flags.intermediate_output_graphs_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"intermediate_{step}.pb"
     logger.info("Save intermediate result to : %s", display_path(path))
-    write_whole(path, *graph.serialized(head))
+    with _named("intermediate_output_graphs_dir", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, *graph.serialized(head))
 
 
 def _write_outputs(flags: argparse.Namespace, model: "TrainedModel") -> None:
     from retrain import export
 
     labels = model.result.labels
-    write_whole(flags.output_graph, *model.graph.serialized(model.trained.head))
-    export.write_labels(labels, flags.output_labels)
+    # as the original does, what links lead to is written, and the links stay
+    with _named("output_graph", Path(flags.output_graph)):
+        write_whole(os.path.realpath(flags.output_graph), *model.graph.serialized(model.trained.head))
+    with _named("output_labels", Path(flags.output_labels)):
+        export.write_labels(labels, os.path.realpath(flags.output_labels))
     export.write_summaries(model.trained.history, flags.summaries_dir)
     if flags.saved_model_dir:
         model.graph.write_saved_model(model.trained.head, labels, flags.saved_model_dir)

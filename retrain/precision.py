@@ -22,7 +22,7 @@ from retrain import bfloat16, quantization
 from retrain.backbone import Backbone, fingerprint_of
 from retrain.cache_folder import read_notes, write_error, write_owner
 from retrain.errors import BackboneError, CacheError, UnreadableImageError
-from retrain.files import replace_folder, staging_folder, tidy_up
+from retrain.folders import Kind, replace_folder, staging_folder, tidy_up
 from retrain.image_folder import ImageFolder, display_path
 from retrain.images import decode_image
 from retrain.picture_index import PictureIndex
@@ -35,6 +35,7 @@ _CALIBRATION_PICTURES = 60
 _HELD_OUT_PICTURES = 40  # on which the quantised model is compared with float32
 _FEWEST_PICTURES = 20  # of both together
 _GOOD_COSINE, _USABLE_COSINE = 0.98, 0.9
+_KIND = Kind(own=lambda _: (), last="extractor.json")
 
 
 def _nothing(*_: Any) -> None:
@@ -101,7 +102,7 @@ def choose_extractor(
         return LowPrecisionBackbone(backbone, precision, {"arithmetic": bfloat16.arithmetic()}, load)
     if precision == "int8":
         with contextlib.suppress(OSError):  # of a cache that can't be written
-            tidy_up(_place(backbone, Path(cache_dir)), lambda _: ())
+            tidy_up(_place(backbone, Path(cache_dir)), _KIND)
         found = _find_model(backbone, Path(cache_dir), listener)
         model, details = found or _make_model(backbone, folder, Path(cache_dir), max_pixels, listener)
         return LowPrecisionBackbone(backbone, precision, details, lambda: quantization.QuantizedNetwork(model))
@@ -183,7 +184,7 @@ def _make_model(
             made = LowPrecisionBackbone(backbone, "int8", details, lambda: None)
             write_owner(staging, made.fingerprint, {"name": made.name} | made.description)
             final = cache_dir / f"{made.name}-{made.fingerprint[:8]}"
-            replace_folder(staging, final, (), "extractor.json")
+            replace_folder(staging, final, _KIND)
             return final, details
     except OSError as error:
         raise write_error(cache_dir, error) from error

@@ -94,11 +94,11 @@ def train(
     Raises RetrainError.
     """
     started = time.monotonic()
-    check_destination(model_dir, options.extraction.cache_dir)
+    check_destination(model_dir, options.extraction.cache_dir, hooks.on_warning)
     model = train_model(image_dir, options, hooks, exclude=[model_dir])
     model.command = command
     hooks.on_stage("export")
-    write_model_folder(model_dir, lambda folder: write_files(model, folder, started))
+    write_model_folder(model_dir, lambda folder: write_files(model, folder, started), hooks.on_warning)
     if model.result.fine_tuning:
         model.result.fine_tuning.checkpoint.remove()
     return model
@@ -193,7 +193,7 @@ def evaluate_folder(
     """
     from retrain.head import read_head
 
-    folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.folder])
+    folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.model_dir])
     known = classifier.description.numbers_of(folder.class_names)
     unknown = [name for name in folder.class_names if name not in known]
     if unknown:

@@ -11,7 +11,7 @@ from retrain.errors import ImageFolderError, UsageError
 from retrain.hooks import Hooks
 from retrain.image_folder import SUBSETS, ImageFolder, display_path
 from retrain.split import SETS, check_counts
-from retrain.text import counted, listing
+from retrain.text import listing
 
 __all__ = ["check_ready_made_split", "check_sets", "check_training"]
 
@@ -37,11 +37,6 @@ def check_training(folder: ImageFolder, options: RunOptions) -> None:
     """Refuse, before any picture is read, what can't be trained. Raises UsageError, ImageFolderError."""
     ready_made = folder.has_subsets
     training = [sample for sample in folder.samples if not ready_made or sample.subset == "train"]
-    size = options.training.batch_size
-    if size is not None and size > len(training):
-        raise UsageError(
-            f"--batch-size {size}: the folder has {counted(len(training), 'picture')} to train on; give at most as many"
-        )
     if ready_made:
         there = {sample.label for sample in training}
         missing = [name for number, name in enumerate(folder.class_names) if number not in there]

@@ -4,6 +4,7 @@ TensorFlow needs seconds to trace and save one. All but the numbers is the same 
 whatever its classes, so that is done once and kept as a template; a run fills in the numbers.
 """
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from retrain.image_folder import display_path
 from retrain.quiet import tf
 from retrain.trunk import BOTTLENECK, PIXELS_INPUT, Trunk
 
-__all__ = ["Template", "apply_layers", "make_template", "write_saved_model"]
+__all__ = ["Template", "apply_layers", "make_template", "reason_of", "write_saved_model"]
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # the entry of a checkpoint that says whose the others are
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -147,6 +148,18 @@ def write_saved_model(
         raise _not_written(folder, error) from error
 
 
+def reason_of(error: Exception) -> str:
+    """Why a file couldn't be written, as the operating system says it.
+
+    TensorFlow's own messages name operations, devices and temporary files.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    message = str(error.message if isinstance(error, tf.errors.OpError) else error)
+    known = [reason for reason in map(os.strerror, errno.errorcode) if reason in message]
+    return max(known, key=len, default=message.partition("\n")[0])
+
+
 def _function(function: Callable[..., Any], spec: tf.TensorSpec) -> Any:
     return tf.function(function, input_signature=[spec], autograph=False)
 
@@ -166,5 +179,4 @@ def _without_weights(trunk: Trunk) -> tf.compat.v1.GraphDef:
 
 
 def _not_written(folder: str | os.PathLike[str], error: Exception) -> OutputError:
-    reason = error.message if isinstance(error, tf.errors.OpError) else error
-    return OutputError(f"can't write the SavedModel {display_path(folder)}: {reason}")
+    return OutputError(f"can't write the SavedModel {display_path(folder)}: {reason_of(error)}")

@@ -239,10 +239,6 @@ def _check(train: Numbers, validation: Numbers, options: TrainingOptions) -> Non
     """Refuse what can't be trained. Raises TrainingError."""
     if not len(train):
         raise TrainingError("no training pictures: lower --validation-percentage or --test-percentage")
-    if options.batch_size is not None and options.batch_size > len(train):
-        raise TrainingError(
-            f"--batch-size {options.batch_size}: there are {len(train)} training pictures only; give at most as many"
-        )
     if options.patience and not len(validation):
         raise TrainingError(
             "--patience needs validation pictures, and there are none: raise --validation-percentage "

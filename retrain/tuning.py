@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.config import TrainingOptions
-from retrain.crossval import check_batch_size, train_fold
+from retrain.crossval import train_fold
 from retrain.errors import TrainingError
 from retrain.folds import assign_folds, most_folds
 from retrain.hooks import nothing
@@ -157,9 +157,8 @@ def tune(
         options: what is not searched for stays as it is here.
         budget: seconds, after which training ends; the first fold of the first try is done whole in any case.
         on_try: called with how many folds were tested in all, how many will be, and the try.
-    Raises TrainingError where not one try succeeds, and for batches larger than what a fold leaves for training.
+    Raises TrainingError where not one try succeeds.
     """
-    check_batch_size(folds, options)
     started = time.monotonic()
     count = int(folds.max()) + 1
     tries = candidates(options, int((folds > 0).sum()))

@@ -119,17 +119,6 @@ def test_what_speaks_against_a_fold_is_said(make_folder, tiny_backbone):
         assert warning.startswith(f"fold {number}: lbfgs came to no optimum in")
 
 
-def test_a_batch_that_a_fold_has_no_pictures_for_is_refused_before_training(make_folder, tiny_backbone):
-    folder = make_folder({"cat": 20, "dog": 20})
-    with pytest.raises(UsageError, match="--batch-size 41: there are 40 pictures; give fewer"):
-        cross_validate(folder, CrossValidationOptions(4), run_options(tiny_backbone, batch_size=41))
-    with pytest.raises(TrainingError, match="--batch-size 31: beside the largest fold there are 30 pictures"):
-        cross_validate(folder, CrossValidationOptions(4), run_options(tiny_backbone, batch_size=31))
-    with pytest.raises(TrainingError, match="--batch-size 21: beside the largest fold there are 20 pictures"):
-        cross_validate(folder, CrossValidationOptions(4), run_options(tiny_backbone, batch_size=21, patience=5))
-    cross_validate(folder, CrossValidationOptions(4), run_options(tiny_backbone, batch_size=30, steps=1))
-
-
 def test_a_class_that_lies_in_one_fold_whole_is_an_error():
     data = blobs(12)
     folds = np.where(data.labels == 1, 0, np.arange(12) // 3 % 2).astype(np.int32)

@@ -1,7 +1,10 @@
 """The exported forms, called as clients of each generation call them."""
 
+import contextlib
 import io
 import os
+import resource
+import shutil
 
 import numpy as np
 import pytest
@@ -13,11 +16,13 @@ from retrain.backbone import locate_backbone
 from retrain.config import BackboneOptions, EvaluationOptions, ExtractionOptions, RunOptions, TrainingOptions
 from retrain.errors import ModelFolderError, OutputError
 from retrain.export import GraphBuilder, write_summaries
+from retrain.folders import NEW
 from retrain.graph_images import decode_any, decode_jpeg, resize
 from retrain.head import read_head
 from retrain.images import decode_image
 from retrain.quiet import tf
 from retrain.run import evaluate_folder
+from retrain.saved_model import reason_of
 from retrain.training import HistoryRow
 
 v1 = tf.compat.v1
@@ -322,6 +327,48 @@ def test_a_damaged_graph_is_an_error(trained, tmp_path):
     graph.unlink()
     with pytest.raises(ModelFolderError, match=r"can't read .*graph.pb: No such file"):
         retrain.Classifier(tmp_path / "model")
+
+
+def test_a_model_whose_files_are_being_put_in_place_is_read_whole(trained, tmp_path):
+    """As after a kill in a mounted folder: the new content is complete, around it are parts of both."""
+    folder = tmp_path / "mounted"
+    shutil.copytree(trained[0], folder / NEW)
+    (folder / "labels.txt").write_text("of\nanother\n")
+    classifier = retrain.Classifier(folder)
+    assert classifier.labels == retrain.Classifier(trained[0]).labels
+    assert classifier.folder == folder / NEW
+
+
+@contextlib.contextmanager
+def full_after(size):
+    """As on a full disk, no file can have more bytes than this."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_told_in_the_words_of_the_system(trained, tiny_backbone):
+    backbone = locate_backbone(BackboneOptions(backbone=str(tiny_backbone)))
+    head, labels = read_head(trained[0] / "head.h5")
+    for _ in range(2):  # without a template and with one
+        builder = GraphBuilder(backbone, "final_result", "cache")
+        _ = builder.trunk
+        with full_after(1000), pytest.raises(OutputError) as caught:
+            builder.write_saved_model(head, labels, "out")
+        assert str(caught.value) == "can't write the SavedModel out: File too large"
+        GraphBuilder(backbone, "final_result", "cache").write_saved_model(head, labels, "saved_model")
+    history = [HistoryRow(step, 1.0, 0.1, 1.0, 0.1) for step in range(100)]
+    with full_after(1000), pytest.raises(OutputError) as caught:
+        write_summaries(history, "logs")
+    assert str(caught.value) == "can't write the summaries logs: File too large"
+
+
+def test_a_reason_that_the_system_does_not_know_is_the_first_line():
+    assert reason_of(RuntimeError("cat; No space left on device [Op:SaveV2]")) == "No space left on device"
+    assert reason_of(RuntimeError("no such op\n\nmore")) == "no such op"
 
 
 def test_summaries_can_be_read_back(trained):

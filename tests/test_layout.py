@@ -25,6 +25,7 @@ ORDER = [
     "fine_tuning_options",
     "config",
     "files",
+    "folders",
     "quiet",
     "image_folder",
     "labels_file",

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from conftest import TINY_SIZE, draw_picture
 from test_cli import one_line_error, retrain
 
 from retrain.config import AugmentationOptions
-from retrain.errors import UsageError
-from retrain.original import _FLAGS, _parse, _run_options, normalized_label
+from retrain.errors import OutputError, UsageError
+from retrain.original import _FLAGS, _check_outputs, _parse, _run_options, _write_outputs, normalized_label
 
 
 def options(*argv):
@@ -155,6 +156,71 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_work(pictures, ti
     Path("file").write_text("")
     one_line_error(retrain(*base, "--output_labels", "file/labels.txt", check=1), "--output_labels file/labels.txt")
     assert not Path("b").exists()
+
+
+def outputs(**flags):
+    return _parse(["--image_dir", "x", *(f"--{name}={value}" for name, value in (DEFAULTS | flags).items())])
+
+
+DEFAULTS = {"output_graph": "g/g.pb", "output_labels": "l.txt", "summaries_dir": "s", "bottleneck_dir": "b"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"output_labels": "loop/l.txt"}, "--output_labels loop/l.txt: Too many levels of symbolic links"),
+        ({"output_labels": "loop"}, "--output_labels loop: Too many levels of symbolic links"),
+        ({"output_graph": "/proc/g.pb"}, "--output_graph /proc/g.pb: "),
+        ({"summaries_dir": "/proc/s"}, "--summaries_dir /proc/s: "),
+        ({"saved_model_dir": "/proc/s/m"}, "--saved_model_dir /proc/s/m: "),
+        (
+            {"output_graph": "one", "output_labels": "./one"},
+            "--output_graph and --output_labels are both one: give two",
+        ),
+    ],
+)
+def test_places_that_cannot_be_written_are_refused(flags, message):
+    Path("loop").symlink_to("loop")
+    with pytest.raises(OutputError, match=re.escape(message)):
+        _check_outputs(outputs(**flags))
+
+
+def test_links_to_outputs_stay_and_devices_are_no_files():
+    Path("place").mkdir()
+    Path("l.txt").symlink_to("place/labels.txt")
+    flags = outputs(output_graph="/dev/null")
+    _check_outputs(flags)
+    _write_outputs(flags, fake_model())
+    assert Path("l.txt").is_symlink()
+    assert Path("place/labels.txt").read_text() == "cat\ndog\n"
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_full_disk_names_the_output_and_keeps_the_old_one(monkeypatch):
+    Path("g").mkdir()
+    Path("g/g.pb").write_text("old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("retrain.files.os.fsync", full)
+    with pytest.raises(OutputError, match=r"--output_graph g/g\.pb: No space left on device; make room"):
+        _write_outputs(outputs(), fake_model())
+    assert Path("g/g.pb").read_text() == "old"
+
+
+def fake_model():
+    graph = SimpleNamespace(serialized=lambda head: (b"a", b"b"))
+    trained = SimpleNamespace(head=None, history=[])
+    return SimpleNamespace(result=SimpleNamespace(labels=("cat", "dog")), graph=graph, trained=trained)
+
+
+def test_a_batch_may_be_larger_than_the_number_of_pictures(pictures, tiny_backbone):
+    retrain(
+        "--image_dir", pictures, "--tfhub_module", tiny_backbone, "--bottleneck_dir", "b", "--output_graph", "g.pb",
+        "--output_labels", "l.txt", "--summaries_dir", "s", "--how_many_training_steps", "5", "--train_batch_size",
+        "500", check=0,
+    )  # fmt: skip
 
 
 def test_folders_that_would_get_one_label_are_refused(make_folder, tiny_backbone):

@@ -22,7 +22,7 @@ from retrain.backbone import locate_backbone
 from retrain.config import BackboneOptions, ExtractionOptions, ImageOptions
 from retrain.errors import BackboneError, CacheError
 from retrain.extraction import extract_bottlenecks, open_cache
-from retrain.files import staging_folder
+from retrain.folders import staging_folder
 from retrain.image_folder import read_image_folder
 from retrain.precision import Listener, choose_extractor
 from retrain.quantization import mean_cosine
