@@ -2,8 +2,8 @@
 
     python examples/digits.py FOLDER
 
-The scans are 8 x 8 pixels with 17 grey levels (E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI
-Machine Learning Repository, 1998). They are enlarged to 96 x 96, so that a person can look at them, too.
+The scans are 8 x 8 pixels with 17 grey levels (E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits,
+UCI Machine Learning Repository, 1998). They are enlarged to 96 x 96, so that a person can look at them, too.
 """
 
 import sys
