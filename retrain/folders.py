@@ -32,6 +32,7 @@ __all__ = [
     "must_stay",
     "read_consistently",
     "replace_folder",
+    "settled",
     "staging_folder",
     "tidy_up",
 ]
@@ -66,8 +67,8 @@ class Kind:
     last: str  # the file that makes the folder valid
 
 
-class UnfinishedError(Exception):
-    """The new folder is complete and counts, but not all could be put where it belongs; its cause is the OSError."""
+class UnfinishedError(OSError):
+    """The new folder is complete and counts, but not all could be put where it belongs."""
 
 
 def _silent(_: str) -> None:
@@ -116,11 +117,22 @@ def replace_folder(staging: Path, final: Path, kind: Kind, on_wait: Callable[[st
         sync_folder(final.parent)
 
 
-def tidy_up(final: Path, kind: Kind, on_wait: Callable[[str], None] = _silent) -> None:
+def tidy_up(final: Path, kind: Kind) -> None:
     """Finish what a killed run left: put the rest in place, bring the user's files back, remove what was begun."""
     if (final / NEW).is_dir() or any(_leftovers(final)):
-        with _lock(final, on_wait):
-            _tidy(final, kind)
+        with settled(final, kind):
+            pass
+
+
+@contextlib.contextmanager
+def settled(final: Path, kind: Kind, on_wait: Callable[[str], None] = _silent) -> Iterator[None]:
+    """While nobody else replaces a folder, and after what a killed run left is finished. Raises OSError."""
+    if not final.parent.is_dir():
+        yield
+        return
+    with _lock(final, on_wait):
+        _tidy(final, kind)
+        yield
 
 
 def complete_folder(folder: Path) -> Path:
@@ -151,8 +163,8 @@ def read_consistently(folder: Path, kind: Kind, read: Callable[[Path], T]) -> T:
     return read(complete_folder(folder))
 
 
-def check_replaceable(final: Path, names: Iterable[str], on_wait: Callable[[str], None] = _silent) -> None:
-    """Try whether replace_folder can write a folder, without changing anything.
+def check_replaceable(final: Path, names: Iterable[str]) -> None:
+    """Find out whether replace_folder can write what there is of a folder, without changing anything.
 
     Args:
         names: of files and folders that will be written in it.
@@ -163,14 +175,10 @@ def check_replaceable(final: Path, names: Iterable[str], on_wait: Callable[[str]
     with contextlib.suppress(FileNotFoundError):
         final.stat()
     if final.is_dir():
-        with _lock(final, on_wait):
-            _check_entries(final, set(names))
-    with staging_folder(final, on_wait):
-        pass
+        _check_entries(final, set(names))
 
 
 def _check_entries(final: Path, names: set[str]) -> None:
-    """Check what there is in a folder. Raises OSError."""
     _check_not_frozen(final)
     try:
         trial = _temporary(final, True, ".tmp")
@@ -198,7 +206,7 @@ def must_stay(folder: Path) -> bool:
     """
     if not folder.is_dir():
         return False
-    folder = folder.resolve()
+    folder = Path(os.path.realpath(folder))
     here = Path(os.path.realpath(os.curdir))
     return here.is_relative_to(folder) or bool(_mounts_in(folder)) or _only_inside(folder)
 
@@ -220,7 +228,7 @@ def _swap(staging: Path, final: Path, kind: Kind) -> bool:
     try:
         _bring_back(old, final, kind)
     except OSError as error:
-        raise UnfinishedError(str(final)) from error
+        raise UnfinishedError(error.errno, error.strerror, error.filename) from error
     return True
 
 
@@ -242,7 +250,7 @@ def _fill(staging: Path, final: Path, kind: Kind) -> None:
     try:
         _finish(final, kind)
     except OSError as error:
-        raise UnfinishedError(str(final)) from error
+        raise UnfinishedError(error.errno, error.strerror, error.filename) from error
 
 
 def _finish(final: Path, kind: Kind) -> None:
@@ -358,7 +366,7 @@ def _leftovers(final: Path) -> Iterator[Path]:
 
 def _only_inside(folder: Path) -> bool:
     """Whether nothing can lie beside a folder that all who see it share with it."""
-    folder = folder.resolve()
+    folder = Path(os.path.realpath(folder))
     is_mounted = os.path.ismount(folder) or folder in _mounts_in(folder)
     return folder.is_dir() and (is_mounted or not os.access(folder.parent, os.W_OK | os.X_OK))
 

@@ -15,10 +15,9 @@ from retrain.folders import (
     UnfinishedError,
     check_replaceable,
     must_stay,
-    read_consistently,
     replace_folder,
+    settled,
     staging_folder,
-    tidy_up,
 )
 from retrain.image_folder import display_path
 from retrain.text import counted, listing
@@ -116,29 +115,26 @@ def check_destination(
     """
     final = _resolved(Path(model_dir))
     where = display_path(model_dir)
+    say = _waiting(where, on_wait)
     try:
         os.fspath(final).encode()
     except UnicodeEncodeError:
         raise OutputError(f"the model folder {where} has a name that is not UTF-8: use another --model-dir") from None
     try:
-        tidy_up(final, MODEL, _waiting(where, on_wait))
-        if final.is_dir():
-            cache = os.path.realpath(cache_dir) if cache_dir else ""
-            read_consistently(final, MODEL, lambda folder: _check_content(final, folder, where, cache))
-        elif final.exists():
-            raise OutputError(f"{where} is a file: give a folder as --model-dir")
-        check_replaceable(final, OWN_NAMES, _waiting(where, on_wait))
+        with settled(final, MODEL, say):
+            if final.is_dir():
+                _check_content(final, where, os.path.realpath(cache_dir) if cache_dir else "")
+            elif final.exists():
+                raise OutputError(f"{where} is a file: give a folder as --model-dir")
+            check_replaceable(final, OWN_NAMES)
+        with staging_folder(final, say):
+            pass
     except OSError as error:
         raise OutputError(_not_written(final, where, error)) from error
 
 
-def _check_content(final: Path, complete: Path, where: str, cache_dir: str) -> None:
-    """Refuse a folder that holds what is not ours and no model. Raises OutputError.
-
-    Args:
-        final: the folder.
-        complete: the folder to read it from.
-    """
+def _check_content(final: Path, where: str, cache_dir: str) -> None:
+    """Refuse a folder that holds what is not ours and no model. Raises OutputError."""
     names = [name for name in sorted(os.listdir(final)) if not name.startswith(".") and name != "lost+found"]
     own = set(names) & OWN_NAMES
     for name in sorted(own):
@@ -151,7 +147,7 @@ def _check_content(final: Path, complete: Path, where: str, cache_dir: str) -> N
     # earlier versions, when killed, could leave a part of a model where they had to replace it file by file
     is_part = bool(own & _MODEL_ALONE) and must_stay(final)
     foreign = [name for name in names if os.path.join(final, name) != cache_dir and not (is_part and name in own)]
-    if foreign and not (complete / "run.json").is_file():
+    if foreign and not (final / "run.json").is_file():
         raise OutputError(
             f"the model folder {where} holds other things ({listing(map(display_path, foreign), 3)}) and no model: "
             "give a new or empty folder as --model-dir"
@@ -177,10 +173,9 @@ def write_model_folder(
             _fill(staging, where, write)
             replace_folder(staging, final, MODEL, say)
     except UnfinishedError as error:
-        reason = _reason(final, where, error.__cause__)
         raise OutputError(
-            f"the new model is complete and can be used, but not all of {where} is in its place yet ({reason}): "
-            "the next training into it goes on from there"
+            f"the new model is complete and can be used, but not all of {where} is in its place yet "
+            f"({_reason(final, where, error)}): the next training into it goes on from there"
         ) from error
     except OSError as error:
         raise OutputError(f"{_not_written(final, where, error)}; what was there before is intact") from error
@@ -203,10 +198,8 @@ def _not_written(final: Path, where: str, error: OSError) -> str:
     return f"can't write the model folder {where}: {_reason(final, where, error)}; {remedy}"
 
 
-def _reason(final: Path, where: str, error: BaseException | None) -> str:
+def _reason(final: Path, where: str, error: OSError) -> str:
     """Why a file couldn't be written, and which, where it is one that the user knows."""
-    if not isinstance(error, OSError):
-        return str(error)
     path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else final
     inside = path.relative_to(final).parts if path.is_relative_to(final) else ()
     named = f"{where}/{display_path('/'.join(inside))}: " if inside and not inside[0].startswith(".") else ""
