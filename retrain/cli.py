@@ -23,6 +23,7 @@ from retrain.config import (
     FineTuningOptions,
     ImageOptions,
     LabelOptions,
+    ModelOptions,
     RunOptions,
     SplitOptions,
     TrainingOptions,
@@ -51,6 +52,7 @@ The command line of TensorFlow's retrain.py works, too: retrain --image_dir flow
 
 _TITLES: dict[type, str] = {
     CrossValidationOptions: "cross-validation",
+    ModelOptions: "model",
     BackboneOptions: "backbone",
     ExtractionOptions: "pass one: pictures to bottlenecks",
     ImageOptions: "pictures",
@@ -86,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--model-dir", default="model", metavar="DIR", help="where the model folder goes (default: model)"
     )
-    _add_stages(train, *(options for options in _TITLES if options is not CrossValidationOptions))
+    _add_stages(train, *(options for options in _TITLES if options not in (CrossValidationOptions, ModelOptions)))
     _add_output(train)
 
     crossval = command("crossval", do.crossval, "tell by cross-validation how good a model of a folder would be")
@@ -106,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="also write evaluation.json, confusion_matrix.csv, predictions.csv and skipped.csv into this folder",
     )
-    _add_stages(evaluate, ExtractionOptions, ImageOptions)
+    _add_stages(evaluate, ModelOptions, ExtractionOptions, ImageOptions)
     _add_output(evaluate)
 
     inspect = command("inspect", do.inspect, "tell what is in a folder, before training on it")
@@ -143,7 +145,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show only pictures whose label is not what the folder that they lie in says, and how many these are",
     )
-    _add_stages(parser, ImageOptions)
+    _add_stages(parser, ModelOptions, ImageOptions)
     _add_output(parser)
 
 
