@@ -202,6 +202,9 @@ class GraphExtractor:
 def _part_below(graph_def: tf.compat.v1.GraphDef, end: str) -> bytes:
     """The nodes of a graph that a tensor needs, as a graph file: the same for all heads on a backbone."""
     inputs = {node.name: [text.lstrip("^").partition(":")[0] for text in node.input] for node in graph_def.node}
+    for node in graph_def.node:
+        if "_class" in node.attr:  # nodes that it is to be on one device with
+            inputs[node.name] += [text.decode().removeprefix("loc:@") for text in node.attr["_class"].list.s]
     needed: set[str] = set()
     waiting = [end.partition(":")[0]]
     while waiting:

@@ -23,7 +23,6 @@ from retrain.config import (
     FineTuningOptions,
     ImageOptions,
     LabelOptions,
-    ModelOptions,
     RunOptions,
     SplitOptions,
     TrainingOptions,
@@ -52,7 +51,6 @@ The command line of TensorFlow's retrain.py works, too: retrain --image_dir flow
 
 _TITLES: dict[type, str] = {
     CrossValidationOptions: "cross-validation",
-    ModelOptions: "model",
     BackboneOptions: "backbone",
     ExtractionOptions: "pass one: pictures to bottlenecks",
     ImageOptions: "pictures",
@@ -88,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--model-dir", default="model", metavar="DIR", help="where the model folder goes (default: model)"
     )
-    _add_stages(train, *(options for options in _TITLES if options not in (CrossValidationOptions, ModelOptions)))
+    _add_stages(train, *(options for options in _TITLES if options is not CrossValidationOptions))
     _add_output(train)
 
     crossval = command("crossval", do.crossval, "tell by cross-validation how good a model of a folder would be")
@@ -108,7 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="also write evaluation.json, confusion_matrix.csv, predictions.csv and skipped.csv into this folder",
     )
-    _add_stages(evaluate, ModelOptions, ExtractionOptions, ImageOptions)
+    _add_stages(evaluate, ExtractionOptions, ImageOptions)
     _add_output(evaluate)
 
     inspect = command("inspect", do.inspect, "tell what is in a folder, before training on it")
@@ -145,7 +143,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show only pictures whose label is not what the folder that they lie in says, and how many these are",
     )
-    _add_stages(parser, ModelOptions, ImageOptions)
+    _add_stages(parser, ImageOptions)
     _add_output(parser)
 
 
@@ -178,6 +176,12 @@ def _add_image_dir(parser: argparse.ArgumentParser, nargs: str | None = None) ->
 
 def _add_model_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model_dir", metavar="MODEL_DIR", help="folder that retrain train made")
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="run the model's graph even if it has operations that may read or write files, start programs or call "
+        "Python: it can then do all that you may do on this machine",
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:

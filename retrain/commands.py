@@ -20,7 +20,6 @@ from retrain.config import (
     ExtractionOptions,
     ImageOptions,
     LabelOptions,
-    ModelOptions,
     RunOptions,
     SplitOptions,
 )
@@ -141,7 +140,6 @@ def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
 def evaluate(args: argparse.Namespace) -> int:
     """Measure a model on a labelled folder."""
     extraction, images = options_from(ExtractionOptions, args), options_from(ImageOptions, args)
-    model = options_from(ModelOptions, args)
     from retrain import console, record, run
     from retrain.classifier import Classifier
     from retrain.progress import Progress
@@ -151,7 +149,7 @@ def evaluate(args: argparse.Namespace) -> int:
     progress = Progress(args.quiet)
     try:
         evaluation = run.evaluate_folder(
-            Classifier(args.model_dir, model.trust), args.image_dir, extraction, images, _hooks(progress)
+            Classifier(args.model_dir, args.trust), args.image_dir, extraction, images, _hooks(progress)
         )
     except KeyboardInterrupt:
         raise _interrupted(progress) from None
@@ -176,7 +174,7 @@ def predict(args: argparse.Namespace) -> int:
     from retrain.expectations import expected_labels
     from retrain.image_folder import display_path
 
-    classifier = Classifier(args.model_dir, options_from(ModelOptions, args).trust)
+    classifier = Classifier(args.model_dir, args.trust)
     expected = expected_labels(args.pictures, classifier.description) if args.wrong else {}
     strays = sum(label is None for label in expected.values())
     if strays:

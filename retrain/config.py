@@ -24,7 +24,6 @@ __all__ = [
     "FineTuningOptions",
     "ImageOptions",
     "LabelOptions",
-    "ModelOptions",
     "RunOptions",
     "SplitOptions",
     "TrainingOptions",
@@ -47,22 +46,6 @@ _GRAPH_NAMES = frozenset(
         *("labels", "mul", "placeholder", "resize", "unit_range"),
     }
 )
-
-
-def _trust(what: str) -> bool:
-    trust: bool = option(
-        False,
-        f"run {what} even if it has operations that may read or write files, start programs or call Python: it can "
-        "then do all that you may do on this machine",
-    )
-    return trust
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelOptions(Checked):
-    """How a model folder is read."""
-
-    trust: bool = _trust("the model's graph")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +108,11 @@ class BackboneOptions(Checked):
         "have it; int8 (pip install 'retrain[int8]') more, with a model quantised once on your own pictures",
         choices=PRECISIONS,
     )
-    trust: bool = _trust("a SavedModel or Hub backbone")
+    trust: bool = option(
+        False,
+        "run a SavedModel or Hub backbone even if it has operations that may read or write files, start programs or "
+        "call Python: it can then do all that you may do on this machine",
+    )
 
     RANGES: ClassVar = {"input_size": (1, 4096)}
 

@@ -62,8 +62,8 @@ def _unsafe(graph_def: Any, allowed: frozenset[str]) -> Iterator[str]:
         for name in _operations(node):
             if name not in known:
                 yield f"{name:.60} (node {node.name:.60})"
-        # the attribute may be missing, which means stderr
-        if node.op == "PrintV2" and node.attr["output_stream"].s.startswith(b"file"):
+        # where it is missing, stderr is meant
+        if node.op == "PrintV2" and "output_stream" in node.attr and node.attr["output_stream"].s.startswith(b"file"):
             yield f"PrintV2 to a file (node {node.name:.60})"
     for gradient in graph_def.library.gradient:
         if gradient.gradient_func not in functions:

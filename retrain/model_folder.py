@@ -25,9 +25,9 @@ from retrain.folders import (
     tidy_up,
 )
 from retrain.image_folder import display_path
-from retrain.text import counted, listing
 from retrain.json_fields import FieldError, Fields, parse_json
 from retrain.split import SETS
+from retrain.text import counted, listing
 
 __all__ = [
     "FORMAT",
