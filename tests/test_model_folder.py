@@ -296,7 +296,7 @@ def test_what_another_graph_computes_is_kept_apart(earlier, options):
     found = evaluate_folder(Classifier(earlier), "pictures")
     assert found.extraction.extracted == 41
     assert rows_of("tiny-*") == before
-    assert sum(map(len, rows_of("tiny_graph-*"))) > 0
+    assert rows_of("tiny_graph-*")
     assert evaluate_folder(Classifier(earlier), "pictures").extraction.extracted == 0
     extraction, _ = extract_folder("pictures", options)  # the backbone itself has computed the new picture nowhere
     assert extraction.extracted == 1
