@@ -21,7 +21,7 @@ from retrain.images import DECODER_VERSION
 if TYPE_CHECKING:
     from retrain.network import Network
 
-__all__ = ["Backbone", "BackboneSource", "fingerprint_of", "locate_backbone"]
+__all__ = ["Backbone", "BackboneSource", "digest_of_file", "fingerprint_of", "locate_backbone"]
 
 # Default input sizes of Keras Applications' networks, where they are not 224.
 _INPUT_SIZES = {
@@ -78,6 +78,7 @@ class BackboneSource:
     input_size: int | None = None  # pixels; None: as the model says
     input_range: str | None = None  # "0..1", "-1..1", "0..255"; None: as Keras says
     weights_sha256: str | None = None  # what the weights file must have; None: any
+    trust: bool = False  # run it whatever its graph may do
 
 
 class Backbone:
@@ -157,6 +158,7 @@ def locate_backbone(options: BackboneOptions) -> Backbone:
                 location=wanted,
                 input_size=options.input_size,
                 input_range=options.input_range or "0..1",
+                trust=options.trust,
             )
         )
     if os.sep in wanted or _is_saved_model(Path(wanted)):
@@ -219,6 +221,7 @@ def _saved_model(folder: Path, options: BackboneOptions, name: str, size: int | 
             location=str(folder),
             input_size=size,
             input_range=options.input_range or "0..1",  # the convention of TensorFlow Hub
+            trust=options.trust,
         )
     )
 
@@ -255,17 +258,18 @@ def digest_of_files(path: Path) -> str:
     digest = hashlib.sha256()
     try:
         if not path.is_dir():
-            return _digest_of_file(path)
+            return digest_of_file(path)
         for file in sorted(Path(root, name) for root, _, names in os.walk(path, followlinks=True) for name in names):
             # fingerprint.pb is TensorFlow's note about the other files, and not always there
             if file.is_file() and file.name != "fingerprint.pb":
-                digest.update(f"{file.relative_to(path).as_posix()}\0{_digest_of_file(file)}\n".encode())
+                digest.update(f"{file.relative_to(path).as_posix()}\0{digest_of_file(file)}\n".encode())
     except OSError as error:
         raise BackboneError(f"can't read the backbone {display_path(path)}: {error.strerror}") from error
     return digest.hexdigest()
 
 
-def _digest_of_file(path: Path) -> str:
+def digest_of_file(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits. Raises OSError."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(2**20):

@@ -176,6 +176,12 @@ def _add_image_dir(parser: argparse.ArgumentParser, nargs: str | None = None) ->
 
 def _add_model_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model_dir", metavar="MODEL_DIR", help="folder that retrain train made")
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="run the model's graph even if it has operations that may read or write files, start programs or call "
+        "Python: it can then do all that you may do on this machine",
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:

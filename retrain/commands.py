@@ -149,7 +149,7 @@ def evaluate(args: argparse.Namespace) -> int:
     progress = Progress(args.quiet)
     try:
         evaluation = run.evaluate_folder(
-            Classifier(args.model_dir), args.image_dir, extraction, images, _hooks(progress)
+            Classifier(args.model_dir, args.trust), args.image_dir, extraction, images, _hooks(progress)
         )
     except KeyboardInterrupt:
         raise _interrupted(progress) from None
@@ -174,7 +174,7 @@ def predict(args: argparse.Namespace) -> int:
     from retrain.expectations import expected_labels
     from retrain.image_folder import display_path
 
-    classifier = Classifier(args.model_dir)
+    classifier = Classifier(args.model_dir, args.trust)
     expected = expected_labels(args.pictures, classifier.description) if args.wrong else {}
     strays = sum(label is None for label in expected.values())
     if strays:

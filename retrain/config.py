@@ -108,6 +108,11 @@ class BackboneOptions(Checked):
         "have it; int8 (pip install 'retrain[int8]') more, with a model quantised once on your own pictures",
         choices=PRECISIONS,
     )
+    trust: bool = option(
+        False,
+        "run a SavedModel or Hub backbone even if it has operations that may read or write files, start programs or "
+        "call Python: it can then do all that you may do on this machine",
+    )
 
     RANGES: ClassVar = {"input_size": (1, 4096)}
 

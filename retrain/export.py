@@ -15,11 +15,12 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from retrain.backbone import Backbone
-from retrain.errors import ModelFolderError, OutputError
+from retrain.errors import BackboneError, ModelFolderError, OutputError
 from retrain.files import write_whole
+from retrain.graph_safety import check_graph
 from retrain.head import Head
 from retrain.image_folder import display_path
-from retrain.kept_exports import KeptExports
+from retrain.kept_exports import TRUNK, KeptExports
 from retrain.layers import NetworkLayer
 from retrain.quiet import tf
 from retrain.saved_model import Template, apply_layers, make_template, reason_of, write_saved_model
@@ -28,8 +29,9 @@ from retrain.trunk import BOTTLENECK, Trunk, make_trunk, without_defaults
 
 __all__ = [
     "GraphBuilder",
+    "checked_run",
+    "parse_graph",
     "part_of_graph",
-    "read_graph",
     "write_labels",
     "write_summaries",
 ]
@@ -37,8 +39,8 @@ __all__ = [
 # Largest message that protocol buffers can hold.
 _MOST_BYTES = 2**31 - 1
 
-# Files in the cache.
-_TRUNK, _TEMPLATE = "graph", "saved_model"
+# A file in the cache.
+_TEMPLATE = "saved_model"
 _DETAILS = ("height", "width", "bottleneck_size", "digest", "layers")  # of a trunk
 
 
@@ -78,12 +80,15 @@ class GraphBuilder:
         thread.shutdown(wait=False)
 
     def _read_trunk(self) -> Trunk | None:
-        found = self._kept.find(_TRUNK)
+        found = self._kept.find(TRUNK)
         if found is None or set(found[0]) != set(_DETAILS):
             return None
         layers = tuple(NetworkLayer(name, tuple(weights)) for name, weights in found[0]["layers"])
         trunk = Trunk(found[1], **found[0] | {"layers": layers})
         _ = trunk.weights
+        source = self.backbone.source
+        if source.kind != "keras" and not source.trust:  # as when the backbone was loaded
+            check_graph(trunk.nodes(), f"the graph of backbone {self.backbone.name}", BackboneError)
         return trunk
 
     @cached_property
@@ -96,7 +101,7 @@ class GraphBuilder:
         trunk = make_trunk(self.backbone.network)
         details = {name: getattr(trunk, name) for name in _DETAILS}
         details["layers"] = [[layer.name, list(layer.weights)] for layer in trunk.layers]
-        self._kept.keep(_TRUNK, details, [trunk.graph])
+        self._kept.keep(TRUNK, details, [trunk.graph])
         return trunk
 
     def with_weights(self, weights: Mapping[str, NDArray[np.float32]]) -> "GraphBuilder":
@@ -153,39 +158,66 @@ class GraphBuilder:
             self._on_warning(self._kept.warnings.pop())
 
 
-def read_graph(path: str | os.PathLike[str]) -> tf.compat.v1.GraphDef:
-    """Read a graph file. Raises ModelFolderError."""
-    graph_def = tf.compat.v1.GraphDef()
+def parse_graph(data: bytes, where: str) -> tf.compat.v1.GraphDef:
+    """The graph that a graph file holds; where: the file, for messages. Raises ModelFolderError."""
     try:
-        graph_def.ParseFromString(Path(path).read_bytes())
-    except OSError as error:
-        raise ModelFolderError(f"can't read {display_path(path)}: {error.strerror}") from error
+        return tf.compat.v1.GraphDef.FromString(data)
     except DecodeError as error:
-        raise ModelFolderError(f"{display_path(path)} is damaged ({error}): train the model again") from error
-    return graph_def
+        raise ModelFolderError(f"{where} is damaged ({error}): train the model again") from error
 
 
 def part_of_graph(
-    graph_def: tf.compat.v1.GraphDef, start: str, end: str
+    graph_def: tf.compat.v1.GraphDef, start: str, end: str, picture: tuple[int, int, int], length: int
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """The part of a graph from one tensor to another, as a function of arrays. Raises ModelFolderError."""
+    """The part of a graph from pictures to a tensor, as a function of arrays: (n, *picture) to (n, length) float32.
+
+    Args:
+        start: the tensor that takes pictures.
+        end: the tensor that is wanted.
+        picture: the shape of one.
+    Raises ModelFolderError where the graph has no such part; the function does where it can't be run, or gives what is
+    not finite.
+    """
 
     def run(values: tf.Tensor) -> tf.Tensor:
         [result] = tf.import_graph_def(graph_def, input_map={start: values}, return_elements=[end], name="")
         return result
 
+    spec = tf.TensorSpec([None, *picture], tf.float32)
     try:
         attributes = next(node.attr for node in graph_def.node if f"{node.name}:0" == start)
-        spec = tf.TensorSpec(tf.TensorShape(attributes["shape"].shape), tf.as_dtype(attributes["dtype"].type))
+        found = tf.TensorSpec(tf.TensorShape(attributes["shape"].shape), tf.as_dtype(attributes["dtype"].type))
+        if found != spec:
+            raise ValueError(f"it takes {found.dtype.name} {found.shape}, expected float32 {spec.shape}")
         function = tf.function(run, input_signature=[spec])
-        function.get_concrete_function()
+        [result] = function.get_concrete_function().outputs
+        if result.dtype != tf.float32 or not result.shape.is_compatible_with([None, length]):
+            raise ValueError(f"{end} is {result.dtype.name} {result.shape}, expected float32 (n, {length})")
     except StopIteration:
         raise ModelFolderError(f"the graph has no tensor {start}: train the model again") from None
-    except (KeyError, ValueError, TypeError, tf.errors.OpError) as error:
+    except (AttributeError, LookupError, ValueError, TypeError, RuntimeError, tf.errors.OpError) as error:
+        raise _unusable(error) from error
+    return lambda values: checked_run(lambda: function(tf.constant(values)).numpy(), len(values), length)
+
+
+def checked_run(run: Callable[[], NDArray[np.float32]], rows: int, length: int) -> NDArray[np.float32]:
+    """What a foreign graph gives: (rows, length) float32, all finite. Raises ModelFolderError where it does not."""
+    try:
+        values = np.asarray(run())
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        raise _unusable(error) from error
+    if values.shape != (rows, length):
         raise ModelFolderError(
-            f"the graph can't be used ({str(error).splitlines()[0][:200]}): train the model again"
-        ) from error
-    return lambda values: np.asarray(function(tf.constant(values)).numpy())
+            f"the graph gives {values.shape} for {rows} pictures, expected {(rows, length)}: train the model again"
+        )
+    if not np.isfinite(values).all():
+        raise ModelFolderError("the graph gives values that are not finite: train the model again")
+    return values
+
+
+def _unusable(error: Exception) -> ModelFolderError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return ModelFolderError(f"the graph can't be used ({lines[0][:200]}): train the model again")
 
 
 def write_labels(labels: Sequence[str], path: str | os.PathLike[str]) -> None:

@@ -19,7 +19,11 @@ from retrain.files import remove_abandoned, write_whole
 from retrain.image_folder import display_path
 from retrain.quiet import tf
 
-__all__ = ["KeptExports"]
+__all__ = ["KeptExports", "kept_trunk"]
+
+TRUNK = "graph"  # the name of the file that has the backbone's graph
+
+_MOST_NOTE_BYTES = 2**24
 
 FORMAT = 2  # of these files, and of what is in them: another one is made again
 
@@ -88,6 +92,23 @@ class KeptExports:
             "retrain": retrain.__version__,
             "tensorflow": tf.__version__,
         }
+
+
+def kept_trunk(cache_dir: str | os.PathLike[str], name: str, fingerprint: str) -> tuple[str, int] | None:
+    """The graph that the cache holds of a backbone: its SHA-256 and its length; None where it has none.
+
+    It is not read: whoever has the same graph finds out by the digest. Of whatever version it is, the backbone of this
+    fingerprint was turned into it.
+    """
+    path = find_folder(Path(cache_dir), name, fingerprint) / f"{TRUNK}{EXPORT_SUFFIX}"
+    try:
+        with open(path, "rb") as file:
+            line = file.readline(_MOST_NOTE_BYTES)
+            length = os.fstat(file.fileno()).st_size - len(line)
+        note = json.loads(line)
+        return (str(note["details"]["digest"]), length) if note["fingerprint"] == fingerprint else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _digest(details: dict[str, Any], content: Sequence[bytes | memoryview]) -> str:

@@ -2,8 +2,12 @@
 
 import csv
 import errno
+import hashlib
+import io
 import json
 import os
+import re
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,6 +24,8 @@ from retrain.folders import (
     staging_folder,
 )
 from retrain.image_folder import display_path
+from retrain.json_fields import FieldError, Fields, parse_json
+from retrain.split import SETS
 from retrain.text import counted, listing
 
 __all__ = [
@@ -29,7 +35,9 @@ __all__ = [
     "list_files",
     "own_files",
     "read_description",
+    "read_file",
     "read_sets",
+    "seal",
     "write_model_folder",
 ]
 
@@ -70,11 +78,16 @@ _REMEDIES = {
     errno.EROFS: "mount it so that it can be written, or use another --model-dir",
     errno.ELOOP: "its links lead in a circle: use another --model-dir",
 }
+_MOST_BYTES = 2**31  # of a file: more than a graph can hold
+_MOST_PIXELS = 16384  # side of the pictures that a network takes
+_MOST_NUMBERS = 2**24  # of a bottleneck
+_BACKBONE_NAME = r"[\w-][\w.-]{0,119}"  # the cache names a folder after it
+_TENSOR_NAME = r"[A-Za-z0-9][A-Za-z0-9_]*"
 
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What run.json says, as far as a program needs it."""
+    """What run.json says, as far as a program needs it; checked."""
 
     labels: tuple[str, ...]
     class_folders: tuple[str, ...]  # of the pictures that it was trained on, in the order of the labels
@@ -84,7 +97,7 @@ class ModelDescription:
     width: int
     bottleneck_size: int
     backbone_description: dict[str, Any]  # of the float32 backbone inside the graph: what its fingerprint is made of
-    run: dict[str, Any]  # all of run.json
+    digests: dict[str, str]  # file -> SHA-256, hexadecimal, of what was written; earlier versions wrote none
 
     def numbers_of(self, folders: Iterable[str]) -> dict[str, int]:
         """The numbers of classes that folders are named after: as in training, or by the labels.
@@ -231,33 +244,25 @@ def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
     if not folder.is_dir():
         raise ModelFolderError(f"no such model folder: {where}; make one with: retrain train IMAGE_DIR")
     try:
-        run = json.loads((folder / "run.json").read_text("utf-8"))
-        if run["format"] != FORMAT:
-            raise ModelFolderError(
-                f"the model folder {where} is of format {run['format']}, this version of retrain knows {FORMAT}: "
-                "use the version that made it, or train again"
-            )
-        description = ModelDescription(
-            labels=tuple(run["labels"]),
-            class_folders=tuple(run.get("class_folders") or run["labels"]),  # version 0.1 has none
-            final_tensor_name=run["options"]["final_tensor_name"],
-            backbone_name=run["backbone"]["name"],
-            height=run["backbone"]["height"],
-            width=run["backbone"]["width"],
-            bottleneck_size=run["backbone"]["bottleneck_size"],
-            # before version 0.2 the graph's backbone was the only one
-            backbone_description=dict(run["backbone"].get("graph", run["backbone"])["description"]),
-            run=run,
-        )
-        if len(description.class_folders) != len(description.labels):
-            raise ValueError("class_folders do not fit labels")
+        data = _read_bytes(folder / "run.json")
     except OSError as error:
         raise ModelFolderError(
             f"{where} is no model folder: can't read run.json ({error.strerror}); "
             "make one with: retrain train IMAGE_DIR"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelFolderError(f"{where}/run.json is damaged ({error!r}): train the model again") from error
+    try:
+        run = Fields(parse_json(data))
+        if run.values.get("format") != FORMAT:
+            raise ModelFolderError(
+                f"the model folder {where} is of format {run.values.get('format')!s:.20}, this version of retrain "
+                f"knows {FORMAT}: use the version that made it, or train again"
+            )
+        _check_seal(run.values)
+        description = _description_of(run)
+    except FieldError as error:
+        raise ModelFolderError(
+            f"{where}/run.json is damaged: {error}; put the file back that was written with the model, or train again"
+        ) from error
     labels = read_labels(folder / "labels.txt")
     if tuple(labels) != description.labels:
         raise ModelFolderError(
@@ -268,23 +273,107 @@ def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
     return description
 
 
-def read_sets(folder: Path) -> dict[str, str]:
+def _description_of(run: Fields) -> ModelDescription:
+    """Raises FieldError."""
+    labels, backbone = run.texts("labels"), run.fields("backbone")
+    class_folders = run.texts("class_folders") if run.values.get("class_folders") else labels  # version 0.1 has none
+    if len(class_folders) != len(labels):
+        raise FieldError(f"class_folders do not fit labels: {len(class_folders)} and {len(labels)}")
+    graph = backbone.fields("graph") if "graph" in backbone else backbone  # the only one before version 0.2
+    digests = run.fields("sha256") if "sha256" in run else Fields({})
+    wanted = "a SHA-256 of 64 hexadecimal digits"
+    return ModelDescription(
+        labels=labels,
+        class_folders=class_folders,
+        final_tensor_name=run.fields("options").text("final_tensor_name", _TENSOR_NAME, "letters, digits and _ only"),
+        backbone_name=backbone.text("name", _BACKBONE_NAME, "letters, digits, dots, dashes and underlines only"),
+        height=backbone.number("height", 1, _MOST_PIXELS),
+        width=backbone.number("width", 1, _MOST_PIXELS),
+        bottleneck_size=backbone.number("bottleneck_size", 1, _MOST_NUMBERS),
+        backbone_description=graph.fields("description").values,
+        digests={name: digests.text(name, "[0-9a-f]{64}", wanted) for name in digests.values},
+    )
+
+
+def seal(record: dict[str, Any]) -> dict[str, Any]:
+    """What run.json holds, with the SHA-256 of it as `digest`."""
+    return record | {"digest": _digest_of(record)}
+
+
+def _check_seal(run: dict[str, Any]) -> None:
+    """Raises FieldError where run.json is not what was written; earlier versions wrote no digest."""
+    if "digest" in run and run["digest"] != _digest_of(run):
+        raise FieldError("its content does not fit its digest")
+
+
+def _digest_of(run: dict[str, Any]) -> str:
+    """SHA-256 of all but the digest, as JSON with keys sorted."""
+    rest = {name: value for name, value in run.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def read_file(folder: Path, name: str, model: ModelDescription) -> bytes:
+    """Read a file of a model folder, which must be the one that was written with the model. Raises ModelFolderError.
+
+    Earlier versions noted no digests: then it is read as it is.
+    """
+    where = display_path(folder / name)
+    try:
+        data = _read_bytes(folder / name)
+    except OSError as error:
+        raise ModelFolderError(f"can't read {where}: {error.strerror}; train the model again") from error
+    if name in model.digests and hashlib.sha256(data).hexdigest() != model.digests[name]:
+        raise ModelFolderError(
+            f"{where} is damaged: it is not the file that was written with the model (run.json has its SHA-256); put "
+            "that one back, or train the model again"
+        )
+    return data
+
+
+def read_sets(folder: Path, model: ModelDescription) -> dict[str, str]:
     """Which set each picture was in when a model was trained, by the SHA-256 of its file; as predictions.csv has it."""
     try:
-        with (folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
-            return {row["key"]: row["set"] for row in csv.DictReader(file)}
-    except (OSError, KeyError, csv.Error, UnicodeDecodeError) as error:
-        raise ModelFolderError(
-            f"can't read {display_path(folder)}/predictions.csv ({error!r}): train the model again"
-        ) from error
+        text = read_file(folder, "predictions.csv", model).decode("utf-8")
+        rows = [(row["key"], row["set"]) for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)]
+    except KeyError as error:
+        raise _bad_predictions(folder, f"it has no column {error}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise _bad_predictions(folder, str(error)) from error
+    for number, (key, name) in enumerate(rows, 1):
+        if not re.fullmatch("[0-9a-f]{64}", key or ""):
+            raise _bad_predictions(folder, f"key in row {number} is {key!r:.70}, expected 64 hexadecimal digits")
+        if name not in SETS:
+            raise _bad_predictions(folder, f"set in row {number} is {name!r:.30}, expected {', '.join(SETS)}")
+    return dict(rows)
+
+
+def _bad_predictions(folder: Path, reason: str) -> ModelFolderError:
+    return ModelFolderError(
+        f"can't read {display_path(folder)}/predictions.csv: {reason}; put the file back that was written with the "
+        "model, or train the model again"
+    )
 
 
 def read_labels(path: str | os.PathLike[str]) -> list[str]:
     """Read labels.txt: one label a line, UTF-8. Raises ModelFolderError."""
     try:
-        return Path(path).read_text("utf-8").removesuffix("\n").split("\n")
+        text = io.TextIOWrapper(io.BytesIO(_read_bytes(Path(path))), "utf-8").read()
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelFolderError(f"can't read {display_path(path)}: {error}; train the model again") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ModelFolderError(f"can't read {display_path(path)}: {reason}; train the model again") from error
+    return text.removesuffix("\n").split("\n")
+
+
+def _read_bytes(path: Path) -> bytes:
+    """A file's content. Raises OSError also where it is too large, or a pipe or device, which may never end."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(0, "not a file")
+        if status.st_size > _MOST_BYTES:
+            raise OSError(0, f"{status.st_size} bytes are more than it can have")
+        return file.read(_MOST_BYTES)
 
 
 def _resolved(folder: Path) -> Path:

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from retrain.backbone import NAMES, BackboneSource
 from retrain.efficientnet_lite import LITE_NETWORKS, build_network, load_torch_weights, preprocess_input
 from retrain.errors import BackboneError, BackboneUnavailableError
+from retrain.graph_safety import check_saved_model
 from retrain.image_folder import display_path
 from retrain.layers import VariableGroup, find_layers, keras_groups, saved_groups
 from retrain.quiet import tf
@@ -316,7 +318,8 @@ def _whole_archives() -> Any:
 
 def _load_saved_model(folder: str, source: BackboneSource) -> Network:
     hub = _tensorflow_hub()
-
+    if not source.trust:
+        _check_saved_model(folder, source)
     try:
         loaded = hub.load(folder)
     except Exception as error:  # TensorFlow raises many kinds for damaged models; the reason is kept
@@ -337,6 +340,27 @@ def _load_saved_model(folder: str, source: BackboneSource) -> Network:
         raise BackboneError(
             f"backbone {source.name} does not take (n, {height}, {width}, 3) float32 pixels: {_first_line(error)}"
         ) from error
+
+
+def _check_saved_model(folder: str, source: BackboneSource) -> None:
+    """Refuse a SavedModel that may do more than compute, before it is loaded. Raises BackboneError."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    where = f"the SavedModel in {display_path(folder)}"
+    try:
+        # the file that TensorFlow loads where there are several
+        saved_model = saved_model_pb2.SavedModel.FromString(Path(folder, "saved_model.pb").read_bytes())
+    except OSError as error:
+        raise BackboneError(
+            f"backbone {source.name}: {where} has no readable saved_model.pb ({error.strerror}): give a SavedModel in "
+            "its binary form"
+        ) from error
+    except DecodeError as error:
+        raise BackboneError(
+            f"backbone {source.name}: {where} can't be loaded: its saved_model.pb is damaged ({_first_line(error)}); "
+            "get it again"
+        ) from error
+    check_saved_model(saved_model, f"backbone {source.name}: {where}", BackboneError)
 
 
 def _callable_of(loaded: Any, source: BackboneSource) -> tuple[Callable[[tf.Tensor], Any], tf.TensorShape]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import retrain
 from retrain.augmentation import Augmentation
-from retrain.backbone import Backbone
+from retrain.backbone import Backbone, digest_of_file
 from retrain.calibration import Calibration
 from retrain.config import RunOptions
 from retrain.curve import CurvePoint
@@ -30,7 +30,7 @@ from retrain.files import write_whole
 from retrain.head import write_head
 from retrain.image_folder import display_path, utf8_path
 from retrain.left_out import LeftOut
-from retrain.model_folder import FORMAT, list_files
+from retrain.model_folder import FORMAT, list_files, seal
 from retrain.split import SETS
 from retrain.text import counted, shown_json
 
@@ -164,7 +164,9 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
     _write_json(folder / "metrics.json", {name: m.as_dict() for name, m in result.metrics.items()})
     now = time.monotonic()
     result.timings.update(export_seconds=now - export_started, total_seconds=now - started)
-    model.record = run_record(model, [*list_files(folder), "run.json"])
+    files = list_files(folder)
+    record = run_record(model, [*files, "run.json"])
+    model.record = seal(record | {"sha256": {name: digest_of_file(folder / name) for name in files}})
     _write_json(folder / "run.json", model.record)
 
 

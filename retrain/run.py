@@ -30,13 +30,13 @@ from retrain.dataset import (
     load_training_data,
     read_classes,
 )
-from retrain.errors import ImageFolderError, ModelFolderError
+from retrain.errors import ImageFolderError
 from retrain.evaluation import Outcomes, judge, summarize
 from retrain.extraction import Extraction, Extractor, open_cache
 from retrain.head import Head
 from retrain.hooks import Hooks, nothing
 from retrain.image_folder import ImageFolder, display_path, read_image_folder
-from retrain.model_folder import check_destination, read_sets, write_model_folder
+from retrain.model_folder import check_destination, write_model_folder
 from retrain.record import FolderEvaluation, PictureResult, RunResult, TrainedModel, extraction_summary, write_files
 from retrain.run_checks import check_ready_made_split, check_sets, check_training
 from retrain.split import SETS, assign_sets
@@ -191,8 +191,6 @@ def evaluate_folder(
     Raises ImageFolderError where the folder has a class that the model does not know, ModelFolderError where the files
     of the model folder don't belong together.
     """
-    from retrain.head import read_head
-
     folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.model_dir])
     known = classifier.description.numbers_of(folder.class_names)
     unknown = [name for name in folder.class_names if name not in known]
@@ -201,13 +199,8 @@ def evaluate_folder(
             f"{display_path(image_dir)} has classes that the model does not know: {listing(unknown)}; "
             f"its labels are {listing(classifier.labels)}: rename or remove these folders"
         )
-    head, labels = read_head(classifier.folder / "head.h5")
-    if tuple(labels) != classifier.labels or head.bottleneck_size != classifier.description.bottleneck_size:
-        raise ModelFolderError(
-            f"head.h5 in {display_path(classifier.folder)} does not fit labels.txt: train the model again"
-        )
-    sets = read_sets(classifier.folder)
-    data = load_dataset(folder, classifier.extractor(), extraction, images, hooks)
+    head, labels, sets = classifier.head(), classifier.labels, classifier.sets()
+    data = load_dataset(folder, classifier.extractor(extraction.cache_dir), extraction, images, hooks)
     numbers = np.array([known[name] for name in folder.class_names], np.int32)[data.labels]
     outcomes = judge(head, data.vectors, numbers)
     pictures = _picture_results(data, [sets.get(key, "new") for key in data.hex_keys()], numbers, outcomes, labels)

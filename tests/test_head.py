@@ -46,6 +46,41 @@ def test_a_head_file_of_parts_that_do_not_fit_is_an_error(tmp_path):
         read_head(tmp_path / "head.h5")
 
 
+def test_labels_of_variable_length_are_not_read(tmp_path):
+    head = initial_head(7, 3, 1)
+    write_head(head, LABELS, tmp_path / "head.h5")
+    with h5py.File(tmp_path / "head.h5", "r+") as file:
+        del file["labels"]
+        file.create_dataset("labels", data=LABELS, dtype=h5py.string_dtype())
+    again, labels = read_head(tmp_path / "head.h5")
+    assert labels is None
+    assert np.array_equal(again.layers[0].weights, head.layers[0].weights)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda file: file.__setitem__("weights", h5py.ExternalLink("other.h5", "/weights")), "link to somewhere else"),
+        (lambda file: file.create_group("weights"), "weights is no dataset"),
+        (lambda file: file.__setitem__("weights", np.zeros((7, 3))), "weights is float64"),
+        (lambda file: file.__setitem__("weights", np.zeros((7, 3, 1), np.float32)), "expected float32 of 2 dimensions"),
+        (lambda file: file.__setitem__("weights", np.zeros((0, 3), np.float32)), "expected float32 of 2 dimensions"),
+        (lambda file: file.__setitem__("weights", np.full((7, 3), np.nan, np.float32)), "not finite"),
+        (
+            lambda file: file.create_dataset("weights", data=np.zeros((7, 3), np.float32), compression="gzip"),
+            "does not lie in the file in one piece",
+        ),
+    ],
+)
+def test_weights_of_another_kind_are_an_error(tmp_path, change, match):
+    write_head(initial_head(7, 3, 1), LABELS, tmp_path / "head.h5")
+    with h5py.File(tmp_path / "head.h5", "r+") as file:
+        del file["weights"]
+        change(file)
+    with pytest.raises(ModelFolderError, match=match):
+        read_head(tmp_path / "head.h5")
+
+
 def test_the_form_on_disk_is_the_one_that_is_documented(tmp_path):
     write_head(initial_head(7, 3, 1, 5), LABELS, tmp_path / "head.h5")
     with h5py.File(tmp_path / "head.h5") as file:

@@ -1,0 +1,105 @@
+"""JSON documents that others may have written: every field is checked as it is read, and an error names it."""
+
+import json
+import math
+import re
+from typing import Any
+
+__all__ = ["FieldError", "Fields", "parse_json"]
+
+_SHOWN = 60  # characters of a wrong value
+
+
+class FieldError(ValueError):
+    """A field is missing or wrong; the message says which, what was found and what was expected."""
+
+
+def parse_json(data: bytes) -> Any:
+    """What a JSON document in UTF-8 holds. Raises FieldError."""
+    try:
+        return json.loads(data.decode("utf-8"))
+    except RecursionError:
+        raise FieldError("not JSON that can be read: too many levels") from None
+    except ValueError as error:
+        raise FieldError(f"not JSON in UTF-8: {error}") from error
+
+
+class Fields:
+    """The fields of an object in a JSON document.
+
+    Args:
+        value: what stands there.
+        path: where that is, as in "backbone.graph"; empty for the whole document.
+    Raises FieldError where it is no object; so do the methods, for a field that is missing or not as they want it.
+    """
+
+    def __init__(self, value: Any, path: str = "") -> None:
+        self._path = path
+        if not isinstance(value, dict):
+            raise FieldError(f"{path or 'the document'} is {_shown(value)}, expected an object")
+        self._values: dict[str, Any] = value
+
+    def __contains__(self, name: str) -> bool:
+        return self._values.get(name) is not None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All fields as they are."""
+        return self._values
+
+    def fields(self, name: str) -> "Fields":
+        """An object."""
+        return Fields(self._get(name, "an object"), self._where(name))
+
+    def number(self, name: str, low: int, high: int) -> int:
+        """A whole number from low to high."""
+        wanted = f"a whole number from {low} to {high}"
+        value = self._get(name, wanted)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise self._wrong(name, value, wanted)
+        return value
+
+    def text(self, name: str, pattern: str, wanted: str) -> str:
+        """A text that a regular expression matches as a whole; wanted: what that means."""
+        value = self._get(name, wanted)
+        if not _is_text(value) or not re.fullmatch(pattern, value):
+            raise self._wrong(name, value, wanted)
+        return str(value)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of different texts, at least one; each on one line and not empty."""
+        wanted = "a list of different names"
+        values = self._get(name, wanted)
+        if not isinstance(values, list) or not values:
+            raise self._wrong(name, values, wanted)
+        for number, value in enumerate(values):
+            if not _is_text(value) or not value or "\n" in value or "\0" in value:
+                raise self._wrong(f"{name}[{number}]", value, "a name")
+        if len(set(values)) < len(values):
+            twice = next(value for value in values if values.count(value) > 1)
+            raise FieldError(f"{self._where(name)} has {_shown(twice)} twice, expected {wanted}")
+        return tuple(values)
+
+    def _get(self, name: str, wanted: str) -> Any:
+        if name not in self._values:
+            raise FieldError(f"{self._where(name)} is missing, expected {wanted}")
+        return self._values[name]
+
+    def _where(self, name: str) -> str:
+        return f"{self._path}.{name}" if self._path else name
+
+    def _wrong(self, name: str, value: Any, wanted: str) -> FieldError:
+        return FieldError(f"{self._where(name)} is {_shown(value)}, expected {wanted}")
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a text that UTF-8 can hold; JSON can spell halves of characters."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _shown(value: Any) -> str:
+    """A wrong value, short and in plain letters."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
