@@ -98,7 +98,7 @@ def extract(args: argparse.Namespace) -> int:
         raise _interrupted(progress) from None
     finally:
         progress.close()
-    summary = record.extraction_summary(extraction)
+    summary = {"backbone": cache.name} | record.extraction_summary(extraction)
     if args.json:
         print_json(summary)
         return 0
@@ -116,7 +116,7 @@ def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
     from retrain import console, run
 
     progress = console.Progress(args.quiet)
-    measured = run.benchmark(args.image_dir, options, progress.say)
+    measured = run.benchmark(args.image_dir, options, _hooks(progress))
     if args.json:
         print_json(measured.as_dict())
     else:

@@ -206,7 +206,7 @@ def describe_benchmark(measured: MachineBenchmark) -> str:
 
 def describe_run(result: RunResult, record: dict[str, Any], model_dir: str) -> str:
     """What `retrain train` shows at the end; record: run.json."""
-    lines = [_extraction_line(result)]
+    lines = [_extraction_line(result), _backbone_line(record["backbone"])]
     if not result.metrics["test"].n and result.metrics["validation"].n:  # as with folders train/ and validation/
         lines += _metrics_lines("Validation", result.metrics["validation"])
     else:
@@ -271,6 +271,12 @@ def _augmentation_lines(augmentation: Augmentation | None, what: str) -> Iterato
         yield f"Distorted copies: {augmentation.copies} of each {what}, {augmentation.rows} in all{extracted}"
 
 
+def _backbone_line(backbone: dict[str, Any]) -> str:
+    """backbone: of run.json."""
+    reason = f", for {backbone['instead_of']} could not be had" if backbone["instead_of"] else ""
+    return f"Backbone: {backbone['name']}, {backbone['height']} x {backbone['width']} pixels{reason}"
+
+
 def _precision_line(run: dict[str, Any]) -> Iterator[str]:
     """Where the figures are not of what the exported graph computes."""
     precision = run["backbone"]["description"]["precision"]
@@ -328,6 +334,7 @@ def describe_cross_validation(found: CrossValidation) -> str:
         f"Cross-entropy {loss.mean:.3f} (95% interval {low_loss:.3f} to {high_loss:.3f}), standard deviation "
         f"{loss.standard_deviation:.3f}",
         _scores_line(found.metrics),
+        f"Backbone: {found.backbone}",
         *_augmentation_lines(found.augmentation, "picture"),
     ]
     confused = found.metrics.most_confused()

@@ -257,7 +257,8 @@ def test_extract_json_has_the_documented_figures(trained, tiny_backbone):
     folder, _ = trained
     args = ("extract", folder / "pictures", "--backbone", tiny_backbone, "--json")
     first = json.loads(retrain(*args, check=0).stdout)
-    assert set(first) == {"pictures", "cached", "extracted", "skipped", "seconds", "pictures_per_second"}
+    assert set(first) == {"backbone", "pictures", "cached", "extracted", "skipped", "seconds", "pictures_per_second"}
+    assert first["backbone"] == "tiny"
     assert (first["pictures"], first["extracted"], first["cached"], first["skipped"]) == (91, 90, 0, 1)
     again = json.loads(retrain(*args, check=0).stdout)
     assert (again["extracted"], again["cached"], again["pictures_per_second"]) == (0, 90, None)
