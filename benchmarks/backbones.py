@@ -2,9 +2,9 @@
 
     python benchmarks/backbones.py IMAGE_DIR ... [--backbones inception_v3 efficientnet_lite0 ...] [--cache-dir DIR]
 
-Accuracy: cross-validation over each folder, the same folds for all backbones; of all its pictures, each tested by a head
-that was trained without it, with the standard error of that share. Below it, the difference to the first backbone, with
-the standard error of the difference picture by picture. Speed: each network, fed from memory, in turns; medians.
+Accuracy: cross-validation over each folder, the same folds for all backbones; the share of its pictures that get their
+label from a head that was trained without them, and its standard error. Below it, the difference to the first backbone,
+with the standard error of the difference picture by picture. Speed: each network, fed from memory, in turns; medians.
 Prints Markdown.
 """
 
@@ -56,9 +56,7 @@ def tested(image_dir: str, backbone: Backbone, args: argparse.Namespace, cache_d
 def rate(backbone: Backbone, seconds: float) -> float:
     """Pictures per second of a network, fed from memory."""
     network = backbone.network
-    pixels = np.random.default_rng(0).integers(
-        0, 256, (network.batch_size, network.height, network.width, 3), np.uint8
-    )
+    pixels = np.random.default_rng(0).integers(0, 256, (network.batch_size, network.height, network.width, 3), np.uint8)
     network.bottlenecks(pixels)  # the first call is the one that prepares
     times: list[float] = []
     end = time.monotonic() + seconds
@@ -76,9 +74,9 @@ def error_of(values: np.ndarray) -> float:
 
 def show(rows: list[Row], folders: list[str]) -> None:
     names = [f"{Path(folder).name} (N={len(right)})" for folder, right in zip(folders, rows[0].right, strict=True)]
-    print("| " + " | ".join(["backbone", "pixels", "vector", *names, "pictures/s", f"of {rows[0].backbone.name}"]) + " |")
-    print("|---|" + "---:|" * (len(names) + 4))
     first = rows[0]
+    head = ["backbone", "pixels", "vector", *names, "pictures/s", f"of {first.backbone.name}"]
+    print(f"| {' | '.join(head)} |\n|---|{'---:|' * (len(head) - 1)}")
     for row in rows:
         cells = [f"{right.mean():.1%} ± {error_of(right):.1%}" for right in row.right]
         if row is not first:
