@@ -59,6 +59,8 @@ NAMES = (*KERAS_NAMES, *LITE_NETWORKS)
 # inceptionv3 -> inception_v3: names are spelt in other ways, too, which mean the same.
 _SPELLINGS = {name.replace("_", ""): name for name in NAMES}
 
+DEFAULT = "inception_v3"  # where none is named
+
 # The default of the original program's --tfhub_module; it and its later versions mean our inception_v3.
 _ORIGINAL_MODULE = re.compile(r"https://tfhub\.dev/google/imagenet/inception_v3/feature_vector/\d+")
 
@@ -82,10 +84,15 @@ class BackboneSource:
 
 
 class Backbone:
-    """A frozen feature extractor, loaded when it is first needed."""
+    """A frozen feature extractor, loaded when it is first needed.
 
-    def __init__(self, source: BackboneSource) -> None:
-        self.source = source
+    Args:
+        source: where it comes from.
+        instead_of: the name of the backbone that it stands in for, where that could not be had.
+    """
+
+    def __init__(self, source: BackboneSource, instead_of: str | None = None) -> None:
+        self.source, self.instead_of = source, instead_of
 
     @property
     def name(self) -> str:
@@ -98,6 +105,11 @@ class Backbone:
         from retrain import network
 
         return network.load_network(self.source)
+
+    def check_available(self) -> None:
+        """Download the weights, where they are not on this machine. Raises BackboneUnavailableError, BackboneError."""
+        if self.source.kind == "keras" and self.source.location is None:
+            _ = self.network
 
     @cached_property
     def fingerprint(self) -> str:
@@ -139,16 +151,16 @@ def fingerprint_of(description: dict[str, Any]) -> str:
 
 
 def locate_backbone(options: BackboneOptions) -> Backbone:
-    """Find out which backbone the options mean, and where it is.
+    """Find out which backbone the options mean (Inception v3 where they name none), and where it is.
 
     A name is looked for in the folder that RETRAIN_BACKBONES names, then among the packages that are installed, then in
     Keras Applications, which downloads it.
 
     Raises BackboneError where a file, folder or package is missing, or options don't go together.
     """
-    wanted = options.backbone
+    wanted = options.backbone or DEFAULT
     if _ORIGINAL_MODULE.fullmatch(wanted):
-        wanted = "inception_v3"
+        wanted = DEFAULT
     if "://" in wanted:
         _refuse_weights(options, "a URL")
         return Backbone(

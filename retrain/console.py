@@ -76,7 +76,7 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str, pict
         picture: the path of one, for a command to try next.
     """
     place = display_path(os.path.join(model_dir, ""))
-    lines = [_extraction_line(result)]
+    lines = [_extraction_line(result), _backbone_line(record["backbone"])]
     if not result.metrics["test"].n and result.metrics["validation"].n:  # as with folders train/ and validation/
         lines += _metrics_lines("Validation", result.metrics["validation"])
     else:
@@ -141,6 +141,12 @@ def _augmentation_lines(augmentation: Augmentation | None, what: str) -> Iterato
     if augmentation:
         extracted = f", {augmentation.extracted} extracted in {augmentation.seconds:.1f} s"
         yield f"Distorted copies: {augmentation.copies} of each {what}, {augmentation.rows} in all{extracted}"
+
+
+def _backbone_line(backbone: dict[str, Any]) -> str:
+    """backbone: of run.json."""
+    reason = f", for {backbone['instead_of']} could not be had" if backbone["instead_of"] else ""
+    return f"Backbone: {backbone['name']}, {backbone['height']} x {backbone['width']} pixels{reason}"
 
 
 def _precision_line(run: dict[str, Any]) -> Iterator[str]:
@@ -210,6 +216,7 @@ def describe_cross_validation(found: CrossValidation) -> str:
         f"Cross-entropy {loss.mean:.3f} (95% interval {low_loss:.3f} to {high_loss:.3f}), standard deviation "
         f"{loss.standard_deviation:.3f}",
         _scores_line(found.metrics),
+        f"Backbone: {found.backbone}",
         *_augmentation_lines(found.augmentation, "picture"),
         *_confused_line(found.metrics),
     ]

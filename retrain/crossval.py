@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.augmentation import Augmentation, add_copies
-from retrain.backbone import locate_backbone
 from retrain.config import CrossValidationOptions, RunOptions, TrainingOptions
 from retrain.dataset import Dataset, choose_extractor_for, load_training_data, read_classes
+from retrain.default_backbone import choose_backbone
 from retrain.errors import ImageFolderError, TrainingError, UsageError
 from retrain.evaluation import Metrics, Outcomes, judge, summarize
 from retrain.extraction import Extraction
@@ -56,11 +56,13 @@ class CrossValidation:
     training: TrainingOptions  # with every default filled in
     training_seconds: float
     augmentation: Augmentation | None = None  # where it was asked for; its copies are of all pictures
+    backbone: str = ""  # the name of what computed the bottlenecks
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
             "labels": list(self.labels),
+            "backbone": self.backbone,
             "statistics": self.statistics.as_dict(),
             "folds": [_without_matrix(fold) for fold in self.folds],
             "metrics": self.metrics.as_dict(),
@@ -93,7 +95,8 @@ def cross_validate(
         raise UsageError("cross-validation is of heads: leave --fine-tune-from and --fine-tune-layers out")
     folder, labels = read_classes(image_dir, options, hooks)
     _check(folder, cross_validation.folds, options.training)
-    extractor = choose_extractor_for(folder, locate_backbone(options.backbone), options, hooks)
+    backbone, options = choose_backbone(options, hooks.on_warning)
+    extractor = choose_extractor_for(folder, backbone, options, hooks)
     data = load_training_data(folder, extractor, options, hooks)
     folds = assign_folds(data.samples, data.keys, cross_validation.folds, options.training.seed)
 
@@ -110,7 +113,8 @@ def cross_validate(
         for warning in result.warnings:
             hooks.on_warning(f"fold {number + 1}: {warning}")
         hooks.on_fold(number + 1, cross_validation.folds, result.metrics)
-    return _summary(data, labels, results, time.monotonic() - started, augmentation)
+    found = _summary(data, labels, results, time.monotonic() - started, augmentation)
+    return dataclasses.replace(found, backbone=extractor.name)
 
 
 def train_folds(

@@ -91,6 +91,7 @@ _RENAMED = {
     "--crop": "--random_crop",
     "--zoom": "--random_scale",
     "--brightness": "--random_brightness",
+    "--backbone": "--tfhub_module",
 }
 _ARCHITECTURE = re.compile(r"inception_v3|mobilenet_(1\.0|0\.75|0\.50|0\.25)_(224|192|160|128)")
 
@@ -152,6 +153,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         else:
             parser.add_argument(f"--{name}", type=kind, default=default, metavar=_metavar(name), help=text)
     flags = parser.parse_args(argv)
+    given = {word.partition("=")[0] for word in argv}
+    flags.names_backbone = bool(given & {"--tfhub_module", "--architecture"})
     if not flags.image_dir:
         parser.error("--image_dir is missing: the folder with one sub-folder of pictures per class")
     if flags.logging_verbosity not in _LEVELS:
@@ -209,7 +212,9 @@ def _augmentation(flags: argparse.Namespace) -> AugmentationOptions:
     )
 
 
-def _backbone(flags: argparse.Namespace) -> str:
+def _backbone(flags: argparse.Namespace) -> str | None:
+    if not flags.names_backbone:
+        return None
     if flags.architecture == "inception_v3":
         return str(flags.tfhub_module)
     if flags.tfhub_module != _HUB_DEFAULT:

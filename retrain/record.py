@@ -228,6 +228,7 @@ def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
         },
         "backbone": {
             "name": model.backbone.name,
+            "instead_of": model.graph.backbone.instead_of,
             "fingerprint": model.extractor.fingerprint,
             "height": trunk.height,
             "width": trunk.width,

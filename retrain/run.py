@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.augmentation import Augmentation, add_copies
-from retrain.backbone import Backbone, locate_backbone
+from retrain.backbone import Backbone
 from retrain.benchmark import MachineBenchmark, benchmark_machine, draw_pictures
 from retrain.bottleneck_cache import BottleneckCache
 from retrain.calibration import Calibration, calibrate
@@ -30,11 +30,12 @@ from retrain.dataset import (
     load_training_data,
     read_classes,
 )
+from retrain.default_backbone import choose_backbone
 from retrain.errors import ImageFolderError
 from retrain.evaluation import Outcomes, judge, summarize
 from retrain.extraction import Extraction, Extractor, open_cache
 from retrain.head import Head
-from retrain.hooks import Hooks, nothing
+from retrain.hooks import Hooks
 from retrain.image_folder import ImageFolder, display_path, read_image_folder
 from retrain.model_folder import check_destination, write_model_folder
 from retrain.record import FolderEvaluation, PictureResult, RunResult, TrainedModel, extraction_summary, write_files
@@ -58,7 +59,8 @@ def extract_folder(
 ) -> tuple[Extraction, BottleneckCache]:
     """Pass one alone: put the bottleneck of every picture of a folder into the cache."""
     folder = read_image_folder(image_dir, [options.extraction.cache_dir])
-    extractor = choose_extractor_for(folder, locate_backbone(options.backbone), options, hooks)
+    backbone, options = choose_backbone(options, hooks.on_warning)
+    extractor = choose_extractor_for(folder, backbone, options, hooks)
     cache = open_cache(extractor, options.extraction)
     extraction = extract(folder, extractor, cache, options.extraction, options.images, hooks)
     return extraction, cache
@@ -67,15 +69,15 @@ def extract_folder(
 def benchmark(
     image_dir: str | os.PathLike[str] | None,
     options: RunOptions = RunOptions(),
-    on_step: Callable[[str], None] = nothing,
+    hooks: Hooks = Hooks(),
 ) -> MachineBenchmark:
     """How fast pass one is on this machine, on pictures of a folder; on drawn ones where it is None."""
-    backbone = locate_backbone(options.backbone)
+    backbone, options = choose_backbone(options, hooks.on_warning)
     with tempfile.TemporaryDirectory() as place:
         if image_dir is None:
             draw_pictures(Path(place))
         folder = read_image_folder(image_dir or place, [options.extraction.cache_dir])
-        return benchmark_machine(folder, backbone, options.images, on_step)
+        return benchmark_machine(folder, backbone, options.images, hooks.on_note)
 
 
 def train(
@@ -122,7 +124,7 @@ def train_model(
     folder, labels = read_classes(image_dir, options, hooks, label_of, exclude)
     check_ready_made_split(folder, options, hooks)
     check_training(folder, options)
-    backbone = locate_backbone(options.backbone)
+    backbone, options = choose_backbone(options, hooks.on_warning)
 
     from retrain.export import GraphBuilder
     from retrain.finetuning_run import FineTunedBackbone

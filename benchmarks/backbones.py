@@ -1,0 +1,118 @@
+"""Which backbone to take: accuracy of heads on its vectors, and how fast it is.
+
+    python benchmarks/backbones.py IMAGE_DIR ... [--backbones inception_v3 efficientnet_lite0 ...] [--cache-dir DIR]
+
+Accuracy: cross-validation over each folder, the same folds for all backbones; the share of its pictures that get their
+label from a head that was trained without them, and its standard error. Below it, the difference to the first backbone,
+with the standard error of the difference picture by picture. Speed: each network, fed from memory, in turns; medians.
+Prints Markdown.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from retrain.backbone import Backbone, locate_backbone
+from retrain.config import BackboneOptions, ExtractionOptions, RunOptions, TrainingOptions
+from retrain.crossval import train_folds
+from retrain.dataset import load_training_data, read_classes
+from retrain.folds import assign_folds
+from retrain.hooks import Hooks
+from retrain.training import HeadTrainer
+
+BACKBONES = ("inception_v3", "efficientnet_lite0", "efficientnet_lite2", "mobilenet_v2")
+
+
+@dataclass
+class Row:
+    """What was measured of one backbone."""
+
+    backbone: Backbone
+    right: list[np.ndarray]  # of each folder: (n,) bool, whether a picture got its label
+    rates: list[float]  # pictures/s, of each round
+
+
+def tested(image_dir: str, backbone: Backbone, args: argparse.Namespace, cache_dir: str) -> np.ndarray:
+    """(n,) bool: whether each picture of a folder gets its label from the head that was trained without it."""
+    options = RunOptions(
+        extraction=ExtractionOptions(cache_dir=cache_dir), training=TrainingOptions(eval_step_interval=2**31 - 1)
+    )
+    folder, labels = read_classes(image_dir, options, Hooks())
+    data = load_training_data(folder, backbone, options, Hooks())
+    folds = assign_folds(data.samples, data.keys, args.folds, options.training.seed)
+    right = np.zeros(len(folds), bool)
+    for result in train_folds(HeadTrainer(data.bottlenecks, len(labels)), folds, options.training, labels):
+        right[result.tested] = result.outcomes.given == data.labels[result.tested]
+    return right[folds >= 0]
+
+
+def rate(backbone: Backbone, seconds: float) -> float:
+    """Pictures per second of a network, fed from memory."""
+    network = backbone.network
+    pixels = np.random.default_rng(0).integers(0, 256, (network.batch_size, network.height, network.width, 3), np.uint8)
+    network.bottlenecks(pixels)  # the first call is the one that prepares
+    times: list[float] = []
+    end = time.monotonic() + seconds
+    while len(times) < 3 or time.monotonic() < end:
+        started = time.monotonic()
+        network.bottlenecks(pixels)
+        times.append(time.monotonic() - started)
+    return len(pixels) / statistics.median(times)
+
+
+def error_of(values: np.ndarray) -> float:
+    """The standard error of a mean."""
+    return float(values.std(ddof=1) / len(values) ** 0.5)
+
+
+def show(rows: list[Row], folders: list[str]) -> None:
+    names = [f"{Path(folder).name} (N={len(right)})" for folder, right in zip(folders, rows[0].right, strict=True)]
+    first = rows[0]
+    head = ["backbone", "pixels", "vector", *names, "pictures/s", f"of {first.backbone.name}"]
+    print(f"| {' | '.join(head)} |\n|---|{'---:|' * (len(head) - 1)}")
+    for row in rows:
+        cells = [f"{right.mean():.1%} ± {error_of(right):.1%}" for right in row.right]
+        if row is not first:
+            for number, (right, other) in enumerate(zip(row.right, first.right, strict=True)):
+                change = right.astype(float) - other
+                cells[number] += f"<br>({change.mean():+.1%} ± {error_of(change):.1%})"
+        network, median = row.backbone.network, statistics.median(row.rates)
+        times = f"{median / statistics.median(first.rates):.1f} times"
+        print(
+            f"| {row.backbone.name} | {network.width} | {network.bottleneck_size} | {' | '.join(cells)} "
+            f"| {median:.0f} | {times} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("image_dirs", nargs="+", metavar="IMAGE_DIR")
+    parser.add_argument("--backbones", nargs="+", default=BACKBONES, metavar="NAME")
+    parser.add_argument("--cache-dir", help="bottlenecks are kept there; left out: in a temporary folder")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3, help="of measuring the speed")
+    parser.add_argument("--seconds", type=float, default=5.0, help="that each measurement of the speed takes")
+    args = parser.parse_args()
+    rows = [Row(locate_backbone(BackboneOptions(name)), [], []) for name in args.backbones]
+    with tempfile.TemporaryDirectory(prefix="retrain-benchmark-") as place:
+        for row in rows:
+            row.right = [tested(folder, row.backbone, args, args.cache_dir or place) for folder in args.image_dirs]
+    for _ in range(args.rounds):
+        for row in rows:
+            row.rates.append(rate(row.backbone, args.seconds))
+    print(
+        f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores; {args.folds}-fold cross-validation, "
+        f"{TrainingOptions().with_steps(1).steps:,} steps\n"
+    )
+    show(rows, args.image_dirs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from retrain import cli, original
+from retrain.backbone import Backbone
+from retrain.config import BackboneOptions, CrossValidationOptions, ExtractionOptions, RunOptions, TrainingOptions
+from retrain.crossval import cross_validate
+from retrain.default_backbone import choose_backbone
+from retrain.errors import BackboneError, BackboneUnavailableError
+from retrain.hooks import Hooks
+from retrain.run import benchmark, extract_folder, train
+
+ABSENT = "the weights of backbone inception_v3 can't be downloaded (no network): go online once"
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """No weights of Inception v3, and no network: what is asked for, in order."""
+    asked = []
+
+    def check_available(backbone):
+        asked.append(backbone.name)
+        if backbone.name == "inception_v3" and backbone.source.location is None:
+            raise BackboneUnavailableError(ABSENT)
+
+    monkeypatch.setattr(Backbone, "check_available", check_available)
+    return asked
+
+
+@pytest.fixture(autouse=True)
+def backbones(tiny_backbone, tmp_path, monkeypatch) -> Path:
+    """The folder that RETRAIN_BACKBONES names; the tiny backbone lies there as efficientnet_lite0."""
+    folder = tmp_path / "backbones"
+    shutil.copytree(tiny_backbone, folder / "efficientnet_lite0")
+    monkeypatch.setenv("RETRAIN_BACKBONES", str(folder))
+    return folder
+
+
+def add_inception(backbones: Path) -> None:
+    shutil.copytree(backbones / "efficientnet_lite0", backbones / "inception_v3")
+    # another network than the fallback
+    data = backbones / "inception_v3" / "note"
+    data.write_text("of inception_v3")
+
+
+def options_of(**backbone) -> RunOptions:
+    return RunOptions(backbone=BackboneOptions(**backbone), training=TrainingOptions(steps=20))
+
+
+def choose(options: RunOptions) -> tuple[Backbone, RunOptions, list[str]]:
+    heard: list[str] = []
+    return *choose_backbone(options, heard.append), heard
+
+
+# Which it is
+
+
+def test_inception_v3_is_used_where_it_is_at_hand(offline, backbones):
+    add_inception(backbones)
+    backbone, options, heard = choose(options_of())
+    assert (backbone.name, backbone.instead_of, options.backbone.backbone) == ("inception_v3", None, "inception_v3")
+    assert heard == []
+
+
+def test_efficientnet_is_used_where_inception_v3_can_not_be_had(offline):
+    backbone, options, heard = choose(options_of())
+    assert (backbone.name, backbone.instead_of) == ("efficientnet_lite0", "inception_v3")
+    assert options.backbone.backbone == "efficientnet_lite0"
+    assert heard == [
+        "no --backbone is named, and Inception v3 can't be had, so efficientnet_lite0 is used, which comes with this "
+        f"program; {ABSENT}"
+    ]
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "InceptionV3"])
+def test_backbone_that_is_named_is_never_another(name, offline):
+    backbone, _, heard = choose(options_of(backbone=name))
+    assert (backbone.source.architecture, heard, offline) == ("inception_v3", [], [])
+
+
+def test_weights_that_are_named_are_those_of_inception_v3(offline, tmp_path):
+    (tmp_path / "w.h5").write_bytes(b"weights")
+    backbone, _, heard = choose(options_of(weights=str(tmp_path / "w.h5")))
+    assert (backbone.name, heard) == ("inception_v3", [])
+
+
+def test_other_options_go_over_to_the_other_backbone(offline):
+    shutil.rmtree(os.environ["RETRAIN_BACKBONES"] + "/efficientnet_lite0")
+    backbone, options, _ = choose(options_of(input_size=96, precision="bfloat16"))
+    assert backbone.source.input_size == 96
+    assert options.backbone == BackboneOptions("efficientnet_lite0", input_size=96, precision="bfloat16")
+
+
+def test_other_errors_are_no_reason_to_take_another(monkeypatch):
+    def fail(backbone):
+        raise BackboneError("Keras runs on torch")
+
+    monkeypatch.setattr(Backbone, "check_available", fail)
+    with pytest.raises(BackboneError, match="Keras runs on torch"):
+        choose(options_of())
+
+
+def test_program_without_its_own_backbone_says_both(offline, backbones, monkeypatch):
+    shutil.rmtree(backbones / "efficientnet_lite0")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(BackboneUnavailableError, match=r"go online once; efficientnet_lite0 would be .*: pip install"):
+        choose(options_of())
+
+
+# What is said of earlier runs
+
+
+def test_change_is_said_in_both_directions(offline, backbones, make_folder):
+    root = make_folder({"cat": 24, "dog": 24})
+    heard: list[str] = []
+    hooks = Hooks(on_warning=heard.append)
+
+    def run() -> tuple[int, str, list[str]]:
+        heard.clear()
+        extraction, cache = extract_folder(root, options_of(), hooks)
+        return extraction.extracted, cache.name, list(heard)
+
+    extracted, name, said = run()
+    assert (extracted, name, len(said)) == (48, "efficientnet_lite0", 1)
+    extracted, name, said = run()
+    assert (extracted, name, len(said)) == (0, "efficientnet_lite0", 1)
+    add_inception(backbones)
+    extracted, name, said = run()
+    assert (extracted, name) == (48, "inception_v3")
+    assert said == [
+        "inception_v3 is used, the default; cache has bottlenecks of efficientnet_lite0, from earlier runs, and none "
+        "of inception_v3: every picture is extracted anew; --backbone efficientnet_lite0 goes on with what is there"
+    ]
+    assert run() == (0, "inception_v3", [])
+    shutil.rmtree(backbones / "inception_v3")
+    extracted, name, [said] = run()
+    assert (extracted, name) == (0, "efficientnet_lite0")
+    assert "(the bottlenecks of inception_v3 in cache can't be used without its weights)" in said
+
+
+def test_cache_that_can_not_be_read_says_nothing(offline, backbones, monkeypatch):
+    add_inception(backbones)
+    Path("cache/x-12345678/extractor.json").mkdir(parents=True)
+    assert choose(options_of())[2] == []
+
+
+# Commands
+
+
+@pytest.fixture
+def pictures(make_folder) -> Path:
+    return make_folder({"cat": 24, "dog": 24})
+
+
+def test_train_says_what_it_used(offline, pictures, capsys):
+    assert cli.main(["train", str(pictures), "--steps", "20"]) == 0
+    out, err = capsys.readouterr()
+    assert "Backbone: efficientnet_lite0, 16 x 16 pixels, for inception_v3 could not be had\n" in out
+    assert err.count("warning") == 1
+    record = json.loads(Path("model/run.json").read_text())
+    assert (record["backbone"]["name"], record["backbone"]["instead_of"]) == ("efficientnet_lite0", "inception_v3")
+    assert record["options"]["backbone"] == "efficientnet_lite0"
+
+
+def test_python_falls_back_too(offline, pictures):
+    assert train(pictures).record["backbone"]["instead_of"] == "inception_v3"
+
+
+def test_train_says_what_it_used_where_it_is_the_default(offline, backbones, pictures, capsys):
+    add_inception(backbones)
+    assert cli.main(["train", str(pictures), "--steps", "20"]) == 0
+    out, err = capsys.readouterr()
+    assert "Backbone: inception_v3, 16 x 16 pixels\n" in out
+    assert "warning" not in err
+    record = json.loads(Path("model/run.json").read_text())
+    assert (record["backbone"]["instead_of"], record["options"]["backbone"]) == (None, "inception_v3")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["train", "pictures", "--backbone", "inception_v3"],
+        ["crossval", "pictures", "--backbone", "inception_v3"],
+        ["extract", "pictures", "--backbone", "inception_v3"],
+        ["extract", "--benchmark", "--backbone", "inception_v3"],
+    ],
+)
+def test_inception_v3_that_is_named_is_an_error(argv, pictures, monkeypatch, capsys):
+    def load_network(source):
+        raise BackboneUnavailableError(ABSENT)
+
+    monkeypatch.setattr("retrain.network.load_network", load_network)
+    assert cli.main(argv) == 1
+    assert capsys.readouterr().err == f"retrain: error: {ABSENT}\n"
+
+
+def test_extract_and_crossval_fall_back(offline, pictures, capsys):
+    assert cli.main(["extract", str(pictures), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["backbone"] == "efficientnet_lite0"
+    assert err.count("warning") == 1
+    assert cli.main(["crossval", str(pictures), "--folds", "2", "--steps", "20"]) == 0
+    out, err = capsys.readouterr()
+    assert "\nBackbone: efficientnet_lite0\n" in out
+    assert err.count("warning") == 1
+    found = cross_validate(pictures, CrossValidationOptions(folds=2), options_of())
+    assert found.as_dict()["backbone"] == "efficientnet_lite0"
+
+
+def test_benchmark_falls_back(offline, pictures, monkeypatch):
+    monkeypatch.setattr("retrain.benchmark._SECONDS", 0.01)
+    monkeypatch.setattr("retrain.benchmark.PRECISIONS", ("float32",))
+    heard: list[str] = []
+    assert benchmark(pictures, options_of(), Hooks(on_warning=heard.append)).backbone == "efficientnet_lite0"
+    assert len(heard) == 1
+
+
+def test_command_line_of_the_original_falls_back(offline, pictures, tmp_path, caplog, monkeypatch):
+    argv = ["--image_dir", str(pictures), "--how_many_training_steps", "20"]
+    for flag in ("output_graph", "output_labels", "summaries_dir", "bottleneck_dir"):
+        argv += [f"--{flag}", str(tmp_path / "out" / flag)]
+    with caplog.at_level(logging.WARNING):
+        assert original.main(argv) == 0
+    [said] = [text for text in caplog.messages if "efficientnet_lite0" in text]
+    assert said.startswith("WARNING: no --tfhub_module is named, and Inception v3 can't be had")
+    assert (tmp_path / "out" / "output_graph").is_file()
+
+
+def test_cache_in_another_place_is_looked_at(offline, backbones, pictures):
+    add_inception(backbones)
+    extraction = ExtractionOptions(cache_dir="elsewhere")
+    train(pictures, "model", RunOptions(backbone=BackboneOptions("efficientnet_lite0"), extraction=extraction))
+    *_, heard = choose(RunOptions(extraction=extraction))
+    assert len(heard) == 1
+    assert choose(options_of())[2] == []
