@@ -124,9 +124,9 @@ class Backbone:
 
     def _weights_digest(self) -> str:
         if self.source.kind == "hub":
-            from retrain import network
+            from retrain import hub
 
-            return digest_of_files(Path(network.resolve_handle(str(self.source.location))))
+            return digest_of_files(hub.resolve_handle(str(self.source.location)))
         if self.source.location is None:
             return self.network.weights_digest()
         return digest_of_files(Path(self.source.location))

@@ -1,15 +1,13 @@
 import gc
 import importlib
 import io
-import socket
 import tarfile
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from web_server import Server, pack, refused
 
 from retrain.backbone import Backbone, BackboneSource, locate_backbone
 from retrain.config import BackboneOptions
@@ -596,63 +594,6 @@ def test_keras_name_comes_with_the_input_size_of_the_network(name, monkeypatch):
 # Downloads
 
 
-class Server:
-    """A web server on loopback that fails as often as it is told to, then gives `body`."""
-
-    def __init__(self) -> None:
-        self.body = b""
-        self.failures: list[str] = []  # what becomes of the next requests; see _Handler
-        self.requests: list[str] = []
-        server = self
-
-        class Handler(_Handler):
-            owner = server
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}/"
-
-    def close(self) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    owner: Server
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self.owner.requests.append(self.path)
-        failure = self.owner.failures.pop(0) if self.owner.failures else ""
-        self.close_connection = True
-        if failure == "closed":
-            return
-        if failure.isdigit():
-            self.send_error(int(failure))
-            return
-        body = self.owner.body
-        self.send_response(200)
-        if failure == "cut off in a chunk":
-            self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            self.wfile.write(b"%x\r\n" % len(body) + body[: len(body) // 2])
-            return
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Connection", "close")
-        self.end_headers()
-        if failure.startswith("first "):
-            body = body[: int(failure.removeprefix("first "))]
-        self.wfile.write(body[: len(body) // 2] if failure == "cut off" else body)
-
-    def log_message(self, *args) -> None:
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     from retrain import network
@@ -662,21 +603,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     yield running
     running.close()
     gc.collect()  # answers that were given up, while the warning about them is ignored
-
-
-def refused() -> str:
-    """The address of a port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{listener.getsockname()[1]}/"
-
-
-def pack(folder: Path, mode: str = "w:gz") -> bytes:
-    with io.BytesIO() as stream:
-        with tarfile.open(fileobj=stream, mode=mode) as archive:
-            for path in sorted(folder.iterdir()):
-                archive.add(path, path.name)
-        return stream.getvalue()
 
 
 FAILURES = ["503", "404", "closed", "cut off", "cut off in a chunk"]
