@@ -53,12 +53,12 @@ def download_folder(name: str, write: bool = True) -> Path:
     return folder
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, for the user alone. Raises OSError."""
+def make_folder(folder: Path, mode: int = 0o700) -> None:
+    """Make a folder and those above it, by default for the user alone. Raises OSError."""
     for place in reversed((folder, *folder.parents)):
         with contextlib.suppress(FileExistsError):
             if not place.is_dir():
-                os.mkdir(place, 0o700)
+                os.mkdir(place, mode)
 
 
 def is_own(path: Path) -> bool:
@@ -90,7 +90,8 @@ def locked(path: Path, what: str) -> Iterator[None]:
         path: what is worked on; the lock is a file beside it, which stays.
         what: to be said of it.
     """
-    handle = os.open(path.with_name(path.name + ".retrain.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    handle = os.open(path.with_name(path.name + ".retrain.lock"), flags, 0o600)
     try:
         is_said = False
         while True:

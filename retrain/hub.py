@@ -53,7 +53,7 @@ def _folder(write: bool) -> Path:
         return download_folder("hub", write)
     folder = Path(os.path.expanduser(given))
     if write:
-        make_folder(folder)
+        make_folder(folder, 0o755)  # others may read it
     if folder.exists():
         check_own(folder)
     return folder

@@ -63,20 +63,20 @@ def weights_file(name: str, file: str, url: str, digest: str | None, limits: Lim
         digest: MD5 or SHA-256 in hexadecimal digits, as Keras names it; None for the MobileNets, for which it has none.
     Raises BackboneUnavailableError where it can't be had, and BackboneError where it is not safe to use.
     """
-    for path in _places(file):
-        if path.is_file() and _is_sound(path, digest):
-            return path
-    target = _target(file)
-    if digest is None:
-        check_own(target.parent)
     what = f"the weights of backbone {name}"
     try:
+        for path in _places(file):
+            if path.is_file() and _is_sound(path, digest):
+                return path
+        target = _target(file)
         with locked(target, what):
             if not (target.is_file() and _is_sound(target, digest)):
                 _fetch(Wanted(url, what, _REMEDY.format(name=name)), target, digest, limits)
     except OSError as error:
+        where = f": {display_path(error.filename)}" if error.filename else ""
         raise BackboneUnavailableError(
-            f"{what} can't be kept in {display_path(target.parent)}: {error.strerror or error}"
+            f"{what} can't be read or kept ({error.strerror or error}{where}): set KERAS_HOME or XDG_CACHE_HOME to a "
+            "folder of your own"
         ) from error
     return target
 
@@ -152,14 +152,11 @@ def _keras_home() -> Path:
 
 
 def _target(file: str) -> Path:
-    """Where a download goes: where the user has Keras's files, or to our own folder."""
-    if not os.environ.get("KERAS_HOME"):
-        return download_folder("keras") / file
-    folder = _keras_home() / "models"
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise BackboneUnavailableError(
-            f"can't make {display_path(folder)} for weights: {error.strerror}; correct or unset KERAS_HOME"
-        ) from error
-    return folder / file
+    """Where a download goes: where the user has Keras's files, if that is his own; else to our folder."""
+    if os.environ.get("KERAS_HOME"):
+        folder = _keras_home() / "models"
+        with contextlib.suppress(OSError):
+            make_folder(folder, 0o755)  # others may read it
+            if is_own(folder) and os.access(folder, os.W_OK | os.X_OK):
+                return folder / file
+    return download_folder("keras") / file

@@ -22,7 +22,7 @@ from retrain.layers import VariableGroup, find_layers, keras_groups, saved_group
 from retrain.quiet import tf
 from retrain.text import counted, listing
 
-__all__ = ["Network", "graph_runner", "load_network", "suitable_batch_size"]
+__all__ = ["Network", "graph_runner", "load_network", "published_weights", "suitable_batch_size"]
 
 Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -183,16 +183,18 @@ def _load_keras(source: BackboneSource) -> Network:
 
 def _build_application(source: BackboneSource, size: int) -> tuple[Any, Callable[[Any], Any]]:
     """A network of Keras Applications, and what it does to pixels in [0, 255] first."""
-    build = _keras_application(source)
-    options: dict[str, Any] = {"include_top": False, "pooling": "avg", "input_shape": (size, size, 3)}
-    if source.alpha != 1.0:
-        options["alpha"] = source.alpha
+    build, options = _keras_application(source), _build_options(source, size)
     if source.location is None:
         model = _download(lambda: build(weights="imagenet", **options), source.name)
     else:
         model = build(weights=None, **options)
         _load_keras_weights(model, source.location)
     return model, importlib.import_module(build.__module__).preprocess_input
+
+
+def _build_options(source: BackboneSource, size: int) -> dict[str, Any]:
+    options: dict[str, Any] = {"include_top": False, "pooling": "avg", "input_shape": (size, size, 3)}
+    return options if source.alpha == 1.0 else options | {"alpha": source.alpha}
 
 
 def _build_lite(source: BackboneSource, size: int) -> tuple[Any, Callable[[Any], Any]]:
@@ -233,6 +235,23 @@ def _download(build: Callable[[], Any], name: str) -> Any:
     """Call what takes weights that Keras publishes; they are downloaded where they are not here."""
     with keras_weights.own_downloads(name):
         return build()
+
+
+def published_weights(source: BackboneSource) -> Path:
+    """The weights file that Keras publishes for a network, tried; downloaded where it is not here.
+
+    Raises BackboneError, and BackboneUnavailableError where it can't be had.
+    """
+    build, size = _keras_application(source), source.input_size or 224
+    found: list[Path] = []
+    try:
+        with keras_weights.own_downloads(source.name, found.append):
+            build(weights="imagenet", **_build_options(source, size))
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise BackboneError(
+            f"backbone {source.name} at {size} x {size} can't be built: {_first_line(error)}"
+        ) from error
+    return found[-1]
 
 
 # SavedModels and TensorFlow Hub's modules

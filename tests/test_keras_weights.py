@@ -144,10 +144,6 @@ def test_weights_without_a_checksum_must_be_ones_own(what, server, tmp_path, mon
     with pytest.raises(BackboneError, match=r"other users|another user's"):
         get(server)
     assert get(server, md5(weights)) == path  # a checksum that Keras names is as good
-    path.unlink()
-    path.parent.chmod(0o777)
-    with pytest.raises(BackboneError, match="can be written by other users"):
-        get(server)
 
 
 @pytest.mark.parametrize("what", ["page", "half", "other"])
@@ -171,8 +167,26 @@ def test_without_a_network_one_line_says_what_to_do(own):
     assert "\n" not in str(caught.value)
 
 
-def test_a_keras_home_that_can_not_be_made_is_an_error(server, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("no folder")
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file"))
-    with pytest.raises(BackboneUnavailableError, match="correct or unset KERAS_HOME"):
+@pytest.mark.parametrize("what", ["file", "writable", "missing"])
+def test_weights_go_to_ones_own_folder_where_keras_home_is_no_place_for_them(
+    what, server, tmp_path, own, monkeypatch, weights
+):
+    home = tmp_path / "given"
+    monkeypatch.setenv("KERAS_HOME", "/proc/nowhere" if what == "missing" else str(home))
+    if what == "file":
+        home.write_text("no folder")
+    elif what == "writable":
+        (home / "models").mkdir(parents=True)
+        (home / "models").chmod(0o777)
+    assert get(server, md5(weights)) == own / FILE
+
+
+def test_a_folder_that_can_not_be_read_is_an_error(server, monkeypatch):
+    from retrain import keras_weights
+
+    def denied(*_):
+        raise PermissionError(13, "Permission denied", "/weights/models")
+
+    monkeypatch.setattr(keras_weights, "locked", denied)
+    with pytest.raises(BackboneUnavailableError, match=r"can't be read or kept \(Permission denied: /weights/models\)"):
         get(server)

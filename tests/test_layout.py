@@ -56,6 +56,7 @@ ORDER = [
     "precision",
     "extraction",
     "benchmark",
+    "catalogue",
     "vectors",
     "batches",
     "head",
@@ -91,10 +92,12 @@ ORDER = [
     "inspection",
     "contact_sheet",
     "cache_maintenance",
+    "download_console",
     "progress",
     "console",
     "arguments",
     "commands",
+    "backbones_cli",
     "cache_cli",
     "cli",
     "original",
@@ -130,7 +133,7 @@ def test_imports_follow_the_path_of_the_data(name):
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
 def test_only_the_command_line_prints_or_exits(path):
-    if path.stem in ("cli", "commands", "cache_cli", "start", "__main__"):
+    if path.stem in ("cli", "commands", "backbones_cli", "cache_cli", "start", "__main__"):
         return
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Name):
