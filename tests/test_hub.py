@@ -5,6 +5,8 @@ import hashlib
 import io
 import json
 import os
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -265,3 +267,18 @@ def test_of_two_that_want_the_same_one_downloads_and_the_other_waits(url, server
     assert found == ["first", "second"]
     assert f"another process is downloading {url}: waiting for it" in heard.waits
     assert server.ranges == [None, f"bytes={len(slow) // 2}-"]  # what the first has, the second goes on from
+
+
+def test_after_a_kill_in_the_middle_of_a_download_the_next_run_goes_on_from_there(url, server, store):
+    code = "import sys; from retrain.hub import resolve_handle; resolve_handle(sys.argv[1])"
+    server.etag, server.failures = '"1"', ["stalls"]
+    killed = subprocess.Popen([sys.executable, "-c", code, url])
+    part = store / (sha1(url) + ".part")
+    while not (part.exists() and part.stat().st_size) and killed.poll() is None:
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    started = time.monotonic()
+    assert (resolve_handle(url, QUICK) / "saved_model.pb").exists()
+    assert time.monotonic() - started < 5
+    assert len(server.requests) == 2

@@ -11,6 +11,7 @@ import pytest
 from web_server import Server, pack, refused
 
 from retrain.backbone import Backbone, BackboneSource, locate_backbone
+from retrain.catalogue import fetch_backbone
 from retrain.config import BackboneOptions
 from retrain.errors import BackboneError, BackboneUnavailableError
 
@@ -659,6 +660,18 @@ def test_keras_weights_are_downloaded_once(weights_folder, server, small_model, 
     assert server.requests == ["/" + SMALL_FILE]
     assert [path.name for path in weights_folder.glob("*.h5")] == [SMALL_FILE]
     assert capfd.readouterr().out == ""
+
+
+def test_fetched_keras_weights_are_used_without_a_network(weights_folder, server, tmp_path, monkeypatch):
+    path = fetch_backbone(SMALL, tmp_path / "to")
+    assert path == tmp_path / "to" / SMALL_FILE
+    first = locate(SMALL).fingerprint
+    server.failures = ["404"] * 9
+    for place in weights_folder.iterdir():
+        place.unlink()
+    monkeypatch.setenv("RETRAIN_BACKBONES", str(tmp_path / "to"))
+    assert locate(SMALL).fingerprint == first
+    assert len(server.requests) == 1
 
 
 def test_keras_weights_that_can_not_be_had_are_an_error_that_says_what_to_do(weights_folder, monkeypatch):
