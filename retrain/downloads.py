@@ -172,6 +172,8 @@ def _attempt(wanted: Wanted, part: Path, limits: Limits, deadline: float) -> Non
                     raise _Failed("the server sends more than it may", again=False)
                 file.write(block)
                 tell().advance(len(block))
+                if done == total:
+                    break  # the server may keep the connection open
             file.flush()
             os.fsync(file.fileno())
     if total is not None and done < total:

@@ -85,6 +85,12 @@ def test_a_file_without_a_length_comes_to_its_end(server, part):
     assert part.read_bytes() == BODY
 
 
+def test_a_server_that_keeps_the_connection_open_is_not_waited_for(server, part):
+    server.failures = ["stays open"]
+    download(wanted(server.url), part, QUICK)
+    assert part.read_bytes() == BODY
+
+
 @pytest.mark.parametrize("failure", ["503", "429", "closed", "cut off", "cut off in a chunk"])
 def test_what_may_pass_is_tried_three_times(failure, server, part):
     server.failures = [failure, failure]

@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
             while not self.owner.closing.wait(0.05):
                 self.wfile.write(b"x")
         self.wfile.write(body)
-        if failure == "stalls":
+        if failure in ("stalls", "stays open"):
             self.wfile.flush()
             self.owner.closing.wait(30)
 
