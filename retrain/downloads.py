@@ -171,10 +171,10 @@ def _attempt(wanted: Wanted, part: Path, limits: Limits, deadline: float) -> Non
                     _forget(part)
                     raise _Failed("the server sends more than it may", again=False)
                 file.write(block)
+                file.flush()  # what is here is not lost when this process is killed
                 tell().advance(len(block))
                 if done == total:
                     break  # the server may keep the connection open
-            file.flush()
             os.fsync(file.fileno())
     if total is not None and done < total:
         raise _Failed(f"the connection ended after {done:,} of {total:,} bytes", again=True)
