@@ -86,7 +86,7 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits())
         raise BackboneError(f"it is no tar archive, or cut off: {error}") from error
     except (FileExistsError, NotADirectoryError) as error:
         raise BackboneError("it holds a file and a folder of one name") from error
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError, MemoryError) as error:
         raise BackboneError(f"it is cut off or damaged: {error}") from error
     except OSError as error:
         if error.errno is not None:  # the system's; those of gzip and bz2 have no number
