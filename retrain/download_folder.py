@@ -3,8 +3,10 @@
 import atexit
 import contextlib
 import fcntl
+import grp
 import hashlib
 import os
+import pwd
 import shutil
 import stat
 import tempfile
@@ -64,7 +66,18 @@ def make_folder(folder: Path, mode: int = 0o700) -> None:
 def is_own(path: Path) -> bool:
     """Whether a file or folder is the user's or the system's, and no other user may write to it."""
     status = os.stat(path)
-    return status.st_uid in (os.geteuid(), 0) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if status.st_uid not in (os.geteuid(), 0) or status.st_mode & stat.S_IWOTH:
+        return False
+    return not status.st_mode & stat.S_IWGRP or _is_private_group(status.st_gid)
+
+
+def _is_private_group(number: int) -> bool:
+    """Whether a group is the user's alone, as many systems give one to each; their umask lets it write."""
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(number)
+    except KeyError:
+        return False
+    return user.pw_gid == number and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
 def check_own(folder: Path) -> None:

@@ -164,7 +164,8 @@ def _attempt(wanted: Wanted, part: Path, limits: Limits, deadline: float) -> Non
             _forget(part)
             _keep_validator(part, wanted.url, answer.headers)
         tell().begin(wanted.what, done, total)
-        with open(part, "ab") as file:
+        # whatever the umask is, nobody else may write to it
+        with open(part, "ab", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o644)) as file:
             for block in request.blocks(deadline):
                 done += len(block)
                 if done > (limits.total_bytes if total is None else total):

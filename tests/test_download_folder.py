@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,10 +66,29 @@ def test_looking_makes_nothing(home):
 @pytest.mark.parametrize("write", [True, False])
 @pytest.mark.parametrize("which", [".", "hub"])
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702, 0o1777])
-def test_a_folder_that_others_may_write_to_is_refused(mode, which, write):
+def test_a_folder_that_others_may_write_to_is_refused(mode, which, write, monkeypatch):
+    monkeypatch.setattr(folders, "_is_private_group", lambda number: False)
     (download_folder("hub").parent / which).chmod(mode)
     with pytest.raises(BackboneError, match=r"can be written by other users, who could .* run: chmod go-w .*XDG_CACHE"):
         download_folder("hub", write)
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "primary", "is_private"),
+    [
+        ("ann", [], 7, True),
+        ("ann", ["ann"], 7, True),
+        ("ann", ["bob"], 7, False),
+        ("staff", [], 7, False),
+        ("ann", [], 8, False),
+    ],
+)
+def test_a_group_of_the_user_alone_may_write(name, members, primary, is_private, monkeypatch):
+    user, group = SimpleNamespace(pw_name="ann", pw_gid=primary), SimpleNamespace(gr_name=name, gr_mem=members)
+    monkeypatch.setattr(folders.pwd, "getpwuid", lambda _: user)
+    monkeypatch.setattr(folders.grp, "getgrgid", lambda _: group)
+    monkeypatch.setattr(folders.os, "stat", lambda _: SimpleNamespace(st_uid=os.geteuid(), st_gid=7, st_mode=0o40775))
+    assert folders.is_own(Path("anything")) == is_private
 
 
 @needs_root

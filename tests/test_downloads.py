@@ -2,6 +2,7 @@
 
 import gc
 import io
+import os
 import socket
 import ssl
 import threading
@@ -77,6 +78,15 @@ def test_a_file_comes_and_the_listener_hears_of_it(server, part):
     assert heard.bytes == len(BODY)
     assert heard.ends >= 1
     assert list(part.parent.iterdir()) == [part]
+
+
+def test_nobody_else_may_write_to_a_file_whatever_the_umask_is(server, part):
+    before = os.umask(0)
+    try:
+        download(wanted(server.url), part, QUICK)
+    finally:
+        os.umask(before)
+    assert part.stat().st_mode & 0o777 == 0o644
 
 
 def test_a_file_without_a_length_comes_to_its_end(server, part):
