@@ -23,10 +23,17 @@ COPY . .
 RUN make test
 
 FROM base
+# The default network's weights are part of the image where there is a network at build time; else they are downloaded
+# when they are first wanted.
+RUN mkdir -p /opt/retrain/backbones \
+ && { HOME=/tmp/fetch retrain backbones fetch inception_v3 --to /opt/retrain/backbones \
+      || echo "Inception v3 is not in this image: it is downloaded when it is first used" >&2; } \
+ && rm -rf /tmp/fetch
 # Pictures, cache and model lie under /work, on the user's disk; downloaded weights are kept in /weights.
-ENV HOME=/home/retrain KERAS_HOME=/weights/keras TFHUB_CACHE_DIR=/weights/hub
+ENV HOME=/home/retrain RETRAIN_BACKBONES=/opt/retrain/backbones
+ENV XDG_CACHE_HOME=/weights KERAS_HOME=/weights/keras TFHUB_CACHE_DIR=/weights/hub
 RUN useradd --create-home --home-dir /home/retrain retrain \
- && mkdir -p /work /weights && chmod 777 /work /weights
+ && mkdir -p /work /weights && chmod 777 /work && chmod 1777 /weights
 USER retrain
 WORKDIR /work
 VOLUME ["/work", "/weights"]

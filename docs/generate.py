@@ -14,7 +14,7 @@ def rows(command: argparse.ArgumentParser) -> list[str]:
     """A table row for every argument of a command."""
     found = []
     for action in command._actions:
-        if action.option_strings == ["-h", "--help"]:
+        if action.option_strings == ["-h", "--help"] or isinstance(action, argparse._SubParsersAction):
             continue
         name = action.option_strings[-1] if action.option_strings else str(action.metavar)
         if action.option_strings and action.nargs != 0:
@@ -29,8 +29,9 @@ def commands_of(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator[t
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, command in action.choices.items():
-                inner = list(commands_of(command, f"{prefix}{name} "))
-                yield from inner or [(prefix + name, command)]
+                if command.get_default("run"):  # `cache` alone does nothing
+                    yield prefix + name, command
+                yield from commands_of(command, f"{prefix}{name} ")
 
 
 def tables() -> str:

@@ -137,9 +137,9 @@ class Backbone:
 
     def _weights_digest(self) -> str:
         if self.source.kind == "hub":
-            from retrain import network
+            from retrain import hub
 
-            return digest_of_files(Path(network.resolve_handle(str(self.source.location))))
+            return digest_of_files(hub.resolve_handle(str(self.source.location)))
         if self.source.location is None:
             return self.network.weights_digest()
         return digest_of_files(Path(self.source.location))
@@ -191,7 +191,7 @@ def _named(wanted: str, options: BackboneOptions) -> Backbone:
     alpha = float(match["alpha"]) if match else 1.0
     said = options.input_size or (int(match["size"]) if match else None)
     lite = LITE_NETWORKS.get(architecture)
-    size = said or (lite.size if lite else _INPUT_SIZES.get(architecture, 224))
+    size = said or input_size_of(architecture)
     location: Path | None = None
     folder = os.environ.get("RETRAIN_BACKBONES")
     if options.weights is not None:
@@ -222,6 +222,12 @@ def _named(wanted: str, options: BackboneOptions) -> Backbone:
             weights_sha256=lite.sha256 if lite and is_packaged else None,
         )
     )
+
+
+def input_size_of(architecture: str) -> int:
+    """The side of the pictures that a network was made for, in pixels."""
+    lite = LITE_NETWORKS.get(architecture)
+    return lite.size if lite else _INPUT_SIZES.get(architecture, 224)
 
 
 def _saved_model(folder: Path, options: BackboneOptions, name: str, size: int | None) -> Backbone:

@@ -8,11 +8,12 @@ import os
 import resource
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import retrain
 from retrain import commands as do
 from retrain.arguments import EXIT_ERROR, EXIT_USAGE, Parser, add_options, log_to_stderr
+from retrain.backbones_cli import add_backbones_commands
 from retrain.cache_cli import add_cache_commands
 from retrain.config import (
     AugmentationOptions,
@@ -123,6 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_stages(extract, BackboneOptions, ExtractionOptions, ImageOptions)
     _add_output(extract)
 
+    add_backbones_commands(commands, _add_output)
     add_cache_commands(commands, _add_output)
     return parser
 
@@ -205,11 +207,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if argv and argv[0].startswith("--") and argv[0] not in ("--help", "--version"):
             from retrain import original
 
-            return original.main(argv)
+            with _downloads_shown(quiet=False):
+                return original.main(argv)
         args = build_parser().parse_args(argv)
         args.command = ["retrain", *argv]
         log_to_stderr(logging.INFO if args.verbose else logging.CRITICAL, "retrain: %(message)s")
-        code = int(args.run(args))
+        with _downloads_shown(args.quiet):
+            code = int(args.run(args))
         sys.stdout.flush()  # here, where a full disk or a closed pipe is met with a message
         return code
     except UsageError as error:
@@ -227,6 +231,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         _forget_output()
         where = f": {display_path(error.filename)}" if error.filename else " (writing the output?)"
         return _fail(f"{error.strerror or error}{where}", EXIT_ERROR)
+
+
+@contextlib.contextmanager
+def _downloads_shown(quiet: bool) -> Iterator[None]:
+    from retrain import download_console, downloads
+
+    with downloads.listening(download_console.DownloadProgress(quiet)):
+        yield
 
 
 def _allow_files() -> None:

@@ -125,11 +125,13 @@ def extract(args: argparse.Namespace) -> int:
 
 
 def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
-    from retrain import console, run
+    from retrain import catalogue, console, run
     from retrain.progress import Progress
 
     progress = Progress(args.quiet)
     measured = run.benchmark(args.image_dir, options, _hooks(progress))
+    if options.backbone == BackboneOptions(backbone=options.backbone.backbone):  # no other size or weights
+        catalogue.note_speed(measured)
     if args.json:
         print_json(measured.as_dict())
     else:

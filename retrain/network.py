@@ -1,15 +1,9 @@
 """Backbones as TensorFlow functions: pixels in, bottlenecks out, whatever form the network comes in."""
 
-import contextlib
 import difflib
 import hashlib
-import http.client
 import importlib
 import os
-import re
-import sys
-import time
-import urllib.error
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -20,16 +14,17 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from retrain import hub, keras_weights
 from retrain.backbone import NAMES, BackboneSource
 from retrain.efficientnet_lite import LITE_NETWORKS, build_network, load_torch_weights, preprocess_input
-from retrain.errors import BackboneError, BackboneUnavailableError
+from retrain.errors import BackboneError
 from retrain.graph_safety import check_saved_model
 from retrain.image_folder import display_path
 from retrain.layers import VariableGroup, find_layers, keras_groups, saved_groups
 from retrain.quiet import tf
 from retrain.text import counted, listing
 
-__all__ = ["Network", "graph_runner", "load_network", "resolve_handle", "suitable_batch_size"]
+__all__ = ["Network", "graph_runner", "load_network", "published_weights", "suitable_batch_size"]
 
 Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -37,9 +32,6 @@ Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 _GPU_BATCH_SIZE = 64
 _BATCH_SIZE = 32
 _BATCH_PIXELS = 32 * 331**2  # fewer of larger pictures, so that memory stays bounded
-
-_DOWNLOAD_TRIES = 3
-_RETRY_SECONDS = 2.0
 
 # Signatures and outputs of TensorFlow Hub's image modules, in order of preference.
 _SIGNATURES = ("image_feature_vector", "default", "serving_default")
@@ -159,7 +151,7 @@ def load_network(source: BackboneSource) -> Network:
     """Load a backbone, downloading it first where need be. Raises BackboneError."""
     if source.kind == "keras":
         return _load_keras(source)
-    folder = resolve_handle(str(source.location)) if source.kind == "hub" else str(source.location)
+    folder = str(hub.resolve_handle(str(source.location)) if source.kind == "hub" else source.location)
     return _load_saved_model(folder, source)
 
 
@@ -193,16 +185,18 @@ def _load_keras(source: BackboneSource) -> Network:
 
 def _build_application(source: BackboneSource, size: int) -> tuple[Any, Callable[[Any], Any]]:
     """A network of Keras Applications, and what it does to pixels in [0, 255] first."""
-    build = _keras_application(source)
-    options: dict[str, Any] = {"include_top": False, "pooling": "avg", "input_shape": (size, size, 3)}
-    if source.alpha != 1.0:
-        options["alpha"] = source.alpha
+    build, options = _keras_application(source), _build_options(source, size)
     if source.location is None:
         model = _download(lambda: build(weights="imagenet", **options), source.name)
     else:
         model = build(weights=None, **options)
         _load_keras_weights(model, source.location)
     return model, importlib.import_module(build.__module__).preprocess_input
+
+
+def _build_options(source: BackboneSource, size: int) -> dict[str, Any]:
+    options: dict[str, Any] = {"include_top": False, "pooling": "avg", "input_shape": (size, size, 3)}
+    return options if source.alpha == 1.0 else options | {"alpha": source.alpha}
 
 
 def _build_lite(source: BackboneSource, size: int) -> tuple[Any, Callable[[Any], Any]]:
@@ -240,88 +234,37 @@ def _keras_application(source: BackboneSource) -> Any:
 
 
 def _download(build: Callable[[], Any], name: str) -> Any:
-    """Call what may download weights: tried three times, its progress shown on stderr."""
-    for attempt in range(1, _DOWNLOAD_TRIES + 1):
-        try:
-            with contextlib.redirect_stdout(sys.stderr):
-                return build()
-        except Exception as error:
-            if not _is_network_error(error):
-                raise
-            if attempt == _DOWNLOAD_TRIES:
-                raise BackboneUnavailableError(
-                    f"the weights of backbone {name} can't be downloaded ({_first_line(error)}; tried {attempt} times) "
-                    "and are not on this machine: go online once, or name a folder in RETRAIN_BACKBONES that holds "
-                    "NAME/ (a SavedModel) or NAME.weights.h5, or give --weights FILE or a SavedModel folder as "
-                    "--backbone"
-                ) from error
-            time.sleep(_RETRY_SECONDS * attempt)
-    raise AssertionError("unreachable")
+    """Call what takes weights that Keras publishes; they are downloaded where they are not here."""
+    with keras_weights.own_downloads(name):
+        return build()
 
 
-def _is_network_error(error: BaseException) -> bool:
-    """Whether a download failed on its way; Keras wraps urllib's errors in plain exceptions, and checksums too."""
-    if isinstance(error, (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, EOFError)):
-        return True
-    return bool(re.search(r"URL fetch failure|Incomplete or corrupted file|appear to be a valid", str(error)))
+def published_weights(source: BackboneSource) -> Path:
+    """The weights file that Keras publishes for a network, tried; downloaded where it is not here.
 
-
-# SavedModels and TensorFlow Hub
-
-
-def resolve_handle(handle: str) -> str:
-    """The local folder of a TensorFlow Hub or Kaggle handle, or of any .tar.gz over http; downloaded once.
-
-    TensorFlow Hub keeps it below TFHUB_CACHE_DIR. Raises BackboneError.
+    Raises BackboneError, and BackboneUnavailableError where it can't be had.
     """
-    hub = _tensorflow_hub()
-
-    os.environ.setdefault("TFHUB_DOWNLOAD_PROGRESS", "1")  # on stdout, which _download sends to stderr
+    build, size = _keras_application(source), source.input_size or 224
+    found: list[Path] = []
     try:
-        whole = _whole_archives()
-        resolve = whole if whole.is_supported(handle) else hub.resolve
-        return str(_download(lambda: resolve(handle), handle))
-    except (ValueError, OSError, tf.errors.OpError) as error:
+        with keras_weights.own_downloads(source.name, found.append):
+            build(weights="imagenet", **_build_options(source, size))
+    except (ValueError, OSError, KeyError, TypeError) as error:
         raise BackboneError(
-            f"backbone {handle} can't be had: {_first_line(error)}; give a TensorFlow Hub or Kaggle handle, "
-            "or the URL of a .tar.gz that holds a SavedModel"
+            f"backbone {source.name} at {size} x {size} can't be built: {_first_line(error)}"
         ) from error
+    return found[-1]
 
 
-def _tensorflow_hub() -> Any:
-    """TensorFlow Hub, without its warning of pkg_resources, which is the developers' business."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return importlib.import_module("tensorflow_hub")
-
-
-def _whole_archives() -> Any:
-    """TensorFlow Hub's download of archives, which by itself takes one that was cut off between two files for whole."""
-    from tensorflow_hub import compressed_module_resolver
-
-    class Whole:
-        def __init__(self, answer: Any) -> None:
-            self.answer = answer
-
-        def read(self, size: int) -> bytes:
-            block: bytes = self.answer.read(size)
-            if not block and self.answer.length:
-                raise EOFError(f"the connection ended {self.answer.length} bytes too early")
-            return block
-
-    class WholeArchives(compressed_module_resolver.HttpCompressedFileResolver):  # type: ignore[misc]
-        def _call_urlopen(self, request: Any) -> Whole:
-            return Whole(super()._call_urlopen(request))
-
-    return WholeArchives()
+# SavedModels and TensorFlow Hub's modules
 
 
 def _load_saved_model(folder: str, source: BackboneSource) -> Network:
-    hub = _tensorflow_hub()
     if not source.trust:
         _check_saved_model(folder, source)
+    is_tf1_module = os.path.exists(os.path.join(folder, "tfhub_module.pb"))
     try:
-        loaded = hub.load(folder)
+        loaded = tf.saved_model.load(folder, tags=[] if is_tf1_module else None)
     except Exception as error:  # TensorFlow raises many kinds for damaged models; the reason is kept
         raise BackboneError(
             f"backbone {source.name}: the SavedModel in {display_path(folder)} can't be loaded: {_first_line(error)}"

@@ -1,6 +1,5 @@
 """How far a run is: bars on a terminal, lines elsewhere, warnings; on stderr."""
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from retrain.config import DEFAULT_STEPS, TrainingOptions
+from retrain.download_console import has_terminal
 from retrain.evaluation import Metrics
 from retrain.extraction import ExtractionProgress
 from retrain.text import counted, ratio, shown
@@ -146,7 +146,7 @@ class Progress:
 
     def _show(self, name: str, done: int, total: int, figures: str) -> None:
         """Put the bar, where there is one, to where the work is."""
-        if self.quiet or not _has_terminal():
+        if self.quiet or not has_terminal():
             return
         if self._bar is None:
             # what was done before it began is no work, and would spoil the time left
@@ -160,12 +160,3 @@ class Progress:
         if text != self._last_text and (now or time.monotonic() - self._last_line >= _LINE_SECONDS):
             self._last_line, self._last_text = time.monotonic(), text
             self.say(text)
-
-
-def _has_terminal() -> bool:
-    """Whether stderr is a terminal that says how large it is."""
-    try:
-        size = os.get_terminal_size(sys.stderr.fileno())
-    except (OSError, ValueError):
-        return False
-    return min(size) > 0

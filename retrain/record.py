@@ -260,7 +260,7 @@ def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     versions = {"retrain": retrain.__version__, "python": platform.python_version()}
-    for package in ("tensorflow", "keras", "tensorflow-hub", "numpy", "scipy", "h5py", "pillow", "openvino", "nncf"):
+    for package in ("tensorflow", "keras", "numpy", "scipy", "h5py", "pillow", "openvino", "nncf"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return versions

@@ -38,6 +38,11 @@ ORDER = [
     "graph_images",
     "torch_weights",
     "efficientnet_lite",
+    "downloads",
+    "download_folder",
+    "archives",
+    "hub",
+    "keras_weights",
     "backbone",
     "safe_operations",
     "graph_safety",
@@ -55,6 +60,7 @@ ORDER = [
     "precision",
     "extraction",
     "benchmark",
+    "catalogue",
     "vectors",
     "batches",
     "head",
@@ -90,10 +96,12 @@ ORDER = [
     "inspection",
     "contact_sheet",
     "cache_maintenance",
+    "download_console",
     "progress",
     "console",
     "arguments",
     "commands",
+    "backbones_cli",
     "cache_cli",
     "cli",
     "original",
@@ -129,7 +137,7 @@ def test_imports_follow_the_path_of_the_data(name):
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
 def test_only_the_command_line_prints_or_exits(path):
-    if path.stem in ("cli", "commands", "cache_cli", "start", "__main__"):
+    if path.stem in ("cli", "commands", "backbones_cli", "cache_cli", "start", "__main__"):
         return
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Name):
