@@ -89,7 +89,7 @@ def read_classes(
         exclude: folders that are no classes, should they lie in image_dir; the cache is none in any case.
     Raises ImageFolderError, LabelsFileError.
     """
-    folder = read_image_folder(image_dir, [options.extraction.cache_dir, *exclude])
+    folder = read_image_folder(image_dir, [options.extraction.cache_dir, *exclude], hooks.on_warning)
     labels = class_labels(folder.class_names, options.labels.labels_file, label_of, hooks.on_warning)
     _check_counts(folder, folder.counts(), hooks)
     return folder, labels

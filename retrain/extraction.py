@@ -297,6 +297,8 @@ class _Run:
     def _read(self, sample: Sample) -> _Picture:
         path = self.folder.root / sample.path
         now = time.time_ns()
+        if sample.problem is not None:
+            return _Picture(b"", (0, 0, 0, 0), now, failure=sample.problem)
         try:
             signature = signature_of(path)
             data = Path(path).read_bytes()

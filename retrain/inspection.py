@@ -112,7 +112,7 @@ def inspect_folder(
         on_progress: called with the files done and their total.
     Raises ImageFolderError, LabelsFileError.
     """
-    folder = read_image_folder(root)
+    folder = read_image_folder(root, on_warning=on_warning)
     names = class_labels(folder.class_names, labels.labels_file, on_warning=on_warning)
     found: list[_Picture | str] = []
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:
@@ -147,6 +147,8 @@ def inspect_folder(
 
 
 def _look_at(folder: ImageFolder, sample: Sample, images: ImageOptions) -> _Picture | str:
+    if sample.problem is not None:
+        return sample.problem
     try:
         data = Path(folder.root / sample.path).read_bytes()
         header = read_header(data, images.max_pixels)

@@ -58,7 +58,7 @@ def extract_folder(
     image_dir: str | os.PathLike[str], options: RunOptions = RunOptions(), hooks: Hooks = Hooks()
 ) -> tuple[Extraction, BottleneckCache]:
     """Pass one alone: put the bottleneck of every picture of a folder into the cache."""
-    folder = read_image_folder(image_dir, [options.extraction.cache_dir])
+    folder = read_image_folder(image_dir, [options.extraction.cache_dir], hooks.on_warning)
     backbone, options = choose_backbone(options, hooks.on_warning)
     extractor = choose_extractor_for(folder, backbone, options, hooks)
     cache = open_cache(extractor, options.extraction)
@@ -193,7 +193,8 @@ def evaluate_folder(
     Raises ImageFolderError where the folder has a class that the model does not know, ModelFolderError where the files
     of the model folder don't belong together.
     """
-    folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.model_dir])
+    names = {*classifier.labels, *classifier.description.class_folders}
+    folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.model_dir], hooks.on_warning, names)
     known = classifier.description.numbers_of(folder.class_names)
     unknown = [name for name in folder.class_names if name not in known]
     if unknown:
