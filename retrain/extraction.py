@@ -112,6 +112,11 @@ class Extraction:
         return int(self.readable.sum()) * self.copies - self.extracted
 
     @property
+    def different(self) -> int:
+        """Readable pictures, copies counted once."""
+        return len(np.unique(np.ascontiguousarray(self.keys[self.readable]).view("S32")))
+
+    @property
     def pictures_per_second(self) -> float | None:
         """Extracted pictures per second of extracting; None where nothing was extracted."""
         return self.extracted / self.seconds if self.extracted and self.seconds > 0 else None

@@ -71,6 +71,11 @@ class FolderInspection:
         return sum(c.pictures for c in self.classes)
 
     @property
+    def different(self) -> int:
+        """Readable pictures, copies counted once."""
+        return self.pictures - sum(len(group) - 1 for group in (*self.duplicates, *self.contradictions))
+
+    @property
     def imbalance(self) -> float | None:
         """Pictures of the largest class for each of the smallest; None where a class has none."""
         counts = sorted(c.pictures for c in self.classes)
@@ -86,8 +91,9 @@ class FolderInspection:
         figures = asdict(self if with_files else replace(self, files=()))
         for name in ("examples", *(() if with_files else ("files",))):  # examples are paths to open, not to show
             figures.pop(name)
+        totals = {"pictures": self.pictures, "different": self.different}
         summary = {"imbalance": self.imbalance, "left_out": self.left_out.as_dict()}
-        return {"pictures": self.pictures} | figures | summary
+        return totals | figures | summary
 
 
 @dataclass(frozen=True)

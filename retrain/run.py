@@ -157,7 +157,7 @@ def train_model(
         tested = _test_batch(members["test"], options)
         outcomes = judge(trained.head, vectors, data.labels)
         metrics = {
-            name: summarize(outcomes.select(chosen), data.labels[chosen], labels)
+            name: summarize(outcomes.select(chosen), data.labels[chosen], labels, data.keys[chosen])
             for name, chosen in (members | {"test": tested}).items()
         }
         pictures = _picture_results(data, ready.sets, data.labels, outcomes, labels)
@@ -209,8 +209,8 @@ def evaluate_folder(
     pictures = _picture_results(data, [sets.get(key, "new") for key in data.hex_keys()], numbers, outcomes, labels)
     held_out = np.flatnonzero([picture.set != "train" for picture in pictures])
     return FolderEvaluation(
-        summarize(outcomes, numbers, labels),
-        summarize(outcomes.select(held_out), numbers[held_out], labels),
+        summarize(outcomes, numbers, labels, data.keys),
+        summarize(outcomes.select(held_out), numbers[held_out], labels, data.keys[held_out]),
         pictures,
         data.extraction,
     )
