@@ -153,9 +153,11 @@ def _without_copy(
     """
     names = walk.folders(top)
     for name in names:
-        others = [other for other in names if other != name]
         inner = _join(top, name)
-        if composed(name) in known or walk.folders(inner) != others or not _holds_classes(walk, inner):
+        if composed(name) in known or len(walk.folders(inner)) != len(names) - 1 or not _holds_classes(walk, inner):
+            continue
+        others = [other for other in names if other != name]
+        if walk.folders(inner) != others:
             continue
         if _files_of(walk, top, others) != _files_of(walk, inner, others):
             raise ImageFolderError(

@@ -133,7 +133,7 @@ class FolderWalk:
     def _is_own(self, folder: str) -> bool:
         """Whether this program made a folder, a model or a cache, or it is excluded."""
         try:
-            if _identity(self._place(folder)) in self._excluded:
+            if self._excluded and _identity(self._place(folder)) in self._excluded:
                 return True
             listing = self._listing(folder)
             if len(_MODEL_FILES.intersection(listing.files)) > 1 or self._is_part_of_cache(folder):
