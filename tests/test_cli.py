@@ -277,12 +277,13 @@ def test_inspect_tells_what_is_there(trained, tmp_path):
     shutil.rmtree(root / "owl" / "deep")
     (root / "empty").mkdir()
     text = retrain("inspect", root, check=0).stdout
-    assert "72 pictures in 3 classes" in text
+    assert "72 pictures (70 different) in 3 classes" in text
     assert "Imbalanced: the smallest class has 1 for 3.2 of the largest" in text
     assert "cat/notes.txt: not a picture" in text
     assert "cat/cat0.png = dog/same.png" in text
     assert "dog/dog0.png = dog/twice.png" in text
     found = json.loads(retrain("inspect", root, "--json", check=0).stdout)
+    assert (found["pictures"], found["different"]) == (72, 70)
     assert found["contradictions"] == [["cat/cat0.png", "dog/same.png"]]
     assert found["duplicates"] == [["dog/dog0.png", "dog/twice.png"]]
     assert found["width"] == [20, 20, 20]
