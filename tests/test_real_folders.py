@@ -64,7 +64,7 @@ def test_a_folder_as_it_comes_goes_through_every_command(tmp_path, backbone, cap
         told = run(capsys, "train", ".", *backbone, *STEPS)
         for text in said:
             assert f"retrain: warning: {text}" in told.err
-        assert "Skipped: 2 files" in told.out
+        assert "Skipped 2 of 38 files" in told.out
         assert Path("model/labels.txt").read_text("utf-8") == f"{COMPOSED}\nrose\ntulip\n"
         assert all(
             f"{path},{reason}" in Path("model/skipped.csv").read_text().replace('"', "")
