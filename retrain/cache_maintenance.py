@@ -143,9 +143,15 @@ def needed_keys(
     Raises CacheError where a file can't be read, since its row might be dropped for it.
     """
     keys: list[bytes] = []
-    total = sum(len(folder.samples) for folder in folders)
+    total = sum(sample.problem is None for folder in folders for sample in folder.samples)
     for folder in folders:
-        paths = [sample.path for sample in folder.samples]
+        lost = [sample for sample in folder.samples if sample.is_lost]
+        if lost:
+            raise CacheError(
+                f"{display_path(folder.root / lost[0].path)} {lost[0].problem}; nothing was dropped, since its rows "
+                "may be needed"
+            )
+        paths = [sample.path for sample in folder.samples if sample.problem is None]
         for path, key in zip(paths, PictureIndex(cache_dir, folder.root).current_keys(paths), strict=True):
             if isinstance(key, OSError):
                 raise CacheError(
@@ -217,6 +223,7 @@ def _pictures_by_name(folder: ImageFolder) -> dict[tuple[str, str], Path]:
     return {
         (folder.class_names[sample.label], sample.path.rpartition("/")[2]): folder.root / sample.path
         for sample in folder.samples
+        if sample.problem is None
     }
 
 

@@ -25,7 +25,7 @@ from retrain.network import graph_runner, suitable_batch_size
 from retrain.quiet import tf
 from retrain.trunk import BOTTLENECK, PIXELS_INPUT
 
-__all__ = ["Classifier", "PictureBytes", "Prediction", "picture_files"]
+__all__ = ["Classifier", "PictureBytes", "Prediction"]
 
 _BATCH = 16
 
@@ -136,17 +136,6 @@ def _read(folder: Path) -> tuple[Path, ModelDescription, bytes]:
     """The folder, what run.json says, and the bytes of the graph. Raises ModelFolderError."""
     description = read_description(folder)
     return folder, description, read_file(folder, "graph.pb", description)
-
-
-def picture_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
-    """The files of a list of files and folders; of a folder all files at any depth, sorted, hidden ones left out."""
-    for path in paths:
-        if not os.path.isdir(path):
-            yield os.fspath(path)
-            continue
-        for folder, subfolders, files in os.walk(path):
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            yield from (os.path.join(folder, name) for name in sorted(files) if not name.startswith("."))
 
 
 class GraphExtractor:

@@ -5,10 +5,10 @@ Each takes the parsed command line, and returns the exit code.
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,8 +172,9 @@ def predict(args: argparse.Namespace) -> int:
     if args.top is not None and args.top < 1:
         raise UsageError(f"--top {args.top}: must be at least 1")
     _check_standard_input(args)
-    from retrain.classifier import Classifier
+    from retrain.classifier import Classifier, Prediction
     from retrain.expectations import expected_labels
+    from retrain.folder_walk import picture_files
     from retrain.image_folder import display_path
 
     classifier = Classifier(args.model_dir, args.trust)
@@ -181,10 +182,12 @@ def predict(args: argparse.Namespace) -> int:
     strays = sum(label is None for label in expected.values())
     if strays:
         _warn(f"{counted(strays, 'file', 'is/are')} in no folder that is named like a class: left out")
-    pictures = (path for path, label in expected.items() if label) if args.wrong else _pictures(args.pictures)
+    found = [*picture_files(args.pictures)]
+    unread = [Prediction(path, None, None, {}, problem) for path, problem in found if problem is not None]
+    paths = [path for path, problem in found if problem is None and (not args.wrong or expected.get(path))]
     failed = right = 0
     answers: list[dict[str, Any]] = []
-    for prediction in classifier.predict(pictures, images.max_pixels):
+    for prediction in itertools.chain(unread, classifier.predict(map(_picture, paths), images.max_pixels)):
         should = expected.get(prediction.path)
         if prediction.error is not None:
             was_named = prediction.path in args.pictures  # else it is litter in a folder, and no failure
@@ -219,18 +222,16 @@ def _check_standard_input(args: argparse.Namespace) -> None:
         raise UsageError("- reads a picture from standard input: pipe one in, as in retrain predict model - < a.jpg")
 
 
-def _pictures(places: Sequence[str]) -> "Iterator[str | PictureBytes]":
-    """The files of the places; standard input where - is one."""
-    from retrain.classifier import PictureBytes, picture_files
+def _picture(path: str) -> "str | PictureBytes":
+    """A picture to predict; what comes from standard input where the path is -."""
+    from retrain.classifier import PictureBytes
 
-    for place in places:
-        if place == "-":
-            data = sys.stdin.buffer.read(_MOST_BYTES + 1)
-            if len(data) > _MOST_BYTES:
-                raise UsageError(f"standard input has more than {_MOST_BYTES:,} bytes: give one picture")
-            yield PictureBytes(place, data)
-        else:
-            yield from picture_files([place])
+    if path != "-":
+        return path
+    data = sys.stdin.buffer.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise UsageError(f"standard input has more than {_MOST_BYTES:,} bytes: give one picture")
+    return PictureBytes(path, data)
 
 
 def _answer(prediction: "Prediction", should: str | None, most: int | None) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def _precision_line(run: dict[str, Any]) -> Iterator[str]:
 def _extraction_line(result: RunResult) -> str:
     split, extraction, seconds = result.split, result.extraction, result.timings
     return (
-        f"{counted(extraction['pictures'] - extraction['skipped'], 'picture')} of "
+        f"{_pictures(extraction['pictures'] - extraction['skipped'], extraction['different'])} of "
         f"{counted(len(result.labels), 'class')}: "
         f"{split['train']} for training, {split['validation']} for validation, {split['test']} for the test; "
         f"{extraction['extracted']} extracted in {extraction['seconds']:.1f} s, "
@@ -167,13 +167,19 @@ def _extraction_line(result: RunResult) -> str:
     )
 
 
+def _pictures(count: int, different: int) -> str:
+    """How many pictures there are, and how many without copies."""
+    return counted(count, "picture") + ("" if count == different else f" ({different:,} different)")
+
+
 def _metrics_lines(name: str, metrics: Metrics) -> Iterator[str]:
     if metrics.accuracy is None or metrics.accuracy_interval is None:
         yield f"{name} accuracy: none, for there are no such pictures"
         return
     low, high = metrics.accuracy_interval
+    copies = f" different pictures; {counted(metrics.copies, 'copy')} not counted" if metrics.copies else ""
     yield (
-        f"{name} accuracy {metrics.accuracy:.1%} (95% interval {low:.1%} to {high:.1%}, N={metrics.n}), "
+        f"{name} accuracy {metrics.accuracy:.1%} (95% interval {low:.1%} to {high:.1%}, N={metrics.n}{copies}), "
         f"cross-entropy {metrics.cross_entropy:.3f}"
     )
     yield _scores_line(metrics)
@@ -212,7 +218,7 @@ def describe_cross_validation(found: CrossValidation) -> str:
         "",
         f"Accuracy {accuracy.mean:.1%} (95% interval {low:.1%} to {high:.1%}), standard deviation "
         f"{accuracy.standard_deviation:.1%} over {counted(statistics.folds, 'fold')} of "
-        f"{counted(statistics.n, 'picture')}",
+        f"{_pictures(statistics.n + found.metrics.copies, statistics.n)}",
         f"Cross-entropy {loss.mean:.3f} (95% interval {low_loss:.3f} to {high_loss:.3f}), standard deviation "
         f"{loss.standard_deviation:.3f}",
         _scores_line(found.metrics),
@@ -324,7 +330,8 @@ def describe_inspection(inspection: FolderInspection) -> str:
         ],
     )
     lines += _rest_line(len(inspection.classes), "with the fewest pictures")
-    lines.append(f"{counted(inspection.pictures, 'picture')} in {counted(len(inspection.classes), 'class')}")
+    pictures = _pictures(inspection.pictures, inspection.different)
+    lines.append(f"{pictures} in {counted(len(inspection.classes), 'class')}")
     few = [f"{c.label} ({c.pictures})" for c in inspection.classes if c.pictures < FEWEST_PICTURES]
     if few or len(inspection.classes) < 2:
         lines.append(

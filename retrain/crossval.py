@@ -108,7 +108,10 @@ def cross_validate(
     started = time.monotonic()
     trainer = HeadTrainer(data.bottlenecks, len(labels))
     results = []
-    for number, result in enumerate(train_folds(trainer, folds, options.training, labels)):
+    for number, trained in enumerate(train_folds(trainer, folds, options.training, labels)):
+        own = data.labels[trained.tested]
+        metrics = summarize(trained.outcomes, own, labels, data.keys[trained.tested])
+        result = dataclasses.replace(trained, metrics=metrics)
         results.append(result)
         for warning in result.warnings:
             hooks.on_warning(f"fold {number + 1}: {warning}")
@@ -183,12 +186,14 @@ def _summary(
 ) -> CrossValidation:
     order = np.argsort(np.concatenate([result.tested for result in results]))
     outcomes = Outcomes.joined([result.outcomes for result in results]).select(order)
-    training_pictures = [result.training_pictures for result in results]
+    sizes = [result.metrics.n for result in results]  # copies left out, which are all in one fold
+    held_out = np.roll(sizes, -1).tolist() if results[0].options.patience else [0] * len(sizes)
+    training_pictures = [sum(sizes) - tested - kept for tested, kept in zip(sizes, held_out, strict=True)]
     return CrossValidation(
         labels,
         summarize_folds([result.metrics for result in results], training_pictures),
         tuple(result.metrics for result in results),
-        summarize(outcomes, data.labels, labels),
+        summarize(outcomes, data.labels, labels, data.keys),
         data.extraction,
         results[0].options,
         seconds,

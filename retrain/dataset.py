@@ -13,6 +13,7 @@ from retrain.backbone import Backbone
 from retrain.bottleneck_cache import BottleneckCache
 from retrain.config import ExtractionOptions, ImageOptions, RunOptions
 from retrain.errors import ImageFolderError
+from retrain.evaluation import different
 from retrain.extraction import Extraction, Extractor, extract_bottlenecks, open_cache
 from retrain.hooks import Hooks
 from retrain.image_folder import ImageFolder, Sample, display_path, read_image_folder
@@ -89,7 +90,7 @@ def read_classes(
         exclude: folders that are no classes, should they lie in image_dir; the cache is none in any case.
     Raises ImageFolderError, LabelsFileError.
     """
-    folder = read_image_folder(image_dir, [options.extraction.cache_dir, *exclude])
+    folder = read_image_folder(image_dir, [options.extraction.cache_dir, *exclude], hooks.on_warning)
     labels = class_labels(folder.class_names, options.labels.labels_file, label_of, hooks.on_warning)
     _check_counts(folder, folder.counts(), hooks)
     return folder, labels
@@ -102,6 +103,7 @@ def load_training_data(folder: ImageFolder, extractor: Extractor, options: RunOp
     if len(data.chosen) < len(folder.samples):
         _check_counts(folder, np.bincount(data.labels, minlength=len(folder.class_names)).tolist(), hooks)
     _check_contradictions(data, hooks)
+    _check_copies(data, hooks)
     return data
 
 
@@ -181,6 +183,19 @@ def _check_contradictions(data: Dataset, hooks: Hooks) -> None:
         hooks.on_warning(
             f"{counted(len(several), 'picture', 'is/are')} in folders of several classes: retrain inspect "
             "shows which, keep one of each"
+        )
+
+
+def _check_copies(data: Dataset, hooks: Hooks) -> None:
+    """Warn of classes that have pictures enough, but too few that differ."""
+    files = np.bincount(data.labels, minlength=len(data.folder.class_names)).tolist()
+    unique = np.bincount(data.labels[different(data.keys, data.labels)], minlength=len(files)).tolist()
+    rows = zip(data.folder.class_names, files, unique, strict=True)
+    few = [f"{name} ({own})" for name, count, own in rows if own < FEW_PICTURES <= count]
+    if few:
+        hooks.on_warning(
+            f"fewer than {FEW_PICTURES} different pictures in class {', '.join(few)}, the others are copies of them: "
+            "results may be poor, add more"
         )
 
 

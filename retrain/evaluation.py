@@ -16,6 +16,7 @@ __all__ = [
     "Metrics",
     "Outcomes",
     "PictureResult",
+    "different",
     "evaluate_logits",
     "expected_calibration_error",
     "judge",
@@ -46,9 +47,9 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class Metrics:
-    """How a set of pictures did."""
+    """How a set of pictures did, each counted once however many copies there are."""
 
-    n: int
+    n: int  # different pictures
     accuracy: float | None  # in [0, 1]; None for no pictures
     accuracy_interval: tuple[float, float] | None  # 95%, Wilson
     cross_entropy: float | None  # mean, nats
@@ -58,6 +59,7 @@ class Metrics:
     # empty for no pictures. The keys are strings, as they are in JSON
     top_k_accuracy: dict[str, float]
     expected_calibration_error: float | None  # in [0, 1], see expected_calibration_error()
+    copies: int = 0  # files with the content and the label of another one: not counted
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; the interval as a list."""
@@ -127,13 +129,27 @@ def evaluate_logits(logits: NDArray[np.float32], labels: NDArray[np.int32], clas
     return summarize(outcomes_of(logits, labels), labels, class_names)
 
 
-def summarize(outcomes: "Outcomes", labels: NDArray[np.int32], class_names: Sequence[str]) -> Metrics:
+def summarize(
+    outcomes: "Outcomes",
+    labels: NDArray[np.int32],
+    class_names: Sequence[str],
+    keys: NDArray[np.uint8] | None = None,
+) -> Metrics:
     """Metrics of pictures, from what became of each of them.
+
+    A copy says nothing that the picture itself does not, and would make an interval of many pictures out of a few: it
+    is not counted.
 
     Args:
         labels: (n,) int32, in [0, classes); n may be 0.
         class_names: (classes,).
+        keys: (n, 32) uint8, SHA-256 of each picture's bytes; where left out, all pictures are different.
     """
+    copies = 0
+    if keys is not None:
+        chosen = different(keys, labels)
+        copies = len(labels) - len(chosen)
+        outcomes, labels = outcomes.select(chosen), labels[chosen]
     classes, n = len(class_names), len(labels)
     pairs = labels.astype(np.int64) * classes + outcomes.given
     matrix = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
@@ -152,7 +168,24 @@ def summarize(outcomes: "Outcomes", labels: NDArray[np.int32], class_names: Sequ
         confusion,
         {str(k): float((outcomes.ranks < k).mean()) for k in TOP_K if k < classes},
         expected_calibration_error(outcomes.top_scores, outcomes.given == labels),
+        copies,
     )
+
+
+def different(keys: NDArray[np.uint8], labels: NDArray[np.int32]) -> NDArray[np.int64]:
+    """The numbers of pictures without copies: the first of each content and label, in rising order.
+
+    Args:
+        keys: (n, 32) uint8, SHA-256 of each picture's bytes.
+        labels: (n,) int32.
+    """
+    columns = [labels, *np.ascontiguousarray(keys).view(np.uint64).T]
+    order = np.lexsort(columns)  # stable: the first of equal ones stays the first
+    changes = np.zeros(len(labels), bool)
+    changes[:1] = True
+    for column in columns:
+        changes[1:] |= column[order][1:] != column[order][:-1]
+    return np.sort(order[changes]).astype(np.int64)
 
 
 @dataclass(frozen=True)

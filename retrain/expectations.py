@@ -4,8 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from retrain.classifier import picture_files
 from retrain.errors import ImageFolderError
+from retrain.folder_walk import picture_files
 from retrain.image_folder import display_path
 from retrain.model_folder import ModelDescription
 from retrain.text import listing
@@ -26,7 +26,12 @@ def expected_labels(places: Sequence[str], model: ModelDescription) -> dict[str,
     for place in places:
         if not os.path.exists(place):
             raise ImageFolderError(f"no such file or folder: {display_path(place)}; give pictures, or folders of them")
-    above = {path: _folders_above(path, place) for place in places for path in picture_files([place])}
+    above = {
+        path: _folders_above(path, place)
+        for place in places
+        for path, problem in picture_files([place])
+        if problem is None
+    }
     numbers = model.numbers_of(name for names in above.values() for name in names)
     found = {
         path: next((model.labels[numbers[name]] for name in names if name in numbers), None)

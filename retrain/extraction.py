@@ -112,6 +112,11 @@ class Extraction:
         return int(self.readable.sum()) * self.copies - self.extracted
 
     @property
+    def different(self) -> int:
+        """Readable pictures, copies counted once."""
+        return len(np.unique(np.ascontiguousarray(self.keys[self.readable]).view("S32")))
+
+    @property
     def pictures_per_second(self) -> float | None:
         """Extracted pictures per second of extracting; None where nothing was extracted."""
         return self.extracted / self.seconds if self.extracted and self.seconds > 0 else None
@@ -297,6 +302,8 @@ class _Run:
     def _read(self, sample: Sample) -> _Picture:
         path = self.folder.root / sample.path
         now = time.time_ns()
+        if sample.problem is not None:
+            return _Picture(b"", (0, 0, 0, 0), now, failure=sample.problem)
         try:
             signature = signature_of(path)
             data = Path(path).read_bytes()

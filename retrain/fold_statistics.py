@@ -25,7 +25,7 @@ class ClassRecall:
     """The recall of one class over the folds that have pictures of it. None where those are too few."""
 
     label: str
-    n: int  # pictures of the class in all folds
+    n: int  # different pictures of the class in all folds
     mean: float | None  # wants one fold
     standard_deviation: float | None  # with n - 1: wants two
 
@@ -35,7 +35,7 @@ class FoldStatistics:
     """What a cross-validation found."""
 
     folds: int
-    n: int  # pictures tested, in all folds
+    n: int  # different pictures tested, in all folds
     accuracy: Spread
     cross_entropy: Spread  # nats
     per_class: tuple[ClassRecall, ...]
@@ -61,7 +61,7 @@ def summarize_folds(folds: Sequence[Metrics], training_pictures: Sequence[int]) 
 
     Args:
         folds: k >= 2 metrics, each of the test pictures of one fold; of the same classes.
-        training_pictures: (k,) how many pictures each fold's head was trained on, > 0.
+        training_pictures: (k,) how many different pictures each fold's head was trained on, > 0.
     Raises ValueError for fewer than two folds, or a fold without pictures.
     """
     accuracies = [fold.accuracy for fold in folds if fold.accuracy is not None]

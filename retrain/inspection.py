@@ -71,6 +71,11 @@ class FolderInspection:
         return sum(c.pictures for c in self.classes)
 
     @property
+    def different(self) -> int:
+        """Readable pictures, copies counted once."""
+        return self.pictures - sum(len(group) - 1 for group in (*self.duplicates, *self.contradictions))
+
+    @property
     def imbalance(self) -> float | None:
         """Pictures of the largest class for each of the smallest; None where a class has none."""
         counts = sorted(c.pictures for c in self.classes)
@@ -86,8 +91,9 @@ class FolderInspection:
         figures = asdict(self if with_files else replace(self, files=()))
         for name in ("examples", *(() if with_files else ("files",))):  # examples are paths to open, not to show
             figures.pop(name)
+        totals = {"pictures": self.pictures, "different": self.different}
         summary = {"imbalance": self.imbalance, "left_out": self.left_out.as_dict()}
-        return {"pictures": self.pictures} | figures | summary
+        return totals | figures | summary
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ def inspect_folder(
         on_progress: called with the files done and their total.
     Raises ImageFolderError, LabelsFileError.
     """
-    folder = read_image_folder(root)
+    folder = read_image_folder(root, on_warning=on_warning)
     names = class_labels(folder.class_names, labels.labels_file, on_warning=on_warning)
     found: list[_Picture | str] = []
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:
@@ -147,6 +153,8 @@ def inspect_folder(
 
 
 def _look_at(folder: ImageFolder, sample: Sample, images: ImageOptions) -> _Picture | str:
+    if sample.problem is not None:
+        return sample.problem
     try:
         data = Path(folder.root / sample.path).read_bytes()
         header = read_header(data, images.max_pixels)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from retrain.errors import ImageFolderError, LabelsFileError
-from retrain.image_folder import display_path
+from retrain.image_folder import composed, display_path
 from retrain.text import listing
 
 __all__ = ["class_labels", "read_labels_file"]
@@ -30,7 +30,7 @@ def class_labels(
     """The label of every class folder.
 
     Args:
-        class_names: (classes,) names of the folders.
+        class_names: (classes,) names of the folders, in Unicode's composed form.
         labels_file: has the labels of some or all of them.
         label_of: the label of a folder that the file does not list.
     Raises ImageFolderError where two folders would get one label, LabelsFileError where the file can't be used.
@@ -41,7 +41,7 @@ def class_labels(
         on_warning(
             f"{display_path(labels_file or '')} lists what is no class folder: {listing(map(display_path, strangers))}"
         )
-    labels = tuple(listed[name] if name in listed else label_of(name) for name in class_names)
+    labels = tuple(composed(listed[name] if name in listed else label_of(name)) for name in class_names)
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
         folders = [repr(name) for name, label in zip(class_names, labels, strict=True) if label == twice[0]]
@@ -66,7 +66,7 @@ def read_labels_file(path: str, class_names: Container[str] = ()) -> dict[str, s
     """
     where = display_path(path)
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        text = composed(Path(path).read_bytes().decode("utf-8-sig"))  # as the names of folders are
     except OSError as error:
         raise LabelsFileError(f"can't read the labels file {where}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -74,7 +74,8 @@ def read_labels_file(path: str, class_names: Container[str] = ()) -> dict[str, s
         raise LabelsFileError(f"{where}, line {line}: not UTF-8; save the labels file as UTF-8") from error
     pairs = _from_json(text, where) if path.lower().endswith(".json") else _from_lines(text, where, class_names)
     labels: dict[str, str] = {}
-    for place, name, label in pairs:
+    for place, raw, label in pairs:
+        name = composed(raw)  # JSON may have it in escapes
         if name in labels:
             raise LabelsFileError(f"{place}: the folder {name!r} is listed twice; leave one of the lines out")
         labels[name] = label

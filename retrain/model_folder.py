@@ -8,7 +8,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,7 +23,7 @@ from retrain.folders import (
     settled,
     staging_folder,
 )
-from retrain.image_folder import display_path
+from retrain.image_folder import composed, display_path
 from retrain.json_fields import FieldError, Fields, parse_json
 from retrain.split import SETS
 from retrain.text import counted, listing
@@ -103,13 +103,14 @@ class ModelDescription:
         """The numbers of classes that folders are named after: as in training, or by the labels.
 
         A name may be the folder of one class and the label of another. Where all folders are named as in training,
-        that is what they mean, else the label comes first. Folders that are neither are left out.
+        that is what they mean, else the label comes first. Folders that are neither are left out. A name is the same
+        in all Unicode forms.
         """
-        by_folder = {name: number for number, name in enumerate(self.class_folders)}
-        by_label = {label: number for number, label in enumerate(self.labels)}
-        known = [name for name in dict.fromkeys(folders) if name in by_folder or name in by_label]
-        meaning = by_folder if all(name in by_folder for name in known) else by_folder | by_label
-        return {name: meaning[name] for name in known}
+        by_folder, by_label = _numbers_of_names(self.class_folders), _numbers_of_names(self.labels)
+        names = {folder: composed(folder) for folder in folders}
+        known = {folder: name for folder, name in names.items() if name in by_folder or name in by_label}
+        meaning = by_folder if all(name in by_folder for name in known.values()) else by_folder | by_label
+        return {folder: meaning[name] for folder, name in known.items()}
 
 
 def check_destination(
@@ -352,6 +353,12 @@ def _bad_predictions(folder: Path, reason: str) -> ModelFolderError:
         f"can't read {display_path(folder)}/predictions.csv: {reason}; put the file back that was written with the "
         "model, or train the model again"
     )
+
+
+def _numbers_of_names(names: Sequence[str]) -> dict[str, int]:
+    """Composed name -> number. A model of an earlier version may have a class for each form: the composed one's."""
+    numbers = {composed(name): number for number, name in enumerate(names)}
+    return numbers | {name: number for number, name in enumerate(names) if name == composed(name)}
 
 
 def read_labels(path: str | os.PathLike[str]) -> list[str]:

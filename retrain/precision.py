@@ -233,7 +233,7 @@ def _typical_pictures(
 ) -> NDArray[np.uint8]:
     """(n, height, width, 3) uint8: readable pictures of a folder, those with the lowest SHA-256, each content once."""
     by_key: dict[bytes, Path] = {}
-    paths = [sample.path for sample in folder.samples]
+    paths = [sample.path for sample in folder.samples if sample.problem is None]
     keys = PictureIndex(cache_dir, folder.root).current_keys(paths)
     for number, (path, key) in enumerate(zip(paths, keys, strict=True), 1):
         if not isinstance(key, OSError):  # extraction will say so

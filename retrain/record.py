@@ -120,6 +120,7 @@ def extraction_summary(extraction: Extraction) -> dict[str, Any]:
     rate = extraction.pictures_per_second
     return {
         "pictures": len(extraction.readable),
+        "different": extraction.different,
         "cached": extraction.cached,
         "extracted": extraction.extracted,
         "skipped": len(extraction.skipped),

@@ -58,7 +58,7 @@ def extract_folder(
     image_dir: str | os.PathLike[str], options: RunOptions = RunOptions(), hooks: Hooks = Hooks()
 ) -> tuple[Extraction, BottleneckCache]:
     """Pass one alone: put the bottleneck of every picture of a folder into the cache."""
-    folder = read_image_folder(image_dir, [options.extraction.cache_dir])
+    folder = read_image_folder(image_dir, [options.extraction.cache_dir], hooks.on_warning)
     backbone, options = choose_backbone(options, hooks.on_warning)
     extractor = choose_extractor_for(folder, backbone, options, hooks)
     cache = open_cache(extractor, options.extraction)
@@ -157,7 +157,7 @@ def train_model(
         tested = _test_batch(members["test"], options)
         outcomes = judge(trained.head, vectors, data.labels)
         metrics = {
-            name: summarize(outcomes.select(chosen), data.labels[chosen], labels)
+            name: summarize(outcomes.select(chosen), data.labels[chosen], labels, data.keys[chosen])
             for name, chosen in (members | {"test": tested}).items()
         }
         pictures = _picture_results(data, ready.sets, data.labels, outcomes, labels)
@@ -193,7 +193,8 @@ def evaluate_folder(
     Raises ImageFolderError where the folder has a class that the model does not know, ModelFolderError where the files
     of the model folder don't belong together.
     """
-    folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.model_dir])
+    names = {*classifier.labels, *classifier.description.class_folders}
+    folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.model_dir], hooks.on_warning, names)
     known = classifier.description.numbers_of(folder.class_names)
     unknown = [name for name in folder.class_names if name not in known]
     if unknown:
@@ -208,8 +209,8 @@ def evaluate_folder(
     pictures = _picture_results(data, [sets.get(key, "new") for key in data.hex_keys()], numbers, outcomes, labels)
     held_out = np.flatnonzero([picture.set != "train" for picture in pictures])
     return FolderEvaluation(
-        summarize(outcomes, numbers, labels),
-        summarize(outcomes.select(held_out), numbers[held_out], labels),
+        summarize(outcomes, numbers, labels, data.keys),
+        summarize(outcomes.select(held_out), numbers[held_out], labels, data.keys[held_out]),
         pictures,
         data.extraction,
     )

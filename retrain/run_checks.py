@@ -9,7 +9,7 @@ from retrain.calibration import check_pictures
 from retrain.config import RunOptions, SplitOptions
 from retrain.errors import ImageFolderError, UsageError
 from retrain.hooks import Hooks
-from retrain.image_folder import SUBSETS, ImageFolder, display_path
+from retrain.image_folder import ImageFolder, display_path
 from retrain.split import SETS, check_counts
 from retrain.text import listing
 
@@ -17,19 +17,12 @@ __all__ = ["check_ready_made_split", "check_sets", "check_training"]
 
 
 def check_ready_made_split(folder: ImageFolder, options: RunOptions, hooks: Hooks) -> None:
-    """Say what of the options, or of the folder, does not mean what it may seem to."""
+    """Say which options have no effect on a folder that comes with a split of its own."""
     if folder.has_subsets and options.split != SplitOptions():
         hooks.on_warning(
             f"{display_path(folder.root)} comes with a split of its own, in folders: "
             "--split, --validation-percentage, --test-percentage, --train-per-class, --validation-per-class and "
             "--test-per-class have no effect"
-        )
-    sets = [name for name in folder.class_names if name.lower() in SUBSETS]
-    if len(sets) > 1:
-        others = [name for name in folder.class_names if name not in sets]
-        hooks.on_warning(
-            f"the folders {listing(sets)} are taken for classes, since there are others beside them "
-            f"({listing(others)}): if they are sets, move the others away"
         )
 
 

@@ -1,6 +1,7 @@
 """`retrain cache ...`, through the command's own entry point."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -106,6 +107,24 @@ def test_prune_drops_nothing_where_a_picture_cannot_be_read(make_folder, monkeyp
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     assert "dog_003.png: Permission denied; nothing was dropped" in fail(capsys, "prune", "--keep", root, "--yes")
+
+
+def test_prune_drops_nothing_where_a_folder_cannot_be_read(make_folder, monkeypatch, cache, capsys):
+    root = make_folder({"cat": 5, "dog/deep": 5})
+    os.mkfifo(root / "cat" / "pipe")
+    run(root)
+    [report] = cache("prune", "--keep", root)
+    assert report["unneeded"] == 0
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    message = "dog/deep can't be read: Permission denied; nothing was dropped, since its rows may be needed"
+    assert message in fail(capsys, "prune", "--keep", root, "--yes")
 
 
 def test_compact_makes_one_segment_of_many(make_folder, cache):

@@ -260,7 +260,7 @@ def test_extract_json_has_the_documented_figures(trained, tiny_backbone):
     folder, _ = trained
     args = ("extract", folder / "pictures", "--backbone", tiny_backbone, "--json")
     first = json.loads(retrain(*args, check=0).stdout)
-    figures = {"pictures", "cached", "extracted", "skipped", "seconds", "pictures_per_second"}
+    figures = {"pictures", "different", "cached", "extracted", "skipped", "seconds", "pictures_per_second"}
     assert set(first) == figures | {"backbone", "left_out", "skipped_files"}
     assert first["backbone"] == "tiny"
     assert first["skipped_files"] == {"cat/notes.txt": "not a picture in a known format"}
@@ -277,12 +277,13 @@ def test_inspect_tells_what_is_there(trained, tmp_path):
     shutil.rmtree(root / "owl" / "deep")
     (root / "empty").mkdir()
     text = retrain("inspect", root, check=0).stdout
-    assert "72 pictures in 3 classes" in text
+    assert "72 pictures (70 different) in 3 classes" in text
     assert "Imbalanced: the smallest class has 1 for 3.2 of the largest" in text
     assert "cat/notes.txt: not a picture" in text
     assert "cat/cat0.png = dog/same.png" in text
     assert "dog/dog0.png = dog/twice.png" in text
     found = json.loads(retrain("inspect", root, "--json", check=0).stdout)
+    assert (found["pictures"], found["different"]) == (72, 70)
     assert found["contradictions"] == [["cat/cat0.png", "dog/same.png"]]
     assert found["duplicates"] == [["dog/dog0.png", "dog/twice.png"]]
     assert found["width"] == [20, 20, 20]
@@ -560,11 +561,6 @@ def test_what_may_not_be_meant_is_warned_of(make_folder, tiny_backbone):
     assert "comes with a split of its own" in done.stderr
     assert "no validation pictures of class dog" in done.stderr
     assert "1 picture is in folders of several classes: retrain inspect shows which" in done.stderr
-    (root / "notes").mkdir()
-    for number in range(5):
-        draw_picture(number, 2).save(root / "notes" / f"{number}.png")
-    done = retrain("train", root, *options, check=0)
-    assert "the folders train, val are taken for classes, since there are others beside them (notes)" in done.stderr
 
 
 def test_a_cache_that_cannot_be_written_is_known_before_the_work(make_folder, tiny_backbone):

@@ -84,7 +84,13 @@ def test_copies_never_lie_on_both_sides(make_folder, tiny_backbone):
     with pytest.raises(ImageFolderError, match=r"fewer than 13 different pictures in class cat \(12\), dog \(12\)"):
         cross_validate(folder, CrossValidationOptions(13), run_options(tiny_backbone))
     found = cross_validate(folder, CrossValidationOptions(12), run_options(tiny_backbone))
-    assert [fold.n for fold in found.folds] == [4] * 12
+    assert [(fold.n, fold.copies) for fold in found.folds] == [(2, 2)] * 12
+    assert (found.metrics.n, found.metrics.copies, found.statistics.n) == (24, 24, 24)
+    for path in list(folder.rglob("copy_of_*")):
+        path.unlink()
+    plain = cross_validate(folder, CrossValidationOptions(12), run_options(tiny_backbone))
+    assert plain.metrics.accuracy_interval == found.metrics.accuracy_interval  # every picture right, or wrong, twice
+    assert plain.statistics.accuracy.interval == found.statistics.accuracy.interval
 
 
 def test_more_folds_than_pictures_are_refused_before_any_picture_is_read(make_folder, tiny_backbone):

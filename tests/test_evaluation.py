@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 import tracemalloc
@@ -8,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrain import evaluation
-from retrain.evaluation import evaluate_logits, expected_calibration_error, judge, summarize, wilson_interval
+from retrain.evaluation import (
+    different,
+    evaluate_logits,
+    expected_calibration_error,
+    judge,
+    outcomes_of,
+    summarize,
+    wilson_interval,
+)
 from retrain.objective import initial_head
 
 NAMES = ("cat", "dog", "owl")
@@ -175,6 +184,18 @@ def test_wilson_interval_holds_the_share_and_stays_within_0_and_1(case):
     right, n = case
     low, high = wilson_interval(right, n)
     assert 0 <= low <= right / n <= high <= 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 2)), max_size=30))
+def test_copies_are_not_counted(rows):
+    """Of equal content and label the first counts: the figures are those of the different pictures alone."""
+    keys = np.array([[content] + [0] * 31 for content, _, _ in rows], np.uint8).reshape(-1, 32)
+    labels = np.array([label for _, label, _ in rows], np.int32)
+    outcomes = outcomes_of(logits_for([given for _, _, given in rows]), labels)
+    first = sorted({(content, label): number for number, (content, label, _) in reversed([*enumerate(rows)])}.values())
+    assert different(keys, labels).tolist() == first
+    counted, alone = summarize(outcomes, labels, NAMES, keys), summarize(outcomes.select(first), labels[first], NAMES)
+    assert counted == dataclasses.replace(alone, copies=len(rows) - len(first))
 
 
 def test_outcomes_of_parts_join_to_those_of_the_whole():

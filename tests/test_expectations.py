@@ -80,3 +80,14 @@ def test_a_place_that_is_not_there_is_refused(touch):
 def test_no_files_are_no_error_here(tmp_path):
     (tmp_path / "empty").mkdir()
     assert expected_labels(["empty"], model(["cat", "dog"])) == {}
+
+
+def test_a_name_is_the_same_in_all_unicode_forms(touch):
+    """Models of earlier versions have labels as their folders were spelled, even both forms of one name."""
+    both = ("caf\u00e9", "cafe\u0301")
+    touch(*(f"p/{name}/a" for name in both))
+    for old in both:
+        assert set(expected_labels(["p"], model([old, "dog"])).values()) == {old}
+    for labels in (both, both[::-1]):
+        assert set(expected_labels(["p"], model(labels)).values()) == {both[0]}
+    assert set(expected_labels(["p"], model(["1", "2"], [both[1], "dog"])).values()) == {"1"}

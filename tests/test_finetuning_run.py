@@ -13,7 +13,7 @@ from small_network import small_saved_model
 
 import retrain
 from retrain import cli, network
-from retrain.classifier import Classifier, picture_files
+from retrain.classifier import Classifier
 from retrain.config import (
     AugmentationOptions,
     BackboneOptions,
@@ -26,6 +26,7 @@ from retrain.config import (
 from retrain.errors import CacheError, UsageError
 from retrain.export import parse_graph
 from retrain.finetuning import FineTuner
+from retrain.folder_walk import picture_files
 from retrain.hooks import Hooks
 from retrain.quiet import tf
 from retrain.run import evaluate_folder
@@ -84,7 +85,7 @@ def test_the_exported_graph_has_the_retrained_layers_bit_for_bit(tuned):
 
 def test_all_exported_forms_give_the_scores_that_training_saw(tuned):
     folder, model, _ = tuned
-    paths = [*picture_files([folder / "pictures"])]
+    paths = [path for path, _ in picture_files([folder / "pictures"])]
     answers = list(Classifier(folder / "model").predict(paths))
     seen = {str(folder / "pictures" / picture.path): picture for picture in model.result.pictures}
     for answer in answers:

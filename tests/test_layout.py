@@ -28,6 +28,8 @@ ORDER = [
     "folders",
     "json_fields",
     "quiet",
+    "folder_walk",
+    "folder_layout",
     "image_folder",
     "labels_file",
     "left_out",
