@@ -321,6 +321,11 @@ def _interrupted(progress: "Progress") -> Interrupted:
         return Interrupted(
             f"interrupted after {done.done:,} of {what}; what is done is kept: the same command goes on from there"
         )
+    if progress.epoch:
+        return Interrupted(
+            f"interrupted after epoch {progress.epoch} of fine-tuning; finished epochs are kept: the same command "
+            "goes on from there"
+        )
     return Interrupted(f"interrupted; the bottlenecks of all {what} are kept: the same command goes on from there")
 
 

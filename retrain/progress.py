@@ -32,6 +32,7 @@ class Progress:
         self.steps = steps
         self._epochs: Callable[[int], str] = lambda steps: ""
         self.extraction: ExtractionProgress | None = None
+        self.epoch: int | None = None  # of fine-tuning, the last one that ended; 0 before the first
         self._bar: Any = None
         self._preparing = self._epoch = ""
         self._last_line, self._last_text = time.monotonic(), ""
@@ -127,6 +128,7 @@ class Progress:
             validation = (
                 f", validation accuracy {row.validation_accuracy:.1%}, cross-entropy {row.validation_cross_entropy:.4f}"
             )
+        self.epoch = row.epoch
         self._epoch = f"train accuracy {row.train_accuracy:.1%}{validation}"
         if self._bar is None:
             self.say(f"{f'epoch {row.epoch}' if row.epoch else 'before fine-tuning'}: {self._epoch}")

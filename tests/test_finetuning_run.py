@@ -28,6 +28,7 @@ from retrain.export import parse_graph
 from retrain.finetuning import FineTuner
 from retrain.folder_walk import picture_files
 from retrain.hooks import Hooks
+from retrain.progress import Progress
 from retrain.quiet import tf
 from retrain.run import evaluate_folder
 
@@ -199,14 +200,21 @@ def test_interrupted_in_fine_tuning_it_says_that_nothing_is_lost(tuned, small_ba
     folder, _, _ = tuned
     monkeypatch.chdir(folder)
 
-    def stop(self, *_):
-        raise KeyboardInterrupt
+    def stop(self, done, steps):
+        if done > steps // 2:
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(FineTuner, "train", stop)
+    monkeypatch.setattr(Progress, "on_fine_tuning", stop)
     command = ["train", "pictures", "--backbone", str(small_backbone), "--fine-tune-layers", "2", "--steps", "50"]
-    assert cli.main([*command, "--model-dir", "stopped"]) == 130
-    assert "the bottlenecks of all 90 pictures are kept: the same command goes on from there" in capsys.readouterr().err
+    command += ["--fine-tune-epochs", "2", "--model-dir", "stopped"]
+    assert cli.main(command) == 130
+    message = "interrupted after epoch 1 of fine-tuning; finished epochs are kept: the same command goes on from there"
+    assert message in capsys.readouterr().err
     assert not Path("stopped").exists()
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert cli.main(command) == 0
+    assert "fine-tuning goes on after epoch 1, where an earlier run was stopped" in capsys.readouterr().err
 
 
 def test_resnet50_goes_all_the_way(make_folder, monkeypatch):
