@@ -83,12 +83,11 @@ def show(rows: list[Row], folders: list[str]) -> None:
             for number, (right, other) in enumerate(zip(row.right, first.right, strict=True)):
                 change = right.astype(float) - other
                 cells[number] += f"<br>({change.mean():+.1%} ± {error_of(change):.1%})"
-        network, median = row.backbone.network, statistics.median(row.rates)
-        times = f"{median / statistics.median(first.rates):.1f} times"
-        print(
-            f"| {row.backbone.name} | {network.width} | {network.bottleneck_size} | {' | '.join(cells)} "
-            f"| {median:.0f} | {times} |"
-        )
+        network, speed = row.backbone.network, "| |"
+        if row.rates:
+            median = statistics.median(row.rates)
+            speed = f"{median:.0f} | {median / statistics.median(first.rates):.1f} times |"
+        print(f"| {row.backbone.name} | {network.width} | {network.bottleneck_size} | {' | '.join(cells)} | {speed}")
 
 
 def main() -> None:
@@ -97,7 +96,7 @@ def main() -> None:
     parser.add_argument("--backbones", nargs="+", default=BACKBONES, metavar="NAME")
     parser.add_argument("--cache-dir", help="bottlenecks are kept there; left out: in a temporary folder")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=3, help="of measuring the speed")
+    parser.add_argument("--rounds", type=int, default=3, help="of measuring the speed; 0: it is not measured")
     parser.add_argument("--seconds", type=float, default=5.0, help="that each measurement of the speed takes")
     args = parser.parse_args()
     rows = [Row(locate_backbone(BackboneOptions(name)), [], []) for name in args.backbones]

@@ -106,11 +106,6 @@ class Backbone:
 
         return network.load_network(self.source)
 
-    def check_available(self) -> None:
-        """Download the weights, where they are not on this machine. Raises BackboneUnavailableError, BackboneError."""
-        if self.source.kind == "keras" and self.source.location is None:
-            _ = self.network
-
     @cached_property
     def fingerprint(self) -> str:
         """64 hexadecimal digits; equal where the same picture gives the same bottleneck.

@@ -5,15 +5,26 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+from retrain import keras_weights
 from retrain.backbone import DEFAULT, Backbone, locate_backbone
 from retrain.cache_folder import read_notes
 from retrain.config import BackboneOptions, RunOptions
+from retrain.downloads import Limits
 from retrain.errors import BackboneError, BackboneUnavailableError, CacheError
 from retrain.image_folder import display_path
 
 __all__ = ["FALLBACK", "choose_backbone"]
 
 FALLBACK = "efficientnet_lite0"  # comes with the program
+
+# What Keras asks for when it builds Inception v3: name, address and MD5 of the weights file. Asked for here, without
+# TensorFlow, so that it takes no time to find out that there is no network.
+_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
+_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/{_FILE}"
+_MD5 = "bcbd6486424b2319ff4ef7d526e38f63"
+
+# How long a run waits for the server that comes after one which waited in vain.
+_IMPATIENT = Limits(answer_seconds=3.0, tries=1)
 
 
 def choose_backbone(options: RunOptions, on_warning: Callable[[str], None]) -> tuple[Backbone, RunOptions]:
@@ -30,17 +41,21 @@ def choose_backbone(options: RunOptions, on_warning: Callable[[str], None]) -> t
         return locate_backbone(options.backbone), options
     named = dataclasses.replace(options.backbone, backbone=DEFAULT)
     backbone, cache_dir = locate_backbone(named), Path(options.extraction.cache_dir)
+    has_fallback, has_default = _has_rows(cache_dir, FALLBACK), _has_rows(cache_dir, DEFAULT)
     try:
-        backbone.check_available()
+        if backbone.source.kind == "keras" and backbone.source.location is None:
+            limits = _IMPATIENT if has_fallback and not has_default else Limits()
+            keras_weights.weights_file(DEFAULT, _FILE, _URL, _MD5, limits)
     except BackboneUnavailableError as error:
         named = dataclasses.replace(named, backbone=FALLBACK)
         backbone = _fall_back(named, error)
+        unused = f" (the bottlenecks of {DEFAULT} in {display_path(cache_dir)} can't be used without its weights)"
         on_warning(
             f"no --backbone is named, and Inception v3 can't be had, so {FALLBACK} is used, which comes with this "
-            f"program{_unused(cache_dir)}; {error}"
+            f"program{unused if has_default else ''}; {error}"
         )
     else:
-        if _has_rows(cache_dir, FALLBACK) and not _has_rows(cache_dir, DEFAULT):
+        if has_fallback and not has_default:
             on_warning(
                 f"{DEFAULT} is used, the default; {display_path(cache_dir)} has bottlenecks of {FALLBACK}, from "
                 f"earlier runs, and none of {DEFAULT}: every picture is extracted anew; --backbone {FALLBACK} goes on "
@@ -55,12 +70,6 @@ def _fall_back(options: BackboneOptions, error: BackboneUnavailableError) -> Bac
     except BackboneError as missing:
         raise BackboneUnavailableError(f"{error}; {FALLBACK} would be used in its place, but {missing}") from missing
     return Backbone(located.source, instead_of=DEFAULT)
-
-
-def _unused(cache_dir: Path) -> str:
-    if not _has_rows(cache_dir, DEFAULT):
-        return ""
-    return f" (the bottlenecks of {DEFAULT} in {display_path(cache_dir)} can't be used without its weights)"
 
 
 def _has_rows(cache_dir: Path, name: str) -> bool:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import logging
 import os
@@ -5,9 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from web_server import Server
 
-from retrain import cli, original
-from retrain.backbone import Backbone
+from retrain import cli, default_backbone, keras_weights, original
+from retrain.backbone import Backbone, locate_backbone
 from retrain.config import BackboneOptions, CrossValidationOptions, ExtractionOptions, RunOptions, TrainingOptions
 from retrain.crossval import cross_validate
 from retrain.default_backbone import choose_backbone
@@ -23,12 +25,11 @@ def offline(monkeypatch):
     """No weights of Inception v3, and no network: what is asked for, in order."""
     asked = []
 
-    def check_available(backbone):
-        asked.append(backbone.name)
-        if backbone.name == "inception_v3" and backbone.source.location is None:
-            raise BackboneUnavailableError(ABSENT)
+    def weights_file(name, *_):
+        asked.append(name)
+        raise BackboneUnavailableError(ABSENT)
 
-    monkeypatch.setattr(Backbone, "check_available", check_available)
+    monkeypatch.setattr(keras_weights, "weights_file", weights_file)
     return asked
 
 
@@ -97,11 +98,11 @@ def test_other_options_go_over_to_the_other_backbone(offline):
 
 
 def test_other_errors_are_no_reason_to_take_another(monkeypatch):
-    def fail(backbone):
-        raise BackboneError("Keras runs on torch")
+    def fail(*_):
+        raise BackboneError("the weights file is another user's")
 
-    monkeypatch.setattr(Backbone, "check_available", fail)
-    with pytest.raises(BackboneError, match="Keras runs on torch"):
+    monkeypatch.setattr(keras_weights, "weights_file", fail)
+    with pytest.raises(BackboneError, match="the weights file is another user's"):
         choose(options_of())
 
 
@@ -110,6 +111,59 @@ def test_program_without_its_own_backbone_says_both(offline, backbones, monkeypa
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BackboneUnavailableError, match=r"go online once; efficientnet_lite0 would be .*: pip install"):
         choose(options_of())
+
+
+# What is asked of the network
+
+
+@pytest.fixture
+def web_server(tmp_path, monkeypatch):
+    """Where the weights are asked for; nothing of them is on this machine."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server = Server()
+    monkeypatch.setattr(default_backbone, "_URL", f"{server.url}weights.h5")
+    yield server
+    server.close()
+
+
+def test_weights_come_from_the_network_where_there_is_one(web_server, monkeypatch, tmp_path):
+    web_server.body = b"weights"
+    monkeypatch.setattr(default_backbone, "_MD5", hashlib.md5(b"weights").hexdigest())
+    backbone, _, heard = choose(options_of())
+    assert (backbone.name, heard) == ("inception_v3", [])
+    [file] = (tmp_path / "keras" / "models").glob("*.h5")
+    assert file.read_bytes() == b"weights"
+
+
+def test_server_is_waited_for_less_long_by_the_next_run(monkeypatch, make_folder):
+    waited = []
+
+    def weights_file(name, file, url, digest, limits):
+        waited.append(limits.answer_seconds)
+        raise BackboneUnavailableError(ABSENT)
+
+    monkeypatch.setattr(keras_weights, "weights_file", weights_file)
+    for _ in range(2):
+        extract_folder(make_folder({"cat": 4, "dog": 4}, f"pictures{len(waited)}"), options_of())
+    assert waited == [9, 3]
+
+
+def test_file_is_the_one_that_keras_asks_for(monkeypatch):
+    """A canary: it is asked for here before Keras is there to do it."""
+    from retrain import network
+
+    asked = []
+
+    def weights_file(name, *asked_for):
+        asked.append(asked_for)
+        raise BackboneUnavailableError(ABSENT)
+
+    monkeypatch.setattr(keras_weights, "weights_file", weights_file)
+    monkeypatch.delenv("RETRAIN_BACKBONES")
+    with pytest.raises(BackboneUnavailableError):
+        network.load_network(locate_backbone(BackboneOptions()).source)
+    assert asked == [(default_backbone._FILE, default_backbone._URL, default_backbone._MD5)]
 
 
 # What is said of earlier runs
