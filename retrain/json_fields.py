@@ -5,7 +5,7 @@ import math
 import re
 from typing import Any
 
-__all__ = ["FieldError", "Fields", "parse_json"]
+__all__ = ["FieldError", "Fields", "parse_json", "shown_value"]
 
 _SHOWN = 60  # characters of a wrong value
 
@@ -36,7 +36,7 @@ class Fields:
     def __init__(self, value: Any, path: str = "") -> None:
         self._path = path
         if not isinstance(value, dict):
-            raise FieldError(f"{path or 'the document'} is {_shown(value)}, expected an object")
+            raise FieldError(f"{path or 'the document'} is {shown_value(value)}, expected an object")
         self._values: dict[str, Any] = value
 
     def __contains__(self, name: str) -> bool:
@@ -77,7 +77,7 @@ class Fields:
                 raise self._wrong(f"{name}[{number}]", value, "a name")
         if len(set(values)) < len(values):
             twice = next(value for value in values if values.count(value) > 1)
-            raise FieldError(f"{self._where(name)} has {_shown(twice)} twice, expected {wanted}")
+            raise FieldError(f"{self._where(name)} has {shown_value(twice)} twice, expected {wanted}")
         return tuple(values)
 
     def _get(self, name: str, wanted: str) -> Any:
@@ -89,7 +89,7 @@ class Fields:
         return f"{self._path}.{name}" if self._path else name
 
     def _wrong(self, name: str, value: Any, wanted: str) -> FieldError:
-        return FieldError(f"{self._where(name)} is {_shown(value)}, expected {wanted}")
+        return FieldError(f"{self._where(name)} is {shown_value(value)}, expected {wanted}")
 
 
 def _is_text(value: Any) -> bool:
@@ -97,7 +97,7 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
     """A wrong value, short and in plain letters."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)

@@ -23,8 +23,13 @@ from retrain.folders import (
     settled,
     staging_folder,
 )
+<<<<<<< HEAD
 from retrain.image_folder import composed, display_path
 from retrain.json_fields import FieldError, Fields, parse_json
+=======
+from retrain.image_folder import display_path
+from retrain.json_fields import FieldError, Fields, parse_json, shown_value
+>>>>>>> E
 from retrain.split import SETS
 from retrain.text import counted, listing
 
@@ -253,10 +258,11 @@ def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
         ) from error
     try:
         run = Fields(parse_json(data))
-        if run.values.get("format") != FORMAT:
+        found = run.values.get("format")
+        if found != FORMAT:
             raise ModelFolderError(
-                f"the model folder {where} is of format {run.values.get('format')!s:.20}, this version of retrain "
-                f"knows {FORMAT}: use the version that made it, or train again"
+                f"the model folder {where} is of format {shown_value(found)}, this version of retrain knows {FORMAT}: "
+                "use the version that made it, or train again"
             )
         _check_seal(run.values)
         description = _description_of(run)

@@ -203,7 +203,7 @@ def test_damaged_predictions_put_no_picture_into_another_set(model, suffix, requ
         ({"options": {"final_tensor_name": "a/b"}}, "options.final_tensor_name is"),
         ({"sha256": {"graph.pb": "0"}}, "sha256.graph.pb is"),
         ({"sha256": 3}, "sha256 is 3, expected an object"),
-        ({"format": "1"}, "of format 1, this version of retrain knows 1"),
+        ({"format": "a\nb"}, r'of format "a\\nb", this version of retrain knows 1'),
     ],
 )
 def test_a_wrong_field_is_named(model, changes, match):
