@@ -153,7 +153,7 @@ def extract_bottlenecks(
         run.execute()
     finally:
         index.save(None if folder.is_part else {sample.path: None for sample in folder.samples})
-    cache.compact()
+    cache.tidy_up()
     return run.result()
 
 

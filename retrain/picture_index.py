@@ -53,6 +53,7 @@ class PictureIndex:
         place = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]
         self.path = Path(cache_dir) / "pictures" / f"{place}.npz"
         self._root = Path(root)
+        self._is_lost = False  # it is there, and can't be read at the moment
         self._entries = self._load()
         self._new: dict[str, tuple[Signature, bytes]] = {}
 
@@ -95,7 +96,7 @@ class PictureIndex:
         entries = self._entries | self._new
         if present is not None:
             entries = {path: entry for path, entry in entries.items() if path in present}
-        if entries == self._entries:
+        if entries == self._entries or self._is_lost:
             return
         paths = "\0".join(entries).encode("utf-8", "surrogateescape")
         buffer = io.BytesIO()
@@ -115,13 +116,19 @@ class PictureIndex:
 
     def _load(self) -> dict[str, tuple[Signature, bytes]]:
         try:
-            with np.load(io.BytesIO(self.path.read_bytes()), allow_pickle=False) as file:
+            data = self.path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            self._is_lost = True  # what is in it may be needed by the next run
+            logger.warning("can't read the picture index %s: %s; every picture is read", self.path, error.strerror)
+            return {}
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 if file["format"] != FORMAT:
                     return {}
                 paths = file["paths"].tobytes().decode("utf-8", "surrogateescape").split("\0")
                 signatures, keys = file["signatures"].tolist(), file["keys"].tobytes()
-        except FileNotFoundError:
-            return {}
         except _DAMAGE as error:
             logger.info("picture index not used: %s", error)
             return {}
