@@ -148,6 +148,8 @@ def extract_bottlenecks(
     Raises ImageFolderError for an unreadable picture where options are strict, CacheError, BackboneError.
     """
     index = PictureIndex(extraction.cache_dir, folder.root)
+    if index.warning:
+        cache.warnings.append(index.warning)
     run = _Run(folder, backbone, cache, index, images.max_pixels, extraction, on_progress)
     try:
         run.execute()

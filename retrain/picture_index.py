@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from retrain.files import write_whole
+from retrain.image_folder import display_path
 
 __all__ = ["PictureIndex", "Signature"]
 
@@ -53,7 +54,7 @@ class PictureIndex:
         place = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]
         self.path = Path(cache_dir) / "pictures" / f"{place}.npz"
         self._root = Path(root)
-        self._is_lost = False  # it is there, and can't be read at the moment
+        self.warning: str | None = None  # where it is there, and can't be read at the moment
         self._entries = self._load()
         self._new: dict[str, tuple[Signature, bytes]] = {}
 
@@ -96,7 +97,7 @@ class PictureIndex:
         entries = self._entries | self._new
         if present is not None:
             entries = {path: entry for path, entry in entries.items() if path in present}
-        if entries == self._entries or self._is_lost:
+        if entries == self._entries or self.warning:
             return
         paths = "\0".join(entries).encode("utf-8", "surrogateescape")
         buffer = io.BytesIO()
@@ -120,8 +121,8 @@ class PictureIndex:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
-            self._is_lost = True  # what is in it may be needed by the next run
-            logger.warning("can't read the picture index %s: %s; every picture is read", self.path, error.strerror)
+            # and what is in it may serve the next run, so that it is not written over
+            self.warning = f"can't read {display_path(self.path)} ({error.strerror}): every picture is read"
             return {}
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as file:

@@ -127,8 +127,8 @@ def _find_model(backbone: Backbone, cache_dir: Path, listener: Listener) -> tupl
         if folder.name != folder_name(made.name, made.fingerprint) and made.fingerprint != note.get("fingerprint"):
             # the model may be as sound as ever: what is damaged is the note
             listener.on_warning(
-                f"the note {display_path(folder)}/extractor.json is damaged, it does not fit its fingerprint: the model "
-                "there is not used; restore the note, or remove the folder"
+                f"the note {display_path(folder)}/extractor.json is damaged, it does not fit its fingerprint: the "
+                "model there is not used; restore the note, or remove the folder"
             )
             continue
         try:

@@ -252,7 +252,9 @@ def test_a_note_that_disagrees_sets_no_model_aside(root, tiny_backbone, cache):
     before = model_files()
     (folder / "extractor.json").write_text(json.dumps(sound | {"mean_cosine": 1.0}))
     assert choose(root, tiny_backbone, heard=heard).fingerprint != old.fingerprint
-    assert "extractor.json is damaged, it does not fit its fingerprint: the model there is not used" in heard.warnings[0]
+    assert (
+        "extractor.json is damaged, it does not fit its fingerprint: the model there is not used" in heard.warnings[0]
+    )
     assert set(before) <= set(model_files())
 
 
