@@ -19,6 +19,8 @@ from retrain.segments import Rows
 DESCRIPTION = {"weights": "w" * 64, "size": [16, 16], "precision": "float32"}
 FINGERPRINT = "0123456789abcdef" * 4
 
+pytestmark = pytest.mark.timeout(3600)  # with RETRAIN_SLOW=1, on a busy machine
+
 
 @pytest.fixture(autouse=True)
 def _no_flushing(monkeypatch):
@@ -44,20 +46,21 @@ def fill(dtype=np.float32) -> Rows:
     return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("keys", "copies", "vectors")))
 
 
-def notes():
-    """The note of the cache, damaged as a file and as a document."""
+def damaged_notes(kind):
+    """The note of the cache, damaged as a file or as a document."""
     data = Path("cache/tiny-01234567/extractor.json").read_bytes()
-    yield from mutations(data)
-    for what, document in json_mutations(json.loads(data)):
-        yield what, json.dumps(document).encode()
+    if kind == "file":
+        return mutations(data)
+    return ((what, json.dumps(document).encode()) for what, document in json_mutations(json.loads(data)))
 
 
-def test_no_damaged_note_costs_a_row(capsys):
+@pytest.mark.parametrize("kind", ["file", "document"])
+def test_no_damaged_note_costs_a_row(kind, capsys):
     wanted = fill()
     folder = open_cache().folder
     sound = {path.name: path.read_bytes() for path in folder.iterdir()}
     refusals = []
-    for number, (what, damaged) in enumerate(notes()):
+    for number, (what, damaged) in enumerate(damaged_notes(kind)):
         (folder / "extractor.json").write_bytes(damaged)
         with no_hang():
             try:

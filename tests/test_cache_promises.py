@@ -85,20 +85,21 @@ class Crowd:
             extracts = not self.running or self.rng.random() < 0.7
             process, pipe = start(extract, self.root, 0.002) if extracts else start(compact)
             assert pipe.recv() == "begun"
-            self.running.append(process)
+            self.running.append((process, pipe))
 
     def kill(self, number):
-        process = self.running.pop(number)
+        process, _ = self.running.pop(number)
         process.kill()
         process.join()
 
 
+@pytest.mark.timeout(7200)  # with RETRAIN_SLOW=1, on a busy machine
 @pytest.mark.parametrize("size", [1, 4])
 def test_killed_at_any_moment_they_lose_nothing_that_was_written(make_folder, size):
     root = make_folder({"cat": 120, "dog": 120})
     whole, _, expected = run(root, cache_dir="untouched")
     rng = np.random.default_rng(size)
-    crowd, kills, lost_work = Crowd(root, size, rng), 0, 0
+    crowd, kills = Crowd(root, size, rng), 0
     while kills < KILLS:
         shutil.rmtree("cache", ignore_errors=True)
         there, longest = np.zeros(240, bool), 0.12
@@ -111,7 +112,8 @@ def test_killed_at_any_moment_they_lose_nothing_that_was_written(make_folder, si
             rows = cache.find(whole.keys)
             found = rows >= 0
             assert (found >= there).all()  # what was written stays
-            assert np.array_equal(cache.read(rows[found]), expected[found]) if found.any() else True
+            if found.any():
+                assert np.array_equal(cache.read(rows[found]), expected[found])
             assert not cache.warnings
             longest = (
                 0.12 if found.sum() > there.sum() else 2 * longest
@@ -123,30 +125,28 @@ def test_killed_at_any_moment_they_lose_nothing_that_was_written(make_folder, si
         assert result.cached >= there.sum()
         assert backbone.count + result.cached == 240
         assert np.array_equal(vectors, expected)
-        lost_work += backbone.count
         for path in leftovers():
             assert path.suffix == ".tmp"
             os.utime(path, (0, 0))
         open_cache(CountingBackbone(), ExtractionOptions()).compact()
         assert leftovers() == []
         assert not list(Path("cache").glob("*/*.corrupt"))
-    assert lost_work < 240 * kills
 
 
 def test_a_training_that_is_killed_leaves_a_sound_cache(make_folder, tiny_backbone):
     root = make_folder({"cat": 60, "dog": 60})
     command = [sys.executable, "-m", "retrain", "train", str(root), "--backbone", str(tiny_backbone), "--steps", "20"]
-    rng, longest, written = np.random.default_rng(0), 8.0, 0
+    rng, written = np.random.default_rng(0), 0
     for _ in range(TRAINING_KILLS):
         process = subprocess.Popen([*command, "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.1, longest))
+        time.sleep(rng.uniform(0.1, 12))
         process.kill()
         process.wait()
-        if Path("cache").is_dir():
-            reports = [cache_maintenance.verify(cache) for cache in cache_maintenance.extractors("cache")]
-            assert all(report.sound == report.rows and not report.damage for report in reports)
-            assert sum(report.rows for report in reports) >= written
-            written = sum(report.rows for report in reports)
+        caches = cache_maintenance.extractors("cache") if Path("cache").is_dir() else []
+        reports = [cache_maintenance.verify(cache) for cache in caches]
+        assert all(report.sound == report.rows and not report.damage for report in reports)
+        assert sum(report.rows for report in reports) >= written
+        written = sum(report.rows for report in reports)
     subprocess.run([*command, "--quiet"], check=True)
 
 
