@@ -53,6 +53,7 @@ from retrain.segments import (
     row_sums,
     segment_image,
 )
+from retrain.text import counted
 
 __all__ = ["SEGMENT_ROWS", "BottleneckCache"]
 
@@ -441,7 +442,7 @@ class BottleneckCache:
         self._checked[rows] = True
         for number, count in damaged.items():
             path = self._segments[number].path
-            self._warn(f"{count} damaged rows in {display_path(path)}: their pictures are extracted again")
+            self._warn(f"{counted(count, 'damaged row')} in {display_path(path)}: extracted again where needed")
 
     def _compare(self, number: int, rows: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.uint64]]:
         try:

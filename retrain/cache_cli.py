@@ -81,8 +81,8 @@ def _info(args: argparse.Namespace) -> int:
         if extractor.set_aside:
             text += f", {counted(extractor.set_aside, 'damaged segment')} set aside"
         print(text)
-        for line in extractor.warnings:
-            print(f"  {line}")
+        for line in listed_lines(extractor.warnings, "all of them with --json"):
+            print(line)
     if not found:
         print(f"nothing is cached in {display_path(args.cache_dir)}")
     return 0

@@ -194,7 +194,7 @@ def _recover_segments(folder: Path, owner: str) -> list[str]:
             raise read_error(path, error) from error
         if not target.exists():
             path.rename(target)
-            done.append(f"{display_path(target)} is taken back, with {rows} rows")
+            done.append(f"{display_path(target)} is taken back, with {counted(rows, 'row')}")
     return done
 
 

@@ -156,7 +156,7 @@ def test_a_damaged_row_is_reported_and_missing_whatever_part_is_hit(dataset):
     found = cache.find(part.keys)
     assert (found >= 0).tolist() == [number != 3 for number in range(10)]
     assert len(cache.warnings) == 1
-    assert "1 damaged rows in" in cache.warnings[0]
+    assert "1 damaged row in" in cache.warnings[0]
     assert path.name in cache.warnings[0]
 
 

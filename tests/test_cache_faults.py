@@ -309,7 +309,7 @@ def test_no_write_that_fails_loses_a_row(number, folder):
             assert name == "prune" or (cache.find(KEYS) >= 0).all()
             assert not cache.warnings
             assert not list(cache.folder.glob("*.corrupt"))
-        assert len(messages) > 5 or name == "tidy up"
+        assert len(messages) >= 3 or name == "tidy up"
         assert all(os.strerror(number) in message for message in messages)
 
 
