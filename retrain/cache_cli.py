@@ -38,7 +38,13 @@ def add_cache_commands(commands: Any, add_output: Callable[[argparse.ArgumentPar
         return added
 
     command("info", _info, "tell which extractors are cached, their rows, size, segments and age")
-    command("verify", _verify, "check every row against its CRC-32; exit code 1 where something is damaged")
+    verify = command("verify", _verify, "check every row against its CRC-32; exit code 1 where something is damaged")
+    verify.add_argument(
+        "--recover",
+        action="store_true",
+        help="first take back what was set aside as *.corrupt and is sound, and write notes anew that disagree with "
+        "their segments; without it, nothing is changed",
+    )
     prune = command("prune", _prune, "drop rows that no picture needs; says how much first")
     prune.add_argument(
         "--keep",
@@ -75,6 +81,8 @@ def _info(args: argparse.Namespace) -> int:
         if extractor.set_aside:
             text += f", {counted(extractor.set_aside, 'damaged segment')} set aside"
         print(text)
+        for line in listed_lines(extractor.warnings, "all of them with --json"):
+            print(line)
     if not found:
         print(f"nothing is cached in {display_path(args.cache_dir)}")
     return 0
@@ -83,15 +91,19 @@ def _info(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     from retrain import cache_maintenance
 
+    recovered = cache_maintenance.recover(args.cache_dir) if args.recover else {}
     reports = [cache_maintenance.verify(cache) for cache in cache_maintenance.extractors(args.cache_dir)]
     damaged = any(report.damage or report.sound < report.rows for report in reports)
     if args.json:
-        print_json([dataclasses.asdict(report) for report in reports])
+        print_json([dataclasses.asdict(report) | {"recovered": recovered.get(report.folder, [])} for report in reports])
         return int(damaged)
     for report in reports:
         print(f"{report.folder}: {report.sound:,} of {counted(report.rows, 'row', 'is/are')} sound")
-        for line in listed_lines(report.damage, "all of them with --json"):
+        for line in listed_lines([*recovered.get(report.folder, []), *report.damage], "all of them with --json"):
             print(line)
+        if report.set_aside:
+            more = "" if args.recover else "; --recover takes back those that are sound"
+            print(f"  {counted(report.set_aside, 'damaged segment')} set aside earlier{more}")
     return int(damaged)
 
 
@@ -139,17 +151,17 @@ def _compact(args: argparse.Namespace) -> int:
     results: list[dict[str, Any]] = []
     for cache in cache_maintenance.extractors(args.cache_dir):
         before = len(cache.segment_paths())
-        cache.compact(merge_from=2)
+        cache.compact()
         results.append(
             {"folder": display_path(cache.folder), "rows": len(cache), "segments_before": before}
             | {"segments": len(cache.segment_paths())}
         )
+        if not args.json:  # each at once: the next may fail
+            was = counted(before, "segment")
+            rows = counted(len(cache), "row")
+            print(f"{results[-1]['folder']}: {rows}, {was} became {results[-1]['segments']:,}", flush=True)
     if args.json:
         print_json(results)
-        return 0
-    for result in results:
-        was = counted(result["segments_before"], "segment")
-        print(f"{result['folder']}: {counted(result['rows'], 'row')}, {was} became {result['segments']:,}")
     return 0
 
 

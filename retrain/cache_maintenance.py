@@ -14,12 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.bottleneck_cache import BottleneckCache
-from retrain.cache_folder import EXPORT_SUFFIX, note_paths
+from retrain.cache_folder import (
+    CORRUPT_SUFFIX,
+    EXPORT_SUFFIX,
+    check_owner,
+    extractor_folders,
+    name_of,
+    owner_of,
+    read_error,
+    read_note,
+    write_error,
+    write_owner,
+)
 from retrain.errors import CacheError
 from retrain.image_folder import ImageFolder, display_path, read_image_folder
 from retrain.picture_index import PictureIndex
+from retrain.precision import model_digest
 from retrain.quantization import MODEL_FILES
-from retrain.segments import Rows
+from retrain.segments import DamagedSegmentError, ForeignSegmentError, Rows, read_segment
 from retrain.text import counted
 
 __all__ = [
@@ -30,6 +42,7 @@ __all__ = [
     "extractors",
     "import_text_files",
     "prune",
+    "recover",
     "verify",
 ]
 
@@ -49,6 +62,7 @@ class ExtractorInfo:
     segments: int
     bytes: int  # on disk: of the segments, the quantised model, and what exports need
     set_aside: int  # damaged segments, renamed to *.corrupt
+    warnings: tuple[str, ...]  # a line for what is damaged and still in place
     oldest: float | None  # seconds since 1970, when the oldest segment was written
     newest: float | None
 
@@ -65,6 +79,7 @@ class VerifyReport:
     rows: int
     sound: int
     damage: tuple[str, ...]  # a line for every damaged segment
+    set_aside: int  # damaged segments, renamed to *.corrupt
 
 
 @dataclass(frozen=True)
@@ -93,21 +108,26 @@ def extractors(cache_dir: str | os.PathLike[str]) -> list[BottleneckCache]:
     if not root.is_dir():
         raise CacheError(f"no such cache folder: {display_path(root)}; name one with --cache-dir")
     caches = []
-    for path in note_paths(root):
-        try:
-            owner = json.loads(path.read_bytes())
-            caches.append(BottleneckCache(root, owner["name"], owner["fingerprint"], owner))
-        except (ValueError, KeyError, TypeError, OSError) as error:
+    for folder in extractor_folders(root):
+        owner = owner_of(folder)
+        if owner is None:
             raise CacheError(
-                f"can't read {display_path(path)}: {error}; the next extraction with this backbone needs it, "
-                "restore it or remove its folder"
-            ) from error
+                f"can't tell which extractor {display_path(folder)} belongs to: its extractor.json is damaged, and it "
+                "has no sound segment; extract with its backbone again, or remove the folder"
+            )
+        caches.append(BottleneckCache(root, name_of(folder), owner, _description_in(folder), folder))
     return caches
 
 
+def _description_in(folder: Path) -> dict[str, Any]:
+    """What the note of a folder says beyond what every note does."""
+    note = read_note(folder) or {}
+    return {key: note[key] for key in note if key not in ("format", "fingerprint", "name")}
+
+
 def info(cache: BottleneckCache) -> ExtractorInfo:
-    """What an extractor's part holds; no row is read."""
-    statuses = [path.stat() for path in cache.segment_paths()]
+    """What an extractor's part holds; no row is read, and nothing is changed."""
+    statuses = [os.fstat(segment.handle) for segment in cache.segments]
     return ExtractorInfo(
         cache.name,
         cache.fingerprint,
@@ -116,10 +136,15 @@ def info(cache: BottleneckCache) -> ExtractorInfo:
         cache.bottleneck_size,
         len(statuses),
         sum(status.st_size for status in [*statuses, *(path.stat() for path in _other_files(cache.folder))]),
-        len(list(cache.folder.glob("*.corrupt"))),
+        _count_set_aside(cache.folder),
+        tuple(cache.warnings),
         min((status.st_mtime for status in statuses), default=None),
         max((status.st_mtime for status in statuses), default=None),
     )
+
+
+def _count_set_aside(folder: Path) -> int:
+    return sum(1 for _ in folder.glob(f"segment-*.h5{CORRUPT_SUFFIX}"))
 
 
 def _other_files(folder: Path) -> list[Path]:
@@ -128,9 +153,61 @@ def _other_files(folder: Path) -> list[Path]:
 
 
 def verify(cache: BottleneckCache) -> VerifyReport:
-    """Check every row against its CRC-32."""
+    """Check every row against its CRC-32; nothing is changed. Raises CacheError where a file can't be read."""
     sound = cache.check_all()
-    return VerifyReport(display_path(cache.folder), len(cache), sound, tuple(cache.warnings))
+    folder = cache.folder
+    return VerifyReport(display_path(folder), len(cache), sound, tuple(cache.warnings), _count_set_aside(folder))
+
+
+def recover(cache_dir: str | os.PathLike[str]) -> dict[str, list[str]]:
+    """Take back what was set aside and is sound, and write notes anew that disagree with their segments.
+
+    Returns: by folder, a line for each file that was taken back or written. Raises CacheError.
+    """
+    done: dict[str, list[str]] = {}
+    for folder in extractor_folders(Path(cache_dir)):
+        owner = owner_of(folder)
+        try:
+            rows = [] if owner is None else [*_recover_note(folder, owner), *_recover_segments(folder, owner)]
+            done[display_path(folder)] = [*rows, *_recover_model(folder)]
+        except OSError as error:
+            raise write_error(folder, error) from error
+    return done
+
+
+def _recover_note(folder: Path, owner: str) -> list[str]:
+    if check_owner(folder, owner):
+        return []
+    write_owner(folder, owner, {"name": name_of(folder)} | _description_in(folder))
+    return [f"{display_path(folder)}/extractor.json is written anew: its segments are of {owner}"]
+
+
+def _recover_segments(folder: Path, owner: str) -> list[str]:
+    done = []
+    for path in sorted(folder.glob(f"segment-*.h5{CORRUPT_SUFFIX}")):
+        target = path.with_name(path.name.removesuffix(CORRUPT_SUFFIX))
+        try:
+            rows = len(read_segment(path, owner).crcs)
+        except (DamagedSegmentError, ForeignSegmentError):
+            continue
+        except OSError as error:
+            raise read_error(path, error) from error
+        if not target.exists():
+            path.rename(target)
+            done.append(f"{display_path(target)} is taken back, with {counted(rows, 'row')}")
+    return done
+
+
+def _recover_model(folder: Path) -> list[str]:
+    """The quantised model of a folder, where the files set aside are those that its note tells of."""
+    digest = (read_note(folder) or {}).get("quantized_model")
+    if not digest or any((folder / name).exists() for name in MODEL_FILES):
+        return []
+    if model_digest(folder, CORRUPT_SUFFIX) != digest:
+        return []
+    for name in reversed(MODEL_FILES):  # the graph last: with it the model counts
+        (folder / f"{name}{CORRUPT_SUFFIX}").rename(folder / name)
+    return [f"the quantised model in {display_path(folder)} is taken back"]
 
 
 def needed_keys(
@@ -207,7 +284,11 @@ def import_text_files(
         elif isinstance(vector, str):
             skipped[name] = vector
         else:
-            key = hashlib.sha256(picture.read_bytes()).digest()
+            try:
+                key = hashlib.sha256(picture.read_bytes()).digest()
+            except OSError as error:
+                skipped[name] = f"its picture {display_path(picture)} can't be read: {error.strerror}"
+                continue
             found[match["module"] or "unnamed"][key] = (name, vector)
     reports = [_store(module, rows, cache_dir, skipped) for module, rows in sorted(found.items())]
     return ImportReport(

@@ -5,6 +5,7 @@ The kernel drops it when its process ends, however that happens. Where locks don
 and the worst that follows is work done twice.
 """
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterable
@@ -46,7 +47,8 @@ class Claims:
         """Give up claims, once the rows are written."""
         if self._handle is not None:
             for key in keys:
-                fcntl.lockf(self._handle, fcntl.LOCK_UN, 1, _place(key))
+                with contextlib.suppress(OSError):  # it goes when this process ends
+                    fcntl.lockf(self._handle, fcntl.LOCK_UN, 1, _place(key))
 
     def ignore(self) -> None:
         """From now on every picture is free."""

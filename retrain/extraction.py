@@ -148,12 +148,14 @@ def extract_bottlenecks(
     Raises ImageFolderError for an unreadable picture where options are strict, CacheError, BackboneError.
     """
     index = PictureIndex(extraction.cache_dir, folder.root)
+    if index.warning:
+        cache.warnings.append(index.warning)
     run = _Run(folder, backbone, cache, index, images.max_pixels, extraction, on_progress)
     try:
         run.execute()
     finally:
         index.save(None if folder.is_part else {sample.path: None for sample in folder.samples})
-    cache.compact()
+    cache.tidy_up()
     return run.result()
 
 

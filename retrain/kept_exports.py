@@ -51,7 +51,7 @@ class KeptExports:
         except FileNotFoundError:
             return None
         except OSError as error:
-            logger.info("can't read %s: %s", display_path(path), error.strerror)
+            self.warnings.append(f"{display_path(path)} can't be read ({error.strerror}): it is made again")
             return None
         end = data.find(b"\n") + 1
         content = memoryview(data)[end:]
@@ -60,7 +60,7 @@ class KeptExports:
             if any(note[key] != value for key, value in self._origin().items()):
                 return None
             is_sound = note["sha256"] == _digest(note["details"], [content])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             is_sound = False
         if not is_sound:
             self.warnings.append(f"{display_path(path)} is damaged: it is made again, which takes some seconds")

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from retrain.files import write_whole
+from retrain.image_folder import display_path
 
 __all__ = ["PictureIndex", "Signature"]
 
@@ -53,6 +54,7 @@ class PictureIndex:
         place = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]
         self.path = Path(cache_dir) / "pictures" / f"{place}.npz"
         self._root = Path(root)
+        self.warning: str | None = None  # where it is there, and can't be read at the moment
         self._entries = self._load()
         self._new: dict[str, tuple[Signature, bytes]] = {}
 
@@ -95,7 +97,7 @@ class PictureIndex:
         entries = self._entries | self._new
         if present is not None:
             entries = {path: entry for path, entry in entries.items() if path in present}
-        if entries == self._entries:
+        if entries == self._entries or self.warning:
             return
         paths = "\0".join(entries).encode("utf-8", "surrogateescape")
         buffer = io.BytesIO()
@@ -115,13 +117,19 @@ class PictureIndex:
 
     def _load(self) -> dict[str, tuple[Signature, bytes]]:
         try:
-            with np.load(io.BytesIO(self.path.read_bytes()), allow_pickle=False) as file:
+            data = self.path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            # and what is in it may serve the next run, so that it is not written over
+            self.warning = f"can't read {display_path(self.path)} ({error.strerror}): every picture is read"
+            return {}
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 if file["format"] != FORMAT:
                     return {}
                 paths = file["paths"].tobytes().decode("utf-8", "surrogateescape").split("\0")
                 signatures, keys = file["signatures"].tolist(), file["keys"].tobytes()
-        except FileNotFoundError:
-            return {}
         except _DAMAGE as error:
             logger.info("picture index not used: %s", error)
             return {}

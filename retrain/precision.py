@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from retrain import bfloat16, quantization
 from retrain.backbone import Backbone, fingerprint_of
-from retrain.cache_folder import read_notes, write_error, write_owner
-from retrain.errors import BackboneError, CacheError, UnreadableImageError
+from retrain.cache_folder import CORRUPT_SUFFIX, folder_name, read_error, read_notes, write_error, write_owner
+from retrain.errors import BackboneError, UnreadableImageError
 from retrain.folders import Kind, replace_folder, staging_folder, tidy_up
 from retrain.image_folder import ImageFolder, display_path
 from retrain.images import decode_image
 from retrain.picture_index import PictureIndex
 
-__all__ = ["Listener", "LowPrecisionBackbone", "choose_extractor"]
+__all__ = ["Listener", "LowPrecisionBackbone", "choose_extractor", "model_digest"]
 
 # More make no difference: with 20, 100 and 200 the mean cosine of Inception v3's bottlenecks to those in float32 was
 # 0.9961, 0.9961 and 0.9959, of MobileNetV2's 0.978, 0.980 and 0.980 (100 other photographs of flowers).
@@ -123,14 +123,18 @@ def _find_model(backbone: Backbone, cache_dir: Path, listener: Listener) -> tupl
         details = {name: note[name] for name in note if name not in {*wanted, "format", "fingerprint", "name"}}
         if not (folder / quantization.MODEL_FILES[0]).exists():
             continue
-        fits = fingerprint_of(wanted | details) == note.get("fingerprint")
+        made = LowPrecisionBackbone(backbone, "int8", details, lambda: None)
+        if folder.name != folder_name(made.name, made.fingerprint) and made.fingerprint != note.get("fingerprint"):
+            # the model may be as sound as ever: what is damaged is the note
+            listener.on_warning(
+                f"the note {display_path(folder)}/extractor.json is damaged, it does not fit its fingerprint: the "
+                "model there is not used; restore the note, or remove the folder"
+            )
+            continue
         try:
-            is_sound = fits and _digest(folder) == details.get("quantized_model")
+            is_sound = model_digest(folder) == details.get("quantized_model")
         except OSError as error:
-            raise CacheError(
-                f"can't read the quantised model in {display_path(folder)}: {error.strerror}; run again, or check its "
-                "permissions"
-            ) from error
+            raise read_error(folder / quantization.MODEL_FILES[0], error) from error
         if is_sound:
             found.append((str(details.get("quantized_at")), folder, details))
         else:
@@ -142,14 +146,14 @@ def _set_aside(folder: Path, listener: Listener) -> None:
     done = "set aside as *.corrupt"
     for name in quantization.MODEL_FILES:
         try:
-            os.replace(folder / name, folder / f"{name}.corrupt")
+            os.replace(folder / name, folder / f"{name}{CORRUPT_SUFFIX}")
         except FileNotFoundError:
             continue
         except OSError as error:
             done = f"can't be set aside ({error.strerror})"
     listener.on_warning(
-        f"the quantised model in {display_path(folder)} is damaged, or does not belong there, and {done}: another one "
-        "is needed; the bottlenecks that it gave stay where they are"
+        f"the quantised model in {display_path(folder)} is damaged, and {done}: another one is needed; the bottlenecks "
+        "that it gave stay where they are"
     )
 
 
@@ -176,14 +180,14 @@ def _make_model(
             cosine = quantization.mean_cosine(network.bottlenecks(held_out), quantized.bottlenecks(held_out))
             _judge(cosine, len(pixels), len(held_out), listener)
             details = {
-                "quantized_model": _digest(staging),
+                "quantized_model": model_digest(staging),
                 "quantized_at": datetime.now(timezone.utc).isoformat(timespec="microseconds"),
                 "calibration_pictures": len(pixels),
                 "mean_cosine": round(cosine, 5),
             }
             made = LowPrecisionBackbone(backbone, "int8", details, lambda: None)
             write_owner(staging, made.fingerprint, {"name": made.name} | made.description)
-            final = cache_dir / f"{made.name}-{made.fingerprint[:8]}"
+            final = cache_dir / folder_name(made.name, made.fingerprint)
             replace_folder(staging, final, _KIND)
             return final, details
     except OSError as error:
@@ -258,12 +262,16 @@ def _typical_pictures(
     return np.stack(chosen)
 
 
-def _digest(folder: Path) -> str:
-    """SHA-256 over the files of a quantised model; empty where one is missing. Raises OSError."""
+def model_digest(folder: Path, suffix: str = "") -> str:
+    """SHA-256 over the files of a quantised model; empty where one is missing. Raises OSError.
+
+    Args:
+        suffix: that the files have behind their names.
+    """
     digest = hashlib.sha256()
     for name in quantization.MODEL_FILES:
         try:
-            digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+            digest.update(hashlib.sha256((folder / f"{name}{suffix}").read_bytes()).digest())
         except FileNotFoundError:
             return ""
     return digest.hexdigest()

@@ -208,7 +208,8 @@ def test_a_folder_of_another_extractor_is_left_alone(tiny_backbone):
     made = builder(tiny_backbone)
     folder = Path("cache") / f"tiny-{made.backbone.fingerprint[:8]}"
     folder.mkdir(parents=True)
-    (folder / "extractor.json").write_text('{"format": 1, "fingerprint": "another"}')
+    other = made.backbone.fingerprint[:8] + "0" * 56
+    (folder / "extractor.json").write_text(json.dumps({"format": 1, "fingerprint": other}))
     made.serialized(head_of(TINY_LENGTH, 2))
     assert [path.name for path in folder.iterdir()] == ["extractor.json"]
 

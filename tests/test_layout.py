@@ -53,6 +53,7 @@ ORDER = [
     "segments",
     "cache_folder",
     "default_backbone",
+    "row_index",
     "bottleneck_cache",
     "picture_index",
     "claims",

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from conftest import TINY_LENGTH, TINY_SIZE
 
-from retrain import bfloat16, precision, quantization
+from retrain import bfloat16, cache_maintenance, precision, quantization
 from retrain.backbone import locate_backbone
 from retrain.config import BackboneOptions, ExtractionOptions, ImageOptions
 from retrain.errors import BackboneError, CacheError
@@ -210,7 +210,7 @@ def test_the_model_is_made_once_and_other_pictures_change_nothing(root, tiny_bac
 
 
 @needs_int8
-@pytest.mark.parametrize("damage", ["flip", "cut", "foreign note", "missing half"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "missing half"])
 def test_a_damaged_model_is_set_aside_and_made_again(root, tiny_backbone, cache, damage):
     old = choose(root, tiny_backbone)
     vectors_of(root, old)
@@ -222,21 +222,53 @@ def test_a_damaged_model_is_set_aside_and_made_again(root, tiny_backbone, cache,
         numbers.write_bytes(data)
     elif damage == "cut":
         os.truncate(folder / "int8.xml", 1000)
-    elif damage == "missing half":
-        numbers.unlink()
     else:
-        note = json.loads((folder / "extractor.json").read_text())
-        (folder / "extractor.json").write_text(json.dumps(note | {"mean_cosine": 1.0}))
+        numbers.unlink()
     heard = Heard()
     new = choose(root, tiny_backbone, heard=heard)
     assert new.fingerprint != old.fingerprint
-    assert "is damaged, or does not belong there, and set aside as *.corrupt" in heard.warnings[0]
+    assert "is damaged, and set aside as *.corrupt" in heard.warnings[0]
     assert (folder / "int8.xml.corrupt").exists()
     assert len(model_files()) == 2 + len(list(folder.glob("int8.*.corrupt")))
-    if damage != "foreign note":  # the old rows are sound, and may be looked at under their own fingerprint
-        assert len(open_cache(old, ExtractionOptions())) == 60
+    # the old rows are sound, and may be looked at under their own fingerprint
+    assert len(open_cache(old, ExtractionOptions())) == 60
     assert choose(root, tiny_backbone, heard=heard).fingerprint == new.fingerprint
     assert len(heard.warnings) == 1
+
+
+@needs_int8
+def test_a_note_that_disagrees_sets_no_model_aside(root, tiny_backbone, cache):
+    old = choose(root, tiny_backbone)
+    vectors_of(root, old)
+    [folder] = cache.glob("tiny_int8-*")
+    sound = json.loads((folder / "extractor.json").read_text())
+    last = "1" if sound["fingerprint"][-1] != "1" else "2"
+    (folder / "extractor.json").write_text(json.dumps(sound | {"fingerprint": sound["fingerprint"][:-1] + last}))
+    heard = Heard()
+    again = choose(root, tiny_backbone, heard=heard)
+    assert (again.fingerprint, heard.warnings) == (old.fingerprint, [])
+    assert vectors_of(root, again)[1] == 0
+    assert json.loads((folder / "extractor.json").read_text()) == sound
+    before = model_files()
+    (folder / "extractor.json").write_text(json.dumps(sound | {"mean_cosine": 1.0}))
+    assert choose(root, tiny_backbone, heard=heard).fingerprint != old.fingerprint
+    assert (
+        "extractor.json is damaged, it does not fit its fingerprint: the model there is not used" in heard.warnings[0]
+    )
+    assert set(before) <= set(model_files())
+
+
+@needs_int8
+def test_a_model_that_was_set_aside_is_taken_back_if_it_is_sound(root, tiny_backbone, cache):
+    old = choose(root, tiny_backbone)
+    [folder] = cache.glob("tiny_int8-*")
+    before = model_files()
+    for name in quantization.MODEL_FILES:
+        (folder / name).rename(folder / f"{name}.corrupt")
+    [lines] = cache_maintenance.recover("cache").values()
+    assert "the quantised model" in lines[0]
+    assert model_files() == before
+    assert choose(root, tiny_backbone).fingerprint == old.fingerprint
 
 
 @needs_int8
