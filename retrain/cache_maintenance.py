@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from retrain.bottleneck_cache import BottleneckCache
 from retrain.cache_folder import EXPORT_SUFFIX, note_paths
-from retrain.errors import CacheError
+from retrain.errors import CacheError, UnreadableImageError
 from retrain.image_folder import ImageFolder, display_path, read_image_folder
+from retrain.picture_file import hash_picture
 from retrain.picture_index import PictureIndex
 from retrain.quantization import MODEL_FILES
 from retrain.segments import Rows
@@ -153,9 +154,10 @@ def needed_keys(
             )
         paths = [sample.path for sample in folder.samples if sample.problem is None]
         for path, key in zip(paths, PictureIndex(cache_dir, folder.root).current_keys(paths), strict=True):
-            if isinstance(key, OSError):
+            if not isinstance(key, bytes):
+                reason = key.strerror if isinstance(key, OSError) else str(key).removeprefix("can't be read: ")
                 raise CacheError(
-                    f"can't read {display_path(folder.root / path)}: {key.strerror}; nothing was dropped, since its "
+                    f"can't read {display_path(folder.root / path)}: {reason}; nothing was dropped, since its "
                     "row may be needed"
                 ) from key
             keys.append(key)
@@ -207,7 +209,11 @@ def import_text_files(
         elif isinstance(vector, str):
             skipped[name] = vector
         else:
-            key = hashlib.sha256(picture.read_bytes()).digest()
+            try:
+                key = hash_picture(picture)
+            except UnreadableImageError as error:
+                skipped[name] = f"its picture: {error}"
+                continue
             found[match["module"] or "unnamed"][key] = (name, vector)
     reports = [_store(module, rows, cache_dir, skipped) for module, rows in sorted(found.items())]
     return ImportReport(
