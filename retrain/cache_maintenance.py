@@ -26,8 +26,9 @@ from retrain.cache_folder import (
     write_error,
     write_owner,
 )
-from retrain.errors import CacheError
+from retrain.errors import CacheError, UnreadableImageError
 from retrain.image_folder import ImageFolder, display_path, read_image_folder
+from retrain.picture_file import hash_picture
 from retrain.picture_index import PictureIndex
 from retrain.precision import model_digest
 from retrain.quantization import MODEL_FILES
@@ -230,9 +231,10 @@ def needed_keys(
             )
         paths = [sample.path for sample in folder.samples if sample.problem is None]
         for path, key in zip(paths, PictureIndex(cache_dir, folder.root).current_keys(paths), strict=True):
-            if isinstance(key, OSError):
+            if not isinstance(key, bytes):
+                reason = key.strerror if isinstance(key, OSError) else str(key).removeprefix("can't be read: ")
                 raise CacheError(
-                    f"can't read {display_path(folder.root / path)}: {key.strerror}; nothing was dropped, since its "
+                    f"can't read {display_path(folder.root / path)}: {reason}; nothing was dropped, since its "
                     "row may be needed"
                 ) from key
             keys.append(key)
@@ -285,9 +287,9 @@ def import_text_files(
             skipped[name] = vector
         else:
             try:
-                key = hashlib.sha256(picture.read_bytes()).digest()
-            except OSError as error:
-                skipped[name] = f"its picture {display_path(picture)} can't be read: {error.strerror}"
+                key = hash_picture(picture)
+            except UnreadableImageError as error:
+                skipped[name] = f"its picture: {error}"
                 continue
             found[match["module"] or "unnamed"][key] = (name, vector)
     reports = [_store(module, rows, cache_dir, skipped) for module, rows in sorted(found.items())]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbone import fingerprint_of
-from retrain.config import DEFAULT_MAX_PIXELS
+from retrain.config import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS
 from retrain.errors import ModelFolderError, UnreadableImageError
 from retrain.export import checked_run, parse_graph, part_of_graph
 from retrain.folders import read_consistently
@@ -22,6 +22,7 @@ from retrain.images import DECODER_VERSION, decode_image
 from retrain.kept_exports import kept_trunk
 from retrain.model_folder import MODEL, ModelDescription, read_description, read_file, read_sets
 from retrain.network import graph_runner, suitable_batch_size
+from retrain.picture_file import read_picture
 from retrain.quiet import tf
 from retrain.trunk import BOTTLENECK, PIXELS_INPUT
 
@@ -79,13 +80,20 @@ class Classifier:
         return self._scores(np.asarray(pixels, np.float32) / np.float32(255))
 
     def predict(
-        self, paths: Iterable[str | os.PathLike[str] | PictureBytes], max_pixels: int = DEFAULT_MAX_PIXELS
+        self,
+        paths: Iterable[str | os.PathLike[str] | PictureBytes],
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        max_file_size: int = DEFAULT_MAX_FILE_SIZE,
     ) -> Iterator[Prediction]:
-        """Classify picture files, in the order given; one that can't be read gives a Prediction with its error."""
+        """Classify picture files, in the order given; one that can't be read gives a Prediction with its error.
+
+        Args:
+            max_file_size: MiB.
+        """
         waiting: list[tuple[str, NDArray[np.uint8] | str]] = []
         for path in paths:
             name = path.name if isinstance(path, PictureBytes) else os.fspath(path)
-            waiting.append((name, self._pixels(path, max_pixels)))
+            waiting.append((name, self._pixels(path, max_pixels, max_file_size)))
             if len(waiting) == _BATCH:
                 yield from self._answers(waiting)
                 waiting = []
@@ -112,12 +120,12 @@ class Classifier:
         """Which set each picture was in when the model was trained, by the SHA-256 of its file."""
         return read_sets(self.folder, self.description)
 
-    def _pixels(self, path: str | os.PathLike[str] | PictureBytes, max_pixels: int) -> NDArray[np.uint8] | str:
+    def _pixels(
+        self, path: str | os.PathLike[str] | PictureBytes, max_pixels: int, max_file_size: int
+    ) -> NDArray[np.uint8] | str:
         try:
-            data = path.data if isinstance(path, PictureBytes) else Path(path).read_bytes()
+            data = path.data if isinstance(path, PictureBytes) else read_picture(path, max_file_size)
             return decode_image(data, self.description.height, self.description.width, max_pixels)
-        except OSError as error:
-            return f"can't be read: {error.strerror}"
         except UnreadableImageError as error:
             return str(error)
 

@@ -187,7 +187,8 @@ def predict(args: argparse.Namespace) -> int:
     paths = [path for path, problem in found if problem is None and (not args.wrong or expected.get(path))]
     failed = right = 0
     answers: list[dict[str, Any]] = []
-    for prediction in itertools.chain(unread, classifier.predict(map(_picture, paths), images.max_pixels)):
+    predictions = classifier.predict(map(_picture, paths), images.max_pixels, images.max_file_size)
+    for prediction in itertools.chain(unread, predictions):
         should = expected.get(prediction.path)
         if prediction.error is not None:
             was_named = prediction.path in args.pictures  # else it is litter in a folder, and no failure

@@ -30,8 +30,10 @@ __all__ = [
     "TuningOptions",
 ]
 
-# Pillow refuses pictures of more than twice its MAX_IMAGE_PIXELS (89,478,485) before decoding them.
+# As many as Pillow opens unless told otherwise; at 12 bytes each, which decoding may take, 2 GiB.
 DEFAULT_MAX_PIXELS = 178_956_970
+
+DEFAULT_MAX_FILE_SIZE = 1024  # MiB: as many pixels of 3 x 16 bits
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 
@@ -54,11 +56,15 @@ class ImageOptions(Checked):
 
     max_pixels: int = option(
         DEFAULT_MAX_PIXELS,
-        "refuse a picture with more pixels than this (at most the default), from its header, before it is decoded",
+        "refuse a picture with more pixels than this, from its header, before it is decoded; decoding takes up to 12 "
+        "bytes for each, so that the default comes to 2 GiB",
         metavar="N",
     )
+    max_file_size: int = option(
+        DEFAULT_MAX_FILE_SIZE, "refuse a picture file larger than this, before it is read", metavar="MIB"
+    )
 
-    RANGES: ClassVar = {"max_pixels": (1, DEFAULT_MAX_PIXELS)}
+    RANGES: ClassVar = {"max_pixels": (1, None), "max_file_size": (1, None)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -364,6 +364,8 @@ def _finding_lines(inspection: FolderInspection) -> Iterator[str]:
             yield f"{counted(len(groups), 'picture')} {title}:"
             yield from listed_lines([" = ".join(group) for group in groups], _ALL_IN_JSON)
     for names, noun, place in (
+        (inspection.one_colour, "picture", "of one flat colour"),
+        (inspection.one_colour_classes, "class", "with nothing but one flat colour"),
         (inspection.empty_folders, "folder", "without files"),
         (inspection.stray_files, "file", "beside the class folders"),
     ):

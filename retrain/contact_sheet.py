@@ -16,6 +16,7 @@ from retrain.errors import ImageFolderError, OutputError, UnreadableImageError
 from retrain.files import write_whole
 from retrain.image_folder import display_path
 from retrain.images import decode_image
+from retrain.picture_file import read_picture
 
 __all__ = ["Example", "check_place", "write_sheet"]
 
@@ -87,11 +88,11 @@ def _row(
     """Tiles and their captions; none where the picture can't be read any more."""
     numbers = range(1, min(options.augment, _MOST_COPIES) + 1)
     try:
-        data = example.path.read_bytes()
+        data = read_picture(example.path, images.max_file_size)
         plain = decode_image(data, _TILE, _TILE, images.max_pixels)
         key = hashlib.sha256(data).digest()
         copies = decode_copies(data, key, numbers, (_TILE, _TILE), options, images.max_pixels)
-    except (OSError, UnreadableImageError):
+    except UnreadableImageError:
         return []
     captions = [_caption(draw_distortion(key, number, options)) for number in numbers]
     first = (Image.fromarray(plain), (display_path(example.label), display_path(example.path.name)))

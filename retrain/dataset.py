@@ -1,8 +1,8 @@
 """A folder of pictures with its bottlenecks: what training, cross-validation and evaluation start from."""
 
 import os
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,10 +29,13 @@ __all__ = [
     "check_leaks",
     "choose_extractor_for",
     "extract",
+    "flat_warnings",
     "load_dataset",
     "load_training_data",
     "read_classes",
 ]
+
+_MOST_LISTED = 10  # in a message
 
 FEW_PICTURES = 20  # a class with fewer gets a warning, as in the original program
 
@@ -159,7 +162,32 @@ def extract(
     loss = done.left_out.warning()
     if loss:
         hooks.on_warning(loss)
+    for warning in flat_warnings(folder, done):
+        hooks.on_warning(warning)
     return done
+
+
+def flat_warnings(folder: ImageFolder, extraction: Extraction) -> Iterator[str]:
+    """What to say of pictures, and of whole classes, that show one flat colour."""
+    flat = set(extraction.one_colour)
+    labels = [sample.label for sample in folder.samples]
+    pictures = Counter(label for label, is_readable in zip(labels, extraction.readable, strict=True) if is_readable)
+    by_class = Counter(labels[number] for number in flat)
+    nothing_else = [label for label in sorted(by_class) if by_class[label] == pictures[label]]
+    for label in nothing_else[:_MOST_LISTED]:
+        yield (
+            f"every picture of class {display_path(folder.class_names[label])} shows one flat colour: nothing can be "
+            "learned from it; look at its files, and save them as 8-bit PNG or JPEG if they show more elsewhere"
+        )
+    if len(nothing_else) > _MOST_LISTED:
+        yield f"and {len(nothing_else) - _MOST_LISTED} more classes of which every picture shows one flat colour"
+    rest = sorted(number for number in flat if labels[number] not in nothing_else)
+    if rest:
+        which = "1 picture shows" if len(rest) == 1 else f"{len(rest)} pictures show"
+        yield (
+            f"{which} one flat colour, as {display_path(folder.samples[rest[0]].path)}: retrain inspect lists such "
+            "pictures; remove those that show nothing"
+        )
 
 
 def _check_counts(folder: ImageFolder, counts: Sequence[int], hooks: Hooks) -> None:

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -20,10 +19,12 @@ from retrain.bottleneck_cache import BottleneckCache
 from retrain.claims import Claims
 from retrain.config import ExtractionOptions, ImageOptions
 from retrain.errors import ImageFolderError, RetrainError, UnreadableImageError
+from retrain.flat_pictures import FlatPictures
 from retrain.image_folder import ImageFolder, Sample, display_path, utf8_path
-from retrain.images import decode_image
+from retrain.images import decode_image, is_one_colour
 from retrain.interruption import saving, unsaved
 from retrain.left_out import LeftOut, summarize_left_out
+from retrain.picture_file import picture_bytes
 from retrain.picture_index import PictureIndex, Signature, signature_of
 from retrain.segment_writer import SegmentWriter
 from retrain.segments import Rows, Vectors
@@ -105,6 +106,7 @@ class Extraction:
     seconds: float  # from the first file to the last, loading the backbone left out
     copies: int = 1  # bottlenecks of each picture
     left_out: LeftOut = field(default_factory=LeftOut)  # what was skipped, in sum
+    one_colour: tuple[int, ...] = ()  # numbers of the samples that show one flat colour
 
     @property
     def cached(self) -> int:
@@ -150,7 +152,7 @@ def extract_bottlenecks(
     index = PictureIndex(extraction.cache_dir, folder.root)
     if index.warning:
         cache.warnings.append(index.warning)
-    run = _Run(folder, backbone, cache, index, images.max_pixels, extraction, on_progress)
+    run = _Run(folder, backbone, cache, index, images, extraction, on_progress)
     try:
         run.execute()
     finally:
@@ -189,7 +191,7 @@ class _Run:
     backbone: Extractor
     cache: BottleneckCache
     index: PictureIndex
-    max_pixels: int
+    images: ImageOptions
     options: ExtractionOptions
     on_progress: Callable[[ExtractionProgress], None]
     claimed: set[bytes] = field(default_factory=set)  # keys that are being extracted
@@ -205,6 +207,7 @@ class _Run:
         self.numbers = np.array(self.copies, np.uint32)
         self.partly: dict[int, int] = {}  # sample number -> how many of its copies were there at the start
         self.progress = ExtractionProgress(len(samples) * len(self.copies), counts_copies=self.maker is not None)
+        self.flat = FlatPictures(self.options.cache_dir)
         self.claims = Claims(self.cache.folder)
         self.writer = SegmentWriter(self.cache, self.claims, self.lock)
         self.batch_size = 1  # until the backbone is loaded
@@ -249,7 +252,8 @@ class _Run:
                 skipped[self.folder.samples[number].path] = self.failed_keys[key]
         left_out = summarize_left_out(self.folder, skipped)
         extracted, seconds = self.progress.extracted, self.progress.seconds
-        return Extraction(keys, readable, skipped, extracted, seconds, len(self.copies), left_out)
+        flat = () if self.maker else tuple(n for n, key in enumerate(self.keys) if key in self.flat)
+        return Extraction(keys, readable, skipped, extracted, seconds, len(self.copies), left_out, flat)
 
     def _take_known(self) -> list[int]:
         """Fill in the samples whose file is unchanged and whose bottleneck is cached; the numbers of the others."""
@@ -308,9 +312,14 @@ class _Run:
             return _Picture(b"", (0, 0, 0, 0), now, failure=sample.problem)
         try:
             signature = signature_of(path)
-            data = Path(path).read_bytes()
+            with picture_bytes(path, self.images.max_file_size) as data:
+                return self._decoded(data, signature, now)
         except OSError as error:
             return _Picture(b"", (0, 0, 0, 0), now, failure=f"can't be read: {error.strerror}")
+        except UnreadableImageError as error:
+            return _Picture(b"", (0, 0, 0, 0), now, failure=str(error))
+
+    def _decoded(self, data: bytes, signature: Signature, now: int) -> _Picture:
         key = hashlib.sha256(data).digest()
         with self.lock:
             missing = [] if key in self.claimed else self._missing(key)
@@ -329,9 +338,11 @@ class _Run:
         _give_way()  # not earlier: the backbone's threads begin with the priority of the thread that loads it
         try:
             if self.maker:
-                pixels = self.maker.make_copies(data, key, missing, size, self.max_pixels)
+                pixels = self.maker.make_copies(data, key, missing, size, self.images.max_pixels)
             else:
-                pixels = decode_image(data, *size, self.max_pixels)[np.newaxis]
+                pixels = decode_image(data, *size, self.images.max_pixels)[np.newaxis]
+                if is_one_colour(pixels[0]):
+                    self.flat.note(key)  # now, for later runs decode it no more
             return _Picture(key, signature, now, missing, pixels)
         except UnreadableImageError as error:
             self.claims.release([key])

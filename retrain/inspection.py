@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,19 @@ from retrain.config import ImageOptions, LabelOptions, SplitOptions
 from retrain.errors import UnreadableImageError
 from retrain.hooks import nothing
 from retrain.image_folder import ImageFolder, Sample, read_image_folder, utf8_path
-from retrain.images import decode_image, read_header
+from retrain.images import decode_image, is_one_colour, read_header
 from retrain.labels_file import class_labels
 from retrain.left_out import LeftOut, summarize_left_out
+from retrain.picture_file import picture_bytes
 from retrain.split import SETS, assign_sets
 
 __all__ = ["ClassInspection", "FolderInspection", "PlacedPicture", "inspect_folder"]
 
 # A class with this many times the pictures of another is called imbalance.
 _IMBALANCE = 3
+
+_SIDE = 8  # pixels: enough to find damage, and to tell most pictures from one flat colour
+_SIDE_OF_FLAT = 224  # at which training would see the rest, more or less
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class FolderInspection:
     stray_files: tuple[str, ...]
     files: tuple[PlacedPicture, ...]  # sorted by path
     left_out: LeftOut  # the unreadable ones, in sum
+    one_colour: tuple[str, ...] = ()  # paths of pictures that show one flat colour
+    one_colour_classes: tuple[str, ...] = ()  # labels of classes that have no other pictures
     examples: tuple[tuple[str, str], ...] = ()  # label and path of the first training picture of each class
 
     @property
@@ -102,6 +107,7 @@ class _Picture:
     format: str
     width: int
     height: int
+    is_one_colour: bool
 
 
 def inspect_folder(
@@ -148,6 +154,8 @@ def inspect_folder(
         tuple(utf8_path(path) for path in folder.stray_files),
         tuple(PlacedPicture(set_, names[s.label], utf8_path(s.path)) for s, set_ in zip(samples, sets, strict=True)),
         left_out,
+        tuple(utf8_path(sample.path) for sample, picture in readable if picture.is_one_colour),
+        _classes_of_one_colour(names, readable),
         _examples(folder, names, samples, sets),
     )
 
@@ -156,14 +164,16 @@ def _look_at(folder: ImageFolder, sample: Sample, images: ImageOptions) -> _Pict
     if sample.problem is not None:
         return sample.problem
     try:
-        data = Path(folder.root / sample.path).read_bytes()
-        header = read_header(data, images.max_pixels)
-        decode_image(data, 8, 8, images.max_pixels)  # damage shows only when the pixels are read
-    except OSError as error:
-        return f"can't be read: {error.strerror}"
+        with picture_bytes(folder.root / sample.path, images.max_file_size) as data:
+            header = read_header(data, images.max_pixels)
+            # damage shows only when the pixels are read
+            is_flat = all(
+                is_one_colour(decode_image(data, side, side, images.max_pixels)) for side in (_SIDE, _SIDE_OF_FLAT)
+            )
+            key = hashlib.sha256(data).digest()
     except UnreadableImageError as error:
         return str(error)
-    return _Picture(hashlib.sha256(data).digest(), header.format, header.width, header.height)
+    return _Picture(key, header.format, header.width, header.height, is_flat)
 
 
 def _classes(
@@ -176,6 +186,12 @@ def _classes(
         pictures = train + validation + test
         classes.append(ClassInspection(name, pictures, files - pictures, train, validation, test))
     return tuple(classes)
+
+
+def _classes_of_one_colour(labels: Sequence[str], readable: list[tuple[Sample, _Picture]]) -> tuple[str, ...]:
+    shown = {sample.label for sample, _ in readable}
+    more = {sample.label for sample, picture in readable if not picture.is_one_colour}
+    return tuple(labels[label] for label in sorted(shown - more))
 
 
 def _examples(

@@ -18,8 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from retrain.errors import UnreadableImageError
 from retrain.files import write_whole
 from retrain.image_folder import display_path
+from retrain.picture_file import hash_picture
 
 __all__ = ["PictureIndex", "Signature"]
 
@@ -64,17 +66,17 @@ class PictureIndex:
         return entry[1] if entry and entry[0] == signature else None
 
     def current_key(self, path: str) -> bytes:
-        """The SHA-256 of a file, read only if it changed. Raises OSError."""
+        """The SHA-256 of a file, read only if it changed. Raises OSError, UnreadableImageError."""
         file = self._root / path
-        return self.key(path, signature_of(file)) or hashlib.sha256(file.read_bytes()).digest()
+        return self.key(path, signature_of(file)) or hash_picture(file)
 
-    def current_keys(self, paths: Sequence[str]) -> Iterator[bytes | OSError]:
+    def current_keys(self, paths: Sequence[str]) -> Iterator[bytes | OSError | UnreadableImageError]:
         """The SHA-256 of each file, in order, several read at once; the error of one that can't be read."""
 
-        def key_of(path: str) -> bytes | OSError:
+        def key_of(path: str) -> bytes | OSError | UnreadableImageError:
             try:
                 return self.current_key(path)
-            except OSError as error:
+            except (OSError, UnreadableImageError) as error:
                 return error
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:

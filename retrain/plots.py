@@ -18,6 +18,7 @@ from retrain.curve import CurvePoint
 from retrain.errors import UnreadableImageError
 from retrain.evaluation import PictureResult
 from retrain.images import decode_image, read_header
+from retrain.picture_file import read_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -138,12 +139,12 @@ def _tiles(
     """Those that can be read, in their proportions, on squares of one size."""
     for picture in chosen:
         try:
-            data = (folder / picture.path).read_bytes()
+            data = read_picture(folder / picture.path)
             header = read_header(data, max_pixels)
             scale = _TILE / max(header.width, header.height)
             height, width = (max(1, round(side * scale)) for side in (header.height, header.width))
             pixels = decode_image(data, height, width, max_pixels)
-        except (OSError, UnreadableImageError):
+        except UnreadableImageError:
             continue
         top, left = (_TILE - height) // 2, (_TILE - width) // 2
         tile = np.full((_TILE, _TILE, 3), _AROUND, np.uint8)

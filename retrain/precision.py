@@ -25,6 +25,7 @@ from retrain.errors import BackboneError, UnreadableImageError
 from retrain.folders import Kind, replace_folder, staging_folder, tidy_up
 from retrain.image_folder import ImageFolder, display_path
 from retrain.images import decode_image
+from retrain.picture_file import read_picture
 from retrain.picture_index import PictureIndex
 
 __all__ = ["Listener", "LowPrecisionBackbone", "choose_extractor", "model_digest"]
@@ -240,13 +241,13 @@ def _typical_pictures(
     paths = [sample.path for sample in folder.samples if sample.problem is None]
     keys = PictureIndex(cache_dir, folder.root).current_keys(paths)
     for number, (path, key) in enumerate(zip(paths, keys, strict=True), 1):
-        if not isinstance(key, OSError):  # extraction will say so
+        if isinstance(key, bytes):  # extraction will say so
             by_key[key] = folder.root / path
         listener.on_progress("choosing pictures", number, len(paths))
     chosen: list[NDArray[np.uint8]] = []
     for _, file in sorted(by_key.items()):
-        with contextlib.suppress(OSError, UnreadableImageError):
-            chosen.append(decode_image(file.read_bytes(), height, width, max_pixels))
+        with contextlib.suppress(UnreadableImageError):
+            chosen.append(decode_image(read_picture(file), height, width, max_pixels))
         if len(chosen) == _CALIBRATION_PICTURES + _HELD_OUT_PICTURES:
             break
     if len(chosen) < _FEWEST_PICTURES:

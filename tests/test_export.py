@@ -152,6 +152,7 @@ def test_the_graph_has_what_old_versions_of_tensorflow_know(trained):
         "Cast",
         "Const",
         "DecodeJpeg",
+        "DecodePng",
         "DecodeRaw",
         "Equal",
         "ExpandDims",
@@ -191,6 +192,11 @@ def test_the_graph_has_what_old_versions_of_tensorflow_know(trained):
         "Transpose",
         "ConcatV2",
         "Reverse",
+        "FloorMod",
+        "LogicalOr",
+        "OnesLike",
+        "Round",
+        "StringLength",
     ]
     assert {node.op for node in graph_def.node} <= set(known)
 
@@ -306,6 +312,32 @@ def test_the_graph_reads_other_kinds_as_the_decoder_does(mode, format):
     difference = np.abs(graph_pixels(decode_any, data) - decode_image(data, 32, 24))
     assert difference.max() <= 3
     assert difference.mean() < 0.6
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 7])
+@pytest.mark.parametrize("format", ["PNG", "WEBP"])
+def test_the_graph_turns_pngs_and_webps_too(format, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = draw_picture(orientation, 1, 50).crop((0, 0, 50, 35))
+    data = encode(image, format, exif=exif, **({"lossless": True} if format == "WEBP" else {}))
+    assert np.abs(graph_pixels(decode_any, data) - decode_image(data, 32, 24)).max() <= 1
+    if format == "PNG":
+        assert np.abs(graph_pixels(decode_jpeg, data) - decode_image(data, 32, 24)).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_the_graph_takes_the_same_bits_of_16(bits):
+    samples = np.asarray(draw_picture(1, 2, 40).convert("L")).astype(np.uint16)
+    data = encode(Image.fromarray(samples * (2**bits // 256)), "PNG")
+    assert np.abs(graph_pixels(decode_jpeg, data) - decode_image(data, 32, 24)).max() <= 1
+
+
+def test_the_graph_reads_pngs_of_the_zoo_as_the_decoder_does(test_data):
+    """Bit depths of 1 to 16, interlaced or not, palettes, transparency."""
+    for path in sorted((test_data / "images" / "zoo" / "pngsuite").glob("[bt][agp][sn]?[0-9]*.png")):
+        data = path.read_bytes()
+        assert np.abs(graph_pixels(decode_any, data) - decode_image(data, 32, 32)).mean() < 2, path.name
 
 
 def test_real_photographs_resize_alike(test_data):

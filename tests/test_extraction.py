@@ -12,9 +12,10 @@ import time
 import numpy as np
 import pytest
 from conftest import draw_picture
+from PIL import Image
 
 from retrain import extraction as extraction_module
-from retrain import segment_writer
+from retrain import images, segment_writer
 from retrain.config import ExtractionOptions, ImageOptions
 from retrain.errors import BackboneError, CacheError, ImageFolderError
 from retrain.extraction import extract_bottlenecks, open_cache
@@ -93,13 +94,7 @@ def test_a_run_with_nothing_to_do_reads_no_picture(make_folder, monkeypatch):
     root = make_folder({"cat": 5, "dog": 5})
     run(root)
 
-    read_bytes = extraction_module.Path.read_bytes
-
-    def refuse(path):
-        assert root not in path.parents, f"{path} was read"
-        return read_bytes(path)
-
-    monkeypatch.setattr(extraction_module.Path, "read_bytes", refuse)
+    monkeypatch.setattr(extraction_module, "picture_bytes", lambda *_: pytest.fail("a picture was read"))
     result, _, _ = run(root)
     assert result.cached == 10
 
@@ -108,8 +103,10 @@ def test_rehash_reads_every_picture_and_extracts_none(make_folder, monkeypatch):
     root = make_folder({"cat": 5, "dog": 5})
     run(root)
     read = []
-    read_bytes = extraction_module.Path.read_bytes
-    monkeypatch.setattr(extraction_module.Path, "read_bytes", lambda path: read.append(path) or read_bytes(path))
+    read_picture = extraction_module.picture_bytes
+    monkeypatch.setattr(
+        extraction_module, "picture_bytes", lambda path, most: read.append(path) or read_picture(path, most)
+    )
     _, backbone, _ = run(root, rehash=True)
     assert len([path for path in read if path.suffix == ".png"]) == 10
     assert backbone.count == 0
@@ -197,14 +194,14 @@ def test_what_is_no_picture_is_skipped_with_its_reason_each_time(make_folder):
 
 def test_a_file_that_cannot_be_read_is_skipped(make_folder, monkeypatch):
     root = make_folder({"cat": 5, "dog": 5})
-    read_bytes = extraction_module.Path.read_bytes
+    opened = os.open
 
-    def refuse(path):
-        if path.name == "cat_002.png":
+    def refuse(path, *args, **options):
+        if os.fspath(path).endswith("cat_002.png"):
             raise PermissionError(13, "Permission denied")
-        return read_bytes(path)
+        return opened(path, *args, **options)
 
-    monkeypatch.setattr(extraction_module.Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     result, _, _ = run(root)
     assert result.skipped == {"cat/cat_002.png": "can't be read: Permission denied"}
 
@@ -212,7 +209,7 @@ def test_a_file_that_cannot_be_read_is_skipped(make_folder, monkeypatch):
 def test_strict_ends_at_the_first_bad_file_and_keeps_what_was_done(make_folder):
     root = make_folder({"cat": 40, "dog": 5})
     (root / "dog" / "zzz.jpg").write_bytes(b"nothing")
-    with pytest.raises(ImageFolderError, match=r"dog/zzz.jpg: not a picture in a known format \(--strict"):
+    with pytest.raises(ImageFolderError, match=r"dog/zzz.jpg: text, not a picture \(--strict"):
         run(root, strict=True)
     _, backbone, _ = run(root)
     assert backbone.count < 45
@@ -389,3 +386,28 @@ def test_the_backbones_threads_keep_their_priority(make_folder):
 
     extract(make_folder({"cat": 30, "dog": 30}), Threaded())
     assert priorities[0] == priority()
+
+
+def test_pictures_of_one_colour_are_told_in_later_runs_too(make_folder):
+    root = make_folder({"cat": 3, "dog": 3})
+    Image.new("RGB", (20, 20), "teal").save(root / "dog" / "flat.png")
+    for count in (7, 0):
+        result, backbone, _ = run(root)
+        assert backbone.count == count
+        assert [read_image_folder(root).samples[number].path for number in result.one_colour] == ["dog/flat.png"]
+
+
+def test_no_picture_ends_the_run_for_want_of_memory(make_folder, monkeypatch):
+    root = make_folder({"cat": 3, "dog": 3})
+    resized = images._resized
+
+    def fail(image, size):
+        if image.size == (30, 30):
+            raise MemoryError
+        return resized(image, size)
+
+    draw_picture(9, 9, 30).save(root / "dog" / "large.png")
+    monkeypatch.setattr(images, "_resized", fail)
+    result, _, _ = run(root)
+    assert list(result.skipped) == ["dog/large.png"]
+    assert "too little memory" in result.skipped["dog/large.png"]
