@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 from retrain.config import BackboneOptions
 from retrain.efficientnet_lite import LITE_NETWORKS, find_weights
 from retrain.errors import BackboneError
+from retrain.files import digest_of_file
 from retrain.image_folder import display_path
 from retrain.images import DECODER_VERSION
 
 if TYPE_CHECKING:
     from retrain.network import Network
 
-__all__ = ["Backbone", "BackboneSource", "digest_of_file", "fingerprint_of", "locate_backbone"]
+__all__ = ["Backbone", "BackboneSource", "fingerprint_of", "locate_backbone"]
 
 # Default input sizes of Keras Applications' networks, where they are not 224.
 _INPUT_SIZES = {
@@ -278,13 +279,4 @@ def digest_of_files(path: Path) -> str:
                 digest.update(f"{file.relative_to(path).as_posix()}\0{digest_of_file(file)}\n".encode())
     except OSError as error:
         raise BackboneError(f"can't read the backbone {display_path(path)}: {error.strerror}") from error
-    return digest.hexdigest()
-
-
-def digest_of_file(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits. Raises OSError."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
     return digest.hexdigest()

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from retrain.downloads import tell
 from retrain.errors import BackboneError
+from retrain.files import digest_of_file
 from retrain.image_folder import display_path
 
-__all__ = ["check_own", "digest_of_file", "digest_of_tree", "download_folder", "is_own", "locked", "make_folder"]
+__all__ = ["check_own", "digest_of_tree", "download_folder", "is_own", "locked", "make_folder"]
 
 _LOCK_SECONDS = 0.2  # between two looks at a lock that another process holds
 
@@ -140,15 +141,6 @@ def digest_of_tree(folder: Path) -> str:
                     f"there: remove {display_path(folder)}, and it is downloaded again"
                 )
             digest.update(os.fsencode(path.relative_to(folder)) + b"\0" + digest_of_file(path).encode())
-    return digest.hexdigest()
-
-
-def digest_of_file(path: Path, algorithm: str = "sha256") -> str:
-    """A file's digest, in hexadecimal digits. Raises OSError."""
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and their digests."""
 
 import contextlib
 import errno
@@ -9,7 +9,7 @@ import stat
 import time
 from pathlib import Path
 
-__all__ = ["check_writable", "remove_abandoned", "sync_folder", "temporary_sibling", "write_whole"]
+__all__ = ["check_writable", "digest_of_file", "remove_abandoned", "sync_folder", "temporary_sibling", "write_whole"]
 
 _ABANDONED_SECONDS = 60.0  # a temporary file younger than this may not be locked by its writer yet
 _LONGEST_NAME = 200  # bytes: file systems take 255, and temporary names add to it
@@ -109,3 +109,12 @@ def _write_into(path: Path, data: tuple[bytes | memoryview, ...]) -> None:
         file.flush()
         with contextlib.suppress(OSError):  # pipes have nothing to flush to
             os.fsync(file.fileno())
+
+
+def digest_of_file(path: Path, algorithm: str = "sha256") -> str:
+    """A file's digest, in hexadecimal digits. Raises OSError."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from retrain.download_folder import check_own, digest_of_file, download_folder, is_own, locked, make_folder
+from retrain.download_folder import check_own, download_folder, is_own, locked, make_folder
 from retrain.downloads import Limits, Wanted, download, tell
 from retrain.errors import BackboneError, BackboneUnavailableError
-from retrain.files import write_whole
+from retrain.files import digest_of_file, write_whole
 from retrain.image_folder import display_path
 
 __all__ = ["find_weights", "own_downloads", "weights_file"]

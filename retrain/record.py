@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import retrain
 from retrain.augmentation import Augmentation
-from retrain.backbone import Backbone, digest_of_file
+from retrain.backbone import Backbone
 from retrain.calibration import Calibration
 from retrain.config import RunOptions
 from retrain.curve import CurvePoint
 from retrain.errors import OutputError
 from retrain.evaluation import Metrics, PictureResult
 from retrain.extraction import Extraction, Extractor
-from retrain.files import write_whole
+from retrain.files import digest_of_file, write_whole
 from retrain.head import write_head
 from retrain.image_folder import display_path, utf8_path
 from retrain.left_out import LeftOut
