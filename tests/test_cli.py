@@ -1,4 +1,8 @@
-"""The commands as a user runs them: the installed console script, in a folder of its own."""
+"""The commands as a user runs them.
+
+Most run in this process, where TensorFlow is imported once; those on which a process has a bearing are the installed
+console script.
+"""
 
 import csv
 import json
@@ -12,28 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import SCRIPT, installed, retrain
 from conftest import draw_picture
 
 from retrain import cli
 from retrain.head import read_head
-
-SCRIPT = str(Path(sys.executable).with_name("retrain"))
-
-
-def retrain(*args, check=None, env=None, **options):
-    """Run the console script; `check` is the exit code that must come."""
-    done = subprocess.run(
-        [SCRIPT, *map(str, args)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env=os.environ | (env or {}),
-        **options,
-    )
-    if check is not None:
-        assert done.returncode == check, done.stderr + done.stdout
-    return done
 
 
 def one_line_error(done, *parts):
@@ -55,7 +42,7 @@ def trained(tiny_backbone, tmp_path_factory):
             place = folder / "pictures" / name / ("deep" if number % 3 else "")
             draw_picture(number, label).save(place / f"{name}{number}.png")
     (folder / "pictures" / "cat" / "notes.txt").write_text("no picture")
-    done = retrain("train", "pictures", "--backbone", tiny_backbone, "--steps", 200, cwd=folder, check=0)
+    done = installed("train", "pictures", "--backbone", tiny_backbone, "--steps", 200, cwd=folder, check=0)
     return folder, done
 
 
@@ -118,7 +105,7 @@ def test_a_second_run_extracts_nothing_and_gives_the_same_head(trained, tiny_bac
 
 def test_predict_names_every_label_most_likely_first(trained):
     folder, _ = trained
-    done = retrain("predict", "model", "pictures/dog/dog0.png", "pictures/owl/deep", cwd=folder, check=0)
+    done = installed("predict", "model", "pictures/dog/dog0.png", "pictures/owl/deep", cwd=folder, check=0)
     lines = done.stdout.splitlines()
     assert len(lines) == 1 + 20
     assert lines[0].startswith("pictures/dog/dog0.png: dog ")
@@ -259,7 +246,7 @@ def test_evaluate_counts_pictures_that_were_trained_on_apart(trained):
 def test_extract_json_has_the_documented_figures(trained, tiny_backbone):
     folder, _ = trained
     args = ("extract", folder / "pictures", "--backbone", tiny_backbone, "--json")
-    first = json.loads(retrain(*args, check=0).stdout)
+    first = json.loads(installed(*args, check=0).stdout)
     figures = {"pictures", "different", "cached", "extracted", "skipped", "seconds", "pictures_per_second"}
     assert set(first) == figures | {"backbone", "left_out", "skipped_files"}
     assert first["backbone"] == "tiny"
@@ -382,6 +369,22 @@ def test_bad_input_is_one_line_and_exit_1(make_folder, args, parts):
 )
 def test_wrong_usage_is_one_line_and_exit_2(args, parts):
     one_line_error(retrain(*args, check=2), *parts)
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "part"),
+    [
+        (["inspect", "nowhere"], 1, "no such image folder"),
+        (["predict", "nowhere", "a.jpg"], 1, "no such model folder: nowhere"),
+        (["train", "good", "--stepz", "5"], 2, "did you mean --steps?"),
+        (["--how_many_training_steps", "5"], 2, "--image_dir is missing"),
+    ],
+)
+def test_a_process_ends_with_the_code_and_the_line(args, code, part):
+    done = installed(*args, check=code)
+    one_line_error(done, part)
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
 
 
 def test_a_class_with_few_pictures_gets_a_warning(make_folder, tiny_backbone):
@@ -580,13 +583,13 @@ def test_litter_in_a_folder_to_predict_is_a_warning(trained):
 
 def test_names_that_no_terminal_can_show_are_shown_all_the_same(make_folder, tiny_backbone):
     root = make_folder({"Käfer": 4, "dog": 4})
-    done = retrain("inspect", root, env={"PYTHONIOENCODING": "ascii"}, check=0)
+    done = installed("inspect", root, env={"PYTHONIOENCODING": "ascii"}, check=0)
     assert r"K\xe4fer" in done.stdout
     odd = os.fsdecode(b"p\xff")
     root.rename(odd)
-    retrain("train", odd, "--backbone", tiny_backbone, "--steps", 5, "--quiet", check=0)
+    installed("train", odd, "--backbone", tiny_backbone, "--steps", 5, "--quiet", check=0)
     assert r"p\xff" in json.loads(Path("model/run.json").read_text())["command"]
-    done = retrain("train", odd, "--backbone", tiny_backbone, "--model-dir", os.fsdecode(b"m\xff"), check=1)
+    done = installed("train", odd, "--backbone", tiny_backbone, "--model-dir", os.fsdecode(b"m\xff"), check=1)
     one_line_error(done, r"the model folder m\xff has a name that is not UTF-8")
 
 
