@@ -29,10 +29,13 @@ KILLS, TRAINING_KILLS = (500, 20) if os.environ.get("RETRAIN_SLOW") == "1" else 
 def start(target, *args):
     """A process that has what it needs imported: from a server that never ran a thread."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["test_extraction"])
+    context.set_forkserver_preload([__name__])
     receiving, sending = context.Pipe(duplex=False)
     process = context.Process(target=target, args=(sending, os.getcwd(), *args))
-    process.start()
+    with pytest.MonkeyPatch.context() as patch:
+        # Where the server finds it. Before Python 3.13 it is not told of sys.path, and then imports nothing, silently.
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        process.start()
     sending.close()
     return process, receiving
 
