@@ -98,14 +98,15 @@ def test_prune_keeps_the_pictures_of_every_folder_named(make_folder, cache):
 def test_prune_drops_nothing_where_a_picture_cannot_be_read(make_folder, monkeypatch, capsys):
     root = make_folder({"cat": 5, "dog": 5})
     run(root)
-    read_bytes = Path.read_bytes
+    os.utime(root / "dog" / "dog_003.png")  # changed, so that it is read
+    open_file = os.open
 
-    def refuse(path):
-        if path.name == "dog_003.png":
+    def refuse(path, *args, **options):
+        if str(path).endswith("dog_003.png"):
             raise PermissionError(13, "Permission denied")
-        return read_bytes(path)
+        return open_file(path, *args, **options)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     assert "dog_003.png: Permission denied; nothing was dropped" in fail(capsys, "prune", "--keep", root, "--yes")
 
 
