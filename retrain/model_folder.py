@@ -223,9 +223,9 @@ def _reason(final: Path, where: str, error: OSError) -> str:
 def own_files(folder: Path) -> list[str]:
     """What the program wrote into a model folder, as its run.json lists it; nothing where there is no list."""
     try:
-        listed = json.loads((folder / "run.json").read_text("utf-8"))["files"]
+        listed = parse_json(_read_bytes(folder / "run.json"))["files"]
         paths = [PurePosixPath(name) for name in [*listed, _EMPTY_FOLDER]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return []
     return [str(path) for path in paths if path.parts and path.parts[0] in OWN_NAMES and ".." not in path.parts]
 
