@@ -112,7 +112,7 @@ def choose_extractor_for(folder: ImageFolder, backbone: Backbone, options: RunOp
     """What computes the bottlenecks, in the precision asked for."""
     listener = Listener(hooks.on_note, hooks.on_warning, hooks.on_preparation)
     precision, cache_dir = options.backbone.precision, options.extraction.cache_dir
-    return choose_extractor(backbone, precision, folder, cache_dir, options.images.max_pixels, listener)
+    return choose_extractor(backbone, precision, folder, cache_dir, options.images, listener)
 
 
 def load_dataset(

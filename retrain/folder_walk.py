@@ -2,10 +2,11 @@
 
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from retrain.picture_file import what_else
 
 __all__ = ["UNREADABLE", "FolderWalk", "Found", "is_litter", "join", "picture_files"]
 
@@ -25,12 +26,6 @@ _EXTRACTOR_NOTE = "extractor.json"
 _INDEX_FOLDER, _INDEX_FILE = "pictures", re.compile(r"[0-9a-f]{16}\.npz|one_colour-\d+\.txt")
 
 UNREADABLE = "can't be read"
-_SPECIAL = {
-    stat.S_IFIFO: "a named pipe, not a file",
-    stat.S_IFSOCK: "a socket, not a file",
-    stat.S_IFCHR: "a device, not a file",
-    stat.S_IFBLK: "a device, not a file",
-}
 _LEADS_UP = "a link to a folder that it lies in, or that holds the classes: not followed"
 
 
@@ -192,9 +187,9 @@ def _list(folder: str) -> _Listing:
                         files.append(entry.name)
                     elif entry.is_dir():
                         folders.append(entry.name)
-                    else:
-                        problems[entry.name] = _SPECIAL[stat.S_IFMT(entry.stat().st_mode)]
-                except (OSError, KeyError):
+                    elif kind := what_else(entry.stat().st_mode):
+                        problems[entry.name] = kind
+                except OSError:
                     files.append(entry.name)
     except OSError as error:
         error.filename = folder

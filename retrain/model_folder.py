@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,6 +24,7 @@ from retrain.folders import (
 )
 from retrain.image_folder import composed, display_path
 from retrain.json_fields import FieldError, Fields, parse_json, shown_value
+from retrain.picture_file import what_else
 from retrain.split import SETS
 from retrain.text import counted, listing
 
@@ -377,8 +377,9 @@ def _read_bytes(path: Path) -> bytes:
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(0, "not a file")
+        kind = what_else(status.st_mode)
+        if kind is not None:
+            raise OSError(0, kind)
         if status.st_size > _MOST_BYTES:
             raise OSError(0, f"{status.st_size} bytes are more than it can have")
         return file.read(_MOST_BYTES)
