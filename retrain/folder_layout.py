@@ -211,11 +211,13 @@ def _refuse_ambiguity(walk: FolderWalk, top: str, names: Sequence[str], sets: di
     alone = len(sets) == 1 and others and any(_holds_classes(walk, join(top, name)) for name in sets)
     if len(sets) < 2 and not alone:
         return
-    are = "are named like sets" if len(sets) > 1 else "is named like a set"
+    are, them = ("are named like sets", "them") if len(sets) > 1 else ("is named like a set", "it")
     if others:
-        found, remedy = f"{listing(sets)} {are}, {listing(others)} beside them not", "move the others away"
+        found = f"{listing(sets)} {are}, but {listing(others)} {'lie' if len(others) > 1 else 'lies'} beside {them}"
+        remedy = f"move {'the others' if len(others) > 1 else 'the other'} away"
     else:
-        found, remedy = f"{listing(sets)} {are}, but they are no training set and another one", "rename them, or add it"
+        found = f"{listing(sets)} {are}, but a training set or a second set is missing"
+        remedy = "rename them, or add what is missing"
     raise ImageFolderError(
         f"can't tell sets from classes in {where}: {found}; if these are sets, {remedy}; if they are classes, give "
         "the folders other names (--labels-file can give them any label)"
