@@ -22,6 +22,7 @@ _LITTER = frozenset(
 
 # What this program writes is known by what lies in it, wherever it lies.
 _MODEL_FILES = frozenset({"run.json", "labels.txt", "graph.pb", "head.h5"})  # two of them make a model folder
+_EVALUATION_FILES = frozenset({"evaluation.json", "confusion_matrix.csv"})  # both make one of retrain evaluate
 _EXTRACTOR_NOTE = "extractor.json"
 _INDEX_FOLDER, _INDEX_FILE = "pictures", re.compile(r"[0-9a-f]{16}\.npz|one_colour-\d+\.txt")
 
@@ -126,12 +127,14 @@ class FolderWalk:
         return self._listings[folder]
 
     def _is_own(self, folder: str) -> bool:
-        """Whether this program made a folder, a model or a cache, or it is excluded."""
+        """Whether this program made a folder (a model, a cache, an evaluation), or it is excluded."""
         try:
             if self._excluded and _identity(self._place(folder)) in self._excluded:
                 return True
             listing = self._listing(folder)
-            if len(_MODEL_FILES.intersection(listing.files)) > 1 or self._is_part_of_cache(folder):
+            if len(_MODEL_FILES.intersection(listing.files)) > 1 or _EVALUATION_FILES.issubset(listing.files):
+                return True
+            if self._is_part_of_cache(folder):
                 return True
             inner = [join(folder, name) for name in listing.folders]
             return bool(inner) and {"README.md"} >= {*listing.files} and all(map(self._is_part_of_cache, inner))

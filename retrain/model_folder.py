@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from retrain.errors import ModelFolderError, OutputError
+from retrain.folder_walk import is_litter
 from retrain.folders import (
     Kind,
     UnfinishedError,
@@ -149,7 +150,7 @@ def check_destination(
 
 def _check_content(final: Path, where: str, cache_dir: str) -> None:
     """Refuse a folder that holds what is not ours and no model. Raises OutputError."""
-    names = [name for name in sorted(os.listdir(final)) if not name.startswith(".") and name != "lost+found"]
+    names = [name for name in sorted(os.listdir(final)) if not is_litter(name)]
     own = set(names) & OWN_NAMES
     for name in sorted(own):
         if (final / name).is_dir() != (name in _OWN_FOLDERS):

@@ -61,6 +61,7 @@ def test_models_and_caches_are_known_by_what_they_hold(tmp_path):
     touch(tmp_path, "my cache/pictures/0123456789abcdef.npz")
     FlatPictures(tmp_path / "my cache").note(bytes(32))
     touch(tmp_path, *(f"first/{name}" for name in ("run.json", "labels.txt", "graph.pb", "saved_model/saved_model.pb")))
+    touch(tmp_path, "found/evaluation.json", "found/confusion_matrix.csv", "found/predictions.csv")
     touch(tmp_path, "half replaced/labels.txt", "half replaced/graph.pb", "half replaced/logs/train/events")
     found, said = read(tmp_path)
     assert [*found] == ["cat/a.jpg", "dog/b.jpg"]
