@@ -90,7 +90,7 @@ def find_classes(
     known = frozenset(map(composed, known))
     top = _unwrapped(walk, "", known)
     if top:
-        on_warning(f"the classes are taken from {where}/{top}, for there is no other folder beside it")
+        on_warning(f"taking the classes from {where}/{top}, the only folder there")
     names = _without_copy(walk, top, where, on_warning, known)
     sets = _sets_of([name for name in names if composed(name) not in known])
     place = f"{where}/{top}" if top else where

@@ -49,8 +49,8 @@ def _refuse(found: Iterable[str], where: str, error: type[RetrainError]) -> None
     if names:
         raise error(
             f"{where} has operations that may do more than compute, such as read or write files, start programs or "
-            f"call Python: {listing(names, _MOST_NAMED)}; if you trust whoever made it with all that you may do on "
-            "this machine, give --trust"
+            f"call Python: {listing(names, _MOST_NAMED)}; give --trust only if you trust whoever made it with "
+            "everything that you can do on this machine"
         )
 
 

@@ -38,7 +38,7 @@ def test_a_wrapping_folder_is_descended_into_and_that_is_said(tmp_path):
         "flower_photos/rose/b.jpg": ("rose", None),
     }
     assert folder.stray_files == ("LICENSE.txt", "flower_photos/LICENSE.txt")
-    assert said == [f"the classes are taken from {tmp_path}/flower_photos, for there is no other folder beside it"]
+    assert said == [f"taking the classes from {tmp_path}/flower_photos, the only folder there"]
 
 
 def test_several_wrapping_folders_are_descended_into(tmp_path):
