@@ -2,11 +2,11 @@
 
 import argparse
 import os
-import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from retrain.commands import print_json
+from retrain.text import pasteable, shown
 
 if TYPE_CHECKING:
     from retrain.catalogue import Entry
@@ -47,7 +47,7 @@ def _list(args: argparse.Namespace) -> int:
     if args.json:
         print_json([entry.as_dict() for entry in entries])
         return 0
-    width = max(len(entry.name) for entry in entries)
+    width = max(len(shown(entry.name)) for entry in entries)
     print(f"{'name':{width}}  weights       MB pixels vector  top-1 pictures/s  licence of the weights")
     for entry in entries:
         print(_line(entry, width))
@@ -60,7 +60,7 @@ def _line(entry: "Entry", width: int) -> str:
         return "-" if value is None else format(value, form)
 
     return (
-        f"{entry.name:{width}}  {entry.state:9} {number(entry.megabytes):>6} {number(entry.input_size):>6} "
+        f"{shown(entry.name):{width}}  {entry.state:9} {number(entry.megabytes):>6} {number(entry.input_size):>6} "
         f"{number(entry.bottleneck_size):>6} {number(entry.imagenet_top1, '.1f'):>6} "
         f"{number(entry.pictures_per_second, '.1f'):>10}  {entry.weights_licence or '-'}"
     )
@@ -68,13 +68,13 @@ def _line(entry: "Entry", width: int) -> str:
 
 def _fetch(args: argparse.Namespace) -> int:
     from retrain import catalogue
-    from retrain.image_folder import display_path
+    from retrain.image_folder import display_path, utf8_path
 
     path = catalogue.fetch_backbone(args.name, args.to)
     if args.json:
-        print_json({"name": args.name, "path": str(path)})
+        print_json({"name": args.name, "path": utf8_path(path)})
         return 0
-    print(f"{args.name}: {display_path(path)}")
+    print(f"{shown(args.name)}: {display_path(path)}")
     if args.to is not None:
-        print(f"Use it with: export RETRAIN_BACKBONES={shlex.quote(display_path(os.path.abspath(args.to)))}")
+        print(f"Use it with: export RETRAIN_BACKBONES={pasteable(os.path.abspath(args.to))}")
     return 0

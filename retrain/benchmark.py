@@ -147,7 +147,7 @@ def _rates(
         with tempfile.TemporaryDirectory() as place:
             warnings: list[str] = []
             listener = Listener(on_warning=warnings.append)
-            extractor = choose_extractor(backbone, precision, folder, place, images.max_pixels, listener)
+            extractor = choose_extractor(backbone, precision, folder, place, images, listener)
             network = extractor.network
             prepared = loading + time.monotonic() - started
             alone = _network_rate(network)

@@ -1,7 +1,5 @@
 """Looking after a cache folder: what is in it, whether it is sound, what can go, and the original program's files."""
 
-import hashlib
-import json
 import os
 import re
 from collections import Counter, defaultdict
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.backbone import fingerprint_of
 from retrain.bottleneck_cache import BottleneckCache
 from retrain.cache_folder import (
     CORRUPT_SUFFIX,
@@ -26,6 +25,7 @@ from retrain.cache_folder import (
     write_error,
     write_owner,
 )
+from retrain.checkpoint import CHECKPOINTS
 from retrain.errors import CacheError, UnreadableImageError
 from retrain.image_folder import ImageFolder, display_path, read_image_folder
 from retrain.picture_file import hash_picture
@@ -61,7 +61,7 @@ class ExtractorInfo:
     rows: int
     bottleneck_size: int | None
     segments: int
-    bytes: int  # on disk: of the segments, the quantised model, and what exports need
+    bytes: int  # on disk: of the segments, the quantised model, what exports need, and stopped fine-tunings
     set_aside: int  # damaged segments, renamed to *.corrupt
     warnings: tuple[str, ...]  # a line for what is damaged and still in place
     oldest: float | None  # seconds since 1970, when the oldest segment was written
@@ -150,7 +150,8 @@ def _count_set_aside(folder: Path) -> int:
 
 def _other_files(folder: Path) -> list[Path]:
     """What is kept beside the segments."""
-    return [*(path for path in map(folder.joinpath, MODEL_FILES) if path.exists()), *folder.glob(f"*{EXPORT_SUFFIX}")]
+    model = [path for path in map(folder.joinpath, MODEL_FILES) if path.exists()]
+    return [*model, *folder.glob(f"*{EXPORT_SUFFIX}"), *folder.glob(CHECKPOINTS)]
 
 
 def verify(cache: BottleneckCache) -> VerifyReport:
@@ -339,8 +340,7 @@ def _store(
             del found[key]
     name = "original_" + re.sub(r"[^\w.-]+", "_", module.split("~", 2)[-1])[-60:]  # without https~tfhub.dev~
     description = {"imported": module, "bottleneck_size": length}
-    fingerprint = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
-    cache = BottleneckCache(cache_dir, name, fingerprint, description)
+    cache = BottleneckCache(cache_dir, name, fingerprint_of(description), description)
     keys = np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32)
     new = cache.find(keys) < 0
     vectors = np.stack([vector for _, vector in found.values()])

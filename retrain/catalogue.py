@@ -13,7 +13,7 @@ from retrain import keras_weights
 from retrain.backbone import NAMES, BackboneSource, digest_of_files, input_size_of, locate_backbone
 from retrain.bfloat16 import read_cpuinfo
 from retrain.config import BackboneOptions
-from retrain.download_folder import download_folder, locked
+from retrain.download_folder import download_folder, locked, make_folder
 from retrain.efficientnet_lite import LITE_NETWORKS
 from retrain.errors import BackboneError, OutputError
 from retrain.files import write_whole
@@ -201,9 +201,11 @@ def _copy(path: Path, target: Path) -> Path:
 def note_speed(measured: "MachineBenchmark") -> None:
     """Remember how fast a network is on this machine, for the list. Where that can't be written, it is not."""
     rate = measured.precisions[0].backbone
-    folder = download_folder("speeds", write=False)
-    with contextlib.suppress(OSError):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(OSError, BackboneError):
+        folder = download_folder("speeds", write=False)
+        if not folder.is_absolute():  # there is no home
+            return
+        make_folder(folder)
         path = folder / "speeds.json"
         with locked(path, "speeds"):
             known = _read(path)

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from retrain.files import write_whole
 from retrain.image_folder import display_path
 
-__all__ = ["CheckpointFile"]
+__all__ = ["CHECKPOINTS", "CheckpointFile"]
+
+CHECKPOINTS = "fine_tuning-*.npz"  # how the files are named
 
 _DAYS_KEPT = 7  # the run that left it will hardly be repeated after that
 
@@ -68,8 +70,7 @@ class CheckpointFile:
 
     def remove(self) -> None:
         """Remove the file, and those that other runs left behind long ago."""
-        self._path.unlink(missing_ok=True)
-        for path in self._path.parent.glob("fine_tuning-*.npz"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > _DAYS_KEPT * 86400:
+        for path in self._path.parent.glob(CHECKPOINTS):
+            with contextlib.suppress(OSError):  # the model is written: this is no error
+                if path == self._path or time.time() - path.stat().st_mtime > _DAYS_KEPT * 86400:
                     path.unlink()

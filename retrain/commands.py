@@ -36,7 +36,6 @@ __all__ = ["crossval", "evaluate", "extract", "inspect", "predict", "print_json"
 
 _SHEET = "distortions.png"
 _MOST_SCORES = 5  # of a picture, on its line
-_MOST_BYTES = 2**30  # that are read from standard input
 
 
 def _run_options(args: argparse.Namespace) -> RunOptions:
@@ -187,7 +186,9 @@ def predict(args: argparse.Namespace) -> int:
     paths = [path for path, problem in found if problem is None and (not args.wrong or expected.get(path))]
     failed = right = 0
     answers: list[dict[str, Any]] = []
-    predictions = classifier.predict(map(_picture, paths), images.max_pixels, images.max_file_size)
+    predictions = classifier.predict(
+        (_picture(path, images) for path in paths), images.max_pixels, images.max_file_size
+    )
     for prediction in itertools.chain(unread, predictions):
         should = expected.get(prediction.path)
         if prediction.error is not None:
@@ -223,15 +224,16 @@ def _check_standard_input(args: argparse.Namespace) -> None:
         raise UsageError("- reads a picture from standard input: pipe one in, as in retrain predict model - < a.jpg")
 
 
-def _picture(path: str) -> "str | PictureBytes":
+def _picture(path: str, images: ImageOptions) -> "str | PictureBytes":
     """A picture to predict; what comes from standard input where the path is -."""
     from retrain.classifier import PictureBytes
 
     if path != "-":
         return path
-    data = sys.stdin.buffer.read(_MOST_BYTES + 1)
-    if len(data) > _MOST_BYTES:
-        raise UsageError(f"standard input has more than {_MOST_BYTES:,} bytes: give one picture")
+    most = images.max_file_size * 2**20
+    data = sys.stdin.buffer.read(most + 1)
+    if len(data) > most:
+        raise UsageError(f"standard input is larger than --max-file-size {images.max_file_size} MiB: give one picture")
     return PictureBytes(path, data)
 
 

@@ -35,8 +35,6 @@ __all__ = [
     "read_classes",
 ]
 
-_MOST_LISTED = 10  # in a message
-
 FEW_PICTURES = 20  # a class with fewer gets a warning, as in the original program
 
 
@@ -114,7 +112,7 @@ def choose_extractor_for(folder: ImageFolder, backbone: Backbone, options: RunOp
     """What computes the bottlenecks, in the precision asked for."""
     listener = Listener(hooks.on_note, hooks.on_warning, hooks.on_preparation)
     precision, cache_dir = options.backbone.precision, options.extraction.cache_dir
-    return choose_extractor(backbone, precision, folder, cache_dir, options.images.max_pixels, listener)
+    return choose_extractor(backbone, precision, folder, cache_dir, options.images, listener)
 
 
 def load_dataset(
@@ -173,20 +171,19 @@ def flat_warnings(folder: ImageFolder, extraction: Extraction) -> Iterator[str]:
     labels = [sample.label for sample in folder.samples]
     pictures = Counter(label for label, is_readable in zip(labels, extraction.readable, strict=True) if is_readable)
     by_class = Counter(labels[number] for number in flat)
-    nothing_else = [label for label in sorted(by_class) if by_class[label] == pictures[label]]
-    for label in nothing_else[:_MOST_LISTED]:
+    nothing_else = {label for label in by_class if by_class[label] == pictures[label]}
+    if nothing_else:
         yield (
-            f"every picture of class {display_path(folder.class_names[label])} shows one flat colour: nothing can be "
-            "learned from it; look at its files, and save them as 8-bit PNG or JPEG if they show more elsewhere"
+            f"every picture of class {listing(folder.class_names[label] for label in sorted(nothing_else))} shows one "
+            "flat colour: nothing can be learned from it; look at its files, and save them as 8-bit PNG or JPEG if "
+            "they show more elsewhere"
         )
-    if len(nothing_else) > _MOST_LISTED:
-        yield f"and {len(nothing_else) - _MOST_LISTED} more classes of which every picture shows one flat colour"
     rest = sorted(number for number in flat if labels[number] not in nothing_else)
     if rest:
-        which = "1 picture shows" if len(rest) == 1 else f"{len(rest)} pictures show"
         yield (
-            f"{which} one flat colour, as {display_path(folder.samples[rest[0]].path)}: retrain inspect lists such "
-            "pictures; remove those that show nothing"
+            f"{counted(len(rest), 'picture', 'shows/show')} one flat colour, such as "
+            f"{display_path(folder.samples[rest[0]].path)}: retrain inspect lists such pictures; remove those that "
+            "show nothing"
         )
 
 
@@ -222,7 +219,7 @@ def _check_copies(data: Dataset, hooks: Hooks) -> None:
     few = [f"{name} ({own})" for name, count, own in rows if own < FEW_PICTURES <= count]
     if few:
         hooks.on_warning(
-            f"fewer than {FEW_PICTURES} different pictures in class {', '.join(few)}, the others are copies of them: "
+            f"fewer than {FEW_PICTURES} different pictures in class {listing(few)}, the others are copies of them: "
             "results may be poor, add more"
         )
 

@@ -51,15 +51,15 @@ def choose_backbone(options: RunOptions, on_warning: Callable[[str], None]) -> t
         backbone = _fall_back(named, error)
         unused = f" (the bottlenecks of {DEFAULT} in {display_path(cache_dir)} can't be used without its weights)"
         on_warning(
-            f"no --backbone is named, and Inception v3 can't be had, so {FALLBACK} is used, which comes with this "
-            f"program{unused if has_default else ''}; {error}"
+            f"no --backbone is named and Inception v3 can't be had: using {FALLBACK}, which comes with this program"
+            f"{unused if has_default else ''}; {error}"
         )
     else:
         if has_fallback and not has_default:
             on_warning(
-                f"{DEFAULT} is used, the default; {display_path(cache_dir)} has bottlenecks of {FALLBACK}, from "
-                f"earlier runs, and none of {DEFAULT}: every picture is extracted anew; --backbone {FALLBACK} goes on "
-                "with what is there"
+                f"using {DEFAULT}, the default: {display_path(cache_dir)} has bottlenecks of {FALLBACK} from earlier "
+                f"runs and none of {DEFAULT}, so every picture is extracted anew; give --backbone {FALLBACK} to use "
+                "those of the earlier runs"
             )
     return backbone, dataclasses.replace(options, backbone=named)
 

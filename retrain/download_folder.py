@@ -137,8 +137,8 @@ def digest_of_tree(folder: Path) -> str:
             path = Path(root, name)
             if not stat.S_ISREG(path.lstat().st_mode) or not is_own(path):
                 raise BackboneError(
-                    f"{display_path(path)} is a link, or another user may write to it, and so put a network of his "
-                    f"there: remove {display_path(folder)}, and it is downloaded again"
+                    f"{display_path(path)} is a link, or another user may write to it, and so put a network of "
+                    f"theirs there: remove {display_path(folder)}, and it is downloaded again"
                 )
             digest.update(os.fsencode(path.relative_to(folder)) + b"\0" + digest_of_file(path).encode())
     return digest.hexdigest()

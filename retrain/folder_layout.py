@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from retrain.errors import ImageFolderError
-from retrain.folder_walk import FolderWalk
+from retrain.folder_walk import FolderWalk, join
 from retrain.text import listing
 
 __all__ = ["ClassFolder", "Layout", "composed", "find_classes", "is_named_like_a_picture"]
@@ -90,7 +90,7 @@ def find_classes(
     known = frozenset(map(composed, known))
     top = _unwrapped(walk, "", known)
     if top:
-        on_warning(f"the classes are taken from {where}/{top}, for there is no other folder beside it")
+        on_warning(f"taking the classes from {where}/{top}, the only folder there")
     names = _without_copy(walk, top, where, on_warning, known)
     sets = _sets_of([name for name in names if composed(name) not in known])
     place = f"{where}/{top}" if top else where
@@ -100,12 +100,12 @@ def find_classes(
         _refuse_ambiguity(walk, top, names, sets, place)
         parents = {top: None}
     classes = [
-        ClassFolder(_join(parent, name), subset)
+        ClassFolder(join(parent, name), subset)
         for parent, subset in parents.items()
         for name in (names if parent == top else walk.folders(parent))
     ]
     levels = {parent[:end] for parent in parents for end in _levels(parent)}
-    strays = tuple(_join(level, name) for level in sorted(levels) for name in walk.files(level))
+    strays = tuple(join(level, name) for level in sorted(levels) for name in walk.files(level))
     return Layout(tuple(classes), strays)
 
 
@@ -120,7 +120,7 @@ def _unwrapped(walk: FolderWalk, folder: str, known: Collection[str], elsewhere:
         names = walk.folders(folder)
         if len(names) != 1 or composed(names[0]) in known or names[0] in elsewhere:
             return folder
-        inner = _join(folder, names[0])
+        inner = join(folder, names[0])
         own = os.path.basename(folder)
         is_repeated = names[0].lower() == own.lower() or (_set_of(own) or "") == _set_of(names[0])
         is_known = any(composed(name) in known for name in walk.folders(inner))
@@ -135,7 +135,7 @@ def _leads_to_classes(walk: FolderWalk, folder: str) -> bool:
         names = walk.folders(folder)
         if len(names) != 1 or any(map(is_named_like_a_picture, walk.files(folder))):
             break
-        folder = _join(folder, names[0])
+        folder = join(folder, names[0])
     return _holds_classes(walk, folder)
 
 
@@ -153,7 +153,7 @@ def _without_copy(
     """
     names = walk.folders(top)
     for name in names:
-        inner = _join(top, name)
+        inner = join(top, name)
         if composed(name) in known or len(walk.folders(inner)) != len(names) - 1 or not _holds_classes(walk, inner):
             continue
         others = [other for other in names if other != name]
@@ -172,7 +172,7 @@ def _without_copy(
 def _files_of(walk: FolderWalk, place: str, names: Sequence[str]) -> set[str]:
     """The files in folders of a place, relative to it."""
     fresh = FolderWalk(walk.top)  # a walk forgets what it has passed, and this one is still to come
-    return {path[len(_join(place, "")) :] for name in names for path, _ in fresh.below(_join(place, name))}
+    return {path[len(join(place, "")) :] for name in names for path, _ in fresh.below(join(place, name))}
 
 
 def _set_of(name: str) -> str | None:
@@ -199,23 +199,25 @@ def _sets_of(names: Sequence[str]) -> dict[str, str]:
 def _set_folders(walk: FolderWalk, top: str, sets: dict[str, str], known: Collection[str]) -> dict[str, str | None]:
     """Folder that holds the classes of a set -> the set."""
     for name in sets:
-        walk.bar(_join(top, name))
-    inside = {name: walk.folders(_join(top, name)) for name in sets}
+        walk.bar(join(top, name))
+    inside = {name: walk.folders(join(top, name)) for name in sets}
     classes = {inner for names in inside.values() if len(names) > 1 for inner in names}
-    return {_unwrapped(walk, _join(top, name), known, classes): subset for name, subset in sets.items()}
+    return {_unwrapped(walk, join(top, name), known, classes): subset for name, subset in sets.items()}
 
 
 def _refuse_ambiguity(walk: FolderWalk, top: str, names: Sequence[str], sets: dict[str, str], where: str) -> None:
     """Refuse folders of which nobody knows whether they are sets or classes. One that may be a class passes."""
     others = [name for name in names if name not in sets]
-    alone = len(sets) == 1 and others and any(_holds_classes(walk, _join(top, name)) for name in sets)
+    alone = len(sets) == 1 and others and any(_holds_classes(walk, join(top, name)) for name in sets)
     if len(sets) < 2 and not alone:
         return
-    are = "are named like sets" if len(sets) > 1 else "is named like a set"
+    are, them = ("are named like sets", "them") if len(sets) > 1 else ("is named like a set", "it")
     if others:
-        found, remedy = f"{listing(sets)} {are}, {listing(others)} beside them not", "move the others away"
+        found = f"{listing(sets)} {are}, but {listing(others)} {'lie' if len(others) > 1 else 'lies'} beside {them}"
+        remedy = f"move {'the others' if len(others) > 1 else 'the other'} away"
     else:
-        found, remedy = f"{listing(sets)} {are}, but they are no training set and another one", "rename them, or add it"
+        found = f"{listing(sets)} {are}, but a training set or a second set is missing"
+        remedy = "rename them, or add what is missing"
     raise ImageFolderError(
         f"can't tell sets from classes in {where}: {found}; if these are sets, {remedy}; if they are classes, give "
         "the folders other names (--labels-file can give them any label)"
@@ -225,7 +227,3 @@ def _refuse_ambiguity(walk: FolderWalk, top: str, names: Sequence[str], sets: di
 def _levels(folder: str) -> list[int]:
     """Where the paths of a folder, and of those above it, end in its path."""
     return [0, *(match.start() for match in re.finditer("/", folder)), len(folder)]
-
-
-def _join(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name

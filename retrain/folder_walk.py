@@ -2,12 +2,13 @@
 
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["UNREADABLE", "FolderWalk", "Found", "is_litter", "picture_files"]
+from retrain.picture_file import what_else
+
+__all__ = ["UNREADABLE", "FolderWalk", "Found", "is_litter", "join", "picture_files"]
 
 # What systems, file managers, network drives and archives leave behind, in lower case. What begins with a dot is
 # litter, too: .DS_Store, .ipynb_checkpoints, ._IMG_1.jpg (AppleDouble).
@@ -21,16 +22,11 @@ _LITTER = frozenset(
 
 # What this program writes is known by what lies in it, wherever it lies.
 _MODEL_FILES = frozenset({"run.json", "labels.txt", "graph.pb", "head.h5"})  # two of them make a model folder
+_EVALUATION_FILES = frozenset({"evaluation.json", "confusion_matrix.csv"})  # both make one of retrain evaluate
 _EXTRACTOR_NOTE = "extractor.json"
-_INDEX_FOLDER, _INDEX_FILE = "pictures", re.compile(r"[0-9a-f]{16}\.npz")
+_INDEX_FOLDER, _INDEX_FILE = "pictures", re.compile(r"[0-9a-f]{16}\.npz|one_colour-\d+\.txt")
 
 UNREADABLE = "can't be read"
-_SPECIAL = {
-    stat.S_IFIFO: "a named pipe, not a file",
-    stat.S_IFSOCK: "a socket, not a file",
-    stat.S_IFCHR: "a device, not a file",
-    stat.S_IFBLK: "a device, not a file",
-}
 _LEADS_UP = "a link to a folder that it lies in, or that holds the classes: not followed"
 
 
@@ -78,7 +74,7 @@ class FolderWalk:
         """Names of the sub-folders that may hold pictures, sorted. Raises OSError where the folder can't be listed."""
         names = []
         for name in self._listing(folder).folders:
-            path = _join(folder, name)
+            path = join(folder, name)
             if _identity(self._place(path)) in self._barred:
                 self.problems[path] = _LEADS_UP
             elif not self._is_own(path):
@@ -110,7 +106,7 @@ class FolderWalk:
                     yield prefix + name, None
                 for name, problem in listing.problems.items():
                     yield prefix + name, problem
-                pending += [_join(folder, name) for name in reversed(listing.folders)]
+                pending += [join(folder, name) for name in reversed(listing.folders)]
             self._listings.pop(folder, None)
 
     def everything(self) -> Iterator[Found]:
@@ -131,20 +127,22 @@ class FolderWalk:
         return self._listings[folder]
 
     def _is_own(self, folder: str) -> bool:
-        """Whether this program made a folder, a model or a cache, or it is excluded."""
+        """Whether this program made a folder (a model, a cache, an evaluation), or it is excluded."""
         try:
             if self._excluded and _identity(self._place(folder)) in self._excluded:
                 return True
             listing = self._listing(folder)
-            if len(_MODEL_FILES.intersection(listing.files)) > 1 or self._is_part_of_cache(folder):
+            if len(_MODEL_FILES.intersection(listing.files)) > 1 or _EVALUATION_FILES.issubset(listing.files):
                 return True
-            inner = [_join(folder, name) for name in listing.folders]
+            if self._is_part_of_cache(folder):
+                return True
+            inner = [join(folder, name) for name in listing.folders]
             return bool(inner) and {"README.md"} >= {*listing.files} and all(map(self._is_part_of_cache, inner))
         except OSError:
             return False  # whoever walks it tells what is wrong
 
     def _is_part_of_cache(self, folder: str) -> bool:
-        """Whether a folder is one of an extractor, or the index of pictures. Raises OSError."""
+        """Whether a folder is one of an extractor, or holds what the cache knows of pictures. Raises OSError."""
         listing = self._listing(folder)
         if os.path.basename(folder) == _INDEX_FOLDER and listing.files and not listing.folders:
             return all(map(_INDEX_FILE.fullmatch, listing.files))
@@ -167,7 +165,8 @@ def picture_files(places: Iterable[str | os.PathLike[str]]) -> Iterator[Found]:
             yield os.fspath(place), f"{UNREADABLE}: {error.strerror}"
 
 
-def _join(folder: str, name: str) -> str:
+def join(folder: str, name: str) -> str:
+    """The path of what is called so in a folder; both relative to the top, which is "" itself."""
     return f"{folder}/{name}" if folder else name
 
 
@@ -191,9 +190,9 @@ def _list(folder: str) -> _Listing:
                         files.append(entry.name)
                     elif entry.is_dir():
                         folders.append(entry.name)
-                    else:
-                        problems[entry.name] = _SPECIAL[stat.S_IFMT(entry.stat().st_mode)]
-                except (OSError, KeyError):
+                    elif kind := what_else(entry.stat().st_mode):
+                        problems[entry.name] = kind
+                except OSError:
                     files.append(entry.name)
     except OSError as error:
         error.filename = folder

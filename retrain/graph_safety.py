@@ -11,6 +11,7 @@ from typing import Any
 
 from retrain.errors import RetrainError
 from retrain.safe_operations import SAFE_OPERATIONS
+from retrain.text import listing
 
 __all__ = ["check_graph", "check_saved_model"]
 
@@ -46,11 +47,10 @@ def check_saved_model(saved_model: Any, where: str, error: type[RetrainError]) -
 def _refuse(found: Iterable[str], where: str, error: type[RetrainError]) -> None:
     names = [*dict.fromkeys(found)]
     if names:
-        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         raise error(
-            f"{where} has operations that are not known to compute only; they may read or write files, start programs "
-            f"or call Python: {', '.join(names[:_MOST_NAMED])}{more}; if you trust whoever made it with all that you "
-            "may do on this machine, give --trust"
+            f"{where} has operations that may do more than compute, such as read or write files, start programs or "
+            f"call Python: {listing(names, _MOST_NAMED)}; give --trust only if you trust whoever made it with "
+            "everything that you can do on this machine"
         )
 
 

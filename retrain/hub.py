@@ -13,9 +13,11 @@ from retrain.downloads import Limits, Wanted, download, tell
 from retrain.errors import BackboneError, BackboneUnavailableError
 from retrain.files import write_whole
 from retrain.image_folder import display_path
+from retrain.text import listing
 
 __all__ = ["resolve_handle"]
 
+_MOST_NAMED = 5  # of what an archive holds, in a message
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _REMEDY = "give a TensorFlow Hub or Kaggle handle, or the URL of a .tar.gz that holds a SavedModel"
 
@@ -87,8 +89,8 @@ def _fetch(handle: str, folder: Path, limits: Limits, archive_limits: ArchiveLim
     try:
         unpack(part, unpacked, archive_limits)
         if not any((unpacked / f"saved_model.{form}").is_file() for form in ("pb", "pbtxt")):
-            found = ", ".join(sorted(os.listdir(unpacked))[:5]) or "nothing"
-            raise BackboneError(f"there is no saved_model.pb at its top, but {found}")
+            found = listing(sorted(os.listdir(unpacked)), _MOST_NAMED) or "nothing"
+            raise BackboneError(f"it has no saved_model.pb at its top; found there: {found}")
         note = {"handle": handle, "sha256": digest_of_tree(unpacked), "bytes": part.stat().st_size}
         write_whole(_note(folder), json.dumps(note, indent=1).encode())
         shutil.rmtree(folder, ignore_errors=True)

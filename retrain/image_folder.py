@@ -86,7 +86,7 @@ def read_image_folder(
 
     Where all sub-folders are named like sets (train/, val/, test/ ...), the classes are the folders inside them; where
     one folder wraps the others, they are inside that. Folders whose names differ in their Unicode form alone are one
-    class. Left out are litter, and models and caches of this program.
+    class. Litter, and models, caches and evaluations of this program are left out.
 
     Args:
         root: the image folder.

@@ -60,10 +60,6 @@ class LeftOut:
             return f"more than a tenth of the files of a class can't be used: {named}"
         return f"more than a tenth of the files of {counted(len(heavy), 'class')} can't be used: {named}"
 
-    def line(self) -> str | None:
-        """One line for a summary; None where nothing was left out."""
-        return f"Skipped {self.told()}" if self.count else None
-
     def told(self) -> str:
         """How much was left out, why, and of which classes."""
         total = f"{self.count:,} of {counted(self.files, 'file')}"

@@ -7,13 +7,13 @@ import io
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from retrain.errors import ModelFolderError, OutputError
+from retrain.folder_walk import is_litter
 from retrain.folders import (
     Kind,
     UnfinishedError,
@@ -25,6 +25,7 @@ from retrain.folders import (
 )
 from retrain.image_folder import composed, display_path
 from retrain.json_fields import FieldError, Fields, parse_json, shown_value
+from retrain.picture_file import what_else
 from retrain.split import SETS
 from retrain.text import counted, listing
 
@@ -149,7 +150,7 @@ def check_destination(
 
 def _check_content(final: Path, where: str, cache_dir: str) -> None:
     """Refuse a folder that holds what is not ours and no model. Raises OutputError."""
-    names = [name for name in sorted(os.listdir(final)) if not name.startswith(".") and name != "lost+found"]
+    names = [name for name in sorted(os.listdir(final)) if not is_litter(name)]
     own = set(names) & OWN_NAMES
     for name in sorted(own):
         if (final / name).is_dir() != (name in _OWN_FOLDERS):
@@ -223,9 +224,9 @@ def _reason(final: Path, where: str, error: OSError) -> str:
 def own_files(folder: Path) -> list[str]:
     """What the program wrote into a model folder, as its run.json lists it; nothing where there is no list."""
     try:
-        listed = json.loads((folder / "run.json").read_text("utf-8"))["files"]
+        listed = parse_json(_read_bytes(folder / "run.json"))["files"]
         paths = [PurePosixPath(name) for name in [*listed, _EMPTY_FOLDER]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return []
     return [str(path) for path in paths if path.parts and path.parts[0] in OWN_NAMES and ".." not in path.parts]
 
@@ -377,8 +378,9 @@ def _read_bytes(path: Path) -> bytes:
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(0, "not a file")
+        kind = what_else(status.st_mode)
+        if kind is not None:
+            raise OSError(0, kind)
         if status.st_size > _MOST_BYTES:
             raise OSError(0, f"{status.st_size} bytes are more than it can have")
         return file.read(_MOST_BYTES)

@@ -92,6 +92,8 @@ _RENAMED = {
     "--zoom": "--random_scale",
     "--brightness": "--random_brightness",
     "--backbone": "--tfhub_module",
+    "--cache-dir": "--bottleneck_dir",
+    "give --trust": "use the command retrain train with --trust",
 }
 _ARCHITECTURE = re.compile(r"inception_v3|mobilenet_(1\.0|0\.75|0\.50|0\.25)_(224|192|160|128)")
 
@@ -133,7 +135,7 @@ def _main(argv: Sequence[str]) -> int:
         on_checkpoint=lambda steps, head, graph: _write_intermediate(flags, steps - 1, head, graph),
     )
     try:
-        model = train_model(flags.image_dir, options, hooks, normalized_label)
+        model = train_model(flags.image_dir, options, hooks, normalized_label, _output_folders(flags))
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the bottlenecks so far are kept: the same command goes on from there") from None
     log.on_result(model)
@@ -253,6 +255,11 @@ def _check_outputs(flags: argparse.Namespace) -> None:
             check_writable(folder / "file")
 
 
+def _output_folders(flags: argparse.Namespace) -> list[str]:
+    """Where outputs go; should one lie in the folder of pictures, it is no class."""
+    return [flags.summaries_dir, flags.intermediate_output_graphs_dir, flags.saved_model_dir]
+
+
 def _make_folder(folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         folder.stat()  # of links in a circle, mkdir says that they exist
@@ -321,6 +328,8 @@ class _Log:
             logger.info("Final test accuracy: none, for there are no test pictures")
         else:
             logger.info("Final test accuracy = %.1f%% (N=%d)", test.accuracy * 100, test.n)
+        if model.result.left_out.count:
+            logger.warning("WARNING: skipped %s", model.result.left_out.told())
         if self.flags.print_misclassified_test_images:
             logger.info("=== MISCLASSIFIED TEST IMAGES ===")
             for picture in model.result.misclassified():

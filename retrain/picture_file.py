@@ -10,7 +10,7 @@ from retrain.config import DEFAULT_MAX_FILE_SIZE
 from retrain.errors import UnreadableImageError
 from retrain.memory_budget import MemoryBudget
 
-__all__ = ["hash_picture", "picture_bytes", "read_picture"]
+__all__ = ["hash_picture", "picture_bytes", "read_picture", "what_else"]
 
 _CHUNK = 2**20  # bytes
 
@@ -18,11 +18,11 @@ _CHUNK = 2**20  # bytes
 _files = MemoryBudget(2**28)
 
 _KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a FIFO (named pipe)",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder, not a file",
+    stat.S_IFIFO: "a named pipe, not a file",
+    stat.S_IFSOCK: "a socket, not a file",
+    stat.S_IFCHR: "a device, not a file",
+    stat.S_IFBLK: "a device, not a file",
 }
 
 
@@ -72,10 +72,15 @@ def _regular_file(path: str | os.PathLike[str]) -> Iterator[tuple[int, int]]:
         os.close(file)
 
 
+def what_else(mode: int) -> str | None:
+    """What something is that is not a regular file, by its st_mode: "a named pipe, not a file"; None for a file."""
+    return None if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "not a file")
+
+
 def _check_kind(status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
-        raise UnreadableImageError(f"not a regular file but {kind}")
+    kind = what_else(status.st_mode)
+    if kind is not None:
+        raise UnreadableImageError(kind)
 
 
 def _check_size(size: int, max_file_size: int) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.config import DEFAULT_MAX_PIXELS
+from retrain.config import ImageOptions
 from retrain.curve import CurvePoint
 from retrain.errors import UnreadableImageError
 from retrain.evaluation import PictureResult
@@ -98,7 +98,7 @@ def choose_pictures(pictures: Sequence[PictureResult], most: int = _MOST_TILES) 
 def draw_predictions(
     pictures: Sequence[PictureResult],
     image_dir: str | os.PathLike[str],
-    max_pixels: int = DEFAULT_MAX_PIXELS,
+    images: ImageOptions = ImageOptions(),
     title: str = "",
 ) -> bytes | None:
     """A sheet of pictures with their labels and those that they got, as a PNG; wrong ones are framed in red.
@@ -109,7 +109,7 @@ def draw_predictions(
     """
     from matplotlib.figure import Figure
 
-    tiles = list(_tiles(choose_pictures(pictures), Path(image_dir), max_pixels))
+    tiles = list(_tiles(choose_pictures(pictures), Path(image_dir), images))
     if not tiles:
         return None
     rows = -(-len(tiles) // _COLUMNS)
@@ -134,16 +134,16 @@ def draw_predictions(
 
 
 def _tiles(
-    chosen: Sequence[PictureResult], folder: Path, max_pixels: int
+    chosen: Sequence[PictureResult], folder: Path, images: ImageOptions
 ) -> Iterator[tuple[PictureResult, NDArray[np.uint8]]]:
     """Those that can be read, in their proportions, on squares of one size."""
     for picture in chosen:
         try:
-            data = read_picture(folder / picture.path)
-            header = read_header(data, max_pixels)
+            data = read_picture(folder / picture.path, images.max_file_size)
+            header = read_header(data, images.max_pixels)
             scale = _TILE / max(header.width, header.height)
             height, width = (max(1, round(side * scale)) for side in (header.height, header.width))
-            pixels = decode_image(data, height, width, max_pixels)
+            pixels = decode_image(data, height, width, images.max_pixels)
         except UnreadableImageError:
             continue
         top, left = (_TILE - height) // 2, (_TILE - width) // 2

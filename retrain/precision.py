@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from retrain import bfloat16, quantization
 from retrain.backbone import Backbone, fingerprint_of
 from retrain.cache_folder import CORRUPT_SUFFIX, folder_name, read_error, read_notes, write_error, write_owner
+from retrain.config import ImageOptions
 from retrain.errors import BackboneError, UnreadableImageError
+from retrain.files import digest_of_file
 from retrain.folders import Kind, replace_folder, staging_folder, tidy_up
 from retrain.image_folder import ImageFolder, display_path
 from retrain.images import decode_image
@@ -83,7 +85,7 @@ def choose_extractor(
     precision: str,
     folder: ImageFolder,
     cache_dir: str | os.PathLike[str],
-    max_pixels: int,
+    images: ImageOptions,
     listener: Listener = Listener(),
 ) -> Backbone | LowPrecisionBackbone:
     """The extractor that computes in a precision: "float32" (the backbone itself), "bfloat16" or "int8".
@@ -105,7 +107,7 @@ def choose_extractor(
         with contextlib.suppress(OSError):  # of a cache that can't be written
             tidy_up(_place(backbone, Path(cache_dir)), _KIND)
         found = _find_model(backbone, Path(cache_dir), listener)
-        model, details = found or _make_model(backbone, folder, Path(cache_dir), max_pixels, listener)
+        model, details = found or _make_model(backbone, folder, Path(cache_dir), images, listener)
         return LowPrecisionBackbone(backbone, precision, details, lambda: quantization.QuantizedNetwork(model))
     return backbone
 
@@ -159,7 +161,7 @@ def _set_aside(folder: Path, listener: Listener) -> None:
 
 
 def _make_model(
-    backbone: Backbone, folder: ImageFolder, cache_dir: Path, max_pixels: int, listener: Listener
+    backbone: Backbone, folder: ImageFolder, cache_dir: Path, images: ImageOptions, listener: Listener
 ) -> tuple[Path, dict[str, Any]]:
     """Quantise a backbone, and keep the model in the folder that its bottlenecks will have.
 
@@ -172,7 +174,7 @@ def _make_model(
             found = _find_model(backbone, cache_dir, listener)
             if found is not None:
                 return found
-            pixels = _typical_pictures(folder, cache_dir, network.height, network.width, max_pixels, listener)
+            pixels = _typical_pictures(folder, cache_dir, (network.height, network.width), images, listener)
             held_out = pixels[-min(_HELD_OUT_PICTURES, len(pixels) * 2 // 7) :]
             pixels = pixels[: len(pixels) - len(held_out)]
             quantized = quantization.quantize(
@@ -234,7 +236,7 @@ def _judge(cosine: float, pictures: int, held_out: int, listener: Listener) -> N
 
 
 def _typical_pictures(
-    folder: ImageFolder, cache_dir: Path, height: int, width: int, max_pixels: int, listener: Listener
+    folder: ImageFolder, cache_dir: Path, size: tuple[int, int], images: ImageOptions, listener: Listener
 ) -> NDArray[np.uint8]:
     """(n, height, width, 3) uint8: readable pictures of a folder, those with the lowest SHA-256, each content once."""
     by_key: dict[bytes, Path] = {}
@@ -247,7 +249,7 @@ def _typical_pictures(
     chosen: list[NDArray[np.uint8]] = []
     for _, file in sorted(by_key.items()):
         with contextlib.suppress(UnreadableImageError):
-            chosen.append(decode_image(read_picture(file), height, width, max_pixels))
+            chosen.append(decode_image(read_picture(file, images.max_file_size), *size, images.max_pixels))
         if len(chosen) == _CALIBRATION_PICTURES + _HELD_OUT_PICTURES:
             break
     if len(chosen) < _FEWEST_PICTURES:
@@ -272,7 +274,7 @@ def model_digest(folder: Path, suffix: str = "") -> str:
     digest = hashlib.sha256()
     for name in quantization.MODEL_FILES:
         try:
-            digest.update(hashlib.sha256((folder / f"{name}{suffix}").read_bytes()).digest())
+            digest.update(bytes.fromhex(digest_of_file(folder / f"{name}{suffix}")))
         except FileNotFoundError:
             return ""
     return digest.hexdigest()

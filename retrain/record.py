@@ -189,7 +189,7 @@ def _write_plots(model: TrainedModel, folder: Path) -> None:
         name, shown = "validation", [picture for picture in result.pictures if picture.set == "validation"]
     wrong = sum(picture.predicted != picture.label for picture in shown)
     title = f"{wrong} of {counted(len(shown), f'{name} picture')} {'has' if wrong == 1 else 'have'} a wrong label"
-    sheet = plots.draw_predictions(shown, model.image_dir, model.options.images.max_pixels, title)
+    sheet = plots.draw_predictions(shown, model.image_dir, model.options.images, title)
     if sheet is not None:
         write_whole(folder / "predictions.png", sheet)
 

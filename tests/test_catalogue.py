@@ -173,6 +173,28 @@ def test_speeds_are_remembered_for_this_machine(monkeypatch, tmp_path):
     note_speed(measured("inception_v3", 1.0))
 
 
+def test_speeds_leave_a_folder_that_downloads_can_use(tmp_path):
+    umask = os.umask(0o002)
+    try:
+        note_speed(measured("vgg16", 3.0))
+    finally:
+        os.umask(umask)
+    root = tmp_path / "xdg" / "retrain"
+    assert [place.stat().st_mode & 0o777 for place in (root, root / "speeds")] == [0o700, 0o700]
+    root.chmod(0o777)
+    note_speed(measured("vgg16", 4.0))  # not noted where others may write, and no error at the end of a benchmark
+    root.chmod(0o700)
+    assert listed()["vgg16"].pictures_per_second == 3.0
+
+
+def test_speeds_of_a_user_without_a_home_are_not_noted(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    monkeypatch.chdir(tmp_path)
+    note_speed(measured("vgg16", 3.0))
+    assert not (tmp_path / "~").exists()
+
+
 @pytest.fixture
 def server(tmp_path):
     running = Server()

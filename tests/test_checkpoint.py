@@ -40,8 +40,16 @@ def test_a_damaged_file_counts_as_none(saved):
 
 
 def test_a_cache_that_can_not_be_written_is_no_error(tmp_path):
-    CheckpointFile(tmp_path / "missing", KEY).save({}, ARRAYS)
+    file = CheckpointFile(tmp_path / "missing", KEY)
+    file.save({}, ARRAYS)
+    file.remove()
     assert not (tmp_path / "missing").exists()
+
+
+def test_a_file_that_can_not_be_removed_is_no_error(saved):
+    saved.unlink()
+    saved.mkdir()  # which unlink() refuses, as it refuses a file on a disk that can only be read
+    CheckpointFile(saved.parent, KEY).remove()
 
 
 def test_removing_takes_old_ones_of_other_runs_along(saved):

@@ -71,7 +71,7 @@ def test_train_leaves_a_whole_model_folder(trained):
     assert (folder / "model" / "history.csv").read_text().splitlines()[0] == (
         "step,train_accuracy,train_cross_entropy,validation_accuracy,validation_cross_entropy"
     )
-    assert "cat/notes.txt,not a picture in a known format" in (folder / "model" / "skipped.csv").read_text()
+    assert 'cat/notes.txt,"text, not a picture"' in (folder / "model" / "skipped.csv").read_text()
     assert len((folder / "model" / "predictions.csv").read_text().splitlines()) == 91
 
 
@@ -80,7 +80,7 @@ def test_train_says_what_came_out_on_stdout_and_how_it_went_on_stderr(trained):
     assert "Test accuracy " in done.stdout
     assert "95% interval" in done.stdout
     assert re.search(r"^Next: retrain predict model pictures/\w+/.*\w+\.png$", done.stdout, re.MULTILINE)
-    assert "Skipped 1 of 91 files (not a picture in a known format); by class: cat 1 of 31; all are in" in done.stdout
+    assert "Skipped 1 of 91 files (text, not a picture); by class: cat 1 of 31; all are in" in done.stdout
     assert "bottlenecks: 91 of 91 pictures" in done.stderr
     assert "step 199: train accuracy" in done.stderr
     for noise in ("cudart", "absl", "oneDNN", "Warning", "WARNING"):
@@ -126,7 +126,7 @@ def test_predict_json_keeps_the_order_and_reports_what_cannot_be_read(trained):
     assert set(dog) == {"path", "label", "score", "scores"}
     assert dog["label"] == next(iter(dog["scores"])) == "dog"
     assert set(dog["scores"]) == {"cat", "dog", "owl"}
-    assert text["error"] == "not a picture in a known format"
+    assert text["error"] == "text, not a picture"
     assert "nowhere.jpg: can't be read" in done.stderr
     done = retrain("predict", "model", "pictures/dog/dog0.png", "--json", "--top", 1, cwd=folder, check=0)
     assert list(json.loads(done.stdout)[0]["scores"]) == ["dog"]
@@ -146,7 +146,7 @@ def test_predict_wrong_shows_pictures_that_lie_in_the_wrong_folder(trained, tmp_
     assert re.fullmatch(r"mixed/cat/an owl.png: owl 0\.\d{4}, expected cat", first)
     assert last == "1 of 11 wrong"
     assert "retrain: warning: 1 file is in no folder that is named like a class: left out" in done.stderr
-    assert "retrain: warning: mixed/dog/notes.txt: not a picture" in done.stderr
+    assert "retrain: warning: mixed/dog/notes.txt: text, not a picture" in done.stderr
     done = retrain("predict", folder / "model", "mixed", "--wrong", "--json", "--top", 2, check=0)
     wrong, text = json.loads(done.stdout)
     assert (wrong["path"], wrong["label"], wrong["expected"]) == ("mixed/cat/an owl.png", "owl", "cat")
@@ -250,7 +250,7 @@ def test_extract_json_has_the_documented_figures(trained, tiny_backbone):
     figures = {"pictures", "different", "cached", "extracted", "skipped", "seconds", "pictures_per_second"}
     assert set(first) == figures | {"backbone", "left_out", "skipped_files"}
     assert first["backbone"] == "tiny"
-    assert first["skipped_files"] == {"cat/notes.txt": "not a picture in a known format"}
+    assert first["skipped_files"] == {"cat/notes.txt": "text, not a picture"}
     assert (first["pictures"], first["extracted"], first["cached"], first["skipped"]) == (91, 90, 0, 1)
     again = json.loads(retrain(*args, check=0).stdout)
     assert (again["extracted"], again["cached"], again["pictures_per_second"]) == (0, 90, None)
@@ -266,7 +266,7 @@ def test_inspect_tells_what_is_there(trained, tmp_path):
     text = retrain("inspect", root, check=0).stdout
     assert "72 pictures (70 different) in 3 classes" in text
     assert "Imbalanced: the smallest class has 1 for 3.2 of the largest" in text
-    assert "cat/notes.txt: not a picture" in text
+    assert "cat/notes.txt: text, not a picture" in text
     assert "cat/cat0.png = dog/same.png" in text
     assert "dog/dog0.png = dog/twice.png" in text
     found = json.loads(retrain("inspect", root, "--json", check=0).stdout)
@@ -408,7 +408,7 @@ def test_strict_ends_the_run(make_folder, tiny_backbone):
     (root / "dog" / "bad.jpg").write_bytes(b"nothing")
     one_line_error(
         retrain("train", root, "--backbone", tiny_backbone, "--strict", check=1),
-        "dog/bad.jpg: not a picture in a known format",
+        "dog/bad.jpg: text, not a picture",
     )
 
 
@@ -576,7 +576,7 @@ def test_a_cache_that_cannot_be_written_is_known_before_the_work(make_folder, ti
 def test_litter_in_a_folder_to_predict_is_a_warning(trained):
     folder, _ = trained
     done = retrain("predict", "model", "pictures/cat", cwd=folder, check=0)
-    assert "retrain: warning: pictures/cat/notes.txt: not a picture" in done.stderr
+    assert "retrain: warning: pictures/cat/notes.txt: text, not a picture" in done.stderr
     (folder / "nothing").mkdir(exist_ok=True)
     one_line_error(retrain("predict", "model", "nothing", cwd=folder, check=1), "no files in nothing")
 

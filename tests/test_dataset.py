@@ -52,10 +52,10 @@ def told(flat, unreadable=()):
 def test_pictures_and_classes_of_one_colour_are_told():
     assert told([]) == []
     assert told([4]) == [
-        "1 picture shows one flat colour, as b/1.png: retrain inspect lists such pictures; remove those that show "
-        "nothing"
+        "1 picture shows one flat colour, such as b/1.png: retrain inspect lists such pictures; remove those that "
+        "show nothing"
     ]
-    assert told([0, 4])[0].startswith("2 pictures show one flat colour, as a/0.png")
+    assert told([0, 4])[0].startswith("2 pictures show one flat colour, such as a/0.png")
     [whole] = told([0, 2], unreadable=[1])
     assert whole.startswith("every picture of class a shows one flat colour: nothing can be learned from it")
     assert len(told([0, 1, 2, 4])) == 2

@@ -73,7 +73,7 @@ def test_efficientnet_is_used_where_inception_v3_can_not_be_had(offline):
     assert (backbone.name, backbone.instead_of) == ("efficientnet_lite0", "inception_v3")
     assert options.backbone.backbone == "efficientnet_lite0"
     assert heard == [
-        "no --backbone is named, and Inception v3 can't be had, so efficientnet_lite0 is used, which comes with this "
+        "no --backbone is named and Inception v3 can't be had: using efficientnet_lite0, which comes with this "
         f"program; {ABSENT}"
     ]
 
@@ -187,8 +187,9 @@ def test_change_is_said_in_both_directions(offline, backbones, make_folder):
     extracted, name, said = run()
     assert (extracted, name) == (48, "inception_v3")
     assert said == [
-        "inception_v3 is used, the default; cache has bottlenecks of efficientnet_lite0, from earlier runs, and none "
-        "of inception_v3: every picture is extracted anew; --backbone efficientnet_lite0 goes on with what is there"
+        "using inception_v3, the default: cache has bottlenecks of efficientnet_lite0 from earlier runs and none of "
+        "inception_v3, so every picture is extracted anew; give --backbone efficientnet_lite0 to use those of the "
+        "earlier runs"
     ]
     assert run() == (0, "inception_v3", [])
     shutil.rmtree(backbones / "inception_v3")
@@ -281,7 +282,7 @@ def test_command_line_of_the_original_falls_back(offline, pictures, tmp_path, ca
     with caplog.at_level(logging.WARNING):
         assert original.main(argv) == 0
     [said] = [text for text in caplog.messages if "efficientnet_lite0" in text]
-    assert said.startswith("WARNING: no --tfhub_module is named, and Inception v3 can't be had")
+    assert said.startswith("WARNING: no --tfhub_module is named and Inception v3 can't be had")
     assert (tmp_path / "out" / "output_graph").is_file()
 
 

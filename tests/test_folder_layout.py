@@ -38,7 +38,7 @@ def test_a_wrapping_folder_is_descended_into_and_that_is_said(tmp_path):
         "flower_photos/rose/b.jpg": ("rose", None),
     }
     assert folder.stray_files == ("LICENSE.txt", "flower_photos/LICENSE.txt")
-    assert said == [f"the classes are taken from {tmp_path}/flower_photos, for there is no other folder beside it"]
+    assert said == [f"taking the classes from {tmp_path}/flower_photos, the only folder there"]
 
 
 def test_several_wrapping_folders_are_descended_into(tmp_path):
@@ -142,15 +142,18 @@ def test_a_copy_beside_the_classes_is_left_out(tmp_path):
     [
         (
             ["train/a/1", "val/a/1", "notes/1"],
-            "train, val are named like sets, notes beside them not; .* move the others",
+            "train, val are named like sets, but notes lies beside them; .* move the other away",
         ),
         (
             ["validation/a/1", "test/a/1"],
-            "test, validation are named like sets, but they are no training set and another",
+            "test, validation are named like sets, but a training set or a second set is missing",
         ),
-        (["train/a/1", "training/a/1"], "train, training are named like sets, but they are no training set"),
-        (["train/a/1", "train/b/1", "extra/1"], "train is named like a set, extra beside them not"),
-        (["seg_train/a/1", "seg_test/b/1", "seg_pred/1"], "seg_test, seg_train are named like sets, seg_pred"),
+        (
+            ["train/a/1", "training/a/1"],
+            "train, training are named like sets, but a training set or a second set is missing",
+        ),
+        (["train/a/1", "train/b/1", "extra/1"], "train is named like a set, but extra lies beside it"),
+        (["seg_train/a/1", "seg_test/b/1", "seg_pred/1"], "seg_test, seg_train are named like sets, but seg_pred"),
     ],
 )
 def test_what_may_be_sets_or_classes_is_refused(tmp_path, paths, message):

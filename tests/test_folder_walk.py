@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retrain import folder_walk
+from retrain.flat_pictures import FlatPictures
 from retrain.folder_walk import is_litter, picture_files
 from retrain.image_folder import read_image_folder
 
@@ -58,7 +59,9 @@ def test_models_and_caches_are_known_by_what_they_hold(tmp_path):
     touch(tmp_path, "cat/a.jpg", "dog/b.jpg", "my cache/README.md", "dog/model/run.json", "dog/model/labels.txt")
     touch(tmp_path, "my cache/tiny-01234567/extractor.json", "my cache/tiny-01234567/segment-0.h5")
     touch(tmp_path, "my cache/pictures/0123456789abcdef.npz")
+    FlatPictures(tmp_path / "my cache").note(bytes(32))
     touch(tmp_path, *(f"first/{name}" for name in ("run.json", "labels.txt", "graph.pb", "saved_model/saved_model.pb")))
+    touch(tmp_path, "found/evaluation.json", "found/confusion_matrix.csv", "found/predictions.csv")
     touch(tmp_path, "half replaced/labels.txt", "half replaced/graph.pb", "half replaced/logs/train/events")
     found, said = read(tmp_path)
     assert [*found] == ["cat/a.jpg", "dog/b.jpg"]

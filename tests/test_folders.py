@@ -429,6 +429,7 @@ def test_what_is_mounted_read_only_is_refused(monkeypatch, read_only):
 
 def test_a_fresh_volume_of_a_disk_of_its_own_can_be_used():
     Path("model", "lost+found").mkdir(parents=True)
+    Path("model", "@eaDir").mkdir()  # of a network drive
     check_destination("model")
     replacing.write(Path("model"), "new")
     assert Path("model", "lost+found").is_dir()

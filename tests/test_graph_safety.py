@@ -225,7 +225,7 @@ def test_a_long_list_is_cut_short():
     graph = v1.GraphDef()
     for number in range(20):
         graph.node.add(name=str(number), op="WriteFile")
-    with pytest.raises(BackboneError, match=r"WriteFile \(node 2\) and 17 more; if you trust"):
+    with pytest.raises(BackboneError, match=r"WriteFile \(node 2\) and 17 more; give --trust only if"):
         check_graph(graph, "this graph", BackboneError)
 
 

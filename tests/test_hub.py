@@ -215,7 +215,11 @@ def test_what_is_no_network_is_refused_and_not_kept(what, url, server, store, tm
                 archive.addfile(info, io.BytesIO(bytes(2**20)))
             server.body = stream.getvalue()
         given = {"archive_limits": ArchiveLimits(ratio_from_bytes=2**16)} if what == "bomb" else {}
-    match = {"page": "no tar archive", "other": "no saved_model.pb at its top, but saved", "hostile": "leads out"}
+    match = {
+        "page": "no tar archive",
+        "other": "no saved_model.pb at its top; found there: saved",
+        "hostile": "leads out",
+    }
     refuse(url, "is refused: .*" + match.get(what, "unpacks to more"), **given)
     assert entries(store) == []
     assert not list(tmp_path.rglob("evil"))

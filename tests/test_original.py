@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from test_cli import one_line_error, retrain
 
 from retrain.config import AugmentationOptions
 from retrain.errors import OutputError, UsageError
-from retrain.original import _FLAGS, _check_outputs, _parse, _run_options, _write_outputs, normalized_label
+from retrain.original import _FLAGS, _check_outputs, _parse, _renamed, _run_options, _write_outputs, normalized_label
 
 
 def options(*argv):
@@ -221,11 +222,23 @@ def fake_model():
 
 
 def test_a_batch_may_be_larger_than_the_number_of_pictures(pictures, tiny_backbone):
-    retrain(
-        "--image_dir", pictures, "--tfhub_module", tiny_backbone, "--bottleneck_dir", "b", "--output_graph", "g.pb",
-        "--output_labels", "l.txt", "--summaries_dir", "s", "--how_many_training_steps", "5", "--train_batch_size",
-        "500", check=0,
+    shutil.copytree(pictures, "photos")
+    Path("photos/logs").mkdir()
+    Path("photos/logs/events").write_bytes(b"of an earlier run")
+    Path("photos/Cat/empty.png").write_bytes(b"")
+    done = retrain(
+        "--image_dir", "photos", "--tfhub_module", tiny_backbone, "--bottleneck_dir", "b", "--output_graph", "g.pb",
+        "--output_labels", "l.txt", "--summaries_dir", "photos/logs", "--how_many_training_steps", "5",
+        "--train_batch_size", "500", check=0,
     )  # fmt: skip
+    assert "logs" not in Path("l.txt").read_text().split()
+    assert "WARNING: skipped 1 of " in done.stderr
+    assert "(the file is empty); by class: Cat 1 of " in done.stderr
+
+
+def test_messages_name_what_this_command_line_has():
+    assert _renamed("use another --cache-dir, or --backbone X") == "use another --bottleneck_dir, or --tfhub_module X"
+    assert _renamed("if you trust it, give --trust").endswith("use the command retrain train with --trust")
 
 
 def test_folders_that_would_get_one_label_are_refused(make_folder, tiny_backbone):

@@ -54,7 +54,7 @@ def test_a_folder_as_it_comes_goes_through_every_command(tmp_path, backbone, cap
         "flower_photos/rose/pipe.png": "a named pipe, not a file",
     }
     said = [
-        "the classes are taken from ./flower_photos, for there is no other folder beside it",
+        "taking the classes from ./flower_photos, the only folder there",
         "left out flower_photos/rose/pipe.png: a named pipe, not a file",
         "left out flower_photos/rose/all: a link to a folder",
         "1 picture lies beside the class folders, in no class, and will not be used: astray.png",

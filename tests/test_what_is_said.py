@@ -64,13 +64,13 @@ WARNING = (
 LOSS = {
     "files": 66,
     "left_out": 6,
-    "reasons": {"the file is empty": 5, "not a picture in a known format": 1},
+    "reasons": {"the file is empty": 5, "text, not a picture": 1},
     "classes": [
         {"name": LOST, "files": 25, "left_out": 5, "reason": "the file is empty"},
-        {"name": EVIL, "files": 21, "left_out": 1, "reason": "not a picture in a known format"},
+        {"name": EVIL, "files": 21, "left_out": 1, "reason": "text, not a picture"},
     ],
 }
-TOLD = "6 of 66 files (5 x the file is empty, 1 x not a picture in a known format); by class: two words 5 of 25, "
+TOLD = "6 of 66 files (5 x the file is empty, 1 x text, not a picture); by class: two words 5 of 25, "
 
 
 def test_train_says_what_was_lost_and_its_command_can_be_pasted(run, trained):
@@ -181,6 +181,8 @@ def test_a_picture_comes_from_standard_input(run, trained, monkeypatch):
     assert run("predict", "my model", "-").out.startswith(f"-: {FORMULA} 0.")
     pipe(b"")
     assert "retrain: error: -: the file is empty" in run("predict", "my model", "-", code=1).err
+    pipe(bytes(2**20 + 1))
+    assert "larger than --max-file-size 1 MiB" in run("predict", "my model", "-", "--max-file-size", 1, code=2).err
     assert "- is given twice" in run("predict", "my model", "-", "-", code=2).err
     assert "--wrong needs pictures in folders" in run("predict", "my model", "-", "--wrong", code=2).err
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
