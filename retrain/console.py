@@ -344,8 +344,10 @@ def describe_inspection(inspection: FolderInspection) -> str:
         (w0, w1, w2), (h0, h1, h2) = inspection.width, inspection.height
         lines.append(f"Width: {w0} to {w2} pixels, median {w1}; height: {h0} to {h2}, median {h1}")
     if inspection.is_imbalanced:
-        ratio = "no picture at all" if inspection.imbalance is None else f"1 for {inspection.imbalance:.1f}"
-        lines.append(f"Imbalanced: the smallest class has {ratio} of the largest")
+        largest = "the largest class has pictures, and another has none"
+        if inspection.imbalance is not None:
+            largest = f"the largest class has {inspection.imbalance:.1f} times the pictures of the smallest"
+        lines.append(f"Imbalanced: {largest}")
     lines += _finding_lines(inspection)
     return "\n".join(lines)
 
@@ -357,8 +359,8 @@ def _finding_lines(inspection: FolderInspection) -> Iterator[str]:
         yield from listed_lines([f"{path}: {why}" for path, why in inspection.unreadable.items()], _ALL_IN_JSON)
     for groups, title in (
         (inspection.contradictions, "in folders of several classes (at most one is right: keep that)"),
-        (inspection.leaks, "in several sets (one that was trained on says nothing in the test: keep one copy)"),
-        (inspection.duplicates, "in its class more than once"),
+        (inspection.leaks, "in several sets (a test picture that was trained on says nothing: keep one copy)"),
+        (inspection.duplicates, "more than once in the same class"),
     ):
         if groups:
             yield f"{counted(len(groups), 'picture')} {title}:"
