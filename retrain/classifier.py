@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -105,9 +106,9 @@ class Classifier:
 
     def head(self) -> Head:
         """The model's head alone. Raises ModelFolderError where head.h5 is damaged, or not that of this graph."""
-        head, labels = parse_head(
-            read_file(self.folder, "head.h5", self.description), display_path(self.folder / "head.h5")
-        )
+        with self._unreplaced():
+            data = read_file(self.folder, "head.h5", self.description)
+        head, labels = parse_head(data, display_path(self.folder / "head.h5"))
         where = f"head.h5 in {display_path(self.folder)}"
         if labels not in (None, [*self.labels]) or head.layers[-1].biases.size != len(self.labels):
             raise ModelFolderError(f"{where} does not fit labels.txt: train the model again")
@@ -118,7 +119,20 @@ class Classifier:
 
     def sets(self) -> dict[str, str]:
         """Which set each picture was in when the model was trained, by the SHA-256 of its file."""
-        return read_sets(self.folder, self.description)
+        with self._unreplaced():
+            return read_sets(self.folder, self.description)
+
+    @contextmanager
+    def _unreplaced(self) -> Iterator[None]:
+        """Read files of the model; where another training has replaced them, the error says that. ModelFolderError."""
+        try:
+            yield
+        except ModelFolderError as error:
+            if _description_in(self.model_dir) in (None, self.description):
+                raise
+            raise ModelFolderError(
+                f"the model in {display_path(self.model_dir)} was replaced while it was read: run the command again"
+            ) from error
 
     def _pixels(
         self, path: str | os.PathLike[str] | PictureBytes, max_pixels: int, max_file_size: int
@@ -144,6 +158,14 @@ def _read(folder: Path) -> tuple[Path, ModelDescription, bytes]:
     """The folder, what run.json says, and the bytes of the graph. Raises ModelFolderError."""
     description = read_description(folder)
     return folder, description, read_file(folder, "graph.pb", description)
+
+
+def _description_in(model_dir: Path) -> ModelDescription | None:
+    """What run.json says at the moment; None where it can't be read."""
+    try:
+        return read_consistently(model_dir, MODEL, read_description)
+    except ModelFolderError:
+        return None
 
 
 class GraphExtractor:

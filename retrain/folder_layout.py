@@ -164,7 +164,9 @@ def _without_copy(
                 f"can't tell what {where}/{inner} is: its folders are named like those beside it ({listing(others)}), "
                 "but their files are not the same; give one of the two places, or move the other away"
             )
-        on_warning(f"{where}/{inner} holds the same files again as the folders beside it: left out")
+        on_warning(
+            f"{where}/{inner} holds files of the same names as the folders beside it: left out, as a copy of them"
+        )
         return others
     return names
 

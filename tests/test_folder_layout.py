@@ -124,7 +124,9 @@ def test_a_copy_beside_the_sets_is_left_out(tmp_path):
     assert folder.class_names == ("a", "b")
     assert len(folder.samples) == 6
     assert folder.has_subsets
-    assert said == [f"{tmp_path}/chest_xray holds the same files again as the folders beside it: left out"]
+    assert said == [
+        f"{tmp_path}/chest_xray holds files of the same names as the folders beside it: left out, as a copy of them"
+    ]
     touch(tmp_path, "chest_xray/train/a/2.jpg")
     with pytest.raises(ImageFolderError, match=r"can't tell what .*/chest_xray is: .* \(test, train, val\), but their"):
         read(tmp_path)

@@ -1,6 +1,7 @@
 """Model folders that are damaged, foreign, or of an earlier version: right, or one line; never other scores."""
 
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -114,6 +115,17 @@ def test_a_damaged_head_is_told_before_it_is_opened(model, monkeypatch):
         with no_hang(), pytest.raises(ModelFolderError) as caught:
             classifier.head()
         assert "head.h5 is damaged: it is not the file" in one_line(caught.value), what
+
+
+def test_a_model_that_was_replaced_meanwhile_is_not_called_damaged(model):
+    classifier = Classifier(model)
+    (model / "head.h5").write_bytes(b"of the next model")
+    run = json.loads((model / "run.json").read_text())
+    del run["digest"]
+    run["sha256"]["head.h5"] = hashlib.sha256(b"of the next model").hexdigest()
+    (model / "run.json").write_text(json.dumps(seal(run)))
+    with pytest.raises(ModelFolderError, match="was replaced while it was read: run the command again"):
+        classifier.head()
 
 
 def test_a_damaged_head_of_an_earlier_version_gives_no_other_scores(earlier):
