@@ -27,7 +27,10 @@ def decode_jpeg(contents: tf.Tensor, height: int, width: int) -> tf.Tensor:
     A JPEG far larger than height x width comes at the scale that `images` chooses for that size.
     Every operation used exists since TensorFlow 1.13, so that clients of that age load the graph.
     """
-    orientation = _exif_orientation(contents)
+    return _decode_known(contents, _exif_orientation(contents), height, width)
+
+
+def _decode_known(contents: tf.Tensor, orientation: tf.Tensor, height: int, width: int) -> tf.Tensor:
     return _upright(_scaled(contents, tf.where(orientation >= 5, [width, height], [height, width])), orientation)
 
 
@@ -37,10 +40,11 @@ def decode_any(contents: tf.Tensor, height: int, width: int) -> tf.Tensor:
     JPEG and PNG as `images` decodes them; 24-bit BMP, GIF and opaque WebP as TensorFlow does, a WebP upright.
     """
     is_known = tf.logical_or(_is_jpeg(contents), _is_png(contents))
+    orientation = _exif_orientation(contents)  # here, for in each branch it would be traced once more
     return tf.cond(
         is_known,
-        lambda: decode_jpeg(contents, height, width),
-        lambda: _upright(_first_frame(contents), _exif_orientation(contents)),
+        lambda: _decode_known(contents, orientation, height, width),
+        lambda: _upright(_first_frame(contents), orientation),
     )
 
 

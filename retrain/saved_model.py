@@ -78,10 +78,13 @@ def make_template(trunk: Trunk, final_tensor_name: str, layers: int, place: str 
         labels = tf.tile(module.labels.value()[tf.newaxis], [tf.shape(scores)[0], 1])
         return {final_tensor_name: scores, "labels": labels}
 
-    def decode(contents: tf.Tensor) -> tf.Tensor:
+    def decoded(contents: tf.Tensor) -> tf.Tensor:
         pixels = tf.cast(graph_images.decode_any(contents, trunk.height, trunk.width), tf.float32)[tf.newaxis]
         pixels = graph_images.resize(pixels, trunk.height, trunk.width)[0] / 255.0
         return tf.ensure_shape(pixels, [trunk.height, trunk.width, 3])
+
+    # traced here, once: TensorFlow traces what calls it twice
+    decode = _function(decoded, tf.TensorSpec([], tf.string, "contents")).get_concrete_function()
 
     def answer_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return answer(tf.map_fn(decode, image_bytes, fn_output_signature=tf.float32))
