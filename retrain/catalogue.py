@@ -132,10 +132,9 @@ def _entry(name: str, speed: float | None) -> Entry:
         path = _path_of(source, facts.file)
         if path is not None:
             state, where, size = "here", str(path), _megabytes(path)
-    except BackboneError:
-        if name not in LITE_NETWORKS:
-            raise
-        state, where = "package", LITE_NETWORKS[name].package
+    except BackboneError:  # where the folder of downloads is refused, fetching and loading say so; a list needs nothing
+        if name in LITE_NETWORKS:
+            state, where = "package", LITE_NETWORKS[name].package
     return Entry(name, state, where, size, input_size_of(name), facts.length, facts.top1, facts.licence, speed)
 
 
@@ -215,7 +214,11 @@ def note_speed(measured: "MachineBenchmark") -> None:
 
 def _speeds() -> dict[str, float]:
     """Pictures per second of networks that were measured on a machine like this."""
-    found = _read(download_folder("speeds", write=False) / "speeds.json").get(_machine(), {})
+    try:
+        folder = download_folder("speeds", write=False)
+    except BackboneError:
+        return {}
+    found = _read(folder / "speeds.json").get(_machine(), {})
     return {name: rate for name, rate in found.items() if isinstance(rate, int | float)}
 
 

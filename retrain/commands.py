@@ -128,7 +128,10 @@ def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
     from retrain.progress import Progress
 
     progress = Progress(args.quiet)
-    measured = run.benchmark(args.image_dir, options, _hooks(progress))
+    try:
+        measured = run.benchmark(args.image_dir, options, _hooks(progress))
+    finally:
+        progress.close()
     if options.backbone == BackboneOptions(backbone=options.backbone.backbone):  # no other size or weights
         catalogue.note_speed(measured)
     if args.json:

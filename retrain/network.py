@@ -228,7 +228,11 @@ def _keras_application(source: BackboneSource) -> Any:
         near = difflib.get_close_matches(str(source.architecture), NAMES, 1)
         raise BackboneError(
             f"unknown backbone {source.name!r}: no such folder, and no network of that name"
-            + (f"; did you mean {near[0]}?" if near else f" ({listing(sorted(NAMES))})")
+            + (
+                f"; did you mean {near[0]}?"
+                if near
+                else f" ({listing(sorted(NAMES))}; retrain backbones lists them all)"
+            )
         )
     return builders[wanted]
 

@@ -296,9 +296,8 @@ def check_evaluation_place(folder: str | os.PathLike[str]) -> None:
 
 
 def _not_written(folder: str | os.PathLike[str], error: OSError) -> OutputError:
-    return OutputError(
-        f"can't write into {display_path(folder)}: {error.strerror}; check its permissions or give another --output"
-    )
+    remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check its permissions"
+    return OutputError(f"can't write into {display_path(folder)}: {error.strerror}; {remedy} or give another --output")
 
 
 def _write_pictures(pictures: Iterable[PictureResult], skipped: Mapping[str, str], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The main job with the real Inception v3 on real photographs, through the installed command."""
+"""The main job with the real Inception v3 on real photographs."""
 
 import json
 import os
