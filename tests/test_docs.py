@@ -2,7 +2,9 @@
 
 import importlib.util
 import re
+import shlex
 
+import pytest
 from conftest import REPOSITORY
 
 from retrain.cli import build_parser
@@ -18,14 +20,22 @@ def test_the_tables_of_options_are_those_of_the_parser():
     assert generate.updated(page) == page, "run: make docs"
 
 
-def test_the_commands_that_the_readme_shows_can_be_parsed():
-    shown = re.findall(r"^    (?:\$ )?retrain ([a-z]+ .*)$", README, re.MULTILINE)
-    assert len(shown) >= 8
-    for line in shown:
-        build_parser().parse_args(line.partition(" #")[0].replace(" ...", "").split())
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_the_commands_that_a_page_shows_can_be_parsed(path):
+    for line in re.findall(r"^    (?:\$ )?retrain ([a-z].*)$", path.read_text("utf-8"), re.MULTILINE):
+        build_parser().parse_args(shlex.split(line, comments=True))
+
+
+def test_the_readme_is_short_and_shows_the_main_commands():
+    assert README.count("\n") <= 160
+    shown = re.findall(r"^    (?:\$ )?retrain ([a-z]+) ", README, re.MULTILINE)
+    assert {"train", "predict", "inspect"} <= set(shown)
 
 
 def test_links_inside_the_documents_lead_somewhere():
-    for path in (REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")):
+    for path in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text("utf-8")):
             assert (path.parent / target).exists(), target

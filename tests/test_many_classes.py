@@ -15,7 +15,7 @@ from retrain.hooks import Hooks
 from retrain.image_folder import read_image_folder
 from retrain.labels_file import class_labels
 from retrain.model_folder import ModelDescription
-from retrain.run_checks import check_ready_made_split, check_sets, check_training
+from retrain.run_checks import check_sets, check_training
 from retrain.split import check_counts
 
 NAMES = [f"class {number:03}" for number in range(400)]
@@ -98,8 +98,7 @@ def test_sets_and_classes(tmp_path):
     assert "class 000 (1), class 001 (0), " in warning
     assert " and 390 more: " in warning
     root = folder_of(tmp_path / "p", ["train", "val", *NAMES[:20]])
-    (warning,) = warned(check_ready_made_split, read_image_folder(root), RunOptions())
-    assert f"({TEN} and 10 more): if they are sets" in warning
+    assert f"train, val are named like sets, but {TEN} and 10 more lie beside them" in refused(read_image_folder, root)
     root = folder_of(tmp_path / "q", ["train/x", *(f"val/{name}" for name in NAMES[:20])])
     assert f"of class {TEN} and 10 more in" in refused(check_training, read_image_folder(root), RunOptions())
 
