@@ -34,7 +34,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt | $(BIN)/python
 
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/digits.py $(DEMO)/digits
-	$(BIN)/retrain train $(DEMO)/digits --backbone efficientnet_lite0 --optimizer lbfgs --cache-dir $(DEMO)/cache --model-dir $(DEMO)/model
+	$(BIN)/retrain train $(DEMO)/digits --backbone efficientnet_lite0 --input-size 96 --cache-dir $(DEMO)/cache --model-dir $(DEMO)/model
 	$(BIN)/retrain predict $(DEMO)/model $(DEMO)/digits/3/0003.png $(DEMO)/digits/5/0005.png $(DEMO)/digits/8/0008.png --top 3
 	@echo
 	@echo "Your turn: make a folder with one sub-folder of pictures per class, and run"
