@@ -18,15 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
-from retrain.augmentation import DistortedExtractor, add_copies
-from retrain.backbone import locate_backbone
-from retrain.config import AugmentationOptions, BackboneOptions, ExtractionOptions, RunOptions, TrainingOptions
-from retrain.dataset import load_dataset
-from retrain.evaluation import evaluate_logits
-from retrain.extraction import extract_bottlenecks, open_cache
-from retrain.hooks import Hooks
-from retrain.image_folder import read_image_folder
-from retrain.training import HeadTrainer
+from retrain.backbones.backbone import locate_backbone
+from retrain.data.image_folder import read_image_folder
+from retrain.evaluation.metrics import evaluate_logits
+from retrain.events import Hooks
+from retrain.extraction.augmentation import DistortedExtractor, add_copies
+from retrain.extraction.dataset import load_dataset
+from retrain.extraction.pass_one import extract_bottlenecks, open_cache
+from retrain.options.run import AugmentationOptions, BackboneOptions, ExtractionOptions, RunOptions, TrainingOptions
+from retrain.training.head_trainer import HeadTrainer
 
 DISTORTIONS = {
     "--flip --crop 10 --brightness 20": {"flip": True, "crop": 10, "brightness": 20},

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from retrain.backbone import Backbone, locate_backbone
-from retrain.config import BackboneOptions, ExtractionOptions, RunOptions, TrainingOptions
-from retrain.crossval import train_folds
-from retrain.dataset import load_training_data, read_classes
-from retrain.folds import assign_folds
-from retrain.hooks import Hooks
-from retrain.training import HeadTrainer
+from retrain.backbones.backbone import Backbone, locate_backbone
+from retrain.data.folds import assign_folds
+from retrain.events import Hooks
+from retrain.extraction.dataset import load_training_data, read_classes
+from retrain.options.run import BackboneOptions, ExtractionOptions, RunOptions, TrainingOptions
+from retrain.pipeline.crossval import train_folds
+from retrain.training.head_trainer import HeadTrainer
 
 BACKBONES = ("inception_v3", "efficientnet_lite0", "efficientnet_lite2", "mobilenet_v2")
 

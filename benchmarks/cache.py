@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from retrain.benchmark import NoNetwork
-from retrain.bottleneck_cache import SEGMENT_ROWS, BottleneckCache
-from retrain.config import ExtractionOptions, ImageOptions
-from retrain.extraction import extract_bottlenecks, open_cache
-from retrain.image_folder import read_image_folder
-from retrain.segments import Rows
+from retrain.cache.segments import Rows
+from retrain.cache.store import SEGMENT_ROWS, BottleneckCache
+from retrain.data.image_folder import read_image_folder
+from retrain.extraction.pass_one import extract_bottlenecks, open_cache
+from retrain.options.run import ExtractionOptions, ImageOptions
+from retrain.pipeline.benchmark import NoNetwork
 
 FINGERPRINT = "b" * 64
 

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from retrain.backbone import locate_backbone
-from retrain.config import BackboneOptions
-from retrain.image_folder import ImageFolder, read_image_folder
-from retrain.images import MARGIN, decode_image
+from retrain.backbones.backbone import locate_backbone
+from retrain.data.decoding import MARGIN, decode_image
+from retrain.data.image_folder import ImageFolder, read_image_folder
+from retrain.options.run import BackboneOptions
 
 NOISE = 3.0  # levels, standard deviation
 ROUNDS = 3

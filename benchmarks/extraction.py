@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from retrain.backbone import locate_backbone
-from retrain.benchmark import NoNetwork
-from retrain.config import DEFAULT_MAX_PIXELS, PRECISIONS, BackboneOptions, ExtractionOptions, ImageOptions
+from retrain.backbones.backbone import locate_backbone
+from retrain.backbones.precision import choose_extractor
+from retrain.data.image_folder import ImageFolder, read_image_folder
 from retrain.errors import BackboneError
-from retrain.extraction import extract_bottlenecks, open_cache
-from retrain.image_folder import ImageFolder, read_image_folder
-from retrain.precision import choose_extractor
+from retrain.extraction.pass_one import extract_bottlenecks, open_cache
+from retrain.options.run import DEFAULT_MAX_PIXELS, PRECISIONS, BackboneOptions, ExtractionOptions, ImageOptions
+from retrain.pipeline.benchmark import NoNetwork
 
 INCEPTION_V3_GFLOP = 11.4  # a picture
 ORIGINAL_PICTURES = 32  # that the original's way gets in each round
@@ -58,7 +58,7 @@ def pipeline(folder: ImageFolder, extractor) -> float:
 class OriginalWay:
     """The original program's pass one: two calls of a session for each picture, and a text file, read back.
 
-    In a process of its own, with TensorFlow as it comes: `retrain.quiet` changes a setting.
+    In a process of its own, with TensorFlow as it comes: `retrain._tensorflow` changes a setting.
     """
 
     def __init__(self, image_dir: str, backbone: str) -> None:

@@ -12,16 +12,16 @@ import time
 
 import numpy as np
 
-from retrain.backbone import locate_backbone
-from retrain.config import BackboneOptions, FineTuningOptions, TrainingOptions
-from retrain.finetuning import FineTuner, FineTuningObserver, fine_tuning_options
-from retrain.graph_cut import find_cut
-from retrain.image_folder import read_image_folder
-from retrain.images import decode_image
-from retrain.objective import initial_head
-from retrain.truncation import TruncatedBackbone
-from retrain.trunk import make_trunk
-from retrain.vectors import LabelledBottlenecks
+from retrain.backbones.backbone import locate_backbone
+from retrain.backbones.graph import make_trunk
+from retrain.backbones.graph_cut import find_cut
+from retrain.backbones.truncation import TruncatedBackbone
+from retrain.cache.vectors import LabelledBottlenecks
+from retrain.data.decoding import decode_image
+from retrain.data.image_folder import read_image_folder
+from retrain.options.run import BackboneOptions, FineTuningOptions, TrainingOptions
+from retrain.training.fine_tuning import FineTuner, FineTuningObserver, fine_tuning_options
+from retrain.training.loss import initial_head
 
 SIZE, CLASSES = 160, 10
 

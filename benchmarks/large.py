@@ -23,10 +23,10 @@ from pathlib import Path
 import numpy as np
 
 from cache import FINGERPRINT, keys_for
-from retrain.bottleneck_cache import BottleneckCache
-from retrain.config import TrainingOptions
-from retrain.segments import Rows
-from retrain.vectors import CachedVectors, LabelledBottlenecks, memory_of_machine
+from retrain.cache.segments import Rows
+from retrain.cache.store import BottleneckCache
+from retrain.cache.vectors import CachedVectors, LabelledBottlenecks, memory_of_machine
+from retrain.options.run import TrainingOptions
 
 PER_SEGMENT = 16_384
 HELD_OUT = 2000
@@ -66,7 +66,7 @@ def peak_mib() -> float:
 
 def train(trainer, steps: int, optimizer: str = "gradient-descent"):
     """The trained head, and seconds per step once the loop is compiled; the first blocks of steps come with that."""
-    from retrain.training import Observer
+    from retrain.training.head_trainer import Observer
 
     moments: list[tuple[int, float]] = []
     observer = Observer(lambda row: moments.append((row.step, time.perf_counter())))
@@ -82,7 +82,7 @@ def train(trainer, steps: int, optimizer: str = "gradient-descent"):
 
 def bare(_: argparse.Namespace) -> dict:
     """TensorFlow alone, with a compiled loop."""
-    from retrain.quiet import tf
+    from retrain._tensorflow import tf
 
     def loop(values):
         return tf.while_loop(lambda i, _: i < 9, lambda i, values: (i + 1, values * 0.5), (0, values))
@@ -92,7 +92,7 @@ def bare(_: argparse.Namespace) -> dict:
 
 
 def from_files(args: argparse.Namespace) -> dict:
-    from retrain.training import HeadTrainer
+    from retrain.training.head_trainer import HeadTrainer
 
     trainer = HeadTrainer(open_data(args, FEW), FEW)
     _, seconds = train(trainer, args.steps)
@@ -101,7 +101,7 @@ def from_files(args: argparse.Namespace) -> dict:
 
 def both(args: argparse.Namespace) -> dict:
     """Rows per second from files and from memory, taking turns."""
-    from retrain.training import HeadTrainer
+    from retrain.training.head_trainer import HeadTrainer
 
     data = open_data(args, FEW)
     few = min(args.rows, memory_of_machine() // 3 // (4 * args.length))
@@ -116,7 +116,7 @@ def both(args: argparse.Namespace) -> dict:
 
 
 def many_classes(args: argparse.Namespace, optimizer: str) -> dict:
-    from retrain.training import HeadTrainer
+    from retrain.training.head_trainer import HeadTrainer
 
     data = open_data(args, args.classes)
     trained, seconds = train(HeadTrainer(data, args.classes), args.steps, optimizer)

@@ -17,8 +17,8 @@ from pathlib import Path
 ALONE = """
 import resource, sys
 import numpy as np
-from retrain.backbone import locate_backbone
-from retrain.config import BackboneOptions
+from retrain.backbones.backbone import locate_backbone
+from retrain.options.run import BackboneOptions
 network = locate_backbone(BackboneOptions(backbone=sys.argv[1])).network
 for _ in range(4):
     network.bottlenecks(np.zeros((32, network.height, network.width, 3), np.uint8))
@@ -27,7 +27,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 EXTRACT = """
 import resource, sys
-from retrain import cli
+from retrain.cli import main as cli
 code = cli.main(["extract", sys.argv[2], "--backbone", sys.argv[1], "--cache-dir", sys.argv[3], "--json", "--quiet"])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 sys.exit(code)

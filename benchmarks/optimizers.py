@@ -20,11 +20,11 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from retrain.config import TrainingOptions
-from retrain.evaluation import evaluate_logits
-from retrain.segments import new_vectors
-from retrain.training import HeadTrainer
-from retrain.vectors import LabelledBottlenecks
+from retrain.cache.segments import new_vectors
+from retrain.cache.vectors import LabelledBottlenecks
+from retrain.evaluation.metrics import evaluate_logits
+from retrain.options.run import TrainingOptions
+from retrain.training.head_trainer import HeadTrainer
 
 DATA = Path(os.environ.get("RETRAIN_TEST_DATA", Path(__file__).resolve().parent.parent.parent / "shared"))
 TEST, VALIDATION = 20, 16  # pictures a class; validation pictures only where a row has them

@@ -10,8 +10,14 @@ import tempfile
 
 import numpy as np
 
-from retrain.backbone import locate_backbone
-from retrain.config import (
+from retrain.backbones.backbone import locate_backbone
+from retrain.backbones.precision import choose_extractor
+from retrain.backbones.quantization import mean_cosine
+from retrain.cache.vectors import LabelledBottlenecks
+from retrain.data.image_folder import ImageFolder, read_image_folder
+from retrain.errors import BackboneError
+from retrain.extraction.pass_one import extract_bottlenecks, open_cache
+from retrain.options.run import (
     DEFAULT_MAX_PIXELS,
     PRECISIONS,
     BackboneOptions,
@@ -19,13 +25,7 @@ from retrain.config import (
     ImageOptions,
     TrainingOptions,
 )
-from retrain.errors import BackboneError
-from retrain.extraction import extract_bottlenecks, open_cache
-from retrain.image_folder import ImageFolder, read_image_folder
-from retrain.precision import choose_extractor
-from retrain.quantization import mean_cosine
-from retrain.training import HeadTrainer
-from retrain.vectors import LabelledBottlenecks
+from retrain.training.head_trainer import HeadTrainer
 
 TEST_SHARE = 0.2
 

@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from retrain.config import TrainingOptions
-from retrain.descent import STEPS_PER_CALL
-from retrain.quiet import tf
-from retrain.segments import new_vectors
-from retrain.training import HeadTrainer, Observer
-from retrain.vectors import LabelledBottlenecks
+from retrain._tensorflow import tf
+from retrain.cache.segments import new_vectors
+from retrain.cache.vectors import LabelledBottlenecks
+from retrain.options.run import TrainingOptions
+from retrain.training.gradient_descent import STEPS_PER_CALL
+from retrain.training.head_trainer import HeadTrainer, Observer
 
 LENGTH, BATCH, INTERVAL, RATE = 2048, 100, 10, 0.01
 SECONDS, TIMES = 1.5, 10  # the limits: after start-up, and the speed of a session call per step

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from retrain.cli import build_parser
+from retrain.cli.main import build_parser
 
 PAGE = Path(__file__).resolve().parent / "cli.md"
 START, END = "<!-- options: written by docs/generate.py -->", "<!-- end of options -->"

@@ -4,24 +4,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retrain.classifier import Classifier, Prediction
-    from retrain.config import RunOptions
     from retrain.errors import RetrainError
-    from retrain.record import RunResult, TrainedModel
-    from retrain.run import extract_folder, train
+    from retrain.model.classifier import Classifier, Prediction
+    from retrain.options.run import RunOptions
+    from retrain.pipeline.record import RunResult, TrainedModel
+    from retrain.pipeline.run import extract_folder, train
 
 __version__ = "0.1.0"
 
 # TensorFlow takes seconds to import, so a name is looked up in its module when it is first used.
 _MODULE_OF = {
-    "Classifier": "retrain.classifier",
-    "Prediction": "retrain.classifier",
+    "Classifier": "retrain.model.classifier",
+    "Prediction": "retrain.model.classifier",
     "RetrainError": "retrain.errors",
-    "RunOptions": "retrain.config",
-    "RunResult": "retrain.record",
-    "TrainedModel": "retrain.record",
-    "extract_folder": "retrain.run",
-    "train": "retrain.run",
+    "RunOptions": "retrain.options.run",
+    "RunResult": "retrain.pipeline.record",
+    "TrainedModel": "retrain.pipeline.record",
+    "extract_folder": "retrain.pipeline.run",
+    "train": "retrain.pipeline.run",
 }
 
 __all__ = [

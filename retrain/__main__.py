@@ -2,7 +2,7 @@
 
 import sys
 
-from retrain.start import main
+from retrain.cli.start import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,18 +1,11 @@
 """What tests share: a tiny backbone, small image folders, and the way to the shared folder of test data."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-TINY_SIZE = 16  # pixels, side of the tiny backbone's pictures
-TINY_LENGTH = 24  # length of its bottlenecks
-
-MakeFolder = Callable[..., Path]
+from support.pictures import REPOSITORY, TINY_LENGTH, TINY_SIZE, MakeFolder, draw_picture
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +28,7 @@ def reference_flowers(test_data: Path):
     """The bottlenecks that the original program computed of 500 flowers, and their labels' names."""
     import h5py
 
-    from retrain.vectors import LabelledBottlenecks
+    from retrain.cache.vectors import LabelledBottlenecks
 
     with h5py.File(test_data / "reference" / "flowers.h5") as file:
         vectors = file["bottleneck"][:]
@@ -47,7 +40,7 @@ def reference_flowers(test_data: Path):
 @pytest.fixture(scope="session")
 def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SavedModel in TensorFlow Hub's form: 16 x 16 pictures to 24 numbers, in microseconds."""
-    from retrain.quiet import tf
+    from retrain._tensorflow import tf
 
     rng = np.random.default_rng(7)
     module = tf.Module()
@@ -64,15 +57,6 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("backbones") / "tiny"
     tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
     return folder
-
-
-def draw_picture(number: int, label: int, size: int = 20) -> Image.Image:
-    """A noisy picture whose class shows in where it is bright; no two are the same."""
-    rng = np.random.default_rng([number, label])
-    pixels = rng.integers(0, 120, (size, size, 3))
-    rows = slice(label % 4 * size // 4, (label % 4 + 1) * size // 4)
-    pixels[rows, :, label % 3] += 130
-    return Image.fromarray(pixels.astype(np.uint8))
 
 
 @pytest.fixture

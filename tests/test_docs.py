@@ -5,9 +5,9 @@ import re
 import shlex
 
 import pytest
-from conftest import REPOSITORY
+from support.pictures import REPOSITORY
 
-from retrain.cli import build_parser
+from retrain.cli.main import build_parser
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
 

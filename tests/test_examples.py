@@ -4,15 +4,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
+from support.pictures import REPOSITORY
 
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.sh"))
 
 # stands in for the command: takes what it would take, and writes it down
 STAND_IN = f"""#!{sys.executable}
 import sys
-from retrain.cli import build_parser
-from retrain.commands import _run_options
+from retrain.cli.main import build_parser
+from retrain.cli.commands import _run_options
 args = build_parser().parse_args(sys.argv[1:])
 if sys.argv[1] == "train":
     _run_options(args)

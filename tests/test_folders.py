@@ -10,13 +10,13 @@ import threading
 from pathlib import Path
 
 import pytest
-import replacing
-from conftest import REPOSITORY
+from support import replacing
+from support.pictures import REPOSITORY
 
 from retrain import folders
 from retrain.errors import ModelFolderError, OutputError
 from retrain.folders import NEW, Kind, complete_folder, read_consistently, replace_folder, staging_folder, tidy_up
-from retrain.model_folder import MODEL, check_destination, write_model_folder
+from retrain.model.folder import MODEL, check_destination, write_model_folder
 
 KIND = Kind(lambda folder: ["graph", "run", "logs/events"], "run")
 

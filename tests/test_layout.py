@@ -5,149 +5,26 @@ import configparser
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
+from importlinter.cli import lint_imports
+from support.pictures import REPOSITORY
 
 import retrain
 
 PACKAGE = REPOSITORY / "retrain"
 
-# Imports go from later rooms to earlier ones only.
-ORDER = [
-    "errors",
-    "text",
-    "interruption",
-    "option_fields",
-    "split_options",
-    "augmentation_options",
-    "fine_tuning_options",
-    "config",
-    "memory_budget",
-    "picture_file",
-    "files",
-    "folders",
-    "json_fields",
-    "quiet",
-    "folder_walk",
-    "folder_layout",
-    "image_folder",
-    "labels_file",
-    "left_out",
-    "split",
-    "folds",
-    "foreign_files",
-    "picture_bounds",
-    "png_chunks",
-    "images",
-    "flat_pictures",
-    "distortions",
-    "graph_images",
-    "torch_weights",
-    "efficientnet_lite",
-    "downloads",
-    "download_folder",
-    "archives",
-    "hub",
-    "keras_weights",
-    "backbone",
-    "safe_operations",
-    "graph_safety",
-    "layers",
-    "network",
-    "segments",
-    "cache_folder",
-    "default_backbone",
-    "row_index",
-    "bottleneck_cache",
-    "picture_index",
-    "claims",
-    "segment_writer",
-    "bfloat16",
-    "quantization",
-    "precision",
-    "extraction",
-    "benchmark",
-    "catalogue",
-    "vectors",
-    "batches",
-    "head",
-    "objective",
-    "descent",
-    "optimum",
-    "training",
-    "evaluation",
-    "curve",
-    "fold_statistics",
-    "calibration",
-    "trunk",
-    "graph_cut",
-    "truncation",
-    "checkpoint",
-    "finetuning",
-    "saved_model",
-    "kept_exports",
-    "export",
-    "hooks",
-    "dataset",
-    "augmentation",
-    "finetuning_run",
-    "crossval",
-    "tuning",
-    "model_folder",
-    "classifier",
-    "expectations",
-    "plots",
-    "record",
-    "run_checks",
-    "run",
-    "inspection",
-    "contact_sheet",
-    "cache_maintenance",
-    "download_console",
-    "progress",
-    "console",
-    "arguments",
-    "commands",
-    "backbones_cli",
-    "cache_cli",
-    "cli",
-    "original",
-    "start",
-    "__main__",
-]
+
+def test_rooms_import_only_rooms_above_them():
+    assert lint_imports(str(REPOSITORY / "pyproject.toml"), no_cache=True) == 0
 
 
-def module_imports(path: Path) -> set[str]:
-    """The modules of the package that a module imports, at its top or inside functions."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "retrain":
-            found |= {alias.name for alias in node.names if (PACKAGE / f"{alias.name}.py").exists()}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("retrain."):
-            found.add(str(node.module).split(".")[1])
-    return found
+MODULES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def test_every_module_has_its_place_in_the_order():
-    assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"} == set(ORDER)
-
-
-# `cli` hands the original's command line over to `original`, and `backbone` loads its `network` when asked to.
-LATER = {("cli", "original"), ("backbone", "network")}
-
-
-@pytest.mark.parametrize("name", ORDER)
-def test_imports_follow_the_path_of_the_data(name):
-    later = {other for other in module_imports(PACKAGE / f"{name}.py") if ORDER.index(other) >= ORDER.index(name)}
-    assert {(name, other) for other in later} <= LATER
-
-
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
-def test_only_the_command_line_prints_or_exits(path):
-    if path.stem in ("cli", "commands", "backbones_cli", "cache_cli", "start", "__main__"):
-        return
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith(("cli/", "__main__"))])
+def test_only_the_command_line_prints_or_exits(name):
+    path = MODULES[name]
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Name):
             assert node.id not in ("print", "exit", "quit"), f"{path.name}:{node.lineno}"
@@ -155,7 +32,7 @@ def test_only_the_command_line_prints_or_exits(path):
             assert node.attr not in ("exit", "stdout", "argv"), f"{path.name}:{node.lineno}"
 
 
-@pytest.mark.parametrize("statement", ["import retrain", "import retrain.cli; retrain.cli.build_parser()"])
+@pytest.mark.parametrize("statement", ["import retrain", "import retrain.cli.main; retrain.cli.main.build_parser()"])
 def test_starting_imports_nothing_heavy(statement):
     heavy = ("tensorflow", "h5py", "keras", "PIL", "numpy", "scipy", "matplotlib")
     code = f"{statement}\nimport sys\nprint([name for name in {heavy} if name in sys.modules])"
@@ -164,20 +41,21 @@ def test_starting_imports_nothing_heavy(statement):
 
 
 def test_the_cache_knows_nothing_of_tensorflow():
-    code = "import retrain.bottleneck_cache, retrain.extraction, sys; print('tensorflow' in sys.modules)"
+    code = "import retrain.cache.store, retrain.extraction.pass_one, sys; print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
 def test_scipy_is_loaded_where_it_is_used_alone():
-    modules = "retrain.run, retrain.console, retrain.cache_cli, retrain.fold_statistics"
+    modules = "retrain.pipeline.run, retrain.cli.console, retrain.cli.cache, retrain.evaluation.fold_statistics"
     code = f"import {modules}, sys; print('scipy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
 def test_matplotlib_is_loaded_where_it_is_used_alone():
-    code = "import retrain.run, retrain.console, retrain.plots, sys; print('matplotlib' in sys.modules)"
+    modules = "retrain.pipeline.run, retrain.cli.console, retrain.report.plots"
+    code = f"import {modules}, sys; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -190,7 +68,7 @@ def test_the_public_names_are_there():
 
 
 def test_functions_are_of_a_size_to_read():
-    for path in PACKAGE.glob("*.py"):
+    for path in MODULES.values():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef):
                 length = (node.end_lineno or 0) - node.lineno + 1

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from retrain.bottleneck_cache import BottleneckCache
-from retrain.segments import Rows
+from retrain.cache.segments import Rows
+from retrain.cache.store import BottleneckCache
 
 FINGERPRINT = "5eed" * 16
 

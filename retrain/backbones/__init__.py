@@ -1,0 +1,1 @@
+"""Frozen networks: finding and loading them, their fingerprints, precisions and cuts."""

@@ -1,0 +1,282 @@
+"""Frozen feature extractors: which network is meant, where its weights are, and its fingerprint.
+
+Nothing here imports TensorFlow until the network itself is needed.
+"""
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS, find_weights
+from retrain.data.decoding import DECODER_VERSION
+from retrain.data.image_folder import display_path
+from retrain.errors import BackboneError
+from retrain.files import digest_of_file
+from retrain.options.run import BackboneOptions
+
+if TYPE_CHECKING:
+    from retrain.backbones.network import Network
+
+__all__ = ["Backbone", "BackboneSource", "fingerprint_of", "locate_backbone"]
+
+# Default input sizes of Keras Applications' networks, where they are not 224.
+_INPUT_SIZES = {
+    "inception_v3": 299,
+    "inception_resnet_v2": 299,
+    "xception": 299,
+    "nasnet_large": 331,
+    "efficientnet_b1": 240,
+    "efficientnet_b2": 260,
+    "efficientnet_b3": 300,
+    "efficientnet_b4": 380,
+    "efficientnet_b5": 456,
+    "efficientnet_b6": 528,
+    "efficientnet_b7": 600,
+    "efficientnet_v2_b1": 240,
+    "efficientnet_v2_b2": 260,
+    "efficientnet_v2_b3": 300,
+    "efficientnet_v2_s": 384,
+    "efficientnet_v2_m": 480,
+    "efficientnet_v2_l": 480,
+}
+
+# All others, whose input size is 224.
+_OTHER_NAMES = (
+    *("convnext_tiny", "convnext_small", "convnext_base", "convnext_large", "convnext_xlarge"),
+    *("densenet121", "densenet169", "densenet201", "efficientnet_b0", "efficientnet_v2_b0"),
+    *("mobilenet", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "nasnet_mobile"),
+    *("resnet50", "resnet101", "resnet152", "resnet50_v2", "resnet101_v2", "resnet152_v2", "vgg16", "vgg19"),
+)
+
+KERAS_NAMES = (*_INPUT_SIZES, *_OTHER_NAMES)
+
+NAMES = (*KERAS_NAMES, *LITE_NETWORKS)
+
+# inceptionv3 -> inception_v3: names are spelt in other ways, too, which mean the same.
+_SPELLINGS = {name.replace("_", ""): name for name in NAMES}
+
+DEFAULT = "inception_v3"  # where none is named
+
+# The default of the original program's --tfhub_module; it and its later versions mean our inception_v3.
+_ORIGINAL_MODULE = re.compile(r"https://tfhub\.dev/google/imagenet/inception_v3/feature_vector/\d+")
+
+# such as mobilenet_v2_0.50_160: a name, the width multiplier, the input size
+_SIZED_NAME = re.compile(r"(?P<name>mobilenet(_v2|_v3_small|_v3_large)?)_(?P<alpha>\d\.\d+)_(?P<size>\d+)")
+
+
+@dataclass(frozen=True)
+class BackboneSource:
+    """Where a backbone comes from."""
+
+    name: str  # what the user calls it, fit for a folder's name
+    kind: str  # "keras": a network that Keras builds; "saved_model": a SavedModel or TF1-Hub folder; "hub": a URL
+    location: str | None  # weights file (None: Keras downloads them), SavedModel folder, or URL
+    architecture: str | None = None  # the network's name
+    alpha: float = 1.0  # width multiplier of the MobileNets
+    input_size: int | None = None  # pixels; None: as the model says
+    input_range: str | None = None  # "0..1", "-1..1", "0..255"; None: as Keras says
+    weights_sha256: str | None = None  # what the weights file must have; None: any
+    trust: bool = False  # run it whatever its graph may do
+
+
+class Backbone:
+    """A frozen feature extractor, loaded when it is first needed.
+
+    Args:
+        source: where it comes from.
+        instead_of: the name of the backbone that it stands in for, where that could not be had.
+    """
+
+    def __init__(self, source: BackboneSource, instead_of: str | None = None) -> None:
+        self.source, self.instead_of = source, instead_of
+
+    @property
+    def name(self) -> str:
+        """The name that cache folders and reports show."""
+        return self.source.name
+
+    @cached_property
+    def network(self) -> "Network":
+        """The network itself; loads TensorFlow, and downloads weights where need be. Raises BackboneError."""
+        from retrain.backbones import network
+
+        return network.load_network(self.source)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits; equal where the same picture gives the same bottleneck.
+
+        SHA-256 of what decides the vector: the weights (the files' bytes, or the arrays where Keras downloads them),
+        architecture, input size and range, the decoder's version, and the precision.
+        """
+        return fingerprint_of(self.description)
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """What the fingerprint is made of."""
+        source = self.source
+        return {
+            "architecture": source.architecture if source.kind == "keras" else None,
+            "alpha": source.alpha,
+            "weights": self._weights_digest(),
+            "input_size": source.input_size,
+            "input_range": source.input_range,
+            "decoder": DECODER_VERSION,
+            "precision": "float32",
+            "cut": "bottleneck",
+        }
+
+    def _weights_digest(self) -> str:
+        if self.source.kind == "hub":
+            from retrain.backbones.sources import hub
+
+            return digest_of_files(hub.resolve_handle(str(self.source.location)))
+        if self.source.location is None:
+            return self.network.weights_digest()
+        return digest_of_files(Path(self.source.location))
+
+
+def fingerprint_of(description: dict[str, Any]) -> str:
+    """The fingerprint of what an extractor's description says: SHA-256 of its JSON, 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+
+
+def locate_backbone(options: BackboneOptions) -> Backbone:
+    """Find out which backbone the options mean (Inception v3 where they name none), and where it is.
+
+    A name is looked for in the folder that RETRAIN_BACKBONES names, then among the packages that are installed, then in
+    Keras Applications, which downloads it.
+
+    Raises BackboneError where a file, folder or package is missing, or options don't go together.
+    """
+    wanted = options.backbone or DEFAULT
+    if _ORIGINAL_MODULE.fullmatch(wanted):
+        wanted = DEFAULT
+    if "://" in wanted:
+        _refuse_weights(options, "a URL")
+        return Backbone(
+            BackboneSource(
+                name=_folder_name(re.sub(r"^\w+://[^/]+/|\?.*$|\.tar\.gz$", "", wanted)),
+                kind="hub",
+                location=wanted,
+                input_size=options.input_size,
+                input_range=options.input_range or "0..1",
+                trust=options.trust,
+            )
+        )
+    if os.sep in wanted or _is_saved_model(Path(wanted)):
+        if not _is_saved_model(Path(wanted)):
+            raise BackboneError(
+                f"no SavedModel in {display_path(wanted)}: expected a folder with saved_model.pb; "
+                "give such a folder, a network's name or a URL"
+            )
+        return _saved_model(Path(wanted), options, Path(wanted).resolve().name, options.input_size)
+    return _named(wanted, options)
+
+
+def _named(wanted: str, options: BackboneOptions) -> Backbone:
+    """A backbone by its name: from RETRAIN_BACKBONES, --weights, or Keras Applications."""
+    wanted = _SPELLINGS.get(re.sub("[-_]", "", wanted.lower()), wanted)
+    match = _SIZED_NAME.fullmatch(wanted)
+    architecture = match["name"] if match else wanted
+    alpha = float(match["alpha"]) if match else 1.0
+    said = options.input_size or (int(match["size"]) if match else None)
+    lite = LITE_NETWORKS.get(architecture)
+    size = said or input_size_of(architecture)
+    location: Path | None = None
+    folder = os.environ.get("RETRAIN_BACKBONES")
+    if options.weights is not None:
+        location = Path(options.weights)
+        if not location.is_file():
+            raise BackboneError(f"no such weights file: {display_path(location)} (--weights)")
+    elif folder:
+        if not Path(folder).is_dir():
+            raise BackboneError(
+                f"RETRAIN_BACKBONES names {display_path(folder)}, which is no folder: correct or unset it"
+            )
+        if _is_saved_model(Path(folder) / wanted):
+            return _saved_model(Path(folder) / wanted, options, wanted, said)
+        location = _weights_in(Path(folder), architecture, alpha, size)
+    if options.input_range:
+        raise BackboneError(f"--input-range is for SavedModel and Hub backbones; {wanted} looks after its own")
+    is_packaged = lite is not None and location is None
+    if is_packaged:
+        location = find_weights(architecture)
+    return Backbone(
+        BackboneSource(
+            name=wanted if re.fullmatch(r"[\w.-]+", wanted) else _folder_name(wanted),
+            kind="keras",
+            location=None if location is None else str(location),
+            architecture=architecture,
+            alpha=alpha,
+            input_size=size,
+            weights_sha256=lite.sha256 if lite and is_packaged else None,
+        )
+    )
+
+
+def input_size_of(architecture: str) -> int:
+    """The side of the pictures that a network was made for, in pixels."""
+    lite = LITE_NETWORKS.get(architecture)
+    return lite.size if lite else _INPUT_SIZES.get(architecture, 224)
+
+
+def _saved_model(folder: Path, options: BackboneOptions, name: str, size: int | None) -> Backbone:
+    _refuse_weights(options, "a SavedModel folder")
+    return Backbone(
+        BackboneSource(
+            name=_folder_name(name),
+            kind="saved_model",
+            location=str(folder),
+            input_size=size,
+            input_range=options.input_range or "0..1",  # the convention of TensorFlow Hub
+            trust=options.trust,
+        )
+    )
+
+
+def _refuse_weights(options: BackboneOptions, what: str) -> None:
+    if options.weights is not None:
+        raise BackboneError(f"--weights goes with the name of a network, not with {what} ({options.backbone})")
+
+
+def _is_saved_model(folder: Path) -> bool:
+    return (folder / "saved_model.pb").is_file()
+
+
+def _weights_in(folder: Path, architecture: str, alpha: float, size: int) -> Path | None:
+    """A weights file of an architecture, such as mobilenet_v2_1.0_224.weights.h5; of several, the nearest in size."""
+    pattern = re.compile(
+        re.escape(architecture) + r"(_(?P<alpha>\d\.\d+)(_(?P<size>\d+))?)?(\.weights)?\.(h5|keras|pth)"
+    )
+    found = []
+    for path in sorted(folder.iterdir()):
+        match = pattern.fullmatch(path.name)
+        if match and float(match["alpha"] or 1.0) == alpha:
+            found.append((abs(int(match["size"] or size) - size), path))
+    return min(found)[1] if found else None
+
+
+def _folder_name(text: str) -> str:
+    """Letters, digits, dots, dashes and underlines only, the end of a long text."""
+    return re.sub(r"[^\w.-]+", "_", text)[-60:].strip("_.-") or "backbone"
+
+
+def digest_of_files(path: Path) -> str:
+    """SHA-256 over a file, or over the names and contents of all files of a folder. Raises BackboneError."""
+    digest = hashlib.sha256()
+    try:
+        if not path.is_dir():
+            return digest_of_file(path)
+        for file in sorted(Path(root, name) for root, _, names in os.walk(path, followlinks=True) for name in names):
+            # fingerprint.pb is TensorFlow's note about the other files, and not always there
+            if file.is_file() and file.name != "fingerprint.pb":
+                digest.update(f"{file.relative_to(path).as_posix()}\0{digest_of_file(file)}\n".encode())
+    except OSError as error:
+        raise BackboneError(f"can't read the backbone {display_path(path)}: {error.strerror}") from error
+    return digest.hexdigest()

@@ -1,0 +1,203 @@
+"""The decoding of `images` as TensorFlow operations, for exported graphs that take picture files.
+
+JPEG decoding, at whatever scale, is the same to the last bit (the same library, in its accurate mode). Resizing
+follows Pillow: a horizontal pass, then a vertical one, each rounded to whole levels; a few values in a hundred differ,
+by one level.
+"""
+
+import functools
+import io
+
+from PIL import Image
+
+from retrain._tensorflow import tf
+from retrain.data.decoding import DEPTHS, MARGIN
+
+__all__ = ["decode_any", "decode_jpeg", "resize"]
+
+_EXIF_BYTES = 2**18  # of a file's start, and of its end, that are looked at for its EXIF segment
+_BEFORE, _BEHIND = 16, 64  # zeros around them, so that no place is outside
+_ORIENTATION_TAG = 0x0112
+_TAG_SLOTS = 64  # entries of the first directory that are looked at; cameras write about a dozen
+
+
+def decode_jpeg(contents: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Bytes of a JPEG or PNG (a GIF passes too) to (any, any, 3) uint8, upright; transparent parts become white.
+
+    A JPEG far larger than height x width comes at the scale that `images` chooses for that size.
+    Every operation used exists since TensorFlow 1.13, so that clients of that age load the graph.
+    """
+    return _decode_known(contents, _exif_orientation(contents), height, width)
+
+
+def _decode_known(contents: tf.Tensor, orientation: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    return _upright(_scaled(contents, tf.where(orientation >= 5, [width, height], [height, width])), orientation)
+
+
+def decode_any(contents: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Bytes of a picture to (any, any, 3) uint8; a large JPEG scaled as by decode_jpeg.
+
+    JPEG and PNG as `images` decodes them; 24-bit BMP, GIF and opaque WebP as TensorFlow does, a WebP upright.
+    """
+    is_known = tf.logical_or(_is_jpeg(contents), _is_png(contents))
+    orientation = _exif_orientation(contents)  # here, for in each branch it would be traced once more
+    return tf.cond(
+        is_known,
+        lambda: _decode_known(contents, orientation, height, width),
+        lambda: _upright(_first_frame(contents), orientation),
+    )
+
+
+def resize(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """(n, any, any, 3) float32 in [0, 255] to (n, height, width, 3), whole levels; bilinear with antialiasing."""
+    narrow = tf.image.resize(pixels, [tf.shape(pixels)[1], width], method="bilinear", antialias=True)
+    small = tf.image.resize(tf.floor(narrow + 0.5), [height, width], method="bilinear", antialias=True)
+    return tf.floor(small + 0.5)
+
+
+def _substring(contents: tf.Tensor, start: int, length: int) -> tf.Tensor:
+    """A part of some bytes; shorter, or empty, where they end before."""
+    return tf.strings.substr(contents, tf.minimum(start, tf.strings.length(contents)), length)
+
+
+def _is_jpeg(contents: tf.Tensor) -> tf.Tensor:
+    return tf.equal(tf.strings.substr(contents, 0, 3), b"\xff\xd8\xff")
+
+
+def _is_png(contents: tf.Tensor) -> tf.Tensor:
+    return tf.equal(tf.strings.substr(contents, 0, 4), b"\x89PNG")
+
+
+def _scaled(contents: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Decode at the smallest scale that keeps MARGIN times size: (2,) int32, height and width as stored.
+
+    The scale is an attribute of the operation, so there is one operation for each, and two for PNG. All but one of them
+    get a picture of one pixel: conditions would be functions, or operations that can't be cut off from a graph that is
+    fed behind them.
+    """
+    pixel, png_pixel = tf.constant(_one_pixel("JPEG")), tf.constant(_one_pixel("PNG"))
+    stored = tf.io.extract_jpeg_shape(tf.where(_is_jpeg(contents), contents, pixel))[:2]
+    is_enough = tf.reduce_all(stored >= MARGIN * size * [[2], [4], [8]], axis=1)
+    is_deep = tf.equal(_substring(contents, 24, 1), b"\x10")  # 16 bits, should it be a PNG
+    of_png = 4 + tf.cast(is_deep, tf.int32)
+    chosen = tf.where(_is_png(contents), of_png, tf.reduce_sum(tf.cast(is_enough, tf.int32)))
+
+    def source(number: int, other: tf.Tensor) -> tf.Tensor:
+        return tf.where(tf.equal(chosen, number), contents, other)
+
+    decoded = [
+        tf.io.decode_jpeg(source(number, pixel), channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+        for number, ratio in enumerate((1, 2, 4, 8))
+    ]
+    decoded.append(_on_white(tf.io.decode_png(source(4, png_pixel))))
+    decoded.append(_on_white(_upper_bits(tf.io.decode_png(source(5, png_pixel), dtype=tf.uint16))))
+    shapes = [tf.shape(pixels) for pixels in decoded]
+    rows = [
+        tf.reshape(pixels[: tf.where(tf.equal(chosen, number), shapes[number][0], 0)], [-1, 3])
+        for number, pixels in enumerate(decoded)
+    ]
+    return tf.reshape(tf.concat(rows, 0), tf.gather(tf.stack(shapes), chosen))
+
+
+def _one_pixel(format: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (1, 1)).save(buffer, format)
+    return buffer.getvalue()
+
+
+def _first_frame(contents: tf.Tensor) -> tf.Tensor:
+    frames = tf.io.decode_image(contents, channels=3, expand_animations=False)
+    shape = tf.shape(frames)
+    return tf.reshape(frames, tf.concat([[-1], shape[-3:]], 0))[0]
+
+
+def _upper_bits(pixels: tf.Tensor) -> tf.Tensor:
+    """(height, width, 1 to 4) uint16 to uint8: the upper bits of as many as `images` takes the range for."""
+    colour, alpha = _colour_and_alpha(pixels)
+    bounds = tf.constant([2.0**bits for bits in DEPTHS[:-1]])
+    number = tf.reduce_sum(tf.cast(tf.reduce_max(colour) >= bounds, tf.int32))
+    step = tf.gather(tf.constant([2.0 ** (bits - 8) for bits in DEPTHS]), number)
+    return tf.cast(tf.concat([tf.floor(colour / step), tf.floor(alpha / 256.0)], 2), tf.uint8)
+
+
+def _on_white(pixels: tf.Tensor) -> tf.Tensor:
+    """(height, width, 1 to 4) uint8 to (height, width, 3) uint8."""
+    colour, alpha = _colour_and_alpha(pixels)
+    alpha = alpha / 255.0
+    return tf.cast(tf.round(colour * alpha + 255.0 * (1.0 - alpha)), tf.uint8)
+
+
+def _colour_and_alpha(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(height, width, 1 to 4), grey or RGB, without or with alpha, as float32: RGB, and alpha (opaque if missing).
+
+    decode_png is not asked for four channels: of pictures of 1, 2 and 4 bits, it makes opaque parts nearly transparent.
+    """
+    values, channels = tf.cast(pixels, tf.float32), tf.shape(pixels)[2]
+    opaque = tf.ones_like(values[..., -1:]) * pixels.dtype.max
+    alpha = tf.where(tf.equal(channels % 2, 0), values[..., -1:], opaque)
+    return tf.gather(values, tf.where(channels < 3, [0, 0, 0], [0, 1, 2]), axis=2), alpha
+
+
+def _exif_orientation(contents: tf.Tensor) -> tf.Tensor:
+    """EXIF orientation of a JPEG, PNG or WebP, 1 to 8, int32; 1 where it has none.
+
+    (EXIF 2.3, JEITA CP-3451C, 4.5 and 4.6; PNG, third edition, 11.3.4.5; WebP container specification)
+    """
+    length = tf.strings.length(contents)
+    tail = tf.minimum(length, tf.maximum(_EXIF_BYTES, length - _EXIF_BYTES))
+    parts = [tf.strings.substr(contents, 0, _EXIF_BYTES), tf.strings.substr(contents, tail, _EXIF_BYTES)]
+    read = [tf.io.decode_raw(part, tf.uint8) for part in parts]
+    data = tf.concat([tf.zeros([_BEFORE], tf.uint8), *read, tf.zeros([_BEHIND], tf.uint8)], 0)
+    size = tf.size(data)
+    places = size - _BEFORE - _BEHIND
+
+    def stands(text: bytes, offset: int) -> tf.Tensor:
+        """At which places a text stands, so many bytes behind each."""
+        start = _BEFORE + offset
+        found = [tf.equal(data[start + i : start + i + places], letter) for i, letter in enumerate(text)]
+        return functools.reduce(tf.logical_and, found)
+
+    named = stands(b"Exif\0\0", -6)
+    in_jpeg = tf.logical_and(_is_jpeg(contents), tf.logical_and(named, stands(b"\xff\xe1", -10)))
+    in_png = tf.logical_or(stands(b"eXIf", -4), tf.logical_and(named, stands(b"eXIf", -10)))
+    in_webp = tf.logical_or(stands(b"EXIF", -8), tf.logical_and(named, stands(b"EXIF", -14)))
+    is_webp = tf.equal(tf.strings.substr(contents, 0, 4), b"RIFF")
+    in_other = tf.logical_or(tf.logical_and(_is_png(contents), in_png), tf.logical_and(is_webp, in_webp))
+    is_header = tf.logical_or(stands(b"II*\0", 0), stands(b"MM\0*", 0))
+    is_start = tf.logical_and(is_header, tf.logical_or(in_jpeg, in_other))
+    start = tf.argmax(tf.cast(is_start, tf.int32), output_type=tf.int32) + _BEFORE
+    orientation = _orientation_in(data, start)
+    return tf.where(tf.reduce_any(is_start), orientation, tf.ones_like(orientation))
+
+
+def _orientation_in(data: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
+    """The orientation in a block of EXIF that starts at a place of some bytes; 1 where it says none."""
+
+    def byte(place: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.gather(data, tf.clip_by_value(place, 0, tf.size(data) - 1)), tf.int32)
+
+    little_endian = tf.equal(byte(tiff), ord("I"))
+
+    def number(place: tf.Tensor, length: int) -> tf.Tensor:
+        digits = [byte(place + i) for i in range(length)]
+        little = sum(digit * 256**i for i, digit in enumerate(digits))
+        big = sum(digit * 256 ** (length - 1 - i) for i, digit in enumerate(digits))
+        return tf.where(little_endian, little, big)
+
+    directory = tiff + number(tiff + 4, 4)
+    slots = tf.range(_TAG_SLOTS)
+    entries = directory + 2 + 12 * slots
+    is_tag = tf.logical_and(tf.equal(number(entries, 2), _ORIENTATION_TAG), slots < number(directory, 2))
+    value = number(tf.gather(entries, tf.argmax(tf.cast(is_tag, tf.int32), output_type=tf.int32)) + 8, 2)
+    known = tf.logical_and(tf.reduce_any(is_tag), (value >= 1) & (value <= 8))
+    return tf.where(known, value, tf.ones_like(value))
+
+
+def _upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Turn stored pixels upright: swap the axes for orientations 5 to 8, then mirror."""
+    swapped = orientation >= 5
+    pixels = tf.transpose(pixels, tf.where(swapped, [1, 0, 2], [0, 1, 2]))
+    # after the swap: which of 1 to 8 are mirrored top to bottom, and left to right
+    vertical = tf.reduce_any(tf.equal(orientation, [3, 4, 7, 8]))
+    horizontal = tf.reduce_any(tf.equal(orientation, [2, 3, 6, 7]))
+    return tf.raw_ops.Reverse(tensor=pixels, dims=tf.stack([vertical, horizontal, False]))

@@ -1,0 +1,216 @@
+"""The int8 form of a backbone: made by NNCF from some pictures, run by OpenVINO.
+
+Both come with `pip install 'retrain[int8]'`; without them, nothing here works but the clear error.
+"""
+
+import contextlib
+import ctypes
+import importlib
+import io
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.data.image_folder import display_path
+from retrain.errors import BackboneError
+
+if TYPE_CHECKING:
+    from retrain.backbones.network import Network
+
+__all__ = ["MODEL_FILES", "QuantizedNetwork", "check_installed", "mean_cosine", "quantize"]
+
+MODEL_FILES = ("int8.xml", "int8.bin")  # OpenVINO's form of a model: the graph, the numbers
+
+_BATCH_SIZE = 32
+
+logger = logging.getLogger(__name__)
+
+
+class QuantizedNetwork:
+    """A backbone in int8, ready to run.
+
+    Args:
+        folder: holds MODEL_FILES, as `quantize` wrote them.
+    Raises BackboneError where OpenVINO is missing or can't load the model.
+    """
+
+    batch_size = _BATCH_SIZE
+
+    def __init__(self, folder: Path) -> None:
+        openvino = _imported("openvino")
+        preprocess = importlib.import_module("openvino.preprocess")
+        try:
+            core = openvino.Core()
+            steps = preprocess.PrePostProcessor(core.read_model(folder / MODEL_FILES[0]))
+            steps.input().tensor().set_element_type(openvino.Type.u8)
+            steps.input().preprocess().convert_element_type(openvino.Type.f32).scale(255.0)
+            model = steps.build()
+            # pinned threads would share a core with the decoding ones while another core is idle
+            settings = {"INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)), "ENABLE_CPU_PINNING": False}
+            with _own_signal_stack():
+                self._compiled = core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            raise BackboneError(
+                f"OpenVINO can't load {display_path(folder / MODEL_FILES[0])} ({_first_line(error)}): "
+                "upgrade openvino, or remove the file to have the model made again"
+            ) from error
+        _, self.height, self.width, _ = (side.get_max_length() for side in model.input().get_partial_shape())
+
+    def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n, height, width, 3) uint8, RGB, to (n, d) float32. Raises BackboneError where it gives NaN or infinity."""
+        vectors = np.array(self._compiled(pixels)[0], np.float32)
+        if not np.isfinite(vectors).all():
+            raise BackboneError("the int8 backbone gives values that are not finite: use --precision float32")
+        return vectors
+
+
+def check_installed() -> None:
+    """Raises BackboneError where a package is missing that int8 needs."""
+    _imported("openvino")
+    _imported("nncf")
+
+
+def quantize(
+    network: "Network", pixels: NDArray[np.uint8], folder: Path, on_progress: Callable[[int, int], None]
+) -> QuantizedNetwork:
+    """Write the int8 form of a network into a folder, as MODEL_FILES, and load it.
+
+    Post-training quantisation with NNCF's default settings: 8 bits for weights, per channel, and for activations, per
+    tensor, from the ranges that the pictures give, biases corrected (Jacob et al., "Quantization and Training of Neural
+    Networks for Efficient Integer-Arithmetic-Only Inference", 2018; Nagel et al., "Data-Free Quantization Through
+    Weight Equalization and Bias Correction", 2019).
+
+    Args:
+        network: in float32.
+        pixels: (n, height, width, 3) uint8, RGB; typical pictures.
+        folder: where the files go.
+        on_progress: called with the pictures that are done, and all.
+    Raises BackboneError where OpenVINO can't convert or run the network.
+    """
+    openvino, nncf = _imported("openvino"), _imported("nncf")
+    nncf.set_log_level(logging.ERROR)
+    failure: Exception | None = None
+    try:
+        with _no_output():
+            model = _converted(openvino, network, folder)
+    except (OSError, MemoryError):  # a full disk
+        raise
+    except Exception as error:  # OpenVINO raises many kinds for networks that it can't take; the reason is kept
+        raise _not_possible(error) from error
+    for settings in _attempts(nncf):
+        done = 0
+
+        def as_input(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+            nonlocal done
+            done = min(done + 1, len(pixels))
+            on_progress(done, len(pixels))
+            values: NDArray[np.float32] = picture[np.newaxis].astype(np.float32) / np.float32(255)
+            return values
+
+        try:
+            with _no_output(), _own_signal_stack():
+                quantized = nncf.quantize(model, nncf.Dataset(pixels, as_input), subset_size=len(pixels), **settings)
+                openvino.save_model(quantized, folder / MODEL_FILES[0], compress_to_fp16=False)
+            return QuantizedNetwork(folder)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001  # NNCF, too; the next settings may do
+            logger.info("can't be quantised with %s: %s", settings or "NNCF's defaults", _first_line(error))
+            failure = error
+    raise _not_possible(failure) from failure
+
+
+def _converted(openvino: ModuleType, network: "Network", folder: Path) -> Any:
+    """The network as a model of OpenVINO; it reads files of graphs with functions, which it can't read from memory."""
+    graph_def, _, _ = network.frozen_graph
+    path = folder / "float32.pb"
+    try:
+        path.write_bytes(graph_def.SerializeToString())
+        return openvino.convert_model(path)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _attempts(nncf: ModuleType) -> Iterator[dict[str, Any]]:
+    """Settings for NNCF, best first.
+
+    Its defaults have ranges per channel for the inputs of depthwise convolutions, which OpenVINO can't run where they
+    come from a swish (EfficientNet). Its correction of biases fails where several channels share one.
+    """
+    from nncf.quantization.advanced_parameters import QuantizationParameters
+
+    per_tensor = QuantizationParameters(per_channel=False)
+    yield {}
+    for disable in (False, True):
+        settings = nncf.AdvancedQuantizationParameters(
+            activations_quantization_params=per_tensor, disable_bias_correction=disable
+        )
+        yield {"advanced_parameters": settings}
+
+
+def _not_possible(error: Exception | None) -> BackboneError:
+    return BackboneError(
+        f"this backbone can't be converted to int8 ({_first_line(error)}): use --precision float32 or bfloat16"
+    )
+
+
+def mean_cosine(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> float:
+    """Mean cosine of the angles between the rows of two (n, d) arrays; two rows of zeros count as the same."""
+    products = (vectors * others).sum(axis=1, dtype=np.float64)
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1) * np.linalg.norm(others.astype(np.float64), axis=1)
+    same = (vectors == others).all(axis=1)
+    return float(np.where(same, 1.0, products / np.where(lengths > 0, lengths, np.inf)).mean())
+
+
+def _imported(name: str) -> ModuleType:
+    """OpenVINO or NNCF, without their telemetry, which would write to the home folder and call home."""
+    kept = sys.modules.get("openvino_telemetry")
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # to both: it is not installed
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError, AttributeError, RuntimeError) as error:  # missing, or broken
+        raise BackboneError(
+            f"--precision int8 needs the packages openvino and nncf ({_first_line(error)}): pip install 'retrain[int8]'"
+        ) from error
+    finally:
+        if kept is None:
+            del sys.modules["openvino_telemetry"]
+        else:
+            sys.modules["openvino_telemetry"] = kept
+
+
+@contextlib.contextmanager
+def _own_signal_stack() -> Iterator[None]:
+    """Give this thread its stack for signals back (sigaltstack(2)).
+
+    OpenVINO gives one of its own to the thread that compiles a model, and takes it from the thread that frees the
+    model. Where that is another one, a signal such as Ctrl-C would end the first with a segmentation fault.
+    """
+    libc = ctypes.CDLL(None)
+    kept = ctypes.create_string_buffer(24)  # stack_t: pointer, flags, size
+    libc.sigaltstack(None, kept)
+    try:
+        yield
+    finally:
+        libc.sigaltstack(kept, None)
+
+
+@contextlib.contextmanager
+def _no_output() -> Iterator[None]:
+    """Keep NNCF's own bars, which go to stdout, from the terminal."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def _first_line(error: Any) -> str:
+    """What an error says, without the lines about where in OpenVINO's sources it was raised."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith(("Exception from ", "Check '"))]
+    return (told or lines or [type(error).__name__])[0][:300]

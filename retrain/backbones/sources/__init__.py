@@ -1,0 +1,1 @@
+"""Where networks come from: downloads, archives, weights files, and whether a foreign graph is safe."""

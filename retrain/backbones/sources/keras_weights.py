@@ -1,0 +1,162 @@
+"""The weights that Keras Applications publishes: where they are kept, and how they get there."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from retrain.backbones.sources.download_folder import check_own, download_folder, is_own, locked, make_folder
+from retrain.backbones.sources.downloads import Limits, Wanted, download, tell
+from retrain.data.image_folder import display_path
+from retrain.errors import BackboneError, BackboneUnavailableError
+from retrain.files import digest_of_file, write_whole
+
+__all__ = ["find_weights", "own_downloads", "weights_file"]
+
+_REMEDY = (
+    "they are not on this machine; go online once, or run 'retrain backbones fetch {name} --to DIR' where there is a "
+    "network and set RETRAIN_BACKBONES to a copy of DIR, or give --weights FILE or another --backbone"
+)
+
+_replacing = threading.Lock()
+
+
+@contextlib.contextmanager
+def own_downloads(name: str, on_file: Callable[[Path], object] = lambda path: None) -> Iterator[None]:
+    """Have Keras Applications take weights from our downloads, for a while.
+
+    Its networks ask `keras.src.utils.file_utils.get_file`, which is private, for them (Keras 3.12 and 3.15).
+
+    Args:
+        name: the backbone's.
+        on_file: told where they are.
+    """
+    from keras.src.utils import file_utils
+
+    def get_file(fname: str, origin: str, file_hash: str | None = None, **_: Any) -> str:
+        path = weights_file(name, fname, origin, file_hash)
+        on_file(path)
+        return str(path)
+
+    with _replacing:
+        keras_own = file_utils.get_file
+        file_utils.get_file = get_file
+        try:
+            yield
+        finally:
+            file_utils.get_file = keras_own
+
+
+def find_weights(file: str) -> Path | None:
+    """Where a weights file of Keras Applications lies on this machine, by its name; None where it does not."""
+    return next((path for path in _places(file) if path.is_file()), None)
+
+
+def weights_file(name: str, file: str, url: str, digest: str | None, limits: Limits = Limits()) -> Path:
+    """A weights file of Keras Applications; downloaded once.
+
+    Args:
+        name: of the backbone.
+        file: its name.
+        digest: MD5 or SHA-256 in hexadecimal digits, as Keras names it; None for the MobileNets, for which it has none.
+    Raises BackboneUnavailableError where it can't be had, and BackboneError where it is not safe to use.
+    """
+    what = f"the weights of backbone {name}"
+    try:
+        for path in _places(file):
+            if path.is_file() and _is_sound(path, digest):
+                return path
+        target = _target(file)
+        with locked(target, what):
+            if not (target.is_file() and _is_sound(target, digest)):
+                _fetch(Wanted(url, what, _REMEDY.format(name=name)), target, digest, limits)
+    except OSError as error:
+        where = f": {display_path(error.filename)}" if error.filename else ""
+        raise BackboneUnavailableError(
+            f"{what} can't be read or kept ({error.strerror or error}{where}): set KERAS_HOME or XDG_CACHE_HOME to a "
+            "folder of your own"
+        ) from error
+    return target
+
+
+def _fetch(wanted: Wanted, target: Path, digest: str | None, limits: Limits) -> None:
+    """Download a weights file to its place; the caller holds its lock."""
+    part = target.with_name(target.name + ".part")
+    download(wanted, part, limits)
+    wrong = _what_is_wrong(part, digest)
+    if wrong:
+        part.unlink()
+        raise BackboneUnavailableError(f"{wanted.what} can't be downloaded ({wrong}): {wanted.remedy}")
+    if digest is None:
+        write_whole(_note(target), digest_of_file(part).encode())
+    os.replace(part, target)
+
+
+def _what_is_wrong(part: Path, digest: str | None) -> str:
+    """Why a download is no weights file; empty where it is one."""
+    if digest is not None:
+        return "" if _has_digest(part, digest) else "what came is damaged, or not that file: its checksum is another"
+    import h5py
+
+    try:
+        h5py.File(part, "r").close()
+    except OSError:
+        return "what came is no HDF5 file, or half of one"
+    return ""
+
+
+def _is_sound(path: Path, digest: str | None) -> bool:
+    """Whether a file is as it was downloaded. Raises BackboneError where nobody can know."""
+    if digest is None:
+        folder = os.environ.get("RETRAIN_BACKBONES")
+        if folder and path.parent == Path(folder):
+            return True  # as with all that the user has there
+        if not is_own(path):
+            raise BackboneError(
+                f"the weights file {display_path(path)} is another user's, or others may write to it, and Keras names "
+                "no checksum for it: remove it, or set KERAS_HOME to a folder of your own"
+            )
+        check_own(path.parent)
+        try:
+            digest = _note(path).read_text().strip()
+        except OSError:
+            return True  # Keras has downloaded it
+    if _has_digest(path, digest):
+        return True
+    tell().warn(f"{display_path(path)} does not have the checksum that it should have: it is not used")
+    return False
+
+
+def _has_digest(path: Path, digest: str) -> bool:
+    return digest_of_file(path, "sha256" if len(digest) == 64 else "md5") == digest
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _places(file: str) -> Iterator[Path]:
+    """Where a weights file may lie."""
+    folder = os.environ.get("RETRAIN_BACKBONES")
+    if folder:
+        yield Path(folder, file)
+    yield _keras_home() / "models" / file
+    yield download_folder("keras", write=False) / file
+
+
+def _keras_home() -> Path:
+    """Keras's folder; not the one in /tmp that Keras takes where there is no home."""
+    return Path(os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras"))
+
+
+def _target(file: str) -> Path:
+    """Where a download goes: where the user has Keras's files, if that is his own; else to our folder."""
+    if os.environ.get("KERAS_HOME"):
+        folder = _keras_home() / "models"
+        with contextlib.suppress(OSError):
+            make_folder(folder, 0o755)  # others may read it
+            if is_own(folder) and os.access(folder, os.W_OK | os.X_OK):
+                return folder / file
+    return download_folder("keras") / file

@@ -1,0 +1,215 @@
+"""An extractor's folder in the cache, and the note in it that says whose it is: extractor.json."""
+
+import errno
+import json
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from retrain.cache.segments import fingerprint_in
+from retrain.data.image_folder import display_path
+from retrain.errors import CacheError
+from retrain.files import write_whole
+
+__all__ = [
+    "CORRUPT_SUFFIX",
+    "EXPORT_SUFFIX",
+    "check_owner",
+    "extractor_folders",
+    "find_folder",
+    "folder_name",
+    "name_of",
+    "owner_of",
+    "read_error",
+    "read_note",
+    "read_notes",
+    "write_error",
+    "write_owner",
+]
+
+NOTE = "extractor.json"
+FORMAT = 1  # of the note
+EXPORT_SUFFIX = ".export"  # of what is kept for the exports of a backbone
+CORRUPT_SUFFIX = ".corrupt"  # of a damaged file that was set aside
+
+_NAME = re.compile(r"[\w-][\w.-]*")
+_LONGEST_NAME = 200  # bytes; a file name has 255
+_FINGERPRINT = re.compile("[0-9a-f]{64}")
+
+
+def folder_name(name: str, fingerprint: str) -> str:
+    """The name of an extractor's folder, `NAME-FINGERPRINT8`.
+
+    Raises CacheError for a name or a fingerprint that could lead out of the cache: either may come from a file that
+    somebody else wrote.
+    """
+    if not _is_name(name):
+        raise CacheError(
+            f"an extractor can't be called {str(name)[:80]!r}, since a folder of the cache has its name: expected "
+            f"letters, digits, '_', '-' and '.' (not first), {_LONGEST_NAME} bytes at most; give the backbone such a "
+            "name"
+        )
+    if not _is_fingerprint(fingerprint):
+        raise CacheError(
+            f"the extractor {name} has the fingerprint {str(fingerprint)[:80]!r}: expected 64 hexadecimal digits; what "
+            "it comes from is damaged"
+        )
+    return f"{name}-{fingerprint[:8]}"
+
+
+def find_folder(cache_dir: Path, name: str, fingerprint: str) -> Path:
+    """The folder of a fingerprint, `NAME-FINGERPRINT8`; one that was made under another name of the same extractor.
+
+    Raises CacheError for a name that can't be a folder's, and where a folder can't be read.
+    """
+    folder = cache_dir / folder_name(name, fingerprint)
+    if not folder.exists():
+        for other in sorted(cache_dir.glob(f"[!.]*-{fingerprint[:8]}")):
+            if owner_of(other) == fingerprint:
+                return other
+    return folder
+
+
+def extractor_folders(cache_dir: Path) -> list[Path]:
+    """The folders of all extractors, sorted: those with a note or with segments; hidden ones are still being made."""
+    found = (path.parent for pattern in (NOTE, "segment-*.h5") for path in cache_dir.glob(f"[!.]*/{pattern}"))
+    return sorted(set(found))
+
+
+def read_notes(cache_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The folders of all extractors, sorted, and their notes; a damaged one is empty."""
+    for path in sorted(cache_dir.glob(f"[!.]*/{NOTE}")):
+        yield path.parent, read_note(path.parent) or {}
+
+
+def name_of(folder: Path) -> str:
+    """What the extractor of a folder is called: as its note says, else as the folder is called."""
+    name = (read_note(folder) or {}).get("name")
+    return name if _is_name(name) else re.sub(r"-[0-9a-f]{8}$", "", folder.name)
+
+
+def owner_of(folder: Path) -> str | None:
+    """The fingerprint of the extractor that a folder belongs to; None where nothing tells.
+
+    It is the note's, where a segment has the same or there is none. A note that disagrees with all segments is wrong:
+    they have theirs under a checksum. Raises CacheError where something can't be read.
+    """
+    noted = (read_note(folder) or {}).get("fingerprint")
+    counts = _segment_owners(folder, noted)
+    candidates = [*counts, noted] if _is_fingerprint(noted) else [*counts]
+    # a folder's name has the first digits; a file that was copied to the wrong place does not fit it
+    return max(candidates, key=lambda fingerprint: (_fits(folder, fingerprint), counts[fingerprint]), default=None)
+
+
+def check_owner(folder: Path, fingerprint: str) -> bool:
+    """Whether a folder's note says that it belongs to a fingerprint; False where it is missing or wrong.
+
+    Raises CacheError where the folder is of a newer format, or belongs to another fingerprint, or can't be read.
+    """
+    note = read_note(folder)
+    if note is None:
+        return False
+    if note.get("format", 0) > FORMAT:
+        raise CacheError(
+            f"{display_path(folder)} is of format {note['format']}, this program knows up to {FORMAT}: "
+            "use a newer version of retrain, or another --cache-dir"
+        )
+    noted = note.get("fingerprint")
+    if noted == fingerprint:
+        return True
+    counts = _segment_owners(folder, fingerprint)
+    # without segments, a note that does not even fit the folder's name is a damaged one
+    if fingerprint not in counts and (counts or (_is_fingerprint(noted) and _fits(folder, noted))):
+        raise CacheError(
+            f"{display_path(folder)} belongs to another extractor ({noted}), wanted {fingerprint}: use another "
+            f"--cache-dir, or remove its {NOTE} if you know that it is damaged"
+        )
+    return False
+
+
+def write_owner(folder: Path, fingerprint: str, description: dict[str, Any]) -> None:
+    """Make the folder and its note where it is missing or wrong, and try whether it can be written.
+
+    Call check_owner first. Raises OSError; CacheError where the note can't be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = json.loads(json.dumps({"format": FORMAT, "fingerprint": fingerprint} | description))
+    found = read_note(folder) or {}
+    if _is_name(found.get("name")):
+        wanted["name"] = found["name"]  # an extractor may have several names; the first stays
+    if all(found.get(key) == value for key, value in wanted.items()):
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    write_whole(folder / NOTE, (json.dumps(wanted, indent=2) + "\n").encode())
+
+
+def read_error(path: Path, error: OSError) -> CacheError:
+    """What to tell the user of a failed read: it says nothing about what the file holds."""
+    if isinstance(error, PermissionError):
+        remedy = "check its permissions"
+    elif error.errno == errno.EIO:
+        remedy = "run again; if it stays so, check the disk"
+    else:
+        remedy = "run again"
+    return CacheError(f"can't read {display_path(path)}: {os.strerror(error.errno or 0)}; {remedy}")
+
+
+def write_error(folder: Path, error: OSError) -> CacheError:
+    """What to tell the user of a failed write."""
+    where = display_path(folder)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return CacheError(
+            f"no space left for the bottleneck cache in {where} ({error.strerror}); what is cached stays valid: "
+            "make room and run the same command again"
+        )
+    return CacheError(
+        f"can't write the bottleneck cache in {where}: {error.strerror}; check its permissions or use "
+        "another --cache-dir"
+    )
+
+
+def read_note(folder: Path) -> dict[str, Any] | None:
+    """An extractor's note, with a number as its format; None where it is missing or damaged. Raises CacheError."""
+    try:
+        note = json.loads((folder / NOTE).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        return None
+    except OSError as error:
+        raise CacheError(
+            f"can't read the bottleneck cache {display_path(folder)}: {os.strerror(error.errno or 0)}"
+        ) from error
+    return note if isinstance(note, dict) and type(note.get("format", 0)) is int else None
+
+
+def _segment_owners(folder: Path, sought: object) -> Counter[str]:
+    """How many segments carry each fingerprint, also those set aside; no more are read once one carries `sought`."""
+    counts: Counter[str] = Counter()
+    for path in sorted(folder.glob("segment-*.h5")) + sorted(folder.glob(f"segment-*.h5{CORRUPT_SUFFIX}")):
+        try:
+            found = fingerprint_in(path)
+        except FileNotFoundError:  # merged meanwhile
+            continue
+        except OSError as error:
+            raise read_error(path, error) from error
+        if found is not None:
+            counts[found] += 1
+        if found == sought:
+            break
+    return counts
+
+
+def _is_name(name: object) -> TypeGuard[str]:
+    return isinstance(name, str) and bool(_NAME.fullmatch(name)) and len(os.fsencode(name)) <= _LONGEST_NAME
+
+
+def _is_fingerprint(text: object) -> TypeGuard[str]:
+    return isinstance(text, str) and bool(_FINGERPRINT.fullmatch(text))
+
+
+def _fits(folder: Path, fingerprint: str) -> bool:
+    """Whether a folder is called as that of a fingerprint is."""
+    return folder.name.endswith(f"-{fingerprint[:8]}")

@@ -1,0 +1,69 @@
+"""Where in the segments of the cache the row of a picture is: rows sorted by the start of their key."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.cache.segments import Copies, Keys, Segment
+
+__all__ = ["RowIndex", "starts_of"]
+
+
+class RowIndex:
+    """The rows of some segments, to be found by key and copy.
+
+    A row's number counts through all segments, one after the other.
+
+    Args:
+        segments: keys and copies of theirs are used, no vectors.
+        usable: (rows,) bool, which rows may be found.
+    """
+
+    def __init__(self, segments: Sequence[Segment], usable: NDArray[np.bool_]) -> None:
+        self._segments = list(segments)
+        self._starts = starts_of(segments)
+        # by the first eight bytes of the key, each copy elsewhere
+        none = [np.zeros(0, np.uint64)]
+        prefixes = np.concatenate(none + [_prefixes(segment.keys, segment.copies) for segment in segments])
+        rows = np.flatnonzero(usable)
+        self._order = rows[np.argsort(prefixes[rows], kind="stable")]
+        self._prefixes = prefixes[self._order]
+
+    def look_up(self, keys: Keys, copies: Copies) -> NDArray[np.int64]:
+        """Row numbers of (n, 32) keys and (n,) copies: (n,) int64, -1 where there is none."""
+        found = np.full(len(keys), -1, np.int64)
+        if not len(self._order):
+            return found
+        wanted = _prefixes(keys, copies)
+        place = np.searchsorted(self._prefixes, wanted)
+        open_ = np.arange(len(keys))
+        while len(open_):  # more than one turn only where several rows share their first eight bytes
+            inside = place[open_] < len(self._order)
+            open_ = open_[inside]
+            open_ = open_[self._prefixes[place[open_]] == wanted[open_]]
+            rows = self._order[place[open_]]
+            segment = np.searchsorted(self._starts, rows, side="right") - 1
+            same = np.zeros(len(open_), bool)
+            for number in np.unique(segment):
+                chosen = np.flatnonzero(segment == number)
+                inner = rows[chosen] - self._starts[number]
+                same[chosen] = (self._segments[number].keys[inner] == keys[open_[chosen]]).all(axis=1)
+                same[chosen] &= self._segments[number].copies[inner] == copies[open_[chosen]]
+            found[open_[same]] = rows[same]
+            open_ = open_[~same]
+            place[open_] += 1
+        return found
+
+
+def starts_of(segments: Sequence[Segment]) -> NDArray[np.int64]:
+    """The number of each segment's first row, and behind them how many rows there are: (segments + 1,)."""
+    return np.concatenate([[0], np.cumsum([len(segment.crcs) for segment in segments], dtype=np.int64)]).astype(
+        np.int64
+    )
+
+
+def _prefixes(keys: Keys, copies: Copies) -> NDArray[np.uint64]:
+    first = np.ascontiguousarray(keys[:, :8]).view(">u8").reshape(-1).astype(np.uint64)
+    first += copies.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)  # modulo 2**64
+    return first

@@ -1,0 +1,158 @@
+"""Bottlenecks for training: in memory where they fit, else read from the cache's files as they are asked for."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.cache.segments import Vectors, new_vectors
+from retrain.cache.store import BottleneckCache
+
+__all__ = [
+    "CachedVectors",
+    "JoinedVectors",
+    "LabelledBottlenecks",
+    "SomeVectors",
+    "VectorSource",
+    "chunks",
+    "load_vectors",
+    "memory_of_machine",
+]
+
+_CHUNK_ROWS = 4096
+_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of containers
+
+
+class VectorSource(Protocol):
+    """What vectors come from: an array, or rows of the cache."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, d)."""
+        ...
+
+    def __getitem__(self, numbers: Any, /) -> Vectors:
+        """(m,) numbers in [0, n), or a slice, to (m, d) vectors."""
+        ...
+
+
+@dataclass(frozen=True)
+class CachedVectors:
+    """Vectors that stay in the cache's files until they are asked for."""
+
+    cache: BottleneckCache
+    rows: NDArray[np.int64]  # (n,) as the cache found them
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, d)."""
+        return len(self.rows), self.cache.bottleneck_size or 0
+
+    def __getitem__(self, numbers: Any, /) -> Vectors:
+        """(m,) numbers in [0, n), or a slice, to (m, d) vectors."""
+        return self.cache.read(self.rows[numbers])
+
+
+@dataclass(frozen=True)
+class JoinedVectors:
+    """Vectors of several parts of the cache, one after the other, which stay in its files."""
+
+    parts: tuple[CachedVectors, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, d)."""
+        return sum(len(part.rows) for part in self.parts), self.parts[0].shape[1]
+
+    def __getitem__(self, numbers: Any, /) -> Vectors:
+        """(m,) numbers in [0, n), or a slice, to (m, d) vectors."""
+        wanted = numbers if isinstance(numbers, np.ndarray) else np.arange(self.shape[0])[numbers]
+        vectors = new_vectors(len(wanted), self.shape[1], self.parts[0].cache.dtype)
+        start = 0
+        for part in self.parts:
+            own = np.flatnonzero((wanted >= start) & (wanted < start + len(part.rows)))
+            vectors[own] = part[wanted[own] - start]
+            start += len(part.rows)
+        return vectors
+
+
+@dataclass(frozen=True)
+class SomeVectors:
+    """Some of the vectors of a source, not copied."""
+
+    source: VectorSource
+    numbers: NDArray[np.int64]  # (n,)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, d)."""
+        return len(self.numbers), *self.source.shape[1:]
+
+    def __getitem__(self, numbers: Any, /) -> Vectors:
+        """(m,) numbers in [0, n), or a slice, to (m, d) vectors."""
+        return self.source[self.numbers[numbers]]
+
+
+@dataclass(frozen=True)
+class LabelledBottlenecks:
+    """The pictures that a head is trained and tested on, and distorted copies of them."""
+
+    vectors: VectorSource  # (n, d) float32; activations float16
+    labels: NDArray[np.int32]  # (n,), in [0, classes)
+    # (n,) the number of the picture that each row shows: the pictures, each its own number, come before the copies;
+    # None: every row is a picture of its own
+    origins: NDArray[np.int32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def with_copies(self, pictures: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of (m,) pictures: themselves in their order, then the copies of them that there are."""
+        if self.origins is None:
+            return pictures
+        chosen = np.zeros(len(self), bool)
+        chosen[pictures] = True
+        is_copy = self.origins != np.arange(len(self))
+        return np.concatenate([pictures, np.flatnonzero(is_copy & chosen[self.origins])])
+
+
+def load_vectors(parts: Sequence[CachedVectors], max_memory: int | None = None) -> VectorSource:
+    """The vectors of parts of the cache, one after the other, in one array; or where that would take too much memory,
+    a source that reads them when they are asked for.
+
+    Args:
+        parts: one or more, all of one length of vectors.
+        max_memory: the most that the array may take, in MiB; half of the machine's memory where left out.
+    """
+    limit = memory_of_machine() // 2 if max_memory is None else max_memory * 2**20
+    source = parts[0] if len(parts) == 1 else JoinedVectors(tuple(parts))
+    rows, size = source.shape
+    dtype = parts[0].cache.dtype
+    if rows * size * dtype.itemsize > limit:
+        return source
+    vectors, start = new_vectors(rows, size, dtype), 0
+    for part in parts:
+        part.cache.read(part.rows, vectors[start : start + len(part.rows)])
+        start += len(part.rows)
+    return vectors
+
+
+def memory_of_machine() -> int:
+    """Bytes of memory that there are, or that a container may use."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for path in _MEMORY_LIMITS:
+        try:
+            memory = min(memory, int(Path(path).read_text()))
+        except (OSError, ValueError):  # another version of control groups, or "max"
+            continue
+    return memory
+
+
+def chunks(n: int) -> Iterator[slice]:
+    """Slices that cover n rows, some thousands at a time."""
+    for start in range(0, n, _CHUNK_ROWS):
+        yield slice(start, min(start + _CHUNK_ROWS, n))

@@ -1,0 +1,81 @@
+"""Rows on their way to the cache: collected, and written behind the work that makes them."""
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from retrain.cache.claims import Claims
+from retrain.cache.segments import Rows
+from retrain.cache.store import SEGMENT_ROWS, BottleneckCache
+
+__all__ = ["SegmentWriter"]
+
+FLUSH_SECONDS = 30.0  # a segment is written at least this often
+_MOST_BYTES = 128 * 2**20  # of vectors in a segment; two are held in memory, and written with copies on the way
+
+
+class SegmentWriter:
+    """Collects rows; when there are enough, or enough time has gone by, a thread writes them as a segment.
+
+    Args:
+        cache: where they go.
+        claims: given up once the rows are written.
+        lock: held by that thread while what the cache knows of its segments changes, not while bytes go to the disk;
+            nobody who calls the writer may hold it.
+    """
+
+    def __init__(self, cache: BottleneckCache, claims: Claims, lock: threading.Lock) -> None:
+        self._cache, self._claims, self._lock = cache, claims, lock
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._writing: list[Future[None]] = []  # two at most, so that memory stays bounded
+        self._parts: list[Rows] = []
+        self._count = self._nbytes = 0
+        self._under_way: bytes | None = None
+        self._last = time.monotonic()
+
+    def append(self, rows: Rows, under_way: bytes | None = None) -> None:
+        """Collect rows. Raises CacheError where those before them could not be written.
+
+        Args:
+            under_way: the key of a picture of which more rows follow: until then its claim is kept.
+        """
+        self._parts.append(rows)
+        self._under_way = under_way
+        self._count += len(rows.keys)
+        self._nbytes += rows.vectors.nbytes
+        if self._count >= SEGMENT_ROWS or self._nbytes > _MOST_BYTES or time.monotonic() - self._last > FLUSH_SECONDS:
+            self._begin()
+
+    def flush(self) -> None:
+        """Write what is collected, and wait until all is on the disk. Raises CacheError."""
+        self._begin()
+        self._wait(0)
+
+    def close(self) -> None:
+        """Flush, and end the thread; an interruption passes only when all is on the disk. Raises CacheError."""
+        try:
+            self.flush()
+        finally:
+            self._pool.shutdown(wait=True)
+
+    def _begin(self) -> None:
+        if self._parts:  # handed over before anything is waited for, or an interruption would lose it
+            self._writing.append(self._pool.submit(self._write, self._parts, self._under_way))
+        self._parts, self._count, self._nbytes, self._last = [], 0, 0, time.monotonic()
+        self._wait(1)
+
+    def _wait(self, left: int) -> None:
+        while len(self._writing) > left:
+            self._writing[0].result()
+            del self._writing[0]
+
+    def _write(self, parts: Sequence[Rows], under_way: bytes | None) -> None:
+        keys = np.concatenate([part.keys for part in parts])
+        copies = np.concatenate([part.copies for part in parts])
+        self._cache.write(Rows(keys, copies, np.concatenate([part.vectors for part in parts])))
+        with self._lock:
+            self._cache.take_in()
+            self._claims.release(key for key in {key.tobytes() for key in keys} if key != under_way)

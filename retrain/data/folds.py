@@ -1,0 +1,75 @@
+"""Samples to folds for cross-validation: every class spread evenly, what belongs together in one fold."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.data.image_folder import Sample
+from retrain.data.split import inseparable_units
+from retrain.errors import ImageFolderError
+from retrain.text import listing
+
+__all__ = ["assign_folds", "most_folds"]
+
+
+def assign_folds(samples: Sequence[Sample], keys: NDArray[np.uint8], folds: int, seed: int) -> NDArray[np.int32]:
+    """The fold of every sample: each class in equal shares, identical pictures and `_nohash_` groups in one fold.
+
+    Greedy, class by class, the largest units first: each goes to the fold with the fewest pictures of its class, of
+    those to the one with the fewest in all; what is left to choose, a hash of the seed and the unit decides. Where all
+    units are single pictures, no two folds differ by more than one picture, in any class or in all. Sets that the
+    samples come with mean nothing here.
+
+    Args:
+        samples: (n,) of one image folder; their order does not matter.
+        keys: (n, 32) uint8, SHA-256 of each picture's bytes.
+        folds: 2 or more.
+        seed: another one gives other folds.
+    Returns: (n,) int32, in [0, folds).
+    Raises ImageFolderError where a class has fewer units than there are folds.
+    """
+    units = inseparable_units(samples, keys)
+    members: dict[bytes, dict[int, int]] = {}  # unit -> label -> pictures
+    for sample, unit in zip(samples, units, strict=True):
+        counts = members.setdefault(unit, {})
+        counts[sample.label] = counts.get(sample.label, 0) + 1
+    _check_units(samples, members, folds)
+    totals = Counter(sample.label for sample in samples)
+    hashes = {unit: hashlib.sha256(seed.to_bytes(8, "big") + unit).digest() for unit in members}
+    order = sorted(members, key=lambda unit: (-sum(members[unit].values()), min(members[unit]), hashes[unit]))
+    held: dict[int, list[int]] = {label: [0] * folds for label in totals}  # label -> fold -> pictures
+    sizes = [0] * folds
+    chosen: dict[bytes, int] = {}
+    for unit in order:
+        # how many pictures of its classes a fold holds, as shares of the classes, so that a rare one is not outvoted
+        crowds = [0.0] * folds
+        for label, count in sorted(members[unit].items()):
+            crowds = [crowd + count * there / totals[label] for crowd, there in zip(crowds, held[label], strict=True)]
+        start = int.from_bytes(hashes[unit][:8], "big")  # ties go to the first fold from here on
+        turns = [(fold - start) % folds for fold in range(folds)]
+        fold = min(zip(crowds, sizes, turns, range(folds), strict=True))[-1]
+        for label, count in members[unit].items():
+            held[label][fold] += count
+            sizes[fold] += count
+        chosen[unit] = fold
+    return np.array([chosen[unit] for unit in units], np.int32)
+
+
+def most_folds(samples: Sequence[Sample], keys: NDArray[np.uint8]) -> int:
+    """Into how many folds the samples can be split: as many as there are units in the class that has the fewest."""
+    labels = zip(inseparable_units(samples, keys), (sample.label for sample in samples), strict=True)
+    return min(Counter(label for _, label in set(labels)).values())
+
+
+def _check_units(samples: Sequence[Sample], members: dict[bytes, dict[int, int]], folds: int) -> None:
+    found = Counter(label for unit in members.values() for label in unit)
+    names = {sample.label: sample.class_folder for sample in samples}
+    few = [f"{names[label]} ({found[label]})" for label in sorted(found) if found[label] < folds]
+    if few:
+        raise ImageFolderError(
+            f"fewer than {folds} different pictures in class {listing(few)} (copies, and names that share the part "
+            "before _nohash_, count as one): every fold needs one; lower --folds or add pictures"
+        )

@@ -1,0 +1,193 @@
+"""A folder with one sub-folder of pictures per class: its class names (the labels) and its samples."""
+
+import dataclasses
+import os
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from retrain.data.folder_layout import ClassFolder, Layout, composed, find_classes, is_named_like_a_picture
+from retrain.data.folder_walk import UNREADABLE, FolderWalk, Found
+from retrain.errors import ImageFolderError
+from retrain.text import counted, listing, shown
+
+__all__ = ["ImageFolder", "Sample", "composed", "display_path", "read_image_folder", "utf8_path"]
+
+_MOST_NAMED = 3  # of paths, in a message
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One file below a class folder; whether it is a picture shows when it is read."""
+
+    path: str  # relative to the image folder, with /
+    label: int  # index into class_names
+    subset: str | None = None  # "train", "validation" or "test", where the folders say so
+    depth: int | None = None  # folders above the class folder, up to the image folder; None: that of the set, if any
+    problem: str | None = None  # why it can't be a picture: a pipe, or a folder that can't be read; don't open it
+
+    @property
+    def class_folder(self) -> str:
+        """Name of the folder that makes the class."""
+        return composed(self.path.split("/")[bool(self.subset) if self.depth is None else self.depth])
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether there may be pictures here, which can't be got at."""
+        return (self.problem or "").startswith(UNREADABLE)
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """What a folder of labelled pictures holds."""
+
+    root: Path
+    class_names: tuple[str, ...]  # sorted by name, in Unicode's composed form
+    samples: tuple[Sample, ...]  # sorted by path
+    empty_folders: tuple[str, ...]  # sub-folders without a file: no classes
+    stray_files: tuple[str, ...]  # files beside the class folders: in no class
+    is_part: bool = False  # the folder has more samples than these
+
+    @property
+    def has_subsets(self) -> bool:
+        """Whether the folder comes with a split of its own (train/, validation/, test/)."""
+        return any(sample.subset for sample in self.samples)
+
+    def part(self, numbers: Iterable[int]) -> "ImageFolder":
+        """The same with some of its samples only."""
+        return dataclasses.replace(self, samples=tuple(self.samples[number] for number in numbers), is_part=True)
+
+    def counts(self) -> list[int]:
+        """Files per class, in the order of class_names."""
+        counts = [0] * len(self.class_names)
+        for sample in self.samples:
+            counts[sample.label] += 1
+        return counts
+
+
+def display_path(path: str | os.PathLike[str]) -> str:
+    """A path for messages: as utf8_path() has it, and control characters, which a terminal would obey, as \\xNN."""
+    return shown(utf8_path(path))
+
+
+def utf8_path(path: str | os.PathLike[str]) -> str:
+    """A path for files and JSON: as it is, but for bytes that are no UTF-8, which become \\xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def read_image_folder(
+    root: str | os.PathLike[str],
+    exclude: Iterable[str | os.PathLike[str]] = (),
+    on_warning: Callable[[str], None] = lambda _: None,
+    known: Collection[str] = (),
+) -> ImageFolder:
+    """Find the classes and the files of each, at any depth below the class folder.
+
+    Where all sub-folders are named like sets (train/, val/, test/ ...), the classes are the folders inside them; where
+    one folder wraps the others, they are inside that. Folders whose names differ in their Unicode form alone are one
+    class. Litter, and models, caches and evaluations of this program are left out.
+
+    Args:
+        root: the image folder.
+        exclude: folders that are no classes, should they lie in it: the cache, the model.
+        on_warning: told what is taken otherwise than it may look, and what is left out.
+        known: names that are classes whatever they look like.
+    Raises ImageFolderError where the folder or one of a class is missing or unreadable, where it has no file in any
+    sub-folder, and where folders may be sets or classes.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise ImageFolderError(
+            f"no such image folder: {display_path(root)}; give a folder with one sub-folder of pictures per class"
+        )
+    if not root.is_dir():
+        raise ImageFolderError(
+            f"image folder {display_path(root)} is a file; give a folder with one sub-folder of pictures per class"
+        )
+    walk = FolderWalk(root, exclude)
+    try:
+        layout = find_classes(walk, display_path(root), on_warning, known)
+        for folder in layout.classes:
+            walk.folders(folder.path)  # a class that can't be read is no small loss
+    except OSError as error:
+        raise ImageFolderError(
+            f"can't read the folder {display_path(error.filename)}: {error.strerror}; check its permissions"
+        ) from error
+    _check_names(layout.classes, root, on_warning)
+    files: dict[str, list[tuple[ClassFolder, list[Found]]]] = {folder.name: [] for folder in layout.classes}
+    for folder in layout.classes:
+        found = list(walk.below(folder.path))
+        if found:
+            files[folder.name].append((folder, found))
+    class_names = tuple(sorted(name for name, found in files.items() if found))
+    if not class_names:
+        raise _without_pictures(root, layout)
+    samples = sorted(
+        (
+            Sample(path, label, folder.subset, folder.depth, problem)
+            for label, name in enumerate(class_names)
+            for folder, found in files[name]
+            for path, problem in found
+        ),
+        key=lambda sample: sample.path,
+    )
+    problems = walk.problems | {sample.path: sample.problem for sample in samples if sample.problem}
+    _tell_what_is_left_out(problems, layout.stray_files, on_warning)
+    empty = tuple(sorted(name for name, found in files.items() if not found))
+    return ImageFolder(root, class_names, tuple(samples), empty, layout.stray_files)
+
+
+def _without_pictures(root: Path, layout: Layout) -> ImageFolderError:
+    strays = len(layout.stray_files)
+    hint = ""
+    if strays:
+        first = layout.stray_files[0]
+        where = "the folder itself" if all("/" not in path for path in layout.stray_files) else "no folder of a class"
+        hint = f" ({counted(strays, 'file', 'lies/lie')} in {where}, {display_path(first)} for one)"
+    return ImageFolderError(
+        f"no pictures in the sub-folders of {display_path(root)}{hint}; make one sub-folder per class and put its "
+        "pictures there"
+    )
+
+
+def _tell_what_is_left_out(problems: dict[str, str], stray_files: Sequence[str], warn: Callable[[str], None]) -> None:
+    by_problem: dict[str, list[str]] = defaultdict(list)
+    for path, problem in problems.items():
+        by_problem[problem].append(path)
+    for problem, paths in by_problem.items():
+        warn(f"left out {listing(map(display_path, paths), _MOST_NAMED)}: {problem}")
+    strays = [path for path in stray_files if is_named_like_a_picture(path)]
+    if strays:
+        warn(
+            f"{counted(len(strays), 'picture', 'lies/lie')} beside the class folders, in no class, and will not be "
+            f"used: {listing(map(display_path, strays), _MOST_NAMED)}"
+        )
+
+
+def _check_names(classes: Sequence[ClassFolder], root: Path, on_warning: Callable[[str], None]) -> None:
+    """Refuse what can't be a label; tell of folders that are one class, though their names look different to a disk."""
+    spellings: dict[tuple[str, str | None], list[str]] = defaultdict(list)
+    for folder in classes:
+        _check_class_name(folder.path, root)
+        spellings[folder.name, folder.subset].append(folder.path)
+    for (name, _), paths in spellings.items():
+        if len(paths) > 1 and len({os.path.dirname(path) for path in paths}) == 1:
+            on_warning(
+                f"{len(paths)} folders in {display_path(root)} are named {name}, in different Unicode forms: "
+                "they are taken for one class"
+            )
+
+
+def _check_class_name(path: str, root: Path) -> None:
+    where, name = display_path(root / path), os.path.basename(path)
+    if "\n" in name or "\r" in name:
+        raise ImageFolderError(
+            f"class folder {where!r} has a line break in its name, which labels.txt can't hold: rename it"
+        )
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ImageFolderError(
+            f"class folder {where} has a name that is not UTF-8, which labels.txt can't hold: rename it"
+        ) from None

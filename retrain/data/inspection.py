@@ -1,0 +1,224 @@
+"""What is in an image folder: counts, sizes, formats, unreadable pictures, duplicates, imbalance."""
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from retrain.data.decoding import decode_image, is_one_colour, read_header
+from retrain.data.image_folder import ImageFolder, Sample, read_image_folder, utf8_path
+from retrain.data.labels_file import class_labels
+from retrain.data.left_out import LeftOut, summarize_left_out
+from retrain.data.picture_file import picture_bytes
+from retrain.data.split import SETS, assign_sets
+from retrain.errors import UnreadableImageError
+from retrain.events import nothing
+from retrain.options.run import ImageOptions, LabelOptions, SplitOptions
+
+__all__ = ["ClassInspection", "FolderInspection", "PlacedPicture", "inspect_folder"]
+
+# A class with this many times the pictures of another is called imbalance.
+_IMBALANCE = 3
+
+_SIDE = 8  # pixels: enough to find damage, and to tell most pictures from one flat colour
+_SIDE_OF_FLAT = 224  # at which training would see the rest, more or less
+
+
+@dataclass(frozen=True)
+class ClassInspection:
+    """One class of the folder."""
+
+    label: str
+    pictures: int  # readable
+    unreadable: int
+    train: int
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True)
+class PlacedPicture:
+    """Where one readable picture goes."""
+
+    set: str  # train, validation or test
+    label: str
+    path: str  # relative to the folder
+
+
+@dataclass(frozen=True)
+class FolderInspection:
+    """What was found."""
+
+    classes: tuple[ClassInspection, ...]
+    formats: dict[str, int]  # format -> pictures, most frequent first
+    width: tuple[int, int, int] | None  # smallest, median, largest, in pixels; None without pictures
+    height: tuple[int, int, int] | None
+    unreadable: dict[str, str]  # path -> reason
+    duplicates: tuple[tuple[str, ...], ...]  # paths of byte-identical pictures of one class
+    contradictions: tuple[tuple[str, ...], ...]  # paths of byte-identical pictures of different classes
+    leaks: tuple[tuple[str, ...], ...]  # paths of byte-identical pictures in different ready-made sets
+    empty_folders: tuple[str, ...]
+    stray_files: tuple[str, ...]
+    files: tuple[PlacedPicture, ...]  # sorted by path
+    left_out: LeftOut  # the unreadable ones, in sum
+    one_colour: tuple[str, ...] = ()  # paths of pictures that show one flat colour
+    one_colour_classes: tuple[str, ...] = ()  # labels of classes that have no other pictures
+    examples: tuple[tuple[str, str], ...] = ()  # label and path of the first training picture of each class
+
+    @property
+    def pictures(self) -> int:
+        """Readable pictures in all classes."""
+        return sum(c.pictures for c in self.classes)
+
+    @property
+    def different(self) -> int:
+        """Readable pictures, copies counted once."""
+        return self.pictures - sum(len(group) - 1 for group in (*self.duplicates, *self.contradictions))
+
+    @property
+    def imbalance(self) -> float | None:
+        """Pictures of the largest class for each of the smallest; None where a class has none."""
+        counts = sorted(c.pictures for c in self.classes)
+        return counts[-1] / counts[0] if counts[0] else None
+
+    @property
+    def is_imbalanced(self) -> bool:
+        """Whether the largest class has at least three times the pictures of the smallest."""
+        return self.imbalance is None or self.imbalance >= _IMBALANCE
+
+    def as_dict(self, with_files: bool = True) -> dict[str, Any]:
+        """For JSON."""
+        figures = asdict(self if with_files else replace(self, files=()))
+        for name in ("examples", *(() if with_files else ("files",))):  # examples are paths to open, not to show
+            figures.pop(name)
+        totals = {"pictures": self.pictures, "different": self.different}
+        summary = {"imbalance": self.imbalance, "left_out": self.left_out.as_dict()}
+        return totals | figures | summary
+
+
+@dataclass(frozen=True)
+class _Picture:
+    key: bytes
+    format: str
+    width: int
+    height: int
+    is_one_colour: bool
+
+
+def inspect_folder(
+    root: str | os.PathLike[str],
+    images: ImageOptions = ImageOptions(),
+    split: SplitOptions = SplitOptions(),
+    labels: LabelOptions = LabelOptions(),
+    on_progress: Callable[[int, int], None] = nothing,
+    on_warning: Callable[[str], None] = nothing,
+) -> FolderInspection:
+    """Read and decode every file of a folder, and tell what there is.
+
+    Args:
+        on_progress: called with the files done and their total.
+    Raises ImageFolderError, LabelsFileError.
+    """
+    folder = read_image_folder(root, on_warning=on_warning)
+    names = class_labels(folder.class_names, labels.labels_file, on_warning=on_warning)
+    found: list[_Picture | str] = []
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:
+        for result in pool.map(lambda sample: _look_at(folder, sample, images), folder.samples):
+            found.append(result)
+            on_progress(len(found), len(folder.samples))
+    readable = [(s, p) for s, p in zip(folder.samples, found, strict=True) if isinstance(p, _Picture)]
+    unreadable = {s.path: p for s, p in zip(folder.samples, found, strict=True) if isinstance(p, str)}
+    left_out = summarize_left_out(folder, unreadable)
+    loss = left_out.warning()
+    if loss:
+        on_warning(loss)
+    duplicates, contradictions, leaks = _repeated(readable)
+    keys = np.frombuffer(b"".join(picture.key for _, picture in readable), np.uint8).reshape(-1, 32)
+    samples = [sample for sample, _ in readable]
+    sets = assign_sets(samples, keys, split, os.fspath(root))
+    return FolderInspection(
+        _classes(folder, names, samples, sets),
+        dict(Counter(picture.format for _, picture in readable).most_common()),
+        _spread([picture.width for _, picture in readable]),
+        _spread([picture.height for _, picture in readable]),
+        {utf8_path(path): reason for path, reason in unreadable.items()},
+        duplicates,
+        contradictions,
+        leaks,
+        folder.empty_folders,
+        tuple(utf8_path(path) for path in folder.stray_files),
+        tuple(PlacedPicture(set_, names[s.label], utf8_path(s.path)) for s, set_ in zip(samples, sets, strict=True)),
+        left_out,
+        tuple(utf8_path(sample.path) for sample, picture in readable if picture.is_one_colour),
+        _classes_of_one_colour(names, readable),
+        _examples(folder, names, samples, sets),
+    )
+
+
+def _look_at(folder: ImageFolder, sample: Sample, images: ImageOptions) -> _Picture | str:
+    if sample.problem is not None:
+        return sample.problem
+    try:
+        with picture_bytes(folder.root / sample.path, images.max_file_size) as data:
+            header = read_header(data, images.max_pixels)
+            # damage shows only when the pixels are read
+            is_flat = all(
+                is_one_colour(decode_image(data, side, side, images.max_pixels)) for side in (_SIDE, _SIDE_OF_FLAT)
+            )
+            key = hashlib.sha256(data).digest()
+    except UnreadableImageError as error:
+        return str(error)
+    return _Picture(key, header.format, header.width, header.height, is_flat)
+
+
+def _classes(
+    folder: ImageFolder, labels: Sequence[str], samples: Sequence[Sample], sets: Sequence[str]
+) -> tuple[ClassInspection, ...]:
+    counts = Counter((sample.label, name) for sample, name in zip(samples, sets, strict=True))
+    classes = []
+    for label, (name, files) in enumerate(zip(labels, folder.counts(), strict=True)):
+        train, validation, test = (counts[label, set_] for set_ in SETS)
+        pictures = train + validation + test
+        classes.append(ClassInspection(name, pictures, files - pictures, train, validation, test))
+    return tuple(classes)
+
+
+def _classes_of_one_colour(labels: Sequence[str], readable: list[tuple[Sample, _Picture]]) -> tuple[str, ...]:
+    shown = {sample.label for sample, _ in readable}
+    more = {sample.label for sample, picture in readable if not picture.is_one_colour}
+    return tuple(labels[label] for label in sorted(shown - more))
+
+
+def _examples(
+    folder: ImageFolder, labels: Sequence[str], samples: list[Sample], sets: Sequence[str]
+) -> tuple[tuple[str, str], ...]:
+    first: dict[int, str] = {}
+    for sample, name in zip(samples, sets, strict=True):
+        if name == "train":
+            first.setdefault(sample.label, os.fspath(folder.root / sample.path))
+    return tuple((labels[label], path) for label, path in sorted(first.items()))
+
+
+def _repeated(readable: list[tuple[Sample, _Picture]]) -> tuple[tuple[tuple[str, ...], ...], ...]:
+    """Groups of byte-identical pictures: within a class, across classes, across ready-made sets."""
+    groups: dict[bytes, list[Sample]] = defaultdict(list)
+    for sample, picture in readable:
+        groups[picture.key].append(sample)
+    repeated = [group for group in groups.values() if len(group) > 1]
+
+    def paths(chosen: list[list[Sample]]) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(utf8_path(sample.path) for sample in group) for group in chosen)
+
+    same = [g for g in repeated if len({s.label for s in g}) == 1]
+    across = [g for g in repeated if len({s.label for s in g}) > 1]
+    leaks = [g for g in repeated if len({s.subset for s in g}) > 1]
+    return paths(same), paths(across), paths(leaks)
+
+
+def _spread(values: list[int]) -> tuple[int, int, int] | None:
+    return (min(values), sorted(values)[len(values) // 2], max(values)) if values else None

@@ -1,0 +1,151 @@
+"""The labels of class folders: their names, or what a file of the user says."""
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from retrain.data.image_folder import composed, display_path
+from retrain.errors import ImageFolderError, LabelsFileError
+from retrain.text import listing
+
+__all__ = ["class_labels", "read_labels_file"]
+
+_DELIMITERS = ("\t", ",", ";")  # between folder name and label, before spaces; the first that there is
+
+_QUOTED = re.compile('"(?:[^"]|"")*"')
+
+_UNWRITABLE = re.compile("[\r\n\ud800-\udfff]")  # what labels.txt can't hold
+
+
+def class_labels(
+    class_names: Sequence[str],
+    labels_file: str | None = None,
+    label_of: Callable[[str], str] = str,
+    on_warning: Callable[[str], None] = lambda _: None,
+) -> tuple[str, ...]:
+    """The label of every class folder.
+
+    Args:
+        class_names: (classes,) names of the folders, in Unicode's composed form.
+        labels_file: has the labels of some or all of them.
+        label_of: the label of a folder that the file does not list.
+    Raises ImageFolderError where two folders would get one label, LabelsFileError where the file can't be used.
+    """
+    listed = read_labels_file(labels_file, class_names) if labels_file is not None else {}
+    strangers = [name for name in listed if name not in class_names]
+    if strangers:
+        on_warning(
+            f"{display_path(labels_file or '')} lists what is no class folder: {listing(map(display_path, strangers))}"
+        )
+    labels = tuple(composed(listed[name] if name in listed else label_of(name)) for name in class_names)
+    twice = [label for label, count in Counter(labels).items() if count > 1]
+    if twice:
+        folders = [repr(name) for name, label in zip(class_names, labels, strict=True) if label == twice[0]]
+        named = " and ".join(folders) if len(folders) == 2 else listing(folders)
+        remedy = "rename one" if labels_file is None else "rename one, or give it another label in --labels-file"
+        raise ImageFolderError(f"the class folders {named} would get the same label {twice[0]!r}: {remedy}")
+    return labels
+
+
+def read_labels_file(path: str, class_names: Container[str] = ()) -> dict[str, str]:
+    """Folder name -> label, in the order of the file.
+
+    One class a line: the name of its folder, then its label, with a tab between them, else a comma, else a semicolon,
+    else spaces; either may be in quotes, as in a spreadsheet's CSV; empty lines and such that begin with # say nothing.
+    Where what stands before the separator is no class folder, but is with a later one of the separators, that one
+    holds, and of several spaces the last such: so `n01440764 tench, Tinca tinca` and `black cat felis` mean what they
+    seem to. A file with a name in .json holds an object instead.
+
+    Args:
+        class_names: the folders that there are.
+    Raises LabelsFileError, with the line, where the file can't be read or understood, or lists a folder twice.
+    """
+    where = display_path(path)
+    try:
+        text = composed(Path(path).read_bytes().decode("utf-8-sig"))  # as the names of folders are
+    except OSError as error:
+        raise LabelsFileError(f"can't read the labels file {where}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise LabelsFileError(f"{where}, line {line}: not UTF-8; save the labels file as UTF-8") from error
+    pairs = _from_json(text, where) if path.lower().endswith(".json") else _from_lines(text, where, class_names)
+    labels: dict[str, str] = {}
+    for place, raw, label in pairs:
+        name = composed(raw)  # JSON may have it in escapes
+        if name in labels:
+            raise LabelsFileError(f"{place}: the folder {name!r} is listed twice; leave one of the lines out")
+        labels[name] = label
+    return labels
+
+
+def _from_lines(text: str, where: str, class_names: Container[str]) -> Iterable[tuple[str, str, str]]:
+    """(place, folder name, label) of every line that says something."""
+    for number, line in enumerate(map(str.strip, re.split("\r\n|\r|\n", text)), 1):
+        if not line or line.startswith("#"):
+            continue
+        in_table = [_from_table(line, delimiter) for delimiter in _DELIMITERS if delimiter in line]
+        spaced = _from_words(line)
+        known = (pair for pair in (*in_table, *reversed(spaced)) if pair[0] in class_names and pair[1])
+        reading = next(known, (in_table + spaced or [("", "")])[0])
+        if not all(reading) or _UNWRITABLE.search(line):
+            raise LabelsFileError(
+                f"{where}, line {number}: expected the name of a folder and its label, with a tab, a comma, a "
+                f"semicolon or spaces between them, found {line!r}"
+            )
+        yield f"{where}, line {number}", *reading
+
+
+def _from_table(line: str, delimiter: str) -> tuple[str, str]:
+    """Folder name and label of a line as spreadsheets and csv modules write it, all, some or no cells in quotes."""
+    try:
+        cells = [
+            cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
+        ]
+    except csv.Error:  # quotation marks that are no quotes: 3" nails
+        cells = []
+    if len(cells) > 1 and not any(cells[2:]):  # columns without content may follow
+        return cells[0], cells[1]
+    quoted = _QUOTED.match(line)  # a label without quotes may hold the delimiter
+    if quoted and line[quoted.end() :].lstrip().startswith(delimiter):
+        return cells[0] if cells else "", _unquoted(line[quoted.end() :].lstrip()[1:])
+    name, _, label = line.partition(delimiter)
+    return name.strip(), _unquoted(label)
+
+
+def _from_words(line: str) -> list[tuple[str, str]]:
+    """Every pair of folder name and label with spaces between them, the shortest name first: both may have some."""
+    quoted = _QUOTED.match(line)
+    if quoted:
+        return [(_unquoted(quoted[0]), _unquoted(line[quoted.end() :]))]
+    return [(line[: space.start()], _unquoted(line[space.end() :])) for space in re.finditer(r"\s+", line)]
+
+
+def _unquoted(text: str) -> str:
+    """Without the quotes that spreadsheets put around a text with a delimiter."""
+    text = text.strip()
+    return text[1:-1].replace('""', '"').strip() if _QUOTED.fullmatch(text) else text
+
+
+def _from_json(text: str, where: str) -> Iterable[tuple[str, str, str]]:
+    """(place, folder name, label) of every entry of an object; what is there twice is given twice."""
+    try:
+        pairs: Any = json.loads(text, object_pairs_hook=_Pairs)
+    except ValueError as error:
+        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise LabelsFileError(f"{where}{line}: not JSON ({error}); correct the labels file") from error
+    if not isinstance(pairs, _Pairs):
+        raise LabelsFileError(f'{where}: expected a JSON object, {{"folder": "label", ...}}, found another value')
+    for name, label in pairs:
+        if not isinstance(label, str) or not label.strip() or _UNWRITABLE.search(name + label):
+            raise LabelsFileError(
+                f"{where}: the label of the folder {json.dumps(name)} is {json.dumps(label)}: expected a line of text"
+            )
+        yield where, name, label.strip()
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The entries of a JSON object."""

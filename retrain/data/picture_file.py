@@ -1,0 +1,111 @@
+"""Picture files on the disk: only regular files are opened, and none is read beyond a bound."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from retrain.errors import UnreadableImageError
+from retrain.machine import MemoryBudget
+from retrain.options.run import DEFAULT_MAX_FILE_SIZE
+
+__all__ = ["hash_picture", "picture_bytes", "read_picture", "what_else"]
+
+_CHUNK = 2**20  # bytes
+
+# Of files that are held in memory at once; a larger one is held alone.
+_files = MemoryBudget(2**28)
+
+_KINDS = {
+    stat.S_IFDIR: "a folder, not a file",
+    stat.S_IFIFO: "a named pipe, not a file",
+    stat.S_IFSOCK: "a socket, not a file",
+    stat.S_IFCHR: "a device, not a file",
+    stat.S_IFBLK: "a device, not a file",
+}
+
+
+@contextmanager
+def picture_bytes(path: str | os.PathLike[str], max_file_size: int = DEFAULT_MAX_FILE_SIZE) -> Iterator[bytes]:
+    """The content of a picture file, for as long as it is needed; threads wait where they would hold too much at once.
+
+    Args:
+        max_file_size: MiB.
+    Raises UnreadableImageError where the file can't be opened, is no regular file, or is larger.
+    """
+    with _regular_file(path) as (file, size):
+        _check_size(size, max_file_size)
+        with _files.hold(size):
+            yield _content(file, size, max_file_size)
+
+
+def read_picture(path: str | os.PathLike[str], max_file_size: int = DEFAULT_MAX_FILE_SIZE) -> bytes:
+    """The content of a picture file, where files are read one after the other. Raises UnreadableImageError."""
+    with picture_bytes(path, max_file_size) as data:
+        return data
+
+
+def hash_picture(path: str | os.PathLike[str]) -> bytes:
+    """SHA-256 of a regular file of any size. Raises UnreadableImageError."""
+    digest = hashlib.sha256()
+    with _regular_file(path) as (file, _):
+        while chunk := _read(file, _CHUNK):
+            digest.update(chunk)
+    return digest.digest()
+
+
+@contextmanager
+def _regular_file(path: str | os.PathLike[str]) -> Iterator[tuple[int, int]]:
+    """An open regular file and its size in bytes."""
+    try:
+        _check_kind(os.stat(path))  # before it is opened: opening alone makes some devices act
+        # neither waits for the other end of a FIFO nor takes over a terminal, should the file have been replaced by one
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unreadable(error) from None
+    try:
+        status = os.fstat(file)
+        _check_kind(status)
+        yield file, status.st_size
+    finally:
+        os.close(file)
+
+
+def what_else(mode: int) -> str | None:
+    """What something is that is not a regular file, by its st_mode: "a named pipe, not a file"; None for a file."""
+    return None if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "not a file")
+
+
+def _check_kind(status: os.stat_result) -> None:
+    kind = what_else(status.st_mode)
+    if kind is not None:
+        raise UnreadableImageError(kind)
+
+
+def _check_size(size: int, max_file_size: int) -> None:
+    if size > max_file_size * 2**20:
+        raise UnreadableImageError(f"{-(-size // 2**20):,} MiB: larger than --max-file-size {max_file_size}")
+
+
+def _content(file: int, size: int, max_file_size: int) -> bytes:
+    """The whole file, which may be longer than its size said: it may grow, and some file systems say 0."""
+    chunks, length = [], 0
+    while chunk := _read(file, size + 1 - length if length <= size else _CHUNK):
+        chunks.append(chunk)
+        length += len(chunk)
+        _check_size(length, max_file_size)
+    return b"".join(chunks)
+
+
+def _read(file: int, most: int) -> bytes:
+    try:
+        return os.read(file, most)
+    except OSError as error:
+        raise _unreadable(error) from None
+    except MemoryError:
+        raise UnreadableImageError("too little memory to read the file") from None
+
+
+def _unreadable(error: OSError) -> UnreadableImageError:
+    return UnreadableImageError(f"can't be read: {error.strerror}")

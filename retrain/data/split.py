@@ -1,0 +1,232 @@
+"""Samples to training, validation and test sets, by a hash: adding pictures never moves the others."""
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.data.image_folder import Sample
+from retrain.errors import ImageFolderError
+from retrain.options.run import SplitOptions
+from retrain.text import listing, shown
+
+__all__ = [
+    "FEWEST_PICTURES",
+    "SETS",
+    "assign_sets",
+    "check_class_sizes",
+    "check_counts",
+    "inseparable_units",
+    "original_set",
+]
+
+SETS = ("train", "validation", "test")
+
+FEWEST_PICTURES = 3  # of a class: one for training, one for validation, one for the test
+
+# tensorflow/hub, examples/image_retraining/retrain.py: MAX_NUM_IMAGES_PER_CLASS
+_ORIGINAL_BUCKETS = 2**27 - 1
+
+
+def assign_sets(
+    samples: Sequence[Sample],
+    keys: NDArray[np.uint8],
+    options: SplitOptions,
+    image_dir: str = "",
+) -> list[str]:
+    """The set of every sample: "train", "validation" or "test".
+
+    A sample's place is decided by the SHA-256 of its content, read as a fraction in [0, 1): below the validation
+    percentage it is validation, in the next test percentage test, else training. Samples whose file names share the
+    part before `_nohash_` are decided together, by the SHA-256 of that part. Where that leaves a class with at least
+    three different pictures without validation, test or training pictures, those with the lowest fractions fill the
+    gap; with fewer, there is at least a training picture. Samples that come with a set keep it, and where the folder
+    lacks one of the sets, it stays empty.
+
+    Where the options have numbers of pictures per class, validation gets those with the lowest fractions, test the
+    next, training the highest; see _assign_by_counts.
+
+    Args:
+        samples: (n,) of one image folder.
+        keys: (n, 32) uint8, SHA-256 of each picture's bytes.
+        options: the percentages and the rule.
+        image_dir: the folder as the user spelled it; the original rule hashes it with the path.
+    Raises ImageFolderError where a class has too few pictures for the numbers that the options have.
+    """
+    if any(sample.subset for sample in samples):
+        return [sample.subset or "train" for sample in samples]
+    if options.split == "original":
+        return [
+            original_set(os.path.join(image_dir, s.path), options.validation_percentage, options.test_percentage)
+            for s in samples
+        ]
+    units = inseparable_units(samples, keys)
+    if options.has_counts:
+        different = {(sample.class_folder, key.tobytes()) for sample, key in zip(samples, keys, strict=True)}
+        check_counts(Counter(name for name, _ in different), options)
+        by_unit = _assign_by_counts([sample.label for sample in samples], units, options)
+        return [by_unit[unit] for unit in units]
+    fractions = {unit: _fraction(unit) for unit in set(units)}
+    sets = {unit: _set_of(fraction, options) for unit, fraction in fractions.items()}
+    members: dict[int, set[bytes]] = defaultdict(set)
+    for sample, unit in zip(samples, units, strict=True):
+        members[sample.label].add(unit)
+    for label in sorted(members):
+        _fill_empty_sets(sorted(members[label], key=lambda unit: (fractions[unit], unit)), sets, options)
+    return [sets[unit] for unit in units]
+
+
+def original_set(path: str, validation_percentage: float, test_percentage: float) -> str:
+    """The set of a path by the rule of the original program (tensorflow/hub, examples/image_retraining/retrain.py).
+
+    SHA-1 of the path, as the program was given it, up to `_nohash_`: so the same folder reached by another path is
+    split differently.
+    """
+    digest = hashlib.sha1(path.split("_nohash_")[0].encode("utf-8", "surrogateescape")).hexdigest()
+    percentage = int(digest, 16) % (_ORIGINAL_BUCKETS + 1) * (100.0 / _ORIGINAL_BUCKETS)
+    if percentage < validation_percentage:
+        return "validation"
+    return "test" if percentage < validation_percentage + test_percentage else "train"
+
+
+def _fraction(unit: bytes) -> float:
+    """A hash as a number in [0, 1)."""
+    return int.from_bytes(unit[:8], "big") / 2**64
+
+
+def _set_of(fraction: float, options: SplitOptions) -> str:
+    if fraction * 100 < options.validation_percentage:
+        return "validation"
+    return "test" if fraction * 100 < options.validation_percentage + options.test_percentage else "train"
+
+
+def inseparable_units(samples: Sequence[Sample], keys: NDArray[np.uint8]) -> list[bytes]:
+    """What must stay together on one side of any split: identical pictures, and `_nohash_` groups.
+
+    Args:
+        samples: (n,) of one image folder.
+        keys: (n, 32) uint8, SHA-256 of each picture's bytes.
+    Returns: (n,) 32 bytes each, equal for samples of one unit, whatever the order of the samples. Units that share a
+        picture are one.
+    """
+    parent: dict[bytes, bytes] = {}
+
+    def find(unit: bytes) -> bytes:
+        while parent.setdefault(unit, unit) != unit:
+            unit = parent[unit]
+        return unit
+
+    own = [key.tobytes() for key in keys]
+    for sample, content in zip(samples, own, strict=True):
+        group, marker, _ = sample.path.rpartition("/")[2].partition("_nohash_")
+        if marker:
+            # one picture in two groups ties them together; the smaller hash stands for both
+            first, second = sorted(
+                (find(_group_hash(group)), find(content) if content in parent else _group_hash(group))
+            )
+            parent[second] = first
+            parent[content] = first
+    return [find(content) if content in parent else content for content in own]
+
+
+def _group_hash(group: str) -> bytes:
+    return hashlib.sha256(group.encode("utf-8", "surrogateescape")).digest()
+
+
+def _fill_empty_sets(units: list[bytes], sets: dict[bytes, str], options: SplitOptions) -> None:
+    """Give a class with pictures enough at least one unit in every set that is wanted.
+
+    Args:
+        units: the units of one class, by rising fraction.
+        sets: the set of every unit; changed in place.
+        options: a set with a percentage of 0 is not wanted.
+    """
+    wanted = {name for name in SETS if options.wants(name)}
+    if len(units) < len(wanted):
+        if not any(sets[unit] == "train" for unit in units):
+            sets[units[-1]] = "train"
+        return
+    for name in ("validation", "test", "train"):
+        if name not in wanted or any(sets[unit] == name for unit in units):
+            continue
+        held = Counter(sets[unit] for unit in units)
+        spare = [unit for unit in units if held[sets[unit]] > 1]
+        sets[spare[-1] if name == "train" else spare[0]] = name
+
+
+def _assign_by_counts(labels: Sequence[int], units: Sequence[bytes], options: SplitOptions) -> dict[bytes, str]:
+    """The set of every unit, where one of the sets gets a number of pictures of every class.
+
+    Validation takes units by rising fraction while they fit its numbers in all of their classes, test then the same of
+    what is left; with a number for training, that takes from the highest fraction down, and the test gets the rest.
+    So a picture that comes or goes moves one from each set at most where units are single pictures, and names, labels
+    and order of the classes decide nothing.
+    """
+    sizes: dict[bytes, Counter[int]] = defaultdict(Counter)
+    for label, unit in zip(labels, units, strict=True):
+        sizes[unit][label] += 1
+    totals = Counter(labels)
+    order = sorted(sizes, key=lambda unit: (_fraction(unit), unit))
+    shares: dict[str, Counter[int]] = defaultdict(Counter)  # set -> label -> pictures that the percentages would give
+    for unit in order:
+        shares[_set_of(_fraction(unit), options)].update(sizes[unit])
+
+    counted = sum(getattr(options, f"{name}_per_class") or 0 for name in SETS)
+    rest = "train" if options.train_per_class is None else "test"
+    sets = dict.fromkeys(order, rest)
+    room = {label: total - counted - 1 for label, total in totals.items()}  # one at least is for the rest
+    for name in ("validation", "test", "train"):
+        if name == rest:
+            continue
+        count = getattr(options, f"{name}_per_class")
+        wanted = {}
+        for label in totals:
+            share = min(max(shares[name][label], 1), room[label]) if options.wants(name) else 0
+            wanted[label] = share if count is None else count
+            room[label] -= 0 if count is not None else share
+        for unit in reversed(order) if name == "train" else order:
+            fits = all(wanted[label] >= size for label, size in sizes[unit].items())
+            if sets[unit] == rest and fits:
+                sets[unit] = name
+                for label, size in sizes[unit].items():
+                    wanted[label] -= size
+    return sets
+
+
+def check_counts(pictures: Mapping[str, int], options: SplitOptions) -> None:
+    """Refuse classes without a picture more than the sets are to have.
+
+    Args:
+        pictures: name of a class -> its different pictures, or its files before these are known.
+    Raises ImageFolderError.
+    """
+    counts = {name: getattr(options, f"{name}_per_class") for name in SETS}
+    needed = sum(count or 0 for count in counts.values()) + 1
+    few = [f"{name} ({found})" for name, found in sorted(pictures.items()) if options.has_counts and found < needed]
+    if few:
+        flags = " and ".join(f"--{name}-per-class {count}" for name, count in counts.items() if count is not None)
+        raise ImageFolderError(
+            f"too few different pictures in class {listing(few)}: {flags} take {needed - 1}, and one more at least "
+            f"is for {'training' if options.train_per_class is None else 'the test'}; lower the numbers or add pictures"
+        )
+
+
+def check_class_sizes(class_names: Sequence[str], counts: Sequence[int]) -> None:
+    """Refuse what can't be split: fewer than two classes, or a class with fewer than three pictures.
+
+    Raises ImageFolderError.
+    """
+    if len(class_names) < 2:
+        raise ImageFolderError(
+            f"one class only ({shown(class_names[0])}): a classifier needs two or more; add a sub-folder for each"
+        )
+    pairs = zip(class_names, counts, strict=True)
+    small = [f"{name} ({count})" for name, count in pairs if count < FEWEST_PICTURES]
+    if small:
+        raise ImageFolderError(
+            f"fewer than {FEWEST_PICTURES} pictures in class {listing(small)}: training, validation and test need "
+            "one each; add pictures or remove the folder"
+        )

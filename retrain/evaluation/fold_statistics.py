@@ -1,0 +1,99 @@
+"""What the folds of a cross-validation say together: means, and how far they can be trusted."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from retrain.evaluation.metrics import ClassMetrics, Metrics
+
+__all__ = ["ClassRecall", "FoldStatistics", "Spread", "summarize_folds"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over folds."""
+
+    mean: float
+    standard_deviation: float  # of the folds, with n - 1
+    interval: tuple[float, float]  # 95%, of the mean: see summarize_folds()
+
+
+@dataclass(frozen=True)
+class ClassRecall:
+    """The recall of one class over the folds that have pictures of it. None where those are too few."""
+
+    label: str
+    n: int  # different pictures of the class in all folds
+    mean: float | None  # wants one fold
+    standard_deviation: float | None  # with n - 1: wants two
+
+
+@dataclass(frozen=True)
+class FoldStatistics:
+    """What a cross-validation found."""
+
+    folds: int
+    n: int  # different pictures tested, in all folds
+    accuracy: Spread
+    cross_entropy: Spread  # nats
+    per_class: tuple[ClassRecall, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; intervals become lists there."""
+        return asdict(self)
+
+
+def summarize_folds(folds: Sequence[Metrics], training_pictures: Sequence[int]) -> FoldStatistics:
+    """Mean, standard deviation and 95% interval of the mean over folds.
+
+    The interval is Nadeau and Bengio's corrected resampled t (Inference for the Generalization Error, Machine Learning
+    52, 2003):
+
+        mean +- t * standard deviation * sqrt(1 / k + n_test / n_train)
+
+    with t the 97.5% quantile of Student's t of k - 1 degrees of freedom, cut off where a figure can't be. Folds share
+    training pictures, so that their results are not independent, and the usual sqrt(1 / k) alone gives an interval that
+    is too narrow. The correction takes the correlation of two folds to be n_test / (n_test + n_train); that is an
+    approximation, and no unbiased estimate exists (Bengio and Grandvalet, JMLR 5, 2004). Where all folds have the same
+    result, the interval has no width, however few pictures they are of.
+
+    Args:
+        folds: k >= 2 metrics, each of the test pictures of one fold; of the same classes.
+        training_pictures: (k,) how many different pictures each fold's head was trained on, > 0.
+    Raises ValueError for fewer than two folds, or a fold without pictures.
+    """
+    accuracies = [fold.accuracy for fold in folds if fold.accuracy is not None]
+    losses = [fold.cross_entropy for fold in folds if fold.cross_entropy is not None]
+    if len(folds) < 2 or len(accuracies) < len(folds):
+        raise ValueError(f"{len(folds)} folds, {len(accuracies)} of them with pictures: two or more are needed")
+    n = sum(fold.n for fold in folds)
+    ratio = n / sum(training_pictures)
+    return FoldStatistics(
+        len(folds),
+        n,
+        _spread(accuracies, ratio, 1.0),
+        _spread(losses, ratio, math.inf),
+        tuple(_recall(classes) for classes in zip(*(fold.per_class for fold in folds), strict=True)),
+    )
+
+
+def _spread(values: Sequence[float], ratio: float, highest: float) -> Spread:
+    """Of figures in [0, highest]; ratio: test pictures for one training picture."""
+    from scipy.special import stdtrit
+
+    mean, deviation = statistics.fmean(values), statistics.stdev(values)
+    margin = float(stdtrit(len(values) - 1, 0.975)) * deviation * math.sqrt(1 / len(values) + ratio)
+    return Spread(mean, deviation, (max(0.0, mean - margin), min(highest, mean + margin)))
+
+
+def _recall(classes: Sequence[ClassMetrics]) -> ClassRecall:
+    """One class, in every fold."""
+    recalls = [found.recall for found in classes if found.recall is not None]
+    return ClassRecall(
+        classes[0].label,
+        sum(found.n for found in classes),
+        statistics.fmean(recalls) if recalls else None,
+        statistics.stdev(recalls) if len(recalls) > 1 else None,
+    )

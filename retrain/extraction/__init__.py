@@ -1,0 +1,1 @@
+"""Pass one: pictures to cached bottlenecks."""

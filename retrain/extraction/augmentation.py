@@ -1,0 +1,123 @@
+"""Distorted copies of training pictures: extracted into a part of the cache of their own, like pictures."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.backbones.backbone import fingerprint_of
+from retrain.cache.vectors import CachedVectors
+from retrain.data.distortions import DISTORTIONS_VERSION, decode_copies
+from retrain.events import Hooks
+from retrain.extraction.dataset import Dataset, extract
+from retrain.extraction.pass_one import ExtractionProgress, Extractor, ExtractorNetwork, open_cache
+from retrain.options.run import AugmentationOptions, RunOptions
+
+__all__ = ["Augmentation", "DistortedExtractor", "add_copies"]
+
+_AT_ONCE = 8  # copies of a picture that are held in memory: of more, the picture is decoded again
+
+
+class DistortedExtractor:
+    """An extractor of distorted copies; how many there are says nothing about each, and is no part of what it is.
+
+    Args:
+        extractor: what the copies go through.
+        options: what distorts them.
+        copies: their numbers, from 1 on; all that the options ask for where left out.
+    """
+
+    def __init__(self, extractor: Extractor, options: AugmentationOptions, copies: Sequence[int] = ()) -> None:
+        self._extractor, self._options = extractor, options
+        self.copies = tuple(copies or range(1, options.augment + 1))
+        self.name = f"{extractor.name}_augmented"
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """What the fingerprint stands for."""
+        return self._extractor.description | {
+            "distortions": self._options.distortions(),
+            "augment_seed": self._options.augment_seed,
+            "distortions_version": DISTORTIONS_VERSION,
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits; equal where the same copy of the same picture gives the same bottleneck."""
+        return fingerprint_of(self.description)
+
+    @property
+    def network(self) -> ExtractorNetwork:
+        """The loaded network."""
+        return self._extractor.network
+
+    def make_copies(
+        self, data: bytes, key: bytes, copies: Sequence[int], size: tuple[int, int], max_pixels: int
+    ) -> NDArray[np.uint8]:
+        """A picture file, its SHA-256 and (m,) numbers to (m, height, width, 3) pixels. Raises UnreadableImageError."""
+        return decode_copies(data, key, copies, size, self._options, max_pixels)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What distorted copies were trained on."""
+
+    copies: int  # of each training picture
+    rows: int  # in all
+    extracted: int  # that were not cached
+    seconds: float  # of extracting them
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return dataclasses.asdict(self) | {"seconds": round(self.seconds, 3)}
+
+
+def add_copies(
+    data: Dataset, pictures: NDArray[np.int64], extractor: Extractor, options: RunOptions, hooks: Hooks
+) -> tuple[Dataset, Augmentation | None]:
+    """Extract the distorted copies of some pictures, where the options ask for any: the data with them.
+
+    Args:
+        pictures: (m,) numbers of those that will be trained on.
+        extractor: that of the pictures themselves.
+    Raises ImageFolderError, CacheError, BackboneError, as pass one does.
+    """
+    count = options.augmentation.augment
+    if not count:
+        return data, None
+    folder = data.folder.part(data.chosen[pictures].tolist())
+    extracted, seconds, skipped = 0, 0.0, dict[str, str]()
+    for first in range(1, count + 1, _AT_ONCE):
+        numbers = range(first, min(first + _AT_ONCE, count + 1))
+        part = DistortedExtractor(extractor, options.augmentation, numbers)
+        cache = open_cache(part, options.extraction)
+        shown = _shifted(hooks, (first - 1) * len(pictures), count * len(pictures))
+        done = extract(folder, part, cache, options.extraction, options.images, shown)
+        extracted, seconds = extracted + done.extracted, seconds + done.seconds
+        skipped |= done.skipped
+    keys = data.keys[pictures].repeat(count, axis=0)
+    copies = np.tile(np.arange(1, count + 1, dtype=np.uint32), len(pictures))
+    cache.refresh()
+    rows = cache.find(keys, copies)
+    there = rows >= 0  # all, but for files that changed or went since they were read
+    if not there.all():
+        reason = next(iter(skipped.values()), "their pictures changed or went while they were extracted: run again")
+        hooks.on_warning(f"{int((~there).sum())} of {len(rows)} distorted copies are missing: {reason}")
+    if not there.any():
+        return data, Augmentation(count, 0, extracted, seconds)
+    origins = pictures.repeat(count)[there].astype(np.int32)
+    data = dataclasses.replace(data, copies=CachedVectors(cache, rows[there]), origins=origins)
+    return data, Augmentation(count, len(origins), extracted, seconds)
+
+
+def _shifted(hooks: Hooks, before: int, total: int) -> Hooks:
+    """Hooks that see the extraction of some copies as a part of that of all."""
+
+    def on_extraction(progress: ExtractionProgress) -> None:
+        hooks.on_extraction(dataclasses.replace(progress, pictures=total, done=before + progress.done))
+
+    return dataclasses.replace(hooks, on_extraction=on_extraction)

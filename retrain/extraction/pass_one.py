@@ -1,0 +1,448 @@
+"""Pass one: find which pictures have no bottleneck yet, decode them, run the backbone, write the cache."""
+
+import contextlib
+import hashlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.cache.claims import Claims
+from retrain.cache.flat_pictures import FlatPictures
+from retrain.cache.picture_index import PictureIndex, Signature, signature_of
+from retrain.cache.segments import Rows, Vectors
+from retrain.cache.store import BottleneckCache
+from retrain.cache.writer import SegmentWriter
+from retrain.data.decoding import decode_image, is_one_colour
+from retrain.data.image_folder import ImageFolder, Sample, display_path, utf8_path
+from retrain.data.left_out import LeftOut, summarize_left_out
+from retrain.data.picture_file import picture_bytes
+from retrain.errors import ImageFolderError, RetrainError, UnreadableImageError
+from retrain.interruption import saving, unsaved
+from retrain.options.run import ExtractionOptions, ImageOptions
+
+__all__ = ["CopyMaker", "Extraction", "ExtractionProgress", "Extractor", "extract_bottlenecks", "open_cache"]
+
+logger = logging.getLogger(__name__)
+
+_BATCHES_AHEAD = 3  # decoded ahead of the backbone
+_PRIORITY = 10  # of the decoding threads, on the scale of nice(1)
+_PATIENCE_SECONDS = 120.0  # how long pictures that another process is extracting are waited for
+
+
+class ExtractorNetwork(Protocol):
+    """What turns pixels into bottlenecks."""
+
+    height: int  # pixels
+    width: int
+    batch_size: int  # pictures in one call, as suits the device and the size of the pictures
+
+    def bottlenecks(self, pixels: NDArray[np.uint8]) -> Vectors:
+        """(n, height, width, 3) uint8 to (n, d) float32 or float16."""
+
+
+class Extractor(Protocol):
+    """What pass one needs of a backbone; the network itself is asked for only when a picture must go through it."""
+
+    @property
+    def name(self) -> str:
+        """Shows in the cache folder's name."""
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits; equal where the same picture gives the same bottleneck."""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the fingerprint stands for."""
+
+    @property
+    def network(self) -> ExtractorNetwork:
+        """The loaded network."""
+
+
+@runtime_checkable
+class CopyMaker(Protocol):
+    """An extractor of other things than the pictures themselves: of copies that it makes of them."""
+
+    copies: tuple[int, ...]  # their numbers, the same for every picture
+
+    def make_copies(
+        self, data: bytes, key: bytes, copies: Sequence[int], size: tuple[int, int], max_pixels: int
+    ) -> NDArray[np.uint8]:
+        """A picture file, its SHA-256 and (m,) numbers to (m, height, width, 3) pixels. Raises UnreadableImageError."""
+
+
+@dataclass
+class ExtractionProgress:
+    """How far pass one is; handed to the progress callback after every batch.
+
+    Of an extractor that makes copies, copies are counted: for every file as many as it makes.
+    """
+
+    pictures: int  # files to look at
+    done: int = 0  # files dealt with: cached, extracted or skipped
+    extracted: int = 0  # pictures that went through the backbone
+    seconds: float = 0.0  # since the backbone was ready
+    counts_copies: bool = False
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What pass one found and did."""
+
+    keys: NDArray[np.uint8]  # (n, 32), SHA-256 of each sample's file; zeros where it could not be read
+    readable: NDArray[np.bool_]  # (n,), whether the sample has a bottleneck
+    skipped: dict[str, str]  # relative path -> reason
+    extracted: int  # pictures that went through the backbone
+    seconds: float  # from the first file to the last, loading the backbone left out
+    copies: int = 1  # bottlenecks of each picture
+    left_out: LeftOut = field(default_factory=LeftOut)  # what was skipped, in sum
+    one_colour: tuple[int, ...] = ()  # numbers of the samples that show one flat colour
+
+    @property
+    def cached(self) -> int:
+        """Pictures (or copies) that needed no work: cached before, or the same as another picture."""
+        return int(self.readable.sum()) * self.copies - self.extracted
+
+    @property
+    def different(self) -> int:
+        """Readable pictures, copies counted once."""
+        return len(np.unique(np.ascontiguousarray(self.keys[self.readable]).view("S32")))
+
+    @property
+    def pictures_per_second(self) -> float | None:
+        """Extracted pictures per second of extracting; None where nothing was extracted."""
+        return self.extracted / self.seconds if self.extracted and self.seconds > 0 else None
+
+    def losses(self) -> dict[str, Any]:
+        """What was left out, in sum and file by file, for JSON."""
+        skipped = {utf8_path(path): reason for path, reason in self.skipped.items()}
+        return {"left_out": self.left_out.as_dict(), "skipped_files": skipped}
+
+
+def open_cache(backbone: Extractor, options: ExtractionOptions) -> BottleneckCache:
+    """The cache of a backbone's bottlenecks."""
+    return BottleneckCache(options.cache_dir, backbone.name, backbone.fingerprint, backbone.description)
+
+
+def extract_bottlenecks(
+    folder: ImageFolder,
+    backbone: Extractor,
+    cache: BottleneckCache,
+    extraction: ExtractionOptions,
+    images: ImageOptions,
+    on_progress: Callable[[ExtractionProgress], None] = lambda progress: None,
+) -> Extraction:
+    """Put the bottleneck of every readable picture of a folder into the cache, or those of its copies.
+
+    The backbone is loaded only if a bottleneck is missing. Interrupted at any moment (KeyboardInterrupt), it writes
+    what is done before it lets the interruption pass; the same call later goes on from there.
+
+    Raises ImageFolderError for an unreadable picture where options are strict, CacheError, BackboneError.
+    """
+    index = PictureIndex(extraction.cache_dir, folder.root)
+    if index.warning:
+        cache.warnings.append(index.warning)
+    run = _Run(folder, backbone, cache, index, images, extraction, on_progress)
+    try:
+        run.execute()
+    finally:
+        index.save(None if folder.is_part else {sample.path: None for sample in folder.samples})
+    cache.tidy_up()
+    return run.result()
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A file that was read: its key, and its pixels where they are needed."""
+
+    key: bytes
+    signature: Signature
+    read_at: int  # ns since 1970
+    copies: Sequence[int] = ()  # numbers of what must be extracted; none: another picture has, or gets, the same
+    pixels: NDArray[np.uint8] | None = None  # (m, height, width, 3)
+    failure: str | None = None  # why it is skipped
+    is_elsewhere: bool = False  # another process is extracting it
+
+
+class _Row(NamedTuple):
+    """What one row of the cache is made from."""
+
+    key: bytes
+    copy: int
+    pixels: NDArray[np.uint8]  # (height, width, 3)
+    is_last: bool  # of its picture's
+
+
+@dataclass
+class _Run:
+    """One pass over a folder."""
+
+    folder: ImageFolder
+    backbone: Extractor
+    cache: BottleneckCache
+    index: PictureIndex
+    images: ImageOptions
+    options: ExtractionOptions
+    on_progress: Callable[[ExtractionProgress], None]
+    claimed: set[bytes] = field(default_factory=set)  # keys that are being extracted
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        samples = self.folder.samples
+        self.keys: list[bytes | None] = [None] * len(samples)
+        self.failures: dict[int, str] = {}  # sample number -> reason
+        self.failed_keys: dict[bytes, str] = {}
+        self.maker = self.backbone if isinstance(self.backbone, CopyMaker) else None
+        self.copies = self.maker.copies if self.maker else (0,)
+        self.numbers = np.array(self.copies, np.uint32)
+        self.partly: dict[int, int] = {}  # sample number -> how many of its copies were there at the start
+        self.progress = ExtractionProgress(len(samples) * len(self.copies), counts_copies=self.maker is not None)
+        self.flat = FlatPictures(self.options.cache_dir)
+        self.claims = Claims(self.cache.folder)
+        self.writer = SegmentWriter(self.cache, self.claims, self.lock)
+        self.batch_size = 1  # until the backbone is loaded
+        self.started = time.monotonic()
+        self.loading = 0.0  # seconds spent on loading the backbone
+        self.load_error: RetrainError | None = None
+
+    def execute(self) -> None:
+        """Deal with every sample."""
+        unread = self._take_known()
+        self._report(0)
+        pool = ThreadPoolExecutor(_threads(), "decode")
+        is_interrupted = False
+        with unsaved():
+            try:
+                elsewhere = self._extract(self._read_ahead(pool, unread))
+                self._wait_for(pool, elsewhere)
+            except KeyboardInterrupt:
+                is_interrupted = True  # one of the threads may be loading the network, for seconds
+                raise
+            finally:
+                try:
+                    pool.shutdown(wait=not is_interrupted, cancel_futures=True)
+                finally:  # also where a second Ctrl-C ends the waiting
+                    with saving():
+                        self._save()
+        self.progress.seconds = time.monotonic() - self.started - self.loading
+
+    def _save(self) -> None:
+        try:
+            self.writer.close()
+        finally:
+            self.claims.close()
+
+    def result(self) -> Extraction:
+        readable = np.array([key is not None and key not in self.failed_keys for key in self.keys], bool)
+        blank = bytes(32)
+        keys = np.frombuffer(b"".join(key or blank for key in self.keys), np.uint8).reshape(-1, 32).copy()
+        skipped = {self.folder.samples[number].path: reason for number, reason in sorted(self.failures.items())}
+        for number, key in enumerate(self.keys):
+            if key is not None and key in self.failed_keys:
+                skipped[self.folder.samples[number].path] = self.failed_keys[key]
+        left_out = summarize_left_out(self.folder, skipped)
+        extracted, seconds = self.progress.extracted, self.progress.seconds
+        flat = () if self.maker else tuple(n for n, key in enumerate(self.keys) if key in self.flat)
+        return Extraction(keys, readable, skipped, extracted, seconds, len(self.copies), left_out, flat)
+
+    def _take_known(self) -> list[int]:
+        """Fill in the samples whose file is unchanged and whose bottleneck is cached; the numbers of the others."""
+        known: list[int] = []
+        keys: list[bytes] = []
+        unread: list[int] = []
+        for number, sample in enumerate(self.folder.samples):
+            key = None
+            if not self.options.rehash:
+                with contextlib.suppress(OSError):  # reading the file tells what is wrong
+                    key = self.index.key(sample.path, signature_of(self.folder.root / sample.path))
+            if key is None:
+                unread.append(number)
+            else:
+                known.append(number)
+                keys.append(key)
+        found = (self._rows(keys) >= 0).sum(axis=1).tolist()
+        for number, key, count in zip(known, keys, found, strict=True):
+            if count == len(self.copies):
+                self.keys[number] = key
+            else:
+                unread.append(number)
+                if count:
+                    self.partly[number] = count
+        self.progress.done = sum(found)
+        return sorted(unread)
+
+    def _wait_for(self, pool: ThreadPoolExecutor, numbers: list[int]) -> None:
+        """Take over what other processes extract; do it here where they fail to."""
+        waited, pause = 0.0, 0.1
+        while numbers:
+            self.writer.flush()  # for they may wait for us, too
+            time.sleep(pause)
+            waited, pause = waited + pause, min(2 * pause, 2.0)
+            if waited > _PATIENCE_SECONDS:
+                self.claims.ignore()
+            with self.lock:
+                self.cache.refresh()
+            numbers = self._extract(self._read_ahead(pool, numbers))
+
+    def _read_ahead(self, pool: ThreadPoolExecutor, numbers: Sequence[int]) -> Iterator[tuple[int, _Picture]]:
+        """Read, hash and decode on the pool's threads; results in the order of numbers."""
+        under_way: deque[tuple[int, Future[_Picture]]] = deque()
+        for number in numbers:
+            while len(under_way) >= max(_BATCHES_AHEAD * self.batch_size // len(self.copies), 2 * _threads()):
+                done, future = under_way.popleft()
+                yield done, future.result()
+            under_way.append((number, pool.submit(self._read, self.folder.samples[number])))
+        for done, future in under_way:
+            yield done, future.result()
+
+    def _read(self, sample: Sample) -> _Picture:
+        path = self.folder.root / sample.path
+        now = time.time_ns()
+        if sample.problem is not None:
+            return _Picture(b"", (0, 0, 0, 0), now, failure=sample.problem)
+        try:
+            signature = signature_of(path)
+            with picture_bytes(path, self.images.max_file_size) as data:
+                return self._decoded(data, signature, now)
+        except OSError as error:
+            return _Picture(b"", (0, 0, 0, 0), now, failure=f"can't be read: {error.strerror}")
+        except UnreadableImageError as error:
+            return _Picture(b"", (0, 0, 0, 0), now, failure=str(error))
+
+    def _decoded(self, data: bytes, signature: Signature, now: int) -> _Picture:
+        key = hashlib.sha256(data).digest()
+        with self.lock:
+            missing = [] if key in self.claimed else self._missing(key)
+            if not missing:
+                return _Picture(key, signature, now)
+            if not self.claims.take(key):
+                return _Picture(key, signature, now, is_elsewhere=True)
+            # another process may have written it, and given up its claim, since we looked
+            if self.cache.refresh_if_changed():
+                missing = self._missing(key)
+            if not missing:
+                self.claims.release([key])
+                return _Picture(key, signature, now)
+            self.claimed.add(key)
+        size = self._size()
+        _give_way()  # not earlier: the backbone's threads begin with the priority of the thread that loads it
+        try:
+            if self.maker:
+                pixels = self.maker.make_copies(data, key, missing, size, self.images.max_pixels)
+            else:
+                pixels = decode_image(data, *size, self.images.max_pixels)[np.newaxis]
+                if is_one_colour(pixels[0]):
+                    self.flat.note(key)  # now, for later runs decode it no more
+            return _Picture(key, signature, now, missing, pixels)
+        except UnreadableImageError as error:
+            self.claims.release([key])
+            return _Picture(key, signature, now, failure=str(error))
+
+    def _rows(self, keys: Sequence[bytes]) -> NDArray[np.int64]:
+        """Where the rows of pictures are in the cache: (pictures, copies), -1 for those that are missing."""
+        each = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32).repeat(len(self.copies), axis=0)
+        return self.cache.find(each, np.tile(self.numbers, len(keys))).reshape(-1, len(self.copies))
+
+    def _missing(self, key: bytes) -> list[int]:
+        """The numbers of a picture's copies that are not in the cache."""
+        return [copy for copy, row in zip(self.copies, self._rows([key])[0].tolist(), strict=True) if row < 0]
+
+    def _size(self) -> tuple[int, int]:
+        """Height and width of the backbone's pictures; loads the backbone, once."""
+        with self.lock:
+            if self.load_error is not None:
+                raise self.load_error
+            before = time.monotonic()
+            try:
+                if not self.loading:
+                    self.cache.prepare()  # a cache that can't be written is better known before the work
+                network = self.backbone.network
+            except RetrainError as error:
+                self.load_error = error  # the other threads need not try, too
+                raise
+            self.batch_size = network.batch_size
+            self.loading += time.monotonic() - before
+        return network.height, network.width
+
+    def _extract(self, pictures: Iterator[tuple[int, _Picture]]) -> list[int]:
+        """Run the backbone over what was read; the numbers of the samples that other processes are extracting."""
+        rows: deque[_Row] = deque()
+        elsewhere: list[int] = []
+        for number, picture in pictures:
+            if picture.is_elsewhere:
+                elsewhere.append(number)
+                continue
+            path = self.folder.samples[number].path
+            if not picture.key:
+                self._skip(number, str(picture.failure))
+            else:
+                self.keys[number] = picture.key
+                self.index.enter(path, picture.signature, picture.key, picture.read_at)
+            if picture.key and picture.failure:
+                self.failed_keys[picture.key] = picture.failure
+                self._complain(path, picture.failure)
+            without_work = len(self.copies) - len(picture.copies) - self.partly.pop(number, 0)
+            if picture.pixels is None:
+                self._report(without_work)
+            else:
+                self.progress.done += without_work
+                last = picture.copies[-1]
+                rows.extend(
+                    _Row(picture.key, copy, pixels, copy == last)
+                    for copy, pixels in zip(picture.copies, picture.pixels, strict=True)
+                )
+            while len(rows) >= self.batch_size:
+                self._run_backbone([rows.popleft() for _ in range(self.batch_size)])
+        if rows:
+            self._run_backbone(rows)
+        return elsewhere
+
+    def _run_backbone(self, rows: Sequence[_Row]) -> None:
+        vectors = self.backbone.network.bottlenecks(np.stack([row.pixels for row in rows]))
+        keys = np.frombuffer(b"".join(row.key for row in rows), np.uint8).reshape(-1, 32)
+        copies = np.array([row.copy for row in rows], np.uint32)
+        self.writer.append(Rows(keys, copies, vectors), under_way=None if rows[-1].is_last else rows[-1].key)
+        self.progress.extracted += len(rows)
+        self._report(len(rows))
+
+    def _skip(self, number: int, reason: str) -> None:
+        self.failures[number] = reason
+        self._complain(self.folder.samples[number].path, reason)
+
+    def _complain(self, path: str, reason: str) -> None:
+        if self.options.strict:
+            raise ImageFolderError(
+                f"{display_path(self.folder.root / path)}: {reason} (--strict ends the run at the first such file)"
+            )
+        logger.info("skipped %s: %s", display_path(path), reason)
+
+    def _report(self, more: int) -> None:
+        self.progress.done += more
+        self.progress.seconds = time.monotonic() - self.started - self.loading
+        self.on_progress(self.progress)
+
+
+def _threads() -> int:
+    """Threads for reading and decoding: one per core that this process may use, and one for waiting on the disk."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def _give_way() -> None:
+    """Let the threads of the backbone go before this one: they share out each operation, and the last one counts.
+
+    Decoding then goes where they wait for each other. Not the lowest priority, for other programs run, too.
+    """
+    thread = threading.get_native_id()
+    with contextlib.suppress(OSError):
+        if os.getpriority(os.PRIO_PROCESS, thread) < _PRIORITY:
+            os.setpriority(os.PRIO_PROCESS, thread, _PRIORITY)

@@ -1,0 +1,1 @@
+"""A trained model: the head, the model folder, and the classifier that reads it."""

@@ -1,0 +1,250 @@
+"""A trained model, loaded from its folder: labels and scores for pictures."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain._tensorflow import tf
+from retrain.backbones.backbone import fingerprint_of
+from retrain.backbones.graph import BOTTLENECK, PIXELS_INPUT
+from retrain.backbones.kept_exports import kept_trunk
+from retrain.backbones.network import graph_runner, suitable_batch_size
+from retrain.backbones.sources.graph_safety import check_graph
+from retrain.data.decoding import DECODER_VERSION, decode_image
+from retrain.data.image_folder import display_path
+from retrain.data.picture_file import read_picture
+from retrain.errors import ModelFolderError, UnreadableImageError
+from retrain.export.graph import checked_run, parse_graph, part_of_graph
+from retrain.folders import read_consistently
+from retrain.model.folder import MODEL, ModelDescription, read_description, read_file, read_sets
+from retrain.model.head import Head, parse_head
+from retrain.options.run import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS
+
+__all__ = ["Classifier", "PictureBytes", "Prediction"]
+
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one picture."""
+
+    path: str
+    label: str | None  # the most likely one; None where the picture can't be read
+    score: float | None  # of that label, in [0, 1]
+    scores: dict[str, float]  # all labels, most likely first; they add up to 1
+    error: str | None = None  # why the picture can't be read
+
+
+@dataclass(frozen=True)
+class PictureBytes:
+    """A picture that is in no file."""
+
+    name: str  # what predictions call it
+    data: bytes  # as they would be in a file
+
+
+class Classifier:
+    """A model folder, ready to classify.
+
+    Args:
+        model_dir: a folder that `retrain train` made.
+        trust: run its graph even if it has operations that do more than compute, such as writing files.
+    Raises ModelFolderError.
+    """
+
+    def __init__(self, model_dir: str | os.PathLike[str], trust: bool = False) -> None:
+        self.model_dir = Path(model_dir)
+        self.folder, self.description, self._graph = read_consistently(self.model_dir, MODEL, _read)
+        where = display_path(self.model_dir / "graph.pb")
+        graph_def = parse_graph(self._graph, where)
+        if not trust:
+            check_graph(graph_def, f"the graph {where}", ModelFolderError)
+        self._head_constants = _constants_of_head(graph_def)
+        picture, end = (self.description.height, self.description.width, 3), self.description.final_tensor_name
+        self._scores = part_of_graph(graph_def, PIXELS_INPUT, f"{end}:0", picture, len(self.labels))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the scores."""
+        return self.description.labels
+
+    def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n, height, width, 3) uint8, RGB at the model's size, to (n, classes) float32 scores in [0, 1]."""
+        return self._scores(np.asarray(pixels, np.float32) / np.float32(255))
+
+    def predict(
+        self,
+        paths: Iterable[str | os.PathLike[str] | PictureBytes],
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        max_file_size: int = DEFAULT_MAX_FILE_SIZE,
+    ) -> Iterator[Prediction]:
+        """Classify picture files, in the order given; one that can't be read gives a Prediction with its error.
+
+        Args:
+            max_file_size: MiB.
+        """
+        waiting: list[tuple[str, NDArray[np.uint8] | str]] = []
+        for path in paths:
+            name = path.name if isinstance(path, PictureBytes) else os.fspath(path)
+            waiting.append((name, self._pixels(path, max_pixels, max_file_size)))
+            if len(waiting) == _BATCH:
+                yield from self._answers(waiting)
+                waiting = []
+        yield from self._answers(waiting)
+
+    def extractor(self, cache_dir: str | os.PathLike[str]) -> "GraphExtractor":
+        """The model's backbone alone, for filling and using a bottleneck cache."""
+        return GraphExtractor(self._graph, self.description, cache_dir)
+
+    def head(self) -> Head:
+        """The model's head alone. Raises ModelFolderError where head.h5 is damaged, or not that of this graph."""
+        with self._unreplaced():
+            data = read_file(self.folder, "head.h5", self.description)
+        head, labels = parse_head(data, display_path(self.folder / "head.h5"))
+        where = f"head.h5 in {display_path(self.folder)}"
+        if labels not in (None, [*self.labels]) or head.layers[-1].biases.size != len(self.labels):
+            raise ModelFolderError(f"{where} does not fit labels.txt: train the model again")
+        arrays = {_identity(array) for layer in head.layers for array in (layer.weights, layer.biases)}
+        if head.bottleneck_size != self.description.bottleneck_size or self._head_constants not in (set(), arrays):
+            raise ModelFolderError(f"{where} does not fit graph.pb: train the model again")
+        return head
+
+    def sets(self) -> dict[str, str]:
+        """Which set each picture was in when the model was trained, by the SHA-256 of its file."""
+        with self._unreplaced():
+            return read_sets(self.folder, self.description)
+
+    @contextmanager
+    def _unreplaced(self) -> Iterator[None]:
+        """Read files of the model; where another training has replaced them, the error says that. ModelFolderError."""
+        try:
+            yield
+        except ModelFolderError as error:
+            if _description_in(self.model_dir) in (None, self.description):
+                raise
+            raise ModelFolderError(
+                f"the model in {display_path(self.model_dir)} was replaced while it was read: run the command again"
+            ) from error
+
+    def _pixels(
+        self, path: str | os.PathLike[str] | PictureBytes, max_pixels: int, max_file_size: int
+    ) -> NDArray[np.uint8] | str:
+        try:
+            data = path.data if isinstance(path, PictureBytes) else read_picture(path, max_file_size)
+            return decode_image(data, self.description.height, self.description.width, max_pixels)
+        except UnreadableImageError as error:
+            return str(error)
+
+    def _answers(self, pictures: Sequence[tuple[str, NDArray[np.uint8] | str]]) -> Iterator[Prediction]:
+        readable = [pixels for _, pixels in pictures if not isinstance(pixels, str)]
+        rows = iter(self.scores(np.stack(readable)).tolist()) if readable else iter(())
+        for path, pixels in pictures:
+            if isinstance(pixels, str):
+                yield Prediction(path, None, None, {}, pixels)
+            else:
+                ranked = sorted(zip(self.labels, next(rows), strict=True), key=lambda pair: -pair[1])
+                yield Prediction(path, ranked[0][0], ranked[0][1], dict(ranked))
+
+
+def _read(folder: Path) -> tuple[Path, ModelDescription, bytes]:
+    """The folder, what run.json says, and the bytes of the graph. Raises ModelFolderError."""
+    description = read_description(folder)
+    return folder, description, read_file(folder, "graph.pb", description)
+
+
+def _description_in(model_dir: Path) -> ModelDescription | None:
+    """What run.json says at the moment; None where it can't be read."""
+    try:
+        return read_consistently(model_dir, MODEL, read_description)
+    except ModelFolderError:
+        return None
+
+
+class GraphExtractor:
+    """The backbone inside a model's graph; stands in for `backbone.Backbone` in pass one.
+
+    What run.json says of the backbone is a claim. The extractor goes by that backbone's name and fingerprint where its
+    graph is the one that the cache holds of it, byte for byte: `graph_runner` runs either, and gives the same bits. Any
+    other graph goes by its own SHA-256, and has bottlenecks of its own.
+
+    Args:
+        graph: the bytes of a graph file.
+        description: of the model.
+        cache_dir: where the bottlenecks are to be.
+    """
+
+    def __init__(self, graph: bytes, description: ModelDescription, cache_dir: str | os.PathLike[str]) -> None:
+        self.height, self.width = description.height, description.width
+        self.batch_size = suitable_batch_size(self.height, self.width)
+        self._length = description.bottleneck_size
+        # a model of another version of the decoder sees pictures through this one's, which has bottlenecks of its own
+        claimed = description.backbone_description | {"decoder": DECODER_VERSION}
+        kept = kept_trunk(cache_dir, description.backbone_name, fingerprint_of(claimed))
+        if kept and hashlib.sha256(memoryview(graph)[: kept[1]]).hexdigest() == kept[0]:
+            self.name, self.description = description.backbone_name, claimed
+            self._trunk: bytes | memoryview = memoryview(graph)[: kept[1]]
+        else:
+            self.name = f"{description.backbone_name}_graph"
+            self._trunk = _part_below(tf.compat.v1.GraphDef.FromString(graph), BOTTLENECK)
+            self.description = {
+                "graph": hashlib.sha256(self._trunk).hexdigest(),
+                "input_size": [self.height, self.width],
+                "decoder": DECODER_VERSION,
+                "precision": "float32",
+                "cut": "bottleneck",
+            }
+        self.fingerprint = fingerprint_of(self.description)
+
+    @property
+    def network(self) -> "GraphExtractor":
+        """What runs the pictures."""
+        return self
+
+    @cached_property
+    def _run(self) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+        trunk = tf.compat.v1.GraphDef.FromString(self._trunk)
+        return graph_runner(trunk, PIXELS_INPUT, BOTTLENECK, self.height, self.width)
+
+    def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n, height, width, 3) uint8, RGB, to (n, d) float32. Raises ModelFolderError."""
+        return checked_run(lambda: self._run(pixels), len(pixels), self._length)
+
+
+def _part_below(graph_def: tf.compat.v1.GraphDef, end: str) -> bytes:
+    """The nodes of a graph that a tensor needs, as a graph file: the same for all heads on a backbone."""
+    inputs = {node.name: [text.lstrip("^").partition(":")[0] for text in node.input] for node in graph_def.node}
+    for node in graph_def.node:
+        if "_class" in node.attr:  # nodes that it is to be on one device with
+            inputs[node.name] += [text.decode().removeprefix("loc:@") for text in node.attr["_class"].list.s]
+    needed: set[str] = set()
+    waiting = [end.partition(":")[0]]
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            waiting += inputs.get(name, ())
+    part = tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library)
+    part.node.extend(node for node in graph_def.node if node.name in needed)
+    return bytes(part.SerializeToString(deterministic=True))
+
+
+def _constants_of_head(graph_def: tf.compat.v1.GraphDef) -> set[tuple[tuple[int, ...], bytes]]:
+    """The arrays of the head inside a graph; empty where it is built in another way."""
+    nodes = [node for node in graph_def.node if node.op == "Const" and node.name.startswith("head/")]
+    try:
+        return {_identity(tf.make_ndarray(node.attr["value"].tensor)) for node in nodes}
+    except (ValueError, TypeError) as error:
+        raise ModelFolderError(f"the graph can't be used ({error}): train the model again") from error
+
+
+def _identity(array: NDArray[np.float32]) -> tuple[tuple[int, ...], bytes]:
+    """What two arrays have in common where they are the same, bit for bit."""
+    return array.shape, hashlib.sha256(array.tobytes()).digest()

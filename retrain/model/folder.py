@@ -1,0 +1,391 @@
+"""The model folder: which files belong to it, putting it in place whole, and reading it back with distrust."""
+
+import csv
+import errno
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from retrain.data.folder_walk import is_litter
+from retrain.data.image_folder import composed, display_path
+from retrain.data.picture_file import what_else
+from retrain.data.split import SETS
+from retrain.errors import ModelFolderError, OutputError
+from retrain.folders import (
+    Kind,
+    UnfinishedError,
+    check_replaceable,
+    must_stay,
+    replace_folder,
+    settled,
+    staging_folder,
+)
+from retrain.json_fields import FieldError, Fields, parse_json, shown_value
+from retrain.text import counted, listing
+
+__all__ = [
+    "FORMAT",
+    "ModelDescription",
+    "check_destination",
+    "list_files",
+    "own_files",
+    "read_description",
+    "read_file",
+    "read_sets",
+    "seal",
+    "write_model_folder",
+]
+
+FORMAT = 1
+
+# All that a run leaves in a model folder; anything else there is the user's.
+OWN_NAMES = frozenset(
+    {
+        "graph.pb",
+        "labels.txt",
+        "saved_model",
+        "head.h5",
+        "run.json",
+        "history.csv",
+        "fine_tuning.csv",
+        "tuning.csv",
+        "metrics.json",
+        "predictions.csv",
+        "predictions.png",
+        "curves.csv",
+        "curves.png",
+        "skipped.csv",
+        "logs",
+    }
+)
+
+
+_OWN_FOLDERS = frozenset({"saved_model", "logs"})  # the rest are files
+_EMPTY_FOLDER = "saved_model/assets"  # which TensorFlow wants, and no list of files has
+_MODEL_ALONE = frozenset({"graph.pb", "head.h5", "saved_model"})  # what shows that a model was there
+
+_PERMISSIONS = "check its permissions or use another --model-dir"
+_REMEDIES = {
+    errno.EACCES: _PERMISSIONS,
+    errno.EPERM: _PERMISSIONS,
+    errno.ENOSPC: "make room or use another --model-dir",
+    errno.EDQUOT: "make room or use another --model-dir",
+    errno.EROFS: "mount it so that it can be written, or use another --model-dir",
+    errno.ELOOP: "its links lead in a circle: use another --model-dir",
+}
+_MOST_BYTES = 2**31  # of a file: more than a graph can hold
+_MOST_PIXELS = 16384  # side of the pictures that a network takes
+_MOST_NUMBERS = 2**24  # of a bottleneck
+_BACKBONE_NAME = r"[\w-][\w.-]{0,119}"  # the cache names a folder after it
+_TENSOR_NAME = r"[A-Za-z0-9][A-Za-z0-9_]*"
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What run.json says, as far as a program needs it; checked."""
+
+    labels: tuple[str, ...]
+    class_folders: tuple[str, ...]  # of the pictures that it was trained on, in the order of the labels
+    final_tensor_name: str
+    backbone_name: str
+    height: int
+    width: int
+    bottleneck_size: int
+    backbone_description: dict[str, Any]  # of the float32 backbone inside the graph: what its fingerprint is made of
+    digests: dict[str, str]  # file -> SHA-256, hexadecimal, of what was written; earlier versions wrote none
+
+    def numbers_of(self, folders: Iterable[str]) -> dict[str, int]:
+        """The numbers of classes that folders are named after: as in training, or by the labels.
+
+        A name may be the folder of one class and the label of another. Where all folders are named as in training,
+        that is what they mean, else the label comes first. Folders that are neither are left out. A name is the same
+        in all Unicode forms.
+        """
+        by_folder, by_label = _numbers_of_names(self.class_folders), _numbers_of_names(self.labels)
+        names = {folder: composed(folder) for folder in folders}
+        known = {folder: name for folder, name in names.items() if name in by_folder or name in by_label}
+        meaning = by_folder if all(name in by_folder for name in known.values()) else by_folder | by_label
+        return {folder: meaning[name] for folder, name in known.items()}
+
+
+def check_destination(
+    model_dir: str | os.PathLike[str],
+    cache_dir: str | os.PathLike[str] = "",
+    on_wait: Callable[[str], None] = lambda message: None,
+) -> None:
+    """Refuse, before any work is done, a place where a model folder can't be put.
+
+    Args:
+        model_dir: where it is to go.
+        cache_dir: may lie in it.
+        on_wait: told of another run that is waited for.
+    Raises OutputError where it is a file, or a folder with content that is no model folder, or can't be written, or has
+    a name that TensorFlow can't take.
+    """
+    final = _resolved(Path(model_dir))
+    where = display_path(model_dir)
+    say = _waiting(where, on_wait)
+    try:
+        os.fspath(final).encode()
+    except UnicodeEncodeError:
+        raise OutputError(f"the model folder {where} has a name that is not UTF-8: use another --model-dir") from None
+    try:
+        with settled(final, MODEL, say):
+            if final.is_dir():
+                _check_content(final, where, os.path.realpath(cache_dir) if cache_dir else "")
+            elif final.exists():
+                raise OutputError(f"{where} is a file: give a folder as --model-dir")
+            check_replaceable(final, OWN_NAMES)
+        with staging_folder(final, say):
+            pass
+    except OSError as error:
+        raise OutputError(_not_written(final, where, error)) from error
+
+
+def _check_content(final: Path, where: str, cache_dir: str) -> None:
+    """Refuse a folder that holds what is not ours and no model. Raises OutputError."""
+    names = [name for name in sorted(os.listdir(final)) if not is_litter(name)]
+    own = set(names) & OWN_NAMES
+    for name in sorted(own):
+        if (final / name).is_dir() != (name in _OWN_FOLDERS):
+            found, wanted = ("file", "folder") if name in _OWN_FOLDERS else ("folder", "file")
+            raise OutputError(
+                f"the model folder {where} holds a {found} {name}, where a model has a {wanted}: "
+                "move it away or use another --model-dir"
+            )
+    # earlier versions, when killed, could leave a part of a model where they had to replace it file by file
+    is_part = bool(own & _MODEL_ALONE) and must_stay(final)
+    foreign = [name for name in names if os.path.join(final, name) != cache_dir and not (is_part and name in own)]
+    if foreign and not (final / "run.json").is_file():
+        raise OutputError(
+            f"the model folder {where} holds other things ({listing(map(display_path, foreign), 3)}) and no model: "
+            "give a new or empty folder as --model-dir"
+        )
+
+
+def write_model_folder(
+    model_dir: str | os.PathLike[str],
+    write: Callable[[Path], None],
+    on_wait: Callable[[str], None] = lambda message: None,
+) -> None:
+    """Let `write` fill a folder beside the final place, then move it there; an older model stays until then.
+
+    Args:
+        on_wait: told of another run that writes the same model folder just now, and is waited for.
+    Raises OutputError where the disk is full or the place can't be written.
+    """
+    final = _resolved(Path(model_dir))
+    where = display_path(model_dir)
+    say = _waiting(where, on_wait)
+    try:
+        with staging_folder(final, say) as staging:
+            _fill(staging, where, write)
+            replace_folder(staging, final, MODEL, say)
+    except UnfinishedError as error:
+        raise OutputError(
+            f"the new model is complete and can be used, but not all of {where} is in its place yet "
+            f"({_reason(final, where, error)}): the next training into it goes on from there"
+        ) from error
+    except OSError as error:
+        raise OutputError(f"{_not_written(final, where, error)}; what was there before is intact") from error
+
+
+def _fill(staging: Path, where: str, write: Callable[[Path], None]) -> None:
+    try:
+        write(staging)
+    except OutputError as error:  # which names the place that is to be
+        message = str(error).replace(display_path(staging), where)
+        raise OutputError(f"{message}; what was there before is intact") from error
+
+
+def _waiting(where: str, on_wait: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda who: on_wait(f"waiting for {who}, which is writing the model folder {where}")
+
+
+def _not_written(final: Path, where: str, error: OSError) -> str:
+    remedy = _REMEDIES.get(error.errno or 0, "use another --model-dir")
+    return f"can't write the model folder {where}: {_reason(final, where, error)}; {remedy}"
+
+
+def _reason(final: Path, where: str, error: OSError) -> str:
+    """Why a file couldn't be written, and which, where it is one that the user knows."""
+    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else final
+    inside = path.relative_to(final).parts if path.is_relative_to(final) else ()
+    named = f"{where}/{display_path('/'.join(inside))}: " if inside and not inside[0].startswith(".") else ""
+    return f"{named}{error.strerror or error}"
+
+
+def own_files(folder: Path) -> list[str]:
+    """What the program wrote into a model folder, as its run.json lists it; nothing where there is no list."""
+    try:
+        listed = parse_json(_read_bytes(folder / "run.json"))["files"]
+        paths = [PurePosixPath(name) for name in [*listed, _EMPTY_FOLDER]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [str(path) for path in paths if path.parts and path.parts[0] in OWN_NAMES and ".." not in path.parts]
+
+
+MODEL = Kind(own_files, "run.json")
+
+
+def list_files(folder: Path) -> list[str]:
+    """All files below a folder, relative to it, sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
+    """Read and check run.json and labels.txt. Raises ModelFolderError."""
+    folder = Path(model_dir)
+    where = display_path(folder)
+    if not folder.is_dir():
+        raise ModelFolderError(f"no such model folder: {where}; make one with: retrain train IMAGE_DIR")
+    try:
+        data = _read_bytes(folder / "run.json")
+    except OSError as error:
+        raise ModelFolderError(
+            f"{where} is no model folder: can't read run.json ({error.strerror}); "
+            "make one with: retrain train IMAGE_DIR"
+        ) from error
+    try:
+        run = Fields(parse_json(data))
+        found = run.values.get("format")
+        if found != FORMAT:
+            raise ModelFolderError(
+                f"the model folder {where} is of format {shown_value(found)}, this version of retrain knows {FORMAT}: "
+                "use the version that made it, or train again"
+            )
+        _check_seal(run.values)
+        description = _description_of(run)
+    except FieldError as error:
+        raise ModelFolderError(
+            f"{where}/run.json is damaged: {error}; put the file back that was written with the model, or train again"
+        ) from error
+    labels = read_labels(folder / "labels.txt")
+    if tuple(labels) != description.labels:
+        raise ModelFolderError(
+            f"{where}/labels.txt does not fit the model: it has {counted(len(labels), 'label')} "
+            f"({listing(labels, 3)}), the model {len(description.labels)} ({listing(description.labels, 3)}); "
+            "put the model's own labels.txt back or train again"
+        )
+    return description
+
+
+def _description_of(run: Fields) -> ModelDescription:
+    """Raises FieldError."""
+    labels, backbone = run.texts("labels"), run.fields("backbone")
+    class_folders = run.texts("class_folders") if run.values.get("class_folders") else labels  # version 0.1 has none
+    if len(class_folders) != len(labels):
+        raise FieldError(f"class_folders do not fit labels: {len(class_folders)} and {len(labels)}")
+    graph = backbone.fields("graph") if "graph" in backbone else backbone  # the only one before version 0.2
+    digests = run.fields("sha256") if "sha256" in run else Fields({})
+    wanted = "a SHA-256 of 64 hexadecimal digits"
+    return ModelDescription(
+        labels=labels,
+        class_folders=class_folders,
+        final_tensor_name=run.fields("options").text("final_tensor_name", _TENSOR_NAME, "letters, digits and _ only"),
+        backbone_name=backbone.text("name", _BACKBONE_NAME, "letters, digits, dots, dashes and underlines only"),
+        height=backbone.number("height", 1, _MOST_PIXELS),
+        width=backbone.number("width", 1, _MOST_PIXELS),
+        bottleneck_size=backbone.number("bottleneck_size", 1, _MOST_NUMBERS),
+        backbone_description=graph.fields("description").values,
+        digests={name: digests.text(name, "[0-9a-f]{64}", wanted) for name in digests.values},
+    )
+
+
+def seal(record: dict[str, Any]) -> dict[str, Any]:
+    """What run.json holds, with the SHA-256 of it as `digest`."""
+    return record | {"digest": _digest_of(record)}
+
+
+def _check_seal(run: dict[str, Any]) -> None:
+    """Raises FieldError where run.json is not what was written; earlier versions wrote no digest."""
+    if "digest" in run and run["digest"] != _digest_of(run):
+        raise FieldError("its content does not fit its digest")
+
+
+def _digest_of(run: dict[str, Any]) -> str:
+    """SHA-256 of all but the digest, as JSON with keys sorted."""
+    rest = {name: value for name, value in run.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def read_file(folder: Path, name: str, model: ModelDescription) -> bytes:
+    """Read a file of a model folder, which must be the one that was written with the model. Raises ModelFolderError.
+
+    Earlier versions noted no digests: then it is read as it is.
+    """
+    where = display_path(folder / name)
+    try:
+        data = _read_bytes(folder / name)
+    except OSError as error:
+        raise ModelFolderError(f"can't read {where}: {error.strerror}; train the model again") from error
+    if name in model.digests and hashlib.sha256(data).hexdigest() != model.digests[name]:
+        raise ModelFolderError(
+            f"{where} is damaged: it is not the file that was written with the model (run.json has its SHA-256); put "
+            "that one back, or train the model again"
+        )
+    return data
+
+
+def read_sets(folder: Path, model: ModelDescription) -> dict[str, str]:
+    """Which set each picture was in when a model was trained, by the SHA-256 of its file; as predictions.csv has it."""
+    try:
+        text = read_file(folder, "predictions.csv", model).decode("utf-8")
+        rows = [(row["key"], row["set"]) for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)]
+    except KeyError as error:
+        raise _bad_predictions(folder, f"it has no column {error}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise _bad_predictions(folder, str(error)) from error
+    for number, (key, name) in enumerate(rows, 1):
+        if not re.fullmatch("[0-9a-f]{64}", key or ""):
+            raise _bad_predictions(folder, f"key in row {number} is {key!r:.70}, expected 64 hexadecimal digits")
+        if name not in SETS:
+            raise _bad_predictions(folder, f"set in row {number} is {name!r:.30}, expected {', '.join(SETS)}")
+    return dict(rows)
+
+
+def _bad_predictions(folder: Path, reason: str) -> ModelFolderError:
+    return ModelFolderError(
+        f"can't read {display_path(folder)}/predictions.csv: {reason}; put the file back that was written with the "
+        "model, or train the model again"
+    )
+
+
+def _numbers_of_names(names: Sequence[str]) -> dict[str, int]:
+    """Composed name -> number. A model of an earlier version may have a class for each form: the composed one's."""
+    numbers = {composed(name): number for number, name in enumerate(names)}
+    return numbers | {name: number for number, name in enumerate(names) if name == composed(name)}
+
+
+def read_labels(path: str | os.PathLike[str]) -> list[str]:
+    """Read labels.txt: one label a line, UTF-8. Raises ModelFolderError."""
+    try:
+        text = io.TextIOWrapper(io.BytesIO(_read_bytes(Path(path))), "utf-8").read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ModelFolderError(f"can't read {display_path(path)}: {reason}; train the model again") from error
+    return text.removesuffix("\n").split("\n")
+
+
+def _read_bytes(path: Path) -> bytes:
+    """A file's content. Raises OSError also where it is too large, or a pipe or device, which may never end."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        kind = what_else(status.st_mode)
+        if kind is not None:
+            raise OSError(0, kind)
+        if status.st_size > _MOST_BYTES:
+            raise OSError(0, f"{status.st_size} bytes are more than it can have")
+        return file.read(_MOST_BYTES)
+
+
+def _resolved(folder: Path) -> Path:
+    """The folder itself where it is reached through a link, so that the link stays."""
+    return Path(os.path.realpath(folder))

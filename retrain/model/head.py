@@ -1,0 +1,159 @@
+"""The head: the layer that is trained on top of the bottlenecks, and its file."""
+
+import io
+import itertools
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.cache.vectors import VectorSource, chunks
+from retrain.data.image_folder import display_path
+from retrain.errors import ModelFolderError
+from retrain.files import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Head", "Layer", "parse_head", "read_head", "write_head"]
+
+FORMAT = 1
+
+_PREFIXES = ("hidden_", "")  # of the names of a layer's arrays in head.h5, from the bottleneck upwards
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A fully connected layer: values @ weights + biases."""
+
+    weights: NDArray[np.float32]  # (inputs, outputs)
+    biases: NDArray[np.float32]  # (outputs,)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A softmax layer, perhaps over hidden layers of rectified units: scores = softmax(logits(bottlenecks))."""
+
+    layers: tuple[Layer, ...]  # from the bottleneck upwards; the last one gives the logits
+
+    @property
+    def bottleneck_size(self) -> int:
+        """Length of the bottlenecks that it takes."""
+        return int(self.layers[0].weights.shape[0])
+
+    def logits(self, bottlenecks: VectorSource) -> NDArray[np.float32]:
+        """(n, d) float32 bottlenecks to (n, classes) float32 logits."""
+        logits = np.empty((bottlenecks.shape[0], self.layers[-1].biases.size), np.float32)
+        for rows in chunks(len(logits)):
+            logits[rows] = self._logits(bottlenecks[rows])
+        return logits
+
+    def _logits(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        for layer in self.layers[:-1]:
+            values = np.maximum(values @ layer.weights + layer.biases, 0)
+        return np.asarray(values @ self.layers[-1].weights + self.layers[-1].biases, np.float32)
+
+    def tempered(self, temperature: float) -> "Head":
+        """The head whose logits are these divided by a temperature > 0: above 1, scores are less extreme."""
+        last = self.layers[-1]
+        # float32 as before: a Python float takes the type of the array
+        return Head((*self.layers[:-1], Layer(last.weights / temperature, last.biases / temperature)))
+
+
+def write_head(head: Head, labels: "Sequence[str]", path: str | os.PathLike[str]) -> None:
+    """Write head.h5.
+
+    weights (d, classes) float32, biases (classes,) float32, labels (classes,) UTF-8. With a hidden layer of h units
+    also hidden_weights (d, h) and hidden_biases (h,) float32; weights are then (h, classes).
+    """
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs["format"] = FORMAT
+        for prefix, layer in zip(_PREFIXES[-len(head.layers) :], head.layers, strict=True):
+            file[f"{prefix}weights"], file[f"{prefix}biases"] = layer.weights, layer.biases
+        encoded = [label.encode() for label in labels]
+        # of a fixed length: damaged ones of variable length can hang the library
+        kind = h5py.string_dtype("utf-8", max(1, *map(len, encoded)))
+        file.create_dataset("labels", data=np.array(encoded, kind), dtype=kind)
+    write_whole(path, buffer.getvalue())
+
+
+def read_head(path: str | os.PathLike[str]) -> tuple[Head, list[str] | None]:
+    """Read head.h5: the head and its labels, as parse_head. Raises ModelFolderError."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ModelFolderError(f"can't read {display_path(path)}: {error}; train the model again") from error
+    return parse_head(data, display_path(path))
+
+
+def parse_head(data: bytes, where: str) -> tuple[Head, list[str] | None]:
+    """The head that a head.h5 holds, and its labels: None in files of earlier versions.
+
+    Those have labels of variable length, which are not read, for damaged ones can hang the library.
+
+    Args:
+        data: the file's content.
+        where: the file, for messages.
+    Raises ModelFolderError.
+    """
+    try:
+        # from memory: nothing that the file names is opened
+        with h5py.File(io.BytesIO(data), "r") as file:
+            parts = [prefix for prefix in _PREFIXES if f"{prefix}weights" in file or not prefix]
+            layers = [
+                Layer(*(_array(file, f"{prefix}{name}", rank, data) for name, rank in (("weights", 2), ("biases", 1))))
+                for prefix in parts
+            ]
+            labels = _labels(file, data)
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, OverflowError) as error:
+        reason = str(error).strip("'\"") or type(error).__name__
+        raise ModelFolderError(f"can't read {where}: {reason}; train the model again") from error
+    widths = [layers[0].weights.shape[0], *(layer.biases.size for layer in layers)]
+    fits = labels is None or widths[-1] == len(labels)
+    if [layer.weights.shape for layer in layers] != list(itertools.pairwise(widths)) or not fits:
+        raise ModelFolderError(f"{where} is damaged: its parts don't fit each other; train the model again")
+    if not all(np.isfinite(part).all() for layer in layers for part in (layer.weights, layer.biases)):
+        raise ModelFolderError(f"{where} is damaged: it has weights that are not finite; train the model again")
+    return Head(tuple(layers)), labels
+
+
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset of this very file: no link to another one. Raises KeyError, ValueError."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name} is a link to somewhere else")
+    found = file[name]
+    if not isinstance(found, h5py.Dataset):
+        raise ValueError(f"{name} is no dataset")
+    return found
+
+
+def _content(dataset: h5py.Dataset, data: bytes) -> bytes:
+    """Its bytes, taken from the file without the library. Raises ValueError where they don't lie there in one piece."""
+    start, size = dataset.id.get_offset(), dataset.dtype.itemsize * math.prod(dataset.shape)
+    if start is None or dataset.chunks is not None or dataset.external or start + size > len(data):
+        raise ValueError(f"{dataset.name} does not lie in the file in one piece")
+    return data[start : start + size]
+
+
+def _array(file: h5py.File, name: str, rank: int, data: bytes) -> NDArray[np.float32]:
+    dataset = _dataset(file, name)
+    if dataset.dtype != np.dtype("<f4") or dataset.shape is None or len(dataset.shape) != rank or 0 in dataset.shape:
+        raise ValueError(f"{name} is {dataset.dtype} {dataset.shape}, expected float32 of {rank} dimensions")
+    array: NDArray[np.float32] = np.frombuffer(_content(dataset, data), "<f4").reshape(dataset.shape)
+    return array
+
+
+def _labels(file: h5py.File, data: bytes) -> list[str] | None:
+    dataset = _dataset(file, "labels")
+    kind = h5py.check_string_dtype(dataset.dtype)
+    if kind is None or dataset.shape is None or len(dataset.shape) != 1:
+        raise ValueError(f"labels is {dataset.dtype} {dataset.shape}, expected a list of texts")
+    if kind.length is None:
+        return None
+    return [bytes(label).decode() for label in np.frombuffer(_content(dataset, data), f"S{kind.length}")]

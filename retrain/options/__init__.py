@@ -1,0 +1,1 @@
+"""The options of every stage: one frozen dataclass each."""

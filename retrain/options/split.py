@@ -1,0 +1,83 @@
+"""The options of the split: shares, or numbers of pictures of every class."""
+
+import dataclasses
+from typing import ClassVar
+
+from retrain.errors import UsageError
+from retrain.options.fields import Checked, option
+
+__all__ = ["SplitOptions"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitOptions(Checked):
+    """How pictures are shared out between training, validation and test."""
+
+    validation_percentage: float = option(10, "share of the pictures for validation", metavar="PERCENT")
+    test_percentage: float = option(10, "share of the pictures for the final test", metavar="PERCENT")
+    split: str = option(
+        "content",
+        "what decides a picture's set: its content, or (original) its path as the original retrain.py does",
+        choices=("content", "original"),
+    )
+    train_per_class: int | None = option(
+        None, "pictures of every class for training, instead of a share; all others are for the test", metavar="N"
+    )
+    validation_per_class: int | None = option(
+        None, "pictures of every class for validation, instead of a share", metavar="N"
+    )
+    test_per_class: int | None = option(
+        None, "pictures of every class for the final test, instead of a share", metavar="N"
+    )
+
+    RANGES: ClassVar = {
+        "validation_percentage": (0, 90),
+        "test_percentage": (0, 90),
+        "train_per_class": (1, 2**31 - 1),
+        "validation_per_class": (0, 2**31 - 1),
+        "test_per_class": (0, 2**31 - 1),
+    }
+
+    @property
+    def has_counts(self) -> bool:
+        """Whether a set gets a number of pictures of every class, instead of a share."""
+        counts = (self.train_per_class, self.validation_per_class, self.test_per_class)
+        return any(count is not None for count in counts)
+
+    def wants(self, name: str) -> bool:
+        """Whether a set, "train", "validation" or "test", is to have pictures."""
+        if name == "train" or (name == "test" and self.train_per_class):
+            return True
+        count: int | None = getattr(self, f"{name}_per_class")
+        return bool(getattr(self, f"{name}_percentage") if count is None else count)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.has_counts:
+            self._check_counts()
+        elif self.validation_percentage + self.test_percentage > 95:
+            raise UsageError(
+                f"--validation-percentage {self.validation_percentage:g} and --test-percentage "
+                f"{self.test_percentage:g} leave less than 5% for training: lower one of them"
+            )
+
+    def _check_counts(self) -> None:
+        """Refuse what does not go with numbers of pictures. Raises UsageError."""
+        if self.split == "original":
+            raise UsageError(
+                "--split original puts each picture where its path says, whatever the others: leave it out, or "
+                "--train-per-class, --validation-per-class and --test-per-class"
+            )
+        if self.train_per_class is not None and self.test_per_class is not None:
+            raise UsageError(
+                "--train-per-class and --test-per-class: the other pictures must go somewhere; leave one of them out"
+            )
+        for name, counted in (
+            ("validation", "validation" if self.validation_per_class is not None else None),
+            ("test", "train" if self.train_per_class is not None else self.test_per_class is not None and "test"),
+        ):
+            share = getattr(self, f"{name}_percentage")
+            if counted and share != getattr(SplitOptions, f"{name}_percentage"):
+                raise UsageError(
+                    f"--{name}-percentage {share:g} has no effect with --{counted}-per-class: leave one of them out"
+                )

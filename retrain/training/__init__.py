@@ -1,0 +1,1 @@
+"""Pass two: training the head, fine-tuning, tuning and calibration."""

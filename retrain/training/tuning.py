@@ -1,0 +1,219 @@
+"""The search for optimizer, learning rate and L2 penalty, by cross-validation within a time."""
+
+import dataclasses
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.data.folds import assign_folds, most_folds
+from retrain.data.image_folder import Sample
+from retrain.errors import TrainingError
+from retrain.events import nothing
+from retrain.options.run import TrainingOptions
+from retrain.pipeline.crossval import train_fold
+
+if TYPE_CHECKING:
+    from retrain.training.head_trainer import HeadTrainer
+
+__all__ = ["Try", "Tuning", "candidates", "choose_folds", "tune"]
+
+# The most promising first, and every way of training among the first ones. L2 defines the optimum that lbfgs goes to;
+# training in batches ends before it, where the learning rate matters more. (optimizer, learning rate, L2)
+_CANDIDATES: tuple[tuple[str, float | None, float], ...] = (
+    ("lbfgs", None, 1e-2),
+    ("adam", 1e-4, 0.0),
+    ("gradient-descent", 0.01, 1e-2),
+    ("lbfgs", None, 3e-2),
+    ("lbfgs", None, 3e-3),
+    ("adam", 1e-3, 1e-2),
+    ("gradient-descent", 0.1, 1e-2),
+    ("lbfgs", None, 1e-3),
+    ("lbfgs", None, 1e-1),
+    ("gradient-descent", 0.001, 0.0),
+    ("adam", 1e-3, 0.0),
+    ("lbfgs", None, 1e-4),
+    ("gradient-descent", 0.1, 0.0),
+)
+
+_FOLDS = 5  # where every class has pictures enough
+_FEWEST = 3  # tries that get all folds
+
+
+@dataclass
+class Try:
+    """What cross-validation says of some options."""
+
+    options: TrainingOptions
+    resolved: TrainingOptions  # the same, with every default filled in
+    accuracies: list[float] = field(default_factory=list)  # of each fold that was tested, in [0, 1]
+    cross_entropies: list[float] = field(default_factory=list)  # nats
+    seconds: float = 0.0
+    error: str | None = None  # why it failed
+
+    @property
+    def accuracy(self) -> float | None:
+        """Mean over the folds that were tested."""
+        return statistics.fmean(self.accuracies) if self.accuracies else None
+
+    @property
+    def cross_entropy(self) -> float | None:
+        """Mean over the folds that were tested."""
+        return statistics.fmean(self.cross_entropies) if self.cross_entropies else None
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a search found."""
+
+    tries: tuple[Try, ...]
+    best: int  # number of the best try, from 0 on
+    folds: int  # that the best was chosen by
+    is_complete: bool  # there was time for all that was meant to be done
+    seconds: float
+
+    @property
+    def options(self) -> TrainingOptions:
+        """Those of the best try."""
+        return self.tries[self.best].options
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; the tries themselves are in tuning.csv."""
+        best = self.tries[self.best]
+        return {
+            "tries": sum(bool(tried.accuracies) for tried in self.tries),
+            "folds": self.folds,
+            "is_complete": self.is_complete,
+            "best": self.best + 1,
+            "accuracy": best.accuracy,
+            "cross_entropy": best.cross_entropy,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def choose_folds(
+    samples: Sequence[Sample], keys: NDArray[np.uint8], sets: Sequence[str], options: TrainingOptions
+) -> NDArray[np.int32]:
+    """The folds for a search: of training and validation pictures; those for the test get -1, so that none is seen.
+
+    Args:
+        samples: (n,) of one image folder.
+        keys: (n, 32) uint8.
+        sets: (n,) train, validation or test.
+    Raises TrainingError where a class has too few pictures.
+    """
+    used = np.flatnonzero(np.array(sets) != "test")
+    own = [samples[number] for number in used.tolist()]
+    count, fewest = min(_FOLDS, most_folds(own, keys[used])), 3 if options.patience else 2
+    if count < fewest:
+        raise TrainingError(
+            f"--tune wants {fewest} different training or validation pictures of every class, "
+            f"and there is one with {count}: add pictures, or leave it out"
+        )
+    folds = np.full(len(samples), -1, np.int32)
+    folds[used] = assign_folds(own, keys[used], count, options.seed)
+    return folds
+
+
+def candidates(options: TrainingOptions, pictures: int) -> list[Try]:
+    """What is tried: the options as they are, then with what is searched for replaced, none of them twice.
+
+    Args:
+        pictures: that a head is trained on.
+    """
+    found = {options.resolved(pictures): options}
+    for optimizer, rate, l2 in _CANDIDATES:
+        changes: dict[str, Any] = {"optimizer": optimizer, "learning_rate": rate, "l2": l2}
+        if optimizer == "lbfgs":
+            if options.dropout:
+                continue  # it does not go with it
+            changes["batch_size"] = None
+        other = dataclasses.replace(options, **changes)
+        found.setdefault(other.resolved(pictures), other)
+    return [Try(other, resolved) for resolved, other in found.items()]
+
+
+def tune(
+    trainer: "HeadTrainer",
+    folds: NDArray[np.int32],
+    options: TrainingOptions,
+    labels: Sequence[str],
+    budget: float,
+    on_try: Callable[[int, int, Try], None] = nothing,
+) -> Tuning:
+    """Try options by cross-validation; the best have the lowest mean cross-entropy.
+
+    Successive halving (Jamieson and Talwalkar, AISTATS 2016) over folds: all are trained and tested on the first, the
+    better half of them on the second, and so on; three at least on each. So all have had their chance when time ends,
+    and what came through a whole round is compared. The order is fixed: time decides where it ends, and nothing else.
+
+    Args:
+        folds: (n,) the fold of each of the trainer's pictures; -1 for those that must not be seen, as the test set.
+        options: what is not searched for stays as it is here.
+        budget: seconds, after which training ends; the first fold of the first try is done whole in any case.
+        on_try: called with how many folds were tested in all, how many will be, and the try.
+    Raises TrainingError where not one try succeeds.
+    """
+    started = time.monotonic()
+    count = int(folds.max()) + 1
+    tries = candidates(options, int((folds > 0).sum()))
+    rounds = [len(tries)]
+    while len(rounds) < count:
+        rounds.append(max(min(_FEWEST, len(tries)), math.ceil(rounds[-1] / 2)))
+    going, compared, done, is_complete = tries, 0, 0, True
+    for fold, size in enumerate(rounds):
+        going = sorted(going, key=_loss)[:size] if fold else going
+        for tried in going:
+            deadline = started + budget if done else math.inf
+            if not _test(tried, trainer, folds, fold, labels, deadline):
+                is_complete = False
+                break
+            done += 1
+            on_try(done, sum(rounds), tried)
+        going = [tried for tried in going if not tried.error]
+        if not is_complete or not going:
+            break
+        compared = fold + 1
+    # where time ended within a round, those that came through the rounds before are compared by these alone
+    finalists = [tried for tried in going if len(tried.cross_entropies) >= max(1, compared)]
+    if not finalists:
+        raise TrainingError(f"none of {len(tries)} tries of --tune succeeded; the first: {tries[0].error}")
+    compared = max(1, compared)
+    best = min(finalists, key=lambda tried: statistics.fmean(tried.cross_entropies[:compared]))
+    return Tuning(tuple(tries), tries.index(best), compared, is_complete, time.monotonic() - started)
+
+
+class _OutOfTime(Exception):
+    """The time for the search has come to its end."""
+
+
+def _test(
+    tried: Try, trainer: "HeadTrainer", folds: NDArray[np.int32], fold: int, labels: Sequence[str], deadline: float
+) -> bool:
+    """Train and test one fold; False where there was no time for it."""
+    started = time.monotonic()
+
+    def check_time(_: int) -> None:
+        if time.monotonic() >= deadline:
+            raise _OutOfTime
+
+    try:
+        check_time(0)
+        metrics = train_fold(trainer, folds, fold, tried.options, labels, check_time).metrics
+        tried.accuracies.append(metrics.accuracy or 0.0)
+        tried.cross_entropies.append(math.inf if metrics.cross_entropy is None else metrics.cross_entropy)
+    except _OutOfTime:
+        return False
+    except TrainingError as error:
+        tried.error = str(error)
+    tried.seconds += time.monotonic() - started
+    return True
+
+
+def _loss(tried: Try) -> float:
+    return statistics.fmean(tried.cross_entropies)

@@ -1,0 +1,307 @@
+"""What exports need of a backbone, kept in the cache: used by later runs, distrusted, and never in the way."""
+
+import errno
+import itertools
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.pictures import TINY_LENGTH, TINY_SIZE, draw_picture
+
+import retrain
+from retrain._tensorflow import tf
+from retrain.backbones import kept_exports, network
+from retrain.backbones.backbone import locate_backbone
+from retrain.cli import main as cli
+from retrain.export.graph import GraphBuilder
+from retrain.model.head import Head, Layer
+from retrain.options.run import BackboneOptions, RunOptions, TrainingOptions
+from retrain.pipeline.run import Hooks
+
+TEMPLATE = "saved_model-1-f6850bc9.export"  # one layer, final_result
+NAMES = ["graph.export", TEMPLATE]
+
+
+@pytest.fixture
+def pictures(make_folder) -> Path:
+    return make_folder({"cat": 25, "dog": 25})
+
+
+@pytest.fixture
+def train(pictures, tiny_backbone):
+    """Trains a model into a folder: the warnings."""
+
+    def call(model_dir: str = "model", **options) -> list[str]:
+        warnings: list[str] = []
+        settings = RunOptions(
+            backbone=BackboneOptions(backbone=str(tiny_backbone)),
+            training=TrainingOptions(steps=20, learning_rate=0.5),
+            **options,
+        )
+        retrain.train(pictures, model_dir, settings, Hooks(on_warning=warnings.append))
+        return warnings
+
+    return call
+
+
+@pytest.fixture
+def export(tiny_backbone):
+    """Exports a head into a folder, as train does: the warnings."""
+
+    def call(model_dir: str) -> list[str]:
+        warnings: list[str] = []
+        graphs, head = builder(tiny_backbone, warnings=warnings), head_of(TINY_LENGTH, 2)
+        graphs.prepare()
+        Path(model_dir).mkdir()
+        Path(model_dir, "graph.pb").write_bytes(b"".join(graphs.serialized(head)))
+        graphs.write_saved_model(head, ["a", "b"], Path(model_dir, "saved_model"))
+        return warnings
+
+    return call
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """From now on no network can be loaded."""
+
+    def refuse(source):
+        raise AssertionError("a network is loaded")
+
+    monkeypatch.setattr(network, "load_network", refuse)
+
+
+def kept(name: str) -> Path:
+    [path] = Path("cache").glob(f"tiny-*/{name}")
+    return path
+
+
+def exported(model: str) -> dict[str, bytes]:
+    names = ["graph.pb", "saved_model/saved_model.pb", "saved_model/variables/variables.data-00000-of-00001"]
+    return {name: Path(model, name).read_bytes() for name in names}
+
+
+def builder(tiny_backbone, cache: str = "cache", name: str = "final_result", warnings: list[str] | None = None):
+    told = [] if warnings is None else warnings
+    return GraphBuilder(locate_backbone(BackboneOptions(backbone=str(tiny_backbone))), name, cache, told.append)
+
+
+def head_of(*widths: int) -> Head:
+    rng = np.random.default_rng(len(widths))
+    return Head(
+        tuple(
+            Layer(rng.normal(0, 0.5, (inputs, outputs)).astype(np.float32), rng.normal(0, 1, outputs).astype("f"))
+            for inputs, outputs in itertools.pairwise(widths)
+        )
+    )
+
+
+def test_a_second_run_loads_no_network_and_exports_the_same(train, request):
+    train("first")
+    request.getfixturevalue("no_network")
+    assert train("second") == []
+    assert exported("first") == exported("second")
+    first, second = (json.loads(Path(name, "run.json").read_text()) for name in ("first", "second"))
+    assert first["backbone"] == second["backbone"]
+    assert len(first["files"]) == len(second["files"])
+
+
+def test_a_second_run_imports_neither_keras_nor_tensorflow_hub(train, pictures, tiny_backbone):
+    train()
+    code = f"""
+import sys
+from retrain.cli import main as cli
+code = cli.main(["train", {str(pictures)!r}, "--backbone", {str(tiny_backbone)!r}, "--steps", "20", "--quiet"])
+print(code, [name for name in ("tensorflow", "keras", "tensorflow_hub") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 ['tensorflow']"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("damage", ["bit", "note", "cut short", "other text"])
+def test_a_damaged_file_is_named_and_made_again(name, damage, export):
+    export("first")
+    path = kept(name)
+    sound = path.read_bytes()
+    start = sound.index(b"\n") + 1
+    path.write_bytes(
+        {
+            "bit": sound[:-7] + bytes([sound[-7] ^ 4]) + sound[-6:],
+            "note": sound.replace(b'"details": {', b'"details": {"more": 1, ', 1),
+            "cut short": sound[:-1000],
+            "other text": b"<html>\n" + sound[start:],
+        }[damage]
+    )
+    [warning] = export("second")
+    assert warning.startswith(f"cache/tiny-{path.parent.name[-8:]}/{name} is damaged: it is made again")
+    assert export("third") == []
+    assert_same_scores("first", "second", "third")
+
+
+@pytest.mark.parametrize("entry", ["format", "fingerprint", "retrain", "tensorflow"])
+def test_files_of_another_backbone_or_version_are_made_again(entry, export):
+    export("first")
+    lines = {}
+    for path in map(kept, NAMES):
+        lines[path], _, rest = path.read_bytes().partition(b"\n")
+        path.write_bytes(json.dumps(json.loads(lines[path]) | {entry: "another"}).encode() + b"\n" + rest)
+    assert export("second") == []
+    for path, line in lines.items():
+        assert json.loads(path.read_bytes().partition(b"\n")[0])[entry] == json.loads(line)[entry]
+    assert_same_scores("first", "second")
+
+
+@pytest.mark.parametrize("details", [{"digest": "another"}, {"more": 1}])
+def test_a_template_goes_with_the_graph_that_it_was_made_from(details, export):
+    """Weights have no names in it but their places in the graph, which another one may have in another order."""
+    export("first")
+    template = kept(TEMPLATE).read_bytes()
+    path = kept("graph.export")
+    line, _, rest = path.read_bytes().partition(b"\n")
+    note = json.loads(line)
+    note["details"] |= details
+    note["sha256"] = kept_exports._digest(note["details"], [rest])
+    path.write_bytes(json.dumps(note).encode() + b"\n" + rest)
+    assert export("second") == []
+    assert kept(TEMPLATE).read_bytes() != template
+    assert_same_scores("first", "second")
+
+
+def assert_same_scores(*models: str) -> None:
+    pixels = np.random.default_rng(0).random((4, TINY_SIZE, TINY_SIZE, 3), np.float32)
+    expected = run_graph(Path(models[0], "graph.pb").read_bytes(), pixels)
+    for model in models:
+        np.testing.assert_allclose(run_graph(Path(model, "graph.pb").read_bytes(), pixels), expected, atol=1e-6)
+        loaded = tf.saved_model.load(f"{model}/saved_model")
+        answer = loaded.signatures["pixels"](pixels=tf.constant(pixels))
+        np.testing.assert_allclose(answer["final_result"].numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_cache_that_cannot_be_written_fails_no_run(number, train, monkeypatch, caplog):
+    def refuse(path, *data):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(kept_exports, "write_whole", refuse)
+    with caplog.at_level(logging.INFO, "retrain.backbones.kept_exports"):
+        assert train("first") == []
+    assert f"can't keep graph.export for later runs: [Errno {number}]" in caplog.text
+    assert not list(Path("cache").glob("*/*.export"))
+    assert retrain.Classifier("first").labels == ("cat", "dog")
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_that_cannot_be_read_or_written_fails_no_run(name, export):
+    export("first")
+    kept(name).unlink()
+    (next(Path("cache").glob("tiny-*")) / name).mkdir()
+    [warning] = export("second")
+    assert warning.endswith(f"{name} can't be read (Is a directory): it is made again")
+    assert_same_scores("first", "second")
+
+
+def test_a_folder_of_another_extractor_is_left_alone(tiny_backbone):
+    made = builder(tiny_backbone)
+    folder = Path("cache") / f"tiny-{made.backbone.fingerprint[:8]}"
+    folder.mkdir(parents=True)
+    other = made.backbone.fingerprint[:8] + "0" * 56
+    (folder / "extractor.json").write_text(json.dumps({"format": 1, "fingerprint": other}))
+    made.serialized(head_of(TINY_LENGTH, 2))
+    assert [path.name for path in folder.iterdir()] == ["extractor.json"]
+
+
+def test_heads_and_labels_share_what_is_kept(tiny_backbone, no_network_after):
+    for widths in ((TINY_LENGTH, 2), (TINY_LENGTH, 5), (TINY_LENGTH, 7, 3)):
+        head, labels = head_of(*widths), [f"label {number}" for number in range(widths[-1])]
+        graphs = builder(tiny_backbone)
+        graphs.prepare()
+        graphs.write_saved_model(head, labels, "-".join(map(str, widths)))
+        no_network_after()
+        pixels = np.random.default_rng(0).random((4, TINY_SIZE, TINY_SIZE, 3), np.float32)
+        expected = head.logits(bottlenecks(graphs, pixels))
+        expected = np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True)
+        loaded = tf.saved_model.load("-".join(map(str, widths)))
+        answer = loaded.signatures["pixels"](pixels=tf.constant(pixels))
+        np.testing.assert_allclose(answer["final_result"].numpy(), expected, atol=1e-6)
+        assert [text.decode() for text in answer["labels"].numpy()[3]] == labels
+        answer = loaded.from_pixels(tf.constant(pixels))
+        np.testing.assert_allclose(answer["final_result"].numpy(), expected, atol=1e-6)
+        np.testing.assert_allclose(run_graph(b"".join(graphs.serialized(head)), pixels), expected, atol=1e-6)
+
+
+@pytest.fixture
+def no_network_after(monkeypatch):
+    def call():
+        monkeypatch.setattr(network, "load_network", None)
+
+    return call
+
+
+def bottlenecks(graphs: GraphBuilder, pixels: np.ndarray) -> np.ndarray:
+    return run_graph(graphs.trunk.graph, pixels, "bottleneck:0")
+
+
+def run_graph(graph, pixels: np.ndarray, end: str = "final_result:0") -> np.ndarray:
+    with tf.Graph().as_default():
+        tf.graph_util.import_graph_def(tf.compat.v1.GraphDef.FromString(graph), name="")
+        with tf.compat.v1.Session() as session:
+            return session.run(end, {"Placeholder:0": pixels})
+
+
+def test_another_name_of_the_scores_needs_another_template_only(tiny_backbone, no_network_after):
+    for number, name in enumerate(["final_result", "scores", "zzz", "scores"]):
+        graphs = builder(tiny_backbone, name=name)
+        graphs.write_saved_model(head_of(TINY_LENGTH, 2), ["a", "b"], f"saved{number}")
+        no_network_after()
+        loaded = tf.saved_model.load(f"saved{number}")
+        answer = loaded.signatures["pixels"](pixels=tf.zeros([1, TINY_SIZE, TINY_SIZE, 3]))
+        assert set(answer) == {name, "labels"}
+        assert np.isclose(answer[name].numpy().sum(), 1)
+
+
+def test_the_saved_model_says_how_many_classes_there_are(tiny_backbone):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    builder(tiny_backbone).write_saved_model(head_of(TINY_LENGTH, 5), list("abcde"), "saved")
+    model = saved_model_pb2.SavedModel.FromString(Path("saved/saved_model.pb").read_bytes())
+    for signature in ("serving_default", "pixels"):
+        outputs = model.meta_graphs[0].signature_def[signature].outputs
+        for name in ("final_result", "labels"):
+            assert [dimension.size for dimension in outputs[name].tensor_shape.dim] == [-1, 5]
+    fingerprint = tf.saved_model.experimental.read_fingerprint("saved")
+    again = tf.saved_model.experimental.read_fingerprint("saved")
+    assert fingerprint.saved_model_checksum == again.saved_model_checksum != 0
+
+
+def test_tensorflow_1_style_programs_load_the_saved_model(tiny_backbone):
+    builder(tiny_backbone).write_saved_model(head_of(TINY_LENGTH, 2), ["a", "ü"], "saved")
+    picture = draw_picture(1, 1, 40)
+    picture.save("a.png")
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], "saved")
+        signature = meta.signature_def["serving_default"]
+        names = [signature.outputs[name].name for name in ("final_result", "labels")]
+        scores, labels = session.run(names, {signature.inputs["image_bytes"].name: [Path("a.png").read_bytes()] * 3})
+    assert scores.shape == (3, 2)
+    assert [text.decode() for text in labels[2]] == ["a", "ü"]
+
+
+def test_the_cache_commands_know_what_is_kept(tiny_backbone, make_folder, capsys):
+    """As after a run with --precision int8, whose bottlenecks lie elsewhere."""
+    builder(tiny_backbone).write_saved_model(head_of(TINY_LENGTH, 2), ["a", "b"], "saved")
+    sizes = [kept(name).stat().st_size for name in NAMES]
+    pictures = make_folder({"cat": 1, "dog": 1})
+    for command in (["info"], ["verify"], ["compact"], ["prune", "--keep", str(pictures), "--yes"]):
+        assert cli.main(["cache", *command, "--json"]) == 0
+        [document] = json.loads(capsys.readouterr().out)
+        if command == ["info"]:
+            assert (document["name"], document["rows"], document["bytes"]) == ("tiny", 0, sum(sizes))
+    assert [kept(name).stat().st_size for name in NAMES] == sizes
+    code = "import sys; from retrain import cache_maintenance; print('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

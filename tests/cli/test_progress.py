@@ -1,0 +1,104 @@
+"""What a person sees of a run as it goes on, on a terminal and without one."""
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+
+from retrain.cli import progress as progress_module
+from retrain.cli.progress import Progress
+from retrain.extraction.pass_one import ExtractionProgress
+from retrain.options.run import TrainingOptions
+from retrain.training.head_trainer import HistoryRow
+
+SHOW = """
+from retrain.cli.progress import Progress
+from retrain.extraction.pass_one import ExtractionProgress
+from retrain.training.head_trainer import HistoryRow
+progress = Progress(quiet=False, steps=50)
+progress.on_stage("extraction")
+for done in (20, 60, 100):
+    progress.on_extraction(ExtractionProgress(100, done, done - 20, (done - 20) / 10))
+progress.on_stage("training")
+progress.on_evaluation(HistoryRow(49, 1.0, 0.25, 0.9, 0.5))
+progress.warn("something odd")
+progress.on_stage("export")
+progress.close()
+"""
+
+
+def on_terminal(rows, columns):
+    """What the calls above show on a terminal of a size."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    process = subprocess.Popen([sys.executable, "-c", SHOW], stderr=theirs, stdout=subprocess.DEVNULL)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            block = os.read(ours, 4096)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not block:
+            break
+        shown += block
+    assert process.wait() == 0
+    os.close(ours)
+    return shown.decode()
+
+
+def test_a_terminal_gets_bars_with_figures():
+    shown = on_terminal(40, 140)
+    assert "bottlenecks: 100%|" in shown
+    assert "100/100" in shown
+    assert "10.0 pictures/s" in shown
+    assert "training: 100%|" in shown
+    assert "train accuracy 100.0%, validation accuracy 90.0%, cross-entropy 0.2500" in shown
+    assert "retrain: warning: something odd" in shown
+    assert "writing the model ..." in shown
+
+
+def test_a_terminal_without_a_size_gets_lines():
+    shown = on_terminal(0, 0)
+    assert "|" not in shown
+    assert "bottlenecks: 100 of 100 pictures, 10.0 pictures/s" in shown
+    assert "step 49: train accuracy 100.0%" in shown
+
+
+def test_without_a_terminal_there_is_a_line_every_few_seconds(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+    progress = Progress(quiet=False, steps=1000)
+    progress.on_stage("extraction")
+    for done in range(101):
+        now[0] += 0.5
+        progress.on_extraction(ExtractionProgress(100, done, done, done / 2))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "bottlenecks: 0 of 100 pictures are there already"
+    assert lines[-1] == "bottlenecks: 100 of 100 pictures, 2.0 pictures/s, 0 s left"
+    assert len(lines) == pytest.approx(11, abs=2)
+    assert "2.0 pictures/s" in lines[1]
+
+
+def test_quiet_says_nothing_but_warnings(capsys):
+    progress = Progress(quiet=True, steps=10)
+    progress.on_stage("extraction")
+    progress.on_extraction(ExtractionProgress(10, 10, 10, 1.0))
+    progress.on_evaluation(HistoryRow(9, 1.0, 0.1, None, None))
+    progress.on_stage("export")
+    progress.warn("odd")
+    assert capsys.readouterr().err == "retrain: warning: odd\n"
+
+
+def test_epochs_are_shown_where_they_were_asked_for(capsys):
+    progress = Progress(quiet=False)
+    progress.on_training(TrainingOptions(epochs=2.5).resolved(400), 400)
+    progress.on_evaluation(HistoryRow(9, 1.0, 0.1, None, None))
+    progress.on_training(TrainingOptions(steps=7).resolved(400), 400)
+    assert capsys.readouterr().err == "step 9 (epoch 2.5 of 2.5): train accuracy 100.0%, cross-entropy 0.1000\n"
+    assert progress.steps == 7

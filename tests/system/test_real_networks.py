@@ -1,0 +1,141 @@
+"""The main job with the real Inception v3 on real photographs."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.command import retrain
+
+from retrain.model.head import read_head
+
+
+@pytest.fixture(scope="module")
+def flowers(test_data, tmp_path_factory):
+    """A folder with cache/ and model/ from `retrain train` on 500 flowers, and what it printed."""
+    folder = tmp_path_factory.mktemp("flowers")
+    env = {"RETRAIN_BACKBONES": str(test_data / "backbones")}
+    pictures = test_data / "images" / "flowers"
+    done = retrain("train", pictures, "--json", cwd=folder, env=env, check=0)
+    return folder, pictures, json.loads(done.stdout), env
+
+
+@pytest.mark.real
+def test_flowers_are_told_apart(flowers):
+    _, _, run, _ = flowers
+    assert run["backbone"]["name"] == "inception_v3"
+    assert (run["backbone"]["height"], run["backbone"]["bottleneck_size"]) == (299, 2048)
+    assert run["extraction"]["extracted"] == 500
+    assert run["labels"] == ["daisy", "dandelion", "roses", "sunflowers", "tulips"]
+    held_out = [run["results"][name] for name in ("validation", "test")]
+    right = sum(result["n"] * result["accuracy"] for result in held_out) / sum(result["n"] for result in held_out)
+    assert right > 0.78  # 87.5% is the expectation for such splits, three standard errors below it 77.9%
+
+
+@pytest.mark.real
+def test_another_run_extracts_nothing_and_gives_the_same_weights(flowers, tmp_path):
+    folder, pictures, _, env = flowers
+    done = retrain("train", pictures, "--json", "--cache-dir", folder / "cache", env=env, check=0)
+    assert json.loads(done.stdout)["extraction"]["extracted"] == 0
+    first, second = (read_head(place / "model" / "head.h5")[0] for place in (folder, tmp_path))
+    assert np.array_equal(first.layers[0].weights, second.layers[0].weights)
+    assert np.array_equal(first.layers[0].biases, second.layers[0].biases)
+
+
+@pytest.mark.real
+def test_every_client_agrees_with_predict_on_every_test_picture(flowers):
+    from retrain._tensorflow import tf
+
+    folder, pictures, _, _ = flowers
+    rows = (folder / "model" / "predictions.csv").read_text().splitlines()[1:]
+    paths = [str(pictures / row.split(",")[0]) for row in rows if row.split(",")[1] == "test"]
+    assert len(paths) > 30
+    answers = json.loads(retrain("predict", folder / "model", *paths, "--json", "--quiet", check=0).stdout)
+    labels = (folder / "model" / "labels.txt").read_text().splitlines()
+    expected = np.array([[answer["scores"][label] for label in labels] for answer in answers])
+    graph_def = tf.compat.v1.GraphDef()
+    graph_def.ParseFromString((folder / "model" / "graph.pb").read_bytes())
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(graph_def)
+    scores = {name: [] for name in ("DecodeJpeg/contents", "DecodeJpeg", "input", "Mul", "Placeholder")}
+    with tf.compat.v1.Session(graph=graph) as session:
+        for path in paths:
+            image = Image.open(path).convert("RGB")
+            small = np.asarray(image.resize((299, 299), Image.Resampling.BILINEAR), np.float32)[np.newaxis]
+            feeds = {
+                "DecodeJpeg/contents": Path(path).read_bytes(),
+                "DecodeJpeg": np.asarray(image),
+                "input": np.asarray(image, np.float32)[np.newaxis] / 127.5 - 1,
+                "Mul": small / 127.5 - 1,
+                "Placeholder": small / 255,
+            }
+            for name, value in feeds.items():
+                scores[name].append(session.run("import/final_result:0", {f"import/{name}:0": value})[0])
+    served = tf.saved_model.load(str(folder / "model" / "saved_model")).signatures["serving_default"]
+    contents = [Path(path).read_bytes() for path in paths]
+    scores["saved_model"] = served(image_bytes=tf.constant(contents))["final_result"].numpy()
+    for name, got in scores.items():
+        assert np.array_equal(np.argmax(got, axis=1), expected.argmax(axis=1)), name
+        assert np.abs(np.array(got) - expected).max() < 0.01, name
+
+
+@pytest.mark.real
+def test_evaluate_uses_the_cache_of_training(flowers):
+    folder, pictures, run, _ = flowers
+    done = retrain("evaluate", "model", pictures, "--json", "--quiet", cwd=folder, check=0)
+    figures = json.loads(done.stdout)
+    assert figures["n"] == 500
+    assert figures["accuracy"] == pytest.approx(
+        sum(result["n"] * result["accuracy"] for result in run["results"].values()) / 500
+    )
+    assert len(os.listdir(folder / "cache")) == 2  # the extractor's folder, and pictures/
+
+
+@pytest.mark.real
+def test_mobilenet_fine_tuned_from_the_cache_goes_where_the_whole_network_goes(test_data, monkeypatch):
+    """An epoch from layer 130 on, and the same batches through all of Keras's network, frozen below."""
+    from support.fine_tuning import far, keras_epochs
+
+    from retrain.backbones.backbone import locate_backbone
+    from retrain.backbones.graph import make_trunk
+    from retrain.backbones.graph_cut import find_cut
+    from retrain.backbones.truncation import TruncatedBackbone
+    from retrain.cache.vectors import LabelledBottlenecks
+    from retrain.data.decoding import decode_image
+    from retrain.data.image_folder import read_image_folder
+    from retrain.options.run import BackboneOptions, FineTuningOptions, TrainingOptions
+    from retrain.training.fine_tuning import FineTuner, fine_tuning_options
+    from retrain.training.loss import initial_head
+
+    monkeypatch.setenv("RETRAIN_BACKBONES", str(test_data / "backbones"))
+    folder = read_image_folder(test_data / "images" / "animals10")
+    samples = folder.samples[::5]
+    pixels = np.stack([decode_image((folder.root / sample.path).read_bytes(), 160, 160) for sample in samples])
+    labels = np.array([sample.label for sample in samples], np.int32)
+    backbone = locate_backbone(BackboneOptions("mobilenet_v2", input_size=160))
+    network = backbone.network
+    trunk = make_trunk(network)
+    fine = FineTuningOptions(fine_tune_from="130", fine_tune_epochs=1, fine_tune_batch_size=8)
+    cut = find_cut(trunk, fine)
+    assert (cut.shape, cut.layers[0], len(cut.layers)) == ((5, 5, 160), "block_14_project", 16)
+    below = TruncatedBackbone(backbone, trunk, cut).network
+    train = np.arange(len(samples))
+    options = fine_tuning_options(TrainingOptions(learning_rate=0.01), fine, len(train))
+    head = initial_head(1280, 10, 0)
+    found = []
+    for activations in (below._run(pixels).reshape(len(pixels), -1), below.bottlenecks(pixels)):
+        tuner = FineTuner(trunk, cut, LabelledBottlenecks(activations, labels), 10)
+        tuned = tuner.train(head, train, np.zeros(0, np.int64), options)
+        found.append([tuned.head.layers[0].weights, tuned.head.layers[0].biases, *tuned.weights.values()])
+
+    model = network._owner
+    layers = [layer for layer in model.layers if layer.name in cut.layers]
+    trained = [v for layer in layers for v in layer.variables if "moving" not in v.name]
+    before = [head.layers[0].weights, head.layers[0].biases, *(v.numpy() for v in trained)]
+    wanted = keras_epochs(lambda x: model(x * 2.0 - 1.0, training=False), trained, head, pixels, labels, options, train)
+    exact, rounded = (far(weights, wanted, before) for weights in found)
+    assert exact < 1e-4
+    assert rounded < 5e-3  # float16 keeps 11 bits of each activation

@@ -1,0 +1,422 @@
+import dataclasses
+import itertools
+import threading
+
+import numpy as np
+import pytest
+
+from retrain.cache import vectors
+from retrain.cache.segments import Rows, new_vectors
+from retrain.cache.store import BottleneckCache
+from retrain.cache.vectors import CachedVectors, LabelledBottlenecks
+from retrain.errors import CacheError, TrainingError
+from retrain.evaluation.metrics import evaluate_logits
+from retrain.options.run import OPTIMIZERS, TrainingOptions
+from retrain.training import gradient_descent as descent
+from retrain.training import head_trainer as training
+from retrain.training.head_trainer import HeadTrainer, Observer
+from retrain.training.loss import class_weights, initial_head
+
+CLASSES = 3
+NONE = np.zeros(0, np.int64)
+
+
+def blobs(per_class=40, classes=CLASSES, length=10, seed=0, spread=0.4):
+    """Classes around their own centres."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), per_class).astype(np.int32)
+    centres = np.random.default_rng(99).normal(0, 1, (classes, length))
+    values = (centres[labels] + rng.normal(0, spread, (len(labels), length))).astype(np.float32)
+    return LabelledBottlenecks(values, labels)
+
+
+def join(*parts):
+    """Several sets as one, and the numbers of each one's pictures."""
+    whole = LabelledBottlenecks(
+        np.concatenate([part.vectors for part in parts]), np.concatenate([part.labels for part in parts])
+    )
+    ends = np.cumsum([len(part) for part in parts])
+    return whole, *np.split(np.arange(len(whole)), ends[:-1])
+
+
+def train(data=None, validation=None, observer=Observer(), **options):
+    parts = [data or blobs(), *([validation] if validation else [])]
+    whole, numbers, *rest = join(*parts)
+    held_out = rest[0] if rest else NONE
+    return HeadTrainer(whole, CLASSES).train(numbers, held_out, TrainingOptions(**options), observer)
+
+
+def same(one, other):
+    return all(
+        np.array_equal(a.weights, b.weights) and np.array_equal(a.biases, b.biases)
+        for a, b in zip(one.head.layers, other.head.layers, strict=True)
+    )
+
+
+def accuracy(trained, data):
+    return evaluate_logits(trained.head.logits(data.vectors), data.labels, "abc").accuracy
+
+
+def test_it_learns_and_reports_as_it_goes():
+    seen = []
+    trained = train(
+        validation=blobs(seed=1), steps=450, learning_rate=0.1, batch_size=20, observer=Observer(seen.append)
+    )
+    assert accuracy(trained, blobs(seed=2)) > 0.95
+    history = trained.history
+    assert seen == history
+    assert [row.step for row in history] == [*range(0, 450, 10), 449]
+    assert history[0].train_cross_entropy == pytest.approx(np.log(3), abs=0.4)
+    assert history[-1].train_cross_entropy < 0.3
+    assert history[-1].validation_accuracy > 0.9
+    assert (trained.steps, trained.best_step, trained.converged) == (450, None, None)
+    assert not [*trained.warnings(TrainingOptions())]
+
+
+def test_how_often_it_evaluates_changes_no_weight():
+    often = train(validation=blobs(seed=1), steps=60, eval_step_interval=1)
+    seldom = train(steps=60, eval_step_interval=50)
+    assert same(often, seldom)
+    assert [row.step for row in seldom.history] == [0, 50, 59]
+
+
+def test_an_interval_longer_than_the_training_evaluates_first_and_last():
+    assert [row.step for row in train(steps=250, eval_step_interval=2**31 - 1).history] == [0, 249]
+
+
+def test_without_validation_pictures_there_are_no_validation_figures():
+    history = train(steps=20).history
+    assert all(row.validation_accuracy is None and row.validation_cross_entropy is None for row in history)
+
+
+def test_a_validation_batch_of_minus_one_is_all_of_them():
+    validation = blobs(seed=1)
+    trained = train(validation=validation, steps=30, validation_batch_size=-1)
+    metrics = evaluate_logits(trained.head.logits(validation.vectors), validation.labels, "abc")
+    assert trained.history[-1].validation_accuracy == pytest.approx(metrics.accuracy)
+    assert trained.history[-1].validation_cross_entropy == pytest.approx(metrics.cross_entropy, rel=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_checkpoints_get_the_head_after_just_that_step(optimizer):
+    kept = {}
+    small = {"spread": 2.0}  # hard enough that lbfgs takes some steps
+    train(
+        blobs(**small),
+        steps=300,
+        optimizer=optimizer,
+        observer=Observer(checkpoints=[3, 230, 900], on_checkpoint=kept.__setitem__),
+    )
+    assert list(kept) == ([3] if optimizer == "lbfgs" else [3, 230])
+    shorter = train(blobs(**small), steps=3, optimizer=optimizer)
+    assert np.array_equal(kept[3].layers[0].weights, shorter.head.layers[0].weights)
+
+
+def test_compiled_or_not_the_steps_are_the_same():
+    kept = {}
+    options = {"validation": blobs(seed=1), "batch_size": 20}
+    observer = Observer(checkpoints=[200], on_checkpoint=kept.__setitem__)
+    many = train(steps=descent._FEW_STEPS + 1, observer=observer, **options)
+    few = train(steps=200, **options)
+    assert kept[200].layers[0].weights == pytest.approx(few.head.layers[0].weights, abs=1e-5)
+    for one, other in zip(many.history[:20], few.history[:20], strict=True):
+        assert dataclasses.astuple(one) == pytest.approx(dataclasses.astuple(other), abs=1e-5)
+
+
+EVERYTHING = [
+    {},
+    {"optimizer": "adam"},
+    {"optimizer": "lbfgs", "steps": 15},
+    {"optimizer": "lbfgs", "l1": 0.01},
+    {"l1": 0.001, "l2": 0.01},
+    {"dropout": 0.5, "hidden_units": 6},
+    {"label_smoothing": 0.1, "class_weight": "balanced"},
+    {"sampling": "uniform"},
+    {"patience": 30, "optimizer": "adam", "learning_rate": 0.1},
+    {"steps": descent._FEW_STEPS + 200, "dropout": 0.2, "patience": 400},
+]
+
+
+@pytest.mark.parametrize("options", EVERYTHING, ids=str)
+def test_the_same_seed_gives_the_same_head_bit_for_bit(options):
+    options = {"steps": 120, "seed": 3} | options
+    first, second = (train(blobs(spread=1.0), blobs(seed=1, spread=1.0), **options) for _ in range(2))
+    assert same(first, second)
+    assert first.history == second.history
+    if options.get("optimizer") != "lbfgs":  # whose way to the one optimum is what differs
+        assert not same(first, train(blobs(spread=1.0), blobs(seed=1, spread=1.0), **(options | {"seed": 4})))
+
+
+def test_one_trainer_trains_as_a_new_one_does_whatever_it_did_before():
+    whole, one, other, held_out = join(blobs(), blobs(per_class=30, seed=1), blobs(per_class=10, seed=2))
+    shared = HeadTrainer(whole, CLASSES)
+    for numbers, rate, seed in itertools.product((one, other), (0.01, 0.1), (0, 1)):
+        options = TrainingOptions(steps=40, learning_rate=rate, l2=rate, seed=seed)
+        assert same(
+            shared.train(numbers, held_out, options), HeadTrainer(whole, CLASSES).train(numbers, held_out, options)
+        )
+    assert len(shared._loops) == 1
+
+
+# from files
+
+
+def in_cache(folder, data):
+    """The same, read from a cache's files; the order of the rows there is another."""
+    cache = BottleneckCache(folder, "test", "0" * 64, {})
+    keys = np.random.default_rng(5).integers(0, 256, (len(data), 32), np.uint8)
+    for part in np.array_split(np.random.default_rng(6).permutation(len(data)), 3):
+        cache.add(Rows(keys[part], np.zeros(len(part), np.uint32), data.vectors[part]))
+    return LabelledBottlenecks(CachedVectors(cache, cache.find(keys)), data.labels)
+
+
+@pytest.mark.parametrize("options", EVERYTHING, ids=str)
+def test_vectors_from_files_train_as_those_in_memory(tmp_path, monkeypatch, options):
+    monkeypatch.setattr(training, "_BYTES_PER_CALL", 7 * 4 * 10 * 20)  # seven steps: intervals and blocks fall apart
+    whole, numbers, held_out = join(blobs(spread=1.0), blobs(seed=1, spread=1.0))
+    options = TrainingOptions(
+        **({"steps": 120, "batch_size": 20} | options | NO_BATCHES.get(options.get("optimizer"), {}))
+    )
+    expected = HeadTrainer(whole, CLASSES).train(numbers, held_out, options)
+    trained = HeadTrainer(in_cache(tmp_path / "cache", whole), CLASSES).train(numbers, held_out, options)
+    for one, other in zip(trained.head.layers, expected.head.layers, strict=True):
+        assert one.weights == pytest.approx(other.weights, abs=2e-5)
+    assert [row.step for row in trained.history] == [row.step for row in expected.history]
+    assert trained.best_step == expected.best_step
+
+
+NO_BATCHES = {"lbfgs": {"batch_size": None}}
+
+
+def test_of_very_many_validation_pictures_a_part_is_evaluated(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_MOST_VALIDATION", 30)
+    whole, _, held_out = join(blobs(), blobs(seed=1))
+    in_memory, in_files = (HeadTrainer(data, CLASSES) for data in (whole, in_cache(tmp_path / "cache", whole)))
+    for trainer, options in ((in_files, {}), (in_memory, {"validation_batch_size": -1}), (in_memory, {"patience": 5})):
+        source = trainer._validation(held_out, TrainingOptions(**options))
+        assert source.vectors.shape == (30, 10)
+        assert {tuple(row) for row in source.vectors.numpy()} <= {tuple(row) for row in whole.vectors[held_out]}
+    assert len(in_memory._validation(held_out, TrainingOptions()).labels) == len(held_out)
+
+
+def test_vectors_stay_in_files_only_where_they_would_take_too_much_memory(tmp_path):
+    stored = in_cache(
+        tmp_path / "cache", LabelledBottlenecks(np.ones((300, 1024), np.float32), np.zeros(300, np.int32))
+    )
+    cache, rows = stored.vectors.cache, stored.vectors.rows
+    part = CachedVectors(cache, rows)
+    assert isinstance(vectors.load_vectors([part], 2), np.ndarray)
+    assert isinstance(vectors.load_vectors([part], 1), CachedVectors)
+    assert isinstance(vectors.load_vectors([part]), np.ndarray)
+    assert isinstance(vectors.load_vectors([part, part], 2), vectors.JoinedVectors)
+
+
+def test_a_container_s_limit_is_the_memory_there_is(tmp_path, monkeypatch):
+    (tmp_path / "max").write_text("max\n")
+    monkeypatch.setattr(vectors, "_MEMORY_LIMITS", (str(tmp_path / "none"), str(tmp_path / "max")))
+    whole = vectors.memory_of_machine()
+    (tmp_path / "max").write_text("1000000\n")
+    assert vectors.memory_of_machine() == 1_000_000 < whole
+
+
+def failing(data, after):
+    """Vectors from files whose disk breaks after so many reads."""
+
+    class Breaking:
+        shape = data.vectors.shape
+        reads = 0
+
+        def __getitem__(self, numbers):
+            self.reads += 1
+            if self.reads > after:
+                raise CacheError("cut short while in use: run again")
+            return data.vectors[numbers]
+
+    return LabelledBottlenecks(Breaking(), data.labels)
+
+
+def test_what_goes_wrong_in_reading_ahead_is_raised_and_no_thread_stays(monkeypatch):
+    monkeypatch.setattr(training, "_BYTES_PER_CALL", 7 * 4 * 10 * 20)
+    trainer = HeadTrainer(failing(blobs(), 5), CLASSES)
+    before = threading.active_count()
+    with pytest.raises(CacheError, match="cut short while in use"):
+        trainer.train(np.arange(120), NONE, TrainingOptions(steps=200, batch_size=20))
+    assert threading.active_count() == before
+
+
+def test_an_interrupted_training_from_files_waits_for_one_read_at_most(monkeypatch):
+    monkeypatch.setattr(training, "_BYTES_PER_CALL", 7 * 4 * 10 * 20)
+    data = failing(blobs(), 10**6)
+    trainer, before = HeadTrainer(data, CLASSES), threading.active_count()
+
+    def interrupt(steps):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(np.arange(120), NONE, TrainingOptions(steps=2000, batch_size=20), Observer(on_progress=interrupt))
+    assert threading.active_count() == before
+    assert data.vectors.reads <= 1 + 3  # the look for what is not finite; then a call's, the next one's, one begun
+
+
+def test_the_most_steps_there_may_be_take_no_room_before_the_first():
+    data, validation = overfitting()
+    trained = train(data, validation, steps=2**31 - 1, patience=50, batch_size=24, learning_rate=0.05)
+    assert trained.steps < 2000
+    blocks = training.split_steps(2**31 - 1, 200, [])
+    assert [next(blocks), next(blocks)] == [(0, 200), (200, 400)]
+    assert [*training.split_steps(450, 200, [30, 200, 900, 0])] == [(0, 30), (30, 200), (200, 400), (400, 450)]
+
+
+def test_an_array_from_the_cache_is_shared_not_copied():
+    room = new_vectors(120, 10)
+    room[:] = blobs().vectors
+    trainer = HeadTrainer(LabelledBottlenecks(room, blobs().labels), CLASSES)
+    room[5, 5] = 77
+    assert trainer._feed.vectors[5, 5].numpy() == 77
+
+
+# patience
+
+
+def overfitting():
+    """Few pictures, many numbers: the validation cross-entropy falls, then rises."""
+    return blobs(per_class=8, length=40, spread=2.5), blobs(per_class=60, length=40, seed=1, spread=2.5)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("interval", [1, 10])
+def test_patience_stops_in_time_and_keeps_the_best_weights(optimizer, interval):
+    data, validation = overfitting()
+    patience = 5 if optimizer == "lbfgs" else 50
+    options = {"optimizer": optimizer, "steps": 2000, "eval_step_interval": interval, "l2": 0.0}
+    options |= {"gradient-descent": {"learning_rate": 0.05}, "adam": {"learning_rate": 0.003}}.get(optimizer, {})
+    trained = train(data, validation, patience=patience, **options)
+    losses = [row.validation_cross_entropy for row in trained.history]
+    best = trained.history[int(np.argmin(losses))]
+    assert trained.best_step == best.step
+    assert best.step < trained.steps < 2000
+    assert best.step > 0 or (optimizer == "lbfgs" and interval == 10)  # one step of lbfgs goes far
+    assert patience <= trained.history[-1].step - best.step < patience + 10
+    kept = evaluate_logits(trained.head.logits(validation.vectors), validation.labels, "abc")
+    assert kept.cross_entropy == pytest.approx(best.validation_cross_entropy, rel=1e-4)
+
+
+def test_patience_counts_evaluations_only_also_where_blocks_end_between_them():
+    data, validation = overfitting()
+    options = {"steps": 900, "eval_step_interval": 350, "patience": 100, "learning_rate": 0.001}
+    assert [row.step for row in train(data, validation, batch_size=24, **options).history] == [0, 350, 700, 899]
+
+
+# the law of the batches and its weights
+
+
+def test_rare_classes_count_as_much_by_weight_as_by_drawing():
+    """On average a step is the same, so long trainings by either end near the same optimum."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), [10, 40, 150]).astype(np.int32)
+    data = LabelledBottlenecks((rng.normal(0, 1, (200, 4)) + labels[:, None]).astype(np.float32), labels)
+    drawn, weighted, plain = (
+        train(data, optimizer="lbfgs", l2=0.01, **options)
+        for options in ({}, {"class_weight": "balanced"}, {"sampling": "uniform"})
+    )
+    assert same(drawn, weighted)
+    rare = labels == 0
+    score = {name: t.head.logits(data.vectors[rare]).argmax(1) for name, t in (("drawn", drawn), ("plain", plain))}
+    assert (score["drawn"] == 0).sum() > (score["plain"] == 0).sum()
+    steps = train(data, class_weight="balanced", l2=0.01, steps=3000, learning_rate=0.05)
+    assert steps.head.layers[0].weights == pytest.approx(drawn.head.layers[0].weights, abs=0.15)
+
+
+def test_class_weights_have_a_mean_of_one_over_the_pictures():
+    labels = np.array([0, 0, 0, 2], np.int32)
+    weights = class_weights(labels, 4)
+    assert weights.tolist() == pytest.approx([2 / 3, 0, 2, 0])
+    assert weights[labels].mean() == pytest.approx(1)
+
+
+# bad input
+
+
+def test_no_training_pictures_is_an_error():
+    with pytest.raises(TrainingError, match="no training pictures: lower --validation-percentage"):
+        HeadTrainer(blobs(), CLASSES).train(NONE, NONE)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_bottlenecks_that_are_not_finite_are_an_error(value):
+    data = blobs(per_class=2000)
+    data.vectors[5003, 4] = value
+    with pytest.raises(TrainingError, match="values that are not finite: extract them again"):
+        HeadTrainer(data, CLASSES)
+
+
+@pytest.mark.parametrize("size", [None, 250])
+def test_a_batch_may_be_larger_than_the_training_set(size):
+    """It is drawn with replacement, as the original does it."""
+    assert train(blobs(per_class=2), steps=2, batch_size=size).steps == 2
+
+
+def test_patience_without_validation_pictures_is_an_error():
+    with pytest.raises(TrainingError, match="--patience needs validation pictures"):
+        train(patience=10)
+
+
+@pytest.mark.parametrize("steps", [200, 1200])
+def test_divergence_is_an_error_with_the_step_and_a_remedy(steps):
+    data = blobs()
+    wild = LabelledBottlenecks(data.vectors * np.float32(1e18), data.labels)
+    with pytest.raises(TrainingError, match=r"training diverged at step [1-9]: .*--learning-rate 1000; try 100"):
+        train(wild, steps=steps, learning_rate=1000)
+
+
+def test_ending_worse_than_guessing_is_a_warning_with_the_step_and_a_remedy():
+    data = blobs(spread=3.0)
+    trained = train(data, steps=300, learning_rate=300)
+    [warning] = trained.warnings(TrainingOptions(learning_rate=300))
+    assert "worse than guessing" in warning
+    assert warning.endswith("try --learning-rate 30")
+    assert f"from step {next(iter(trained.history)).step} on" in warning
+
+
+def test_an_optimum_that_was_not_reached_is_a_warning():
+    trained = train(blobs(spread=2.0), optimizer="lbfgs", steps=2)
+    [warning] = trained.warnings(TrainingOptions(optimizer="lbfgs"))
+    assert warning.startswith("lbfgs came to no optimum in 2 steps: raise --l2")
+
+
+def test_weights_start_small_and_biases_at_zero():
+    head = initial_head(2048, 5, 0)
+    assert head.layers[0].weights.std() == pytest.approx(0.001 * 0.88, rel=0.1)  # a normal cut off at two deviations
+    assert np.abs(head.layers[0].weights).max() <= 0.002
+    assert not head.layers[0].biases.any()
+
+
+@pytest.mark.real
+def test_original_vectors_give_the_accuracy_that_they_are_known_for(reference_flowers):
+    """shared reference/README.md: 87.5% (standard deviation 2.4%) over ten splits of 80 and 20 pictures a class."""
+    data, names = reference_flowers
+    trainer = HeadTrainer(data, len(names))
+    accuracies, losses = [], []
+    for seed in range(4):
+        order = np.random.default_rng(seed).permutation(len(data))
+        held = np.concatenate([order[data.labels[order] == label][:20] for label in range(5)])
+        trained = trainer.train(np.setdiff1d(order, held), NONE, TrainingOptions(seed=seed))
+        metrics = evaluate_logits(trained.head.logits(data.vectors[held]), data.labels[held], names)
+        accuracies.append(metrics.accuracy)
+        losses.append(metrics.cross_entropy)
+    assert np.mean(accuracies) == pytest.approx(0.875, abs=3 * 0.024 / 2)
+    assert np.mean(losses) == pytest.approx(0.39, abs=3 * 0.08 / 2)
+
+
+@pytest.mark.real
+def test_patience_on_the_original_vectors_costs_nothing_and_ends_soon(reference_flowers):
+    data, names = reference_flowers
+    order = np.random.default_rng(0).permutation(len(data))
+    test, validation, rest = order[:100], order[100:180], order[180:]
+    options = TrainingOptions(optimizer="adam", patience=200, steps=20_000)
+    trained = HeadTrainer(data, len(names)).train(rest, validation, options)
+    assert trained.steps < 5000
+    assert trained.best_step < trained.steps - 1
+    metrics = evaluate_logits(trained.head.logits(data.vectors[test]), data.labels[test], names)
+    assert metrics.accuracy > 0.8
+    assert metrics.cross_entropy < 0.55
