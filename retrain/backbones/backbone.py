@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS, find_weights
 from retrain.data.decoding import DECODER_VERSION
-from retrain.data.image_folder import display_path
 from retrain.errors import BackboneError
 from retrain.files import digest_of_file
 from retrain.options.run import BackboneOptions
+from retrain.paths import display_path
 
 if TYPE_CHECKING:
     from retrain.backbones.network import Network

@@ -14,10 +14,10 @@ from retrain.backbones.bfloat16 import read_cpuinfo
 from retrain.backbones.sources import keras_weights
 from retrain.backbones.sources.download_folder import download_folder, locked, make_folder
 from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS
-from retrain.data.image_folder import display_path
 from retrain.errors import BackboneError, OutputError
 from retrain.files import write_whole
 from retrain.options.run import BackboneOptions
+from retrain.paths import display_path
 
 if TYPE_CHECKING:
     from retrain.pipeline.benchmark import MachineBenchmark

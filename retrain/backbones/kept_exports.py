@@ -15,9 +15,9 @@ import retrain
 from retrain._tensorflow import tf
 from retrain.backbones.backbone import Backbone
 from retrain.cache.folder import EXPORT_SUFFIX, check_owner, find_folder, write_owner
-from retrain.data.image_folder import display_path
 from retrain.errors import CacheError
 from retrain.files import remove_abandoned, write_whole
+from retrain.paths import display_path
 
 __all__ = ["KeptExports", "kept_trunk"]
 

@@ -25,8 +25,8 @@ from retrain.backbones.sources.efficientnet_lite import (
     preprocess_input,
 )
 from retrain.backbones.sources.graph_safety import check_saved_model
-from retrain.data.image_folder import display_path
 from retrain.errors import BackboneError
+from retrain.paths import display_path
 from retrain.text import counted, listing
 
 __all__ = ["Network", "graph_runner", "load_network", "published_weights", "suitable_batch_size"]

@@ -23,12 +23,13 @@ from retrain.backbones.backbone import Backbone, fingerprint_of
 from retrain.cache.folder import CORRUPT_SUFFIX, folder_name, read_error, read_notes, write_error, write_owner
 from retrain.cache.picture_index import PictureIndex
 from retrain.data.decoding import decode_image
-from retrain.data.image_folder import ImageFolder, display_path
+from retrain.data.image_folder import ImageFolder
 from retrain.data.picture_file import read_picture
 from retrain.errors import BackboneError, UnreadableImageError
 from retrain.files import digest_of_file
 from retrain.folders import Kind, replace_folder, staging_folder, tidy_up
 from retrain.options.run import ImageOptions
+from retrain.paths import display_path
 
 __all__ = ["Listener", "LowPrecisionBackbone", "choose_extractor", "model_digest"]
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.data.image_folder import display_path
 from retrain.errors import BackboneError
+from retrain.paths import display_path
 
 if TYPE_CHECKING:
     from retrain.backbones.network import Network

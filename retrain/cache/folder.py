@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from retrain.cache.segments import fingerprint_in
-from retrain.data.image_folder import display_path
 from retrain.errors import CacheError
 from retrain.files import write_whole
+from retrain.paths import display_path
 
 __all__ = [
     "CORRUPT_SUFFIX",

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from retrain.data.image_folder import display_path
 from retrain.data.picture_file import hash_picture
 from retrain.errors import UnreadableImageError
 from retrain.files import write_whole
+from retrain.paths import display_path
 
 __all__ = ["PictureIndex", "Signature"]
 

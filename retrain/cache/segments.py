@@ -20,8 +20,8 @@ import numpy as np
 from numpy import typing as npt
 from numpy.typing import NDArray
 
-from retrain.data.image_folder import display_path
 from retrain.errors import CacheError
+from retrain.paths import display_path
 
 __all__ = [
     "ALIGNMENT",

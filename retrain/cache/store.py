@@ -50,9 +50,9 @@ from retrain.cache.segments import (
     row_sums,
     segment_image,
 )
-from retrain.data.image_folder import display_path
 from retrain.errors import CacheError
 from retrain.files import remove_abandoned, write_whole
+from retrain.paths import display_path
 from retrain.text import counted
 
 __all__ = ["SEGMENT_ROWS", "BottleneckCache"]

@@ -68,7 +68,7 @@ def _line(entry: "Entry", width: int) -> str:
 
 def _fetch(args: argparse.Namespace) -> int:
     from retrain.backbones import catalogue
-    from retrain.data.image_folder import display_path, utf8_path
+    from retrain.paths import display_path, utf8_path
 
     path = catalogue.fetch_backbone(args.name, args.to)
     if args.json:

@@ -64,7 +64,7 @@ def add_cache_commands(commands: Any, add_output: Callable[[argparse.ArgumentPar
 
 def _info(args: argparse.Namespace) -> int:
     from retrain.cache import maintenance as cache_maintenance
-    from retrain.data.image_folder import display_path
+    from retrain.paths import display_path
 
     found = [cache_maintenance.info(cache) for cache in cache_maintenance.extractors(args.cache_dir)]
     if args.json:
@@ -146,7 +146,7 @@ def _agreed(rows: int) -> bool:
 
 def _compact(args: argparse.Namespace) -> int:
     from retrain.cache import maintenance as cache_maintenance
-    from retrain.data.image_folder import display_path
+    from retrain.paths import display_path
 
     results: list[dict[str, Any]] = []
     for cache in cache_maintenance.extractors(args.cache_dir):

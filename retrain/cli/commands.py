@@ -108,7 +108,7 @@ def extract(args: argparse.Namespace) -> int:
         raise UsageError("IMAGE_DIR is missing: the folder with one sub-folder of pictures per class")
     from retrain.cli import console
     from retrain.cli.progress import Progress
-    from retrain.data.image_folder import display_path
+    from retrain.paths import display_path
     from retrain.pipeline import record, run
 
     progress = Progress(args.quiet)
@@ -181,8 +181,8 @@ def predict(args: argparse.Namespace) -> int:
     _check_standard_input(args)
     from retrain.data.expectations import expected_labels
     from retrain.data.folder_walk import picture_files
-    from retrain.data.image_folder import display_path
     from retrain.model.classifier import Classifier, Prediction
+    from retrain.paths import display_path
 
     classifier = Classifier(args.model_dir, args.trust)
     expected = expected_labels(args.pictures, classifier.description) if args.wrong else {}
@@ -247,7 +247,7 @@ def _picture(path: str, images: ImageOptions) -> "str | PictureBytes":
 
 def _answer(prediction: "Prediction", should: str | None, most: int | None) -> dict[str, Any]:
     """What --json has of a picture."""
-    from retrain.data.image_folder import utf8_path
+    from retrain.paths import utf8_path
 
     answer: dict[str, Any] = {"path": utf8_path(prediction.path)}
     if prediction.error is not None:
@@ -259,7 +259,7 @@ def _answer(prediction: "Prediction", should: str | None, most: int | None) -> d
 
 def _answer_line(prediction: "Prediction", should: str | None, most: int) -> str:
     """What a person sees of a picture."""
-    from retrain.data.image_folder import display_path
+    from retrain.paths import display_path
 
     scores = (f"{shown(label)} {score:.4f}" for label, score in list(prediction.scores.items())[:most])
     expected = "" if should is None else f", expected {shown(should)}"
@@ -275,8 +275,8 @@ def inspect(args: argparse.Namespace) -> int:
     labels = options_from(LabelOptions, args)
     from retrain.cli import console
     from retrain.cli.progress import Progress
-    from retrain.data.image_folder import display_path, utf8_path
     from retrain.data.inspection import inspect_folder
+    from retrain.paths import display_path, utf8_path
     from retrain.report.contact_sheet import Example, check_place, write_sheet
 
     sheet = (args.sheet or _SHEET) if augmentation.augment else None

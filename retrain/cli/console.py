@@ -4,12 +4,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from retrain.data.image_folder import display_path
 from retrain.data.inspection import FolderInspection
 from retrain.data.split import FEWEST_PICTURES
 from retrain.evaluation.metrics import Metrics
 from retrain.extraction.augmentation import Augmentation
 from retrain.extraction.pass_one import Extraction
+from retrain.paths import display_path
 from retrain.pipeline.benchmark import MachineBenchmark
 from retrain.pipeline.crossval import CrossValidation
 from retrain.pipeline.record import FolderEvaluation, PictureResult, RunResult

@@ -15,7 +15,6 @@ from retrain.cli import commands as do
 from retrain.cli.arguments import EXIT_ERROR, EXIT_USAGE, Parser, add_options, log_to_stderr
 from retrain.cli.backbones import add_backbones_commands
 from retrain.cli.cache import add_cache_commands
-from retrain.data.image_folder import display_path
 from retrain.errors import Interrupted, RetrainError, UsageError
 from retrain.interruption import EXIT_INTERRUPTED, tell
 from retrain.options.run import (
@@ -32,6 +31,7 @@ from retrain.options.run import (
     TrainingOptions,
     TuningOptions,
 )
+from retrain.paths import display_path
 from retrain.text import shown
 
 __all__ = ["build_parser", "main"]

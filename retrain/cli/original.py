@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrain.cli.arguments import Parser, log_to_stderr
-from retrain.data.image_folder import display_path
 from retrain.errors import Interrupted, OutputError, RetrainError, UsageError
 from retrain.files import check_writable, write_whole
 from retrain.options.run import (
@@ -29,6 +28,7 @@ from retrain.options.run import (
     SplitOptions,
     TrainingOptions,
 )
+from retrain.paths import display_path
 
 if TYPE_CHECKING:
     from retrain.export.graph import GraphBuilder

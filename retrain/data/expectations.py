@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from retrain.data.folder_walk import picture_files
-from retrain.data.image_folder import display_path
 from retrain.errors import ImageFolderError
 from retrain.model.folder import ModelDescription
+from retrain.paths import display_path
 from retrain.text import listing
 
 __all__ = ["expected_labels"]

@@ -10,9 +10,10 @@ from pathlib import Path
 from retrain.data.folder_layout import ClassFolder, Layout, composed, find_classes, is_named_like_a_picture
 from retrain.data.folder_walk import UNREADABLE, FolderWalk, Found
 from retrain.errors import ImageFolderError
-from retrain.text import counted, listing, shown
+from retrain.paths import display_path
+from retrain.text import counted, listing
 
-__all__ = ["ImageFolder", "Sample", "composed", "display_path", "read_image_folder", "utf8_path"]
+__all__ = ["ImageFolder", "Sample", "composed", "read_image_folder"]
 
 _MOST_NAMED = 3  # of paths, in a message
 
@@ -64,16 +65,6 @@ class ImageFolder:
         for sample in self.samples:
             counts[sample.label] += 1
         return counts
-
-
-def display_path(path: str | os.PathLike[str]) -> str:
-    """A path for messages: as utf8_path() has it, and control characters, which a terminal would obey, as \\xNN."""
-    return shown(utf8_path(path))
-
-
-def utf8_path(path: str | os.PathLike[str]) -> str:
-    """A path for files and JSON: as it is, but for bytes that are no UTF-8, which become \\xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def read_image_folder(

@@ -8,8 +8,9 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from retrain.data.image_folder import composed, display_path
+from retrain.data.image_folder import composed
 from retrain.errors import ImageFolderError, LabelsFileError
+from retrain.paths import display_path
 from retrain.text import listing
 
 __all__ = ["class_labels", "read_labels_file"]

@@ -20,11 +20,11 @@ from retrain.backbones.graph import BOTTLENECK, Trunk, make_trunk, without_defau
 from retrain.backbones.kept_exports import TRUNK, KeptExports
 from retrain.backbones.layers import NetworkLayer
 from retrain.backbones.sources.graph_safety import check_graph
-from retrain.data.image_folder import display_path
 from retrain.errors import BackboneError, ModelFolderError, OutputError
 from retrain.export.saved_model import Template, apply_layers, make_template, reason_of, write_saved_model
 from retrain.files import write_whole
 from retrain.model.head import Head
+from retrain.paths import display_path
 from retrain.training.head_trainer import HistoryRow
 
 __all__ = [

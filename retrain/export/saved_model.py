@@ -14,10 +14,10 @@ from typing import Any
 from retrain._tensorflow import tf
 from retrain.backbones import graph_images
 from retrain.backbones.graph import BOTTLENECK, PIXELS_INPUT, Trunk
-from retrain.data.image_folder import display_path
 from retrain.errors import OutputError
 from retrain.files import write_whole
 from retrain.model.head import Head, Layer
+from retrain.paths import display_path
 
 __all__ = ["Template", "apply_layers", "make_template", "reason_of", "write_saved_model"]
 

@@ -22,12 +22,13 @@ from retrain.cache.segments import Rows, Vectors
 from retrain.cache.store import BottleneckCache
 from retrain.cache.writer import SegmentWriter
 from retrain.data.decoding import decode_image, is_one_colour
-from retrain.data.image_folder import ImageFolder, Sample, display_path, utf8_path
+from retrain.data.image_folder import ImageFolder, Sample
 from retrain.data.left_out import LeftOut, summarize_left_out
 from retrain.data.picture_file import picture_bytes
 from retrain.errors import ImageFolderError, RetrainError, UnreadableImageError
 from retrain.interruption import saving, unsaved
 from retrain.options.run import ExtractionOptions, ImageOptions
+from retrain.paths import display_path, utf8_path
 
 __all__ = ["CopyMaker", "Extraction", "ExtractionProgress", "Extractor", "extract_bottlenecks", "open_cache"]
 

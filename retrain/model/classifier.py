@@ -18,7 +18,6 @@ from retrain.backbones.kept_exports import kept_trunk
 from retrain.backbones.network import graph_runner, suitable_batch_size
 from retrain.backbones.sources.graph_safety import check_graph
 from retrain.data.decoding import DECODER_VERSION, decode_image
-from retrain.data.image_folder import display_path
 from retrain.data.picture_file import read_picture
 from retrain.errors import ModelFolderError, UnreadableImageError
 from retrain.export.graph import checked_run, parse_graph, part_of_graph
@@ -26,6 +25,7 @@ from retrain.folders import read_consistently
 from retrain.model.folder import MODEL, ModelDescription, read_description, read_file, read_sets
 from retrain.model.head import Head, parse_head
 from retrain.options.run import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS
+from retrain.paths import display_path
 
 __all__ = ["Classifier", "PictureBytes", "Prediction"]
 

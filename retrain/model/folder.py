@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from retrain.data.folder_walk import is_litter
-from retrain.data.image_folder import composed, display_path
+from retrain.data.image_folder import composed
 from retrain.data.picture_file import what_else
 from retrain.data.split import SETS
 from retrain.errors import ModelFolderError, OutputError
@@ -27,6 +27,7 @@ from retrain.folders import (
     staging_folder,
 )
 from retrain.json_fields import FieldError, Fields, parse_json, shown_value
+from retrain.paths import display_path
 from retrain.text import counted, listing
 
 __all__ = [

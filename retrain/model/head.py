@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.cache.vectors import VectorSource, chunks
-from retrain.data.image_folder import display_path
 from retrain.errors import ModelFolderError
 from retrain.files import write_whole
+from retrain.paths import display_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import retrain
 from retrain.backbones.backbone import Backbone
-from retrain.data.image_folder import display_path, utf8_path
 from retrain.data.left_out import LeftOut
 from retrain.data.split import SETS
 from retrain.errors import OutputError
@@ -30,6 +29,7 @@ from retrain.files import digest_of_file, write_whole
 from retrain.model.folder import FORMAT, list_files, seal
 from retrain.model.head import write_head
 from retrain.options.run import RunOptions
+from retrain.paths import display_path, utf8_path
 from retrain.text import counted, shown_json
 from retrain.training.calibration import Calibration
 from retrain.training.learning_curve import CurvePoint

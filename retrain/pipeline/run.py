@@ -18,7 +18,7 @@ from retrain.backbones.backbone import Backbone
 from retrain.backbones.default import choose_backbone
 from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import LabelledBottlenecks, SomeVectors, VectorSource
-from retrain.data.image_folder import ImageFolder, display_path, read_image_folder
+from retrain.data.image_folder import ImageFolder, read_image_folder
 from retrain.data.split import SETS, assign_sets
 from retrain.errors import ImageFolderError
 from retrain.evaluation.metrics import Outcomes, judge, summarize
@@ -37,6 +37,7 @@ from retrain.extraction.pass_one import Extraction, Extractor, open_cache
 from retrain.model.folder import check_destination, write_model_folder
 from retrain.model.head import Head
 from retrain.options.run import ExtractionOptions, ImageOptions, RunOptions
+from retrain.paths import display_path
 from retrain.pipeline.benchmark import MachineBenchmark, benchmark_machine, draw_pictures
 from retrain.pipeline.checks import check_ready_made_split, check_sets, check_training
 from retrain.pipeline.record import (

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.data.image_folder import display_path
 from retrain.files import write_whole
+from retrain.paths import display_path
 
 __all__ = ["CHECKPOINTS", "CheckpointFile"]
 

@@ -15,7 +15,7 @@ from retrain.cache.store import BottleneckCache
 from retrain.cli import main as cli
 from retrain.errors import CacheError
 
-sys.path.insert(0, str(Path(__file__).parent / "golden"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 from write_format_1 import FINGERPRINT, golden_rows
 
 
@@ -217,7 +217,7 @@ def test_the_original_programs_own_files_are_imported(test_data, cache):
 
 
 def test_format_1_is_read():
-    golden = Path(__file__).parent / "golden" / "format-1"
+    golden = Path(__file__).parents[1] / "golden" / "format-1"
     shutil.copytree(golden, "golden")
     cache = BottleneckCache("golden", "golden", FINGERPRINT, {})
     rows = golden_rows()

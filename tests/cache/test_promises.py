@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from support import extraction as extraction_support
 from support.extraction import CountingBackbone, run
+from support.pictures import draw_picture
 
 from retrain.cache import claims
 from retrain.cache import maintenance as cache_maintenance
@@ -302,6 +303,6 @@ def test_a_complete_read_only_cache_can_be_used(make_folder, small_disk):
     _, backbone, vectors = run(root, cache_dir=str(small_disk / "cache"))
     assert backbone.count == 0
     assert sorted(map(tuple, vectors)) == sorted(map(tuple, expected))
-    extraction_support.draw_picture(777, 1).save(root / "tac" / "new.png")
+    draw_picture(777, 1).save(root / "tac" / "new.png")
     with pytest.raises(CacheError, match=r"can't write the bottleneck cache in .*Read-only file system"):
         run(root, cache_dir=str(small_disk / "cache"))

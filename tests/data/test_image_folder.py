@@ -3,8 +3,9 @@ import os
 import pytest
 
 from retrain.data import folder_walk
-from retrain.data.image_folder import display_path, read_image_folder
+from retrain.data.image_folder import read_image_folder
 from retrain.errors import ImageFolderError
+from retrain.paths import display_path
 
 
 def touch(root, *paths):

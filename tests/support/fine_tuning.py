@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from retrain._tensorflow import tf
-from retrain.training.gradient_descent import DescentLoop, members_of
-from retrain.training.head_trainer import structure
+from retrain.training.batches import members_of
+from retrain.training.gradient_descent import DescentLoop, structure
 
 
 def keras_epochs(function, trained, head, pixels, labels, options, train):

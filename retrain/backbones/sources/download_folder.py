@@ -16,9 +16,9 @@ from functools import cache
 from pathlib import Path
 
 from retrain.backbones.sources.downloads import tell
-from retrain.data.image_folder import display_path
 from retrain.errors import BackboneError
 from retrain.files import digest_of_file
+from retrain.paths import display_path
 
 __all__ = ["check_own", "digest_of_tree", "download_folder", "is_own", "locked", "make_folder"]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from retrain.backbones.sources.download_folder import check_own, download_folder, is_own, locked, make_folder
 from retrain.backbones.sources.downloads import Limits, Wanted, download, tell
-from retrain.data.image_folder import display_path
 from retrain.errors import BackboneError, BackboneUnavailableError
 from retrain.files import digest_of_file, write_whole
+from retrain.paths import display_path
 
 __all__ = ["find_weights", "own_downloads", "weights_file"]
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.data.image_folder import display_path
 from retrain.errors import BackboneError
+from retrain.paths import display_path
 
 __all__ = ["read_torch_weights"]
 

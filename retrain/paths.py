@@ -1,0 +1,17 @@
+"""Paths as messages, files and JSON show them."""
+
+import os
+
+from retrain.text import shown
+
+__all__ = ["display_path", "utf8_path"]
+
+
+def display_path(path: str | os.PathLike[str]) -> str:
+    """A path for messages: as utf8_path() has it, and control characters, which a terminal would obey, as \\xNN."""
+    return shown(utf8_path(path))
+
+
+def utf8_path(path: str | os.PathLike[str]) -> str:
+    """A path for files and JSON: as it is, but for bytes that are no UTF-8, which become \\xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
