@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from retrain._tensorflow import tf
@@ -20,7 +19,7 @@ from retrain.backbones.graph import BOTTLENECK, Trunk, make_trunk, without_defau
 from retrain.backbones.kept_exports import TRUNK, KeptExports
 from retrain.backbones.layers import NetworkLayer
 from retrain.backbones.sources.graph_safety import check_graph
-from retrain.errors import BackboneError, ModelFolderError, OutputError
+from retrain.errors import BackboneError, OutputError
 from retrain.export.saved_model import Template, apply_layers, make_template, reason_of, write_saved_model
 from retrain.files import write_whole
 from retrain.model.head import Head
@@ -29,9 +28,6 @@ from retrain.training.head_trainer import HistoryRow
 
 __all__ = [
     "GraphBuilder",
-    "checked_run",
-    "parse_graph",
-    "part_of_graph",
     "write_labels",
     "write_summaries",
 ]
@@ -156,68 +152,6 @@ class GraphBuilder:
     def _tell_warnings(self) -> None:
         while self._kept.warnings:
             self._on_warning(self._kept.warnings.pop())
-
-
-def parse_graph(data: bytes, where: str) -> tf.compat.v1.GraphDef:
-    """The graph that a graph file holds; where: the file, for messages. Raises ModelFolderError."""
-    try:
-        return tf.compat.v1.GraphDef.FromString(data)
-    except DecodeError as error:
-        raise ModelFolderError(f"{where} is damaged ({error}): train the model again") from error
-
-
-def part_of_graph(
-    graph_def: tf.compat.v1.GraphDef, start: str, end: str, picture: tuple[int, int, int], length: int
-) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """The part of a graph from pictures to a tensor, as a function of arrays: (n, *picture) to (n, length) float32.
-
-    Args:
-        start: the tensor that takes pictures.
-        end: the tensor that is wanted.
-        picture: the shape of one.
-    Raises ModelFolderError where the graph has no such part; the function does where it can't be run, or gives what is
-    not finite.
-    """
-
-    def run(values: tf.Tensor) -> tf.Tensor:
-        [result] = tf.import_graph_def(graph_def, input_map={start: values}, return_elements=[end], name="")
-        return result
-
-    spec = tf.TensorSpec([None, *picture], tf.float32)
-    try:
-        attributes = next(node.attr for node in graph_def.node if f"{node.name}:0" == start)
-        found = tf.TensorSpec(tf.TensorShape(attributes["shape"].shape), tf.as_dtype(attributes["dtype"].type))
-        if found != spec:
-            raise ValueError(f"it takes {found.dtype.name} {found.shape}, expected float32 {spec.shape}")
-        function = tf.function(run, input_signature=[spec])
-        [result] = function.get_concrete_function().outputs
-        if result.dtype != tf.float32 or not result.shape.is_compatible_with([None, length]):
-            raise ValueError(f"{end} is {result.dtype.name} {result.shape}, expected float32 (n, {length})")
-    except StopIteration:
-        raise ModelFolderError(f"the graph has no tensor {start}: train the model again") from None
-    except (AttributeError, LookupError, ValueError, TypeError, RuntimeError, tf.errors.OpError) as error:
-        raise _unusable(error) from error
-    return lambda values: checked_run(lambda: function(tf.constant(values)).numpy(), len(values), length)
-
-
-def checked_run(run: Callable[[], NDArray[np.float32]], rows: int, length: int) -> NDArray[np.float32]:
-    """What a foreign graph gives: (rows, length) float32, all finite. Raises ModelFolderError where it does not."""
-    try:
-        values = np.asarray(run())
-    except (ValueError, TypeError, tf.errors.OpError) as error:
-        raise _unusable(error) from error
-    if values.shape != (rows, length):
-        raise ModelFolderError(
-            f"the graph gives {values.shape} for {rows} pictures, expected {(rows, length)}: train the model again"
-        )
-    if not np.isfinite(values).all():
-        raise ModelFolderError("the graph gives values that are not finite: train the model again")
-    return values
-
-
-def _unusable(error: Exception) -> ModelFolderError:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return ModelFolderError(f"the graph can't be used ({lines[0][:200]}): train the model again")
 
 
 def write_labels(labels: Sequence[str], path: str | os.PathLike[str]) -> None:

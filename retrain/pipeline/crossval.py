@@ -16,11 +16,12 @@ from retrain.data.folds import assign_folds
 from retrain.data.image_folder import ImageFolder
 from retrain.errors import ImageFolderError, TrainingError, UsageError
 from retrain.evaluation.fold_statistics import FoldStatistics, summarize_folds
-from retrain.evaluation.metrics import Metrics, Outcomes, judge, summarize
+from retrain.evaluation.metrics import Metrics, Outcomes, summarize
 from retrain.events import Hooks, nothing
 from retrain.extraction.augmentation import Augmentation, add_copies
 from retrain.extraction.dataset import Dataset, choose_extractor_for, load_training_data, read_classes
 from retrain.extraction.pass_one import Extraction
+from retrain.model.head import judge
 from retrain.options.run import CrossValidationOptions, RunOptions, TrainingOptions
 from retrain.text import listing
 

@@ -21,7 +21,7 @@ from retrain.cache.vectors import LabelledBottlenecks, SomeVectors, VectorSource
 from retrain.data.image_folder import ImageFolder, read_image_folder
 from retrain.data.split import SETS, assign_sets
 from retrain.errors import ImageFolderError
-from retrain.evaluation.metrics import Outcomes, judge, summarize
+from retrain.evaluation.metrics import Outcomes, summarize
 from retrain.events import Hooks
 from retrain.extraction.augmentation import Augmentation, add_copies
 from retrain.extraction.dataset import (
@@ -35,7 +35,7 @@ from retrain.extraction.dataset import (
 )
 from retrain.extraction.pass_one import Extraction, Extractor, open_cache
 from retrain.model.folder import check_destination, write_model_folder
-from retrain.model.head import Head
+from retrain.model.head import Head, judge
 from retrain.options.run import ExtractionOptions, ImageOptions, RunOptions
 from retrain.paths import display_path
 from retrain.pipeline.benchmark import MachineBenchmark, benchmark_machine, draw_pictures

@@ -20,8 +20,8 @@ from retrain.backbones.graph_cut import Cut, part_above
 from retrain.cache.segments import new_vectors
 from retrain.cache.vectors import LabelledBottlenecks, SomeVectors, VectorSource
 from retrain.errors import TrainingError, UsageError
-from retrain.evaluation.metrics import judge, mean_figures
-from retrain.model.head import Head
+from retrain.evaluation.metrics import mean_figures
+from retrain.model.head import Head, judge
 from retrain.options.run import FineTuningOptions, TrainingOptions
 from retrain.training.batches import Feed, members_of
 from retrain.training.checkpoint import CheckpointFile

@@ -18,9 +18,9 @@ import retrain
 from retrain._tensorflow import tf
 from retrain.backbones.backbone import locate_backbone
 from retrain.errors import ModelFolderError
-from retrain.export.graph import parse_graph
 from retrain.model.classifier import Classifier
 from retrain.model.folder import read_description, seal
+from retrain.model.graph_file import parse_graph
 from retrain.options.run import BackboneOptions, RunOptions, TrainingOptions
 from retrain.pipeline.run import evaluate_folder, extract_folder
 

@@ -19,8 +19,8 @@ from retrain.cli.progress import Progress
 from retrain.data.folder_walk import picture_files
 from retrain.errors import CacheError, UsageError
 from retrain.events import Hooks
-from retrain.export.graph import parse_graph
 from retrain.model.classifier import Classifier
+from retrain.model.graph_file import parse_graph
 from retrain.options.run import (
     AugmentationOptions,
     BackboneOptions,
