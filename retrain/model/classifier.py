@@ -24,6 +24,7 @@ from retrain.folders import read_consistently
 from retrain.model.folder import MODEL, ModelDescription, read_description, read_file, read_sets
 from retrain.model.graph_file import array_identity, checked_run, head_constants, parse_graph, part_below, part_of_graph
 from retrain.model.head import Head, parse_head
+from retrain.model_files import GRAPH, HEAD, LABELS
 from retrain.options.run import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS
 from retrain.paths import display_path
 
@@ -63,7 +64,7 @@ class Classifier:
     def __init__(self, model_dir: str | os.PathLike[str], trust: bool = False) -> None:
         self.model_dir = Path(model_dir)
         self.folder, self.description, self._graph = read_consistently(self.model_dir, MODEL, _read)
-        where = display_path(self.model_dir / "graph.pb")
+        where = display_path(self.model_dir / GRAPH)
         graph_def = parse_graph(self._graph, where)
         if not trust:
             check_graph(graph_def, f"the graph {where}", ModelFolderError)
@@ -107,14 +108,14 @@ class Classifier:
     def head(self) -> Head:
         """The model's head alone. Raises ModelFolderError where head.h5 is damaged, or not that of this graph."""
         with self._unreplaced():
-            data = read_file(self.folder, "head.h5", self.description)
-        head, labels = parse_head(data, display_path(self.folder / "head.h5"))
-        where = f"head.h5 in {display_path(self.folder)}"
+            data = read_file(self.folder, HEAD, self.description)
+        head, labels = parse_head(data, display_path(self.folder / HEAD))
+        where = f"{HEAD} in {display_path(self.folder)}"
         if labels not in (None, [*self.labels]) or head.layers[-1].biases.size != len(self.labels):
-            raise ModelFolderError(f"{where} does not fit labels.txt: train the model again")
+            raise ModelFolderError(f"{where} does not fit {LABELS}: train the model again")
         arrays = {array_identity(array) for layer in head.layers for array in (layer.weights, layer.biases)}
         if head.bottleneck_size != self.description.bottleneck_size or self._head_constants not in (set(), arrays):
-            raise ModelFolderError(f"{where} does not fit graph.pb: train the model again")
+            raise ModelFolderError(f"{where} does not fit {GRAPH}: train the model again")
         return head
 
     def sets(self) -> dict[str, str]:
@@ -157,7 +158,7 @@ class Classifier:
 def _read(folder: Path) -> tuple[Path, ModelDescription, bytes]:
     """The folder, what run.json says, and the bytes of the graph. Raises ModelFolderError."""
     description = read_description(folder)
-    return folder, description, read_file(folder, "graph.pb", description)
+    return folder, description, read_file(folder, GRAPH, description)
 
 
 def _description_in(model_dir: Path) -> ModelDescription | None:

@@ -1,4 +1,4 @@
-"""Read a graph file: its parts as functions of arrays, and the constants in it."""
+"""Read a graph file: run its parts as functions of arrays, and find the constants in it."""
 
 import hashlib
 from collections.abc import Callable
@@ -14,7 +14,12 @@ __all__ = ["array_identity", "checked_run", "head_constants", "parse_graph", "pa
 
 
 def parse_graph(data: bytes, where: str) -> tf.compat.v1.GraphDef:
-    """The graph that a graph file holds; where: the file, for messages. Raises ModelFolderError."""
+    """Parse the bytes of a graph file.
+
+    Args:
+        where: the file, for messages.
+    Raises ModelFolderError if it is damaged.
+    """
     try:
         return tf.compat.v1.GraphDef.FromString(data)
     except DecodeError as error:
@@ -24,14 +29,14 @@ def parse_graph(data: bytes, where: str) -> tf.compat.v1.GraphDef:
 def part_of_graph(
     graph_def: tf.compat.v1.GraphDef, start: str, end: str, picture: tuple[int, int, int], length: int
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """The part of a graph from pictures to a tensor, as a function of arrays: (n, *picture) to (n, length) float32.
+    """Return the part of a graph between two tensors as a function: (n, *picture) float32 to (n, length) float32.
 
     Args:
         start: the tensor that takes pictures.
-        end: the tensor that is wanted.
-        picture: the shape of one.
-    Raises ModelFolderError where the graph has no such part; the function does where it can't be run, or gives what is
-    not finite.
+        end: the tensor whose values are wanted.
+        picture: the shape of one picture.
+    Raises ModelFolderError if the graph has no such part. The function raises it if the graph can't run, or if it
+    returns values that are not finite.
     """
 
     def run(values: tf.Tensor) -> tf.Tensor:
@@ -56,25 +61,25 @@ def part_of_graph(
 
 
 def checked_run(run: Callable[[], NDArray[np.float32]], rows: int, length: int) -> NDArray[np.float32]:
-    """What a foreign graph gives: (rows, length) float32, all finite. Raises ModelFolderError where it does not."""
+    """Run a foreign graph. Raises ModelFolderError unless it returns (rows, length) finite values."""
     try:
         values = np.asarray(run())
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise _unusable(error) from error
     if values.shape != (rows, length):
         raise ModelFolderError(
-            f"the graph gives {values.shape} for {rows} pictures, expected {(rows, length)}: train the model again"
+            f"the graph returns {values.shape} for {rows} pictures, expected {(rows, length)}: train the model again"
         )
     if not np.isfinite(values).all():
-        raise ModelFolderError("the graph gives values that are not finite: train the model again")
+        raise ModelFolderError("the graph returns values that are not finite: train the model again")
     return values
 
 
 def part_below(graph_def: tf.compat.v1.GraphDef, end: str) -> bytes:
-    """The nodes of a graph that a tensor needs, as a graph file: the same for all heads on a backbone."""
+    """Return the nodes that a tensor depends on, as a graph file. It is the same for all heads on one backbone."""
     inputs = {node.name: [text.lstrip("^").partition(":")[0] for text in node.input] for node in graph_def.node}
     for node in graph_def.node:
-        if "_class" in node.attr:  # nodes that it is to be on one device with
+        if "_class" in node.attr:  # nodes that must be on the same device
             inputs[node.name] += [text.decode().removeprefix("loc:@") for text in node.attr["_class"].list.s]
     needed: set[str] = set()
     waiting = [end.partition(":")[0]]
@@ -89,7 +94,7 @@ def part_below(graph_def: tf.compat.v1.GraphDef, end: str) -> bytes:
 
 
 def head_constants(graph_def: tf.compat.v1.GraphDef) -> set[tuple[tuple[int, ...], bytes]]:
-    """The arrays of the head inside a graph; empty where it is built in another way."""
+    """Return the identities of the head's arrays in a graph. Empty if the graph is built in another way."""
     nodes = [node for node in graph_def.node if node.op == "Const" and node.name.startswith("head/")]
     try:
         return {array_identity(tf.make_ndarray(node.attr["value"].tensor)) for node in nodes}
@@ -98,7 +103,7 @@ def head_constants(graph_def: tf.compat.v1.GraphDef) -> set[tuple[tuple[int, ...
 
 
 def array_identity(array: NDArray[np.float32]) -> tuple[tuple[int, ...], bytes]:
-    """What two arrays have in common where they are the same, bit for bit."""
+    """Two arrays have the same identity if they are equal bit for bit."""
     return array.shape, hashlib.sha256(array.tobytes()).digest()
 
 

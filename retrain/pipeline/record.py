@@ -172,7 +172,8 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
 
 
 def _write_plots(model: TrainedModel, folder: Path) -> None:
-    from retrain.report import plots
+    from retrain.report.plots import draw_curves
+    from retrain.report.predictions import draw_predictions
 
     result = model.result
     _write_csv(
@@ -183,13 +184,13 @@ def _write_plots(model: TrainedModel, folder: Path) -> None:
             for point in result.curve
         ],
     )
-    write_whole(folder / "curves.png", plots.draw_curves(result.curve))
+    write_whole(folder / "curves.png", draw_curves(result.curve))
     name, shown = "test", [picture for picture in result.pictures if picture.path in result.tested]
     if not shown:  # as with folders train/ and validation/
         name, shown = "validation", [picture for picture in result.pictures if picture.set == "validation"]
     wrong = sum(picture.predicted != picture.label for picture in shown)
     title = f"{wrong} of {counted(len(shown), f'{name} picture')} {'has' if wrong == 1 else 'have'} a wrong label"
-    sheet = plots.draw_predictions(shown, model.image_dir, model.options.images, title)
+    sheet = draw_predictions(shown, model.image_dir, model.options.images, title)
     if sheet is not None:
         write_whole(folder / "predictions.png", sheet)
 

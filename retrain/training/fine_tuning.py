@@ -23,7 +23,7 @@ from retrain.errors import TrainingError, UsageError
 from retrain.evaluation.metrics import mean_figures
 from retrain.model.head import Head, judge
 from retrain.options.run import FineTuningOptions, TrainingOptions
-from retrain.training.batches import Feed, members_of
+from retrain.training.batches import Feed, Sources, members_of
 from retrain.training.checkpoint import CheckpointFile
 from retrain.training.gradient_descent import DescentLoop, Settings, State, structure
 from retrain.training.head_trainer import some_of, split_steps
@@ -187,7 +187,7 @@ class FineTuner:
             left = []
         with contextlib.closing(self._feed.sources(members, drawn, left)) as sources:
             for (first, end), source in zip(left, sources, strict=True):
-                state, _, _ = loop.run(state, source, None, settings, first, end)
+                state, _, _ = loop.run(state, Sources(source), settings, first, end)
                 if state.diverged >= 0:
                     raise _divergence(int(state.diverged), options)
                 observer.on_progress(end, steps)

@@ -17,9 +17,9 @@ from retrain.errors import TrainingError
 from retrain.model.head import Head
 from retrain.options.run import DEFAULT_STEPS, TrainingOptions
 from retrain.text import counted
-from retrain.training.batches import Feed, Source, members_of
+from retrain.training.batches import Feed, Source, Sources, members_of
 from retrain.training.gradient_descent import STEPS_PER_CALL, DescentLoop, Settings, structure
-from retrain.training.lbfgs import Arrays, Figures, FullBatch, Part, find_optimum
+from retrain.training.lbfgs import Arrays, Figures, FullBatch, Part, Penalties, find_optimum
 from retrain.training.loss import class_weights, head_of, initial_head, parameters_of, picture_weights
 
 __all__ = ["HeadTrainer", "HistoryRow", "Observer", "TrainedHead", "some_of", "split_steps"]
@@ -136,7 +136,7 @@ class HeadTrainer:
         members = members_of(train, self.data.labels).as_tensors()
         with contextlib.closing(self._feed.sources(members, partial(loop.drawn, options.seed), ahead)) as sources:
             for (first, end), source in zip(blocks, sources, strict=True):
-                state, evaluations, done = loop.run(state, source, held_out, settings, first, end)
+                state, evaluations, done = loop.run(state, Sources(source, held_out), settings, first, end)
                 if state.diverged >= 0:
                     raise _divergence(int(state.diverged), options)
                 for evaluation in evaluations:
@@ -207,8 +207,7 @@ class HeadTrainer:
         parameters, steps, converged = find_optimum(
             objective,
             [part.numpy() for part in parameters_of(start)],
-            options.l1,
-            options.l2 or 0.0,
+            Penalties(options.l1, options.l2 or 0.0),
             options.steps or DEFAULT_STEPS,
             on_step,
         )

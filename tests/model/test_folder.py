@@ -282,7 +282,7 @@ def test_scores_that_are_not_finite_are_an_error(model, earlier):
                 tf.make_tensor_proto(tf.make_ndarray(node.attr["value"].tensor) * np.inf)
             )
     (model / "graph.pb").write_bytes(graph.SerializeToString())
-    with pytest.raises(ModelFolderError, match="the graph gives values that are not finite: train the model again"):
+    with pytest.raises(ModelFolderError, match="the graph returns values that are not finite: train the model again"):
         Classifier(model).scores(PIXELS)
 
 
