@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrain.cli.arguments import EXIT_ERROR, options_from
 from retrain.errors import ImageFolderError, Interrupted, UsageError
-from retrain.options.run import (
+from retrain.options import (
     AugmentationOptions,
     BackboneOptions,
     CrossValidationOptions,

@@ -18,7 +18,7 @@ from retrain.data.picture_file import picture_bytes
 from retrain.data.split import SETS, assign_sets
 from retrain.errors import UnreadableImageError
 from retrain.events import nothing
-from retrain.options.run import ImageOptions, LabelOptions, SplitOptions
+from retrain.options import ImageOptions, LabelOptions, SplitOptions
 from retrain.paths import utf8_path
 
 __all__ = ["ClassInspection", "FolderInspection", "PlacedPicture", "inspect_folder"]

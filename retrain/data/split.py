@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from retrain.data.image_folder import Sample
 from retrain.errors import ImageFolderError
-from retrain.options.run import SplitOptions
+from retrain.options import SplitOptions
 from retrain.text import listing, shown
 
 __all__ = [

@@ -20,7 +20,7 @@ from retrain.errors import ImageFolderError
 from retrain.evaluation.metrics import different
 from retrain.events import Hooks
 from retrain.extraction.pass_one import Extraction, Extractor, extract_bottlenecks, open_cache
-from retrain.options.run import ExtractionOptions, ImageOptions, RunOptions
+from retrain.options import ExtractionOptions, ImageOptions, RunOptions
 from retrain.paths import display_path
 from retrain.text import counted, listing
 

@@ -36,7 +36,7 @@ from retrain.extraction.dataset import (
 from retrain.extraction.pass_one import Extraction, Extractor, open_cache
 from retrain.model.folder import check_destination, write_model_folder
 from retrain.model.head import Head
-from retrain.options.run import ExtractionOptions, ImageOptions, RunOptions
+from retrain.options import ExtractionOptions, ImageOptions, RunOptions
 from retrain.paths import display_path
 from retrain.pipeline.benchmark import MachineBenchmark, benchmark_machine, draw_pictures
 from retrain.pipeline.checks import check_ready_made_split, check_sets, check_training

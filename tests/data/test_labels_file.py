@@ -6,7 +6,7 @@ import pytest
 from retrain.data.inspection import inspect_folder
 from retrain.data.labels_file import class_labels, read_labels_file
 from retrain.errors import ImageFolderError, LabelsFileError
-from retrain.options.run import LabelOptions
+from retrain.options import LabelOptions
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from retrain.errors import ImageFolderError
 from retrain.events import Hooks
 from retrain.extraction import dataset
 from retrain.model.folder import ModelDescription
-from retrain.options.run import CrossValidationOptions, RunOptions, SplitOptions
+from retrain.options import CrossValidationOptions, RunOptions, SplitOptions
 from retrain.pipeline.checks import check_sets, check_training
 from retrain.pipeline.crossval import cross_validate
 
