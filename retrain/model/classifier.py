@@ -25,7 +25,7 @@ from retrain.model.folder import MODEL, ModelDescription, read_description, read
 from retrain.model.graph_file import array_identity, checked_run, head_constants, parse_graph, part_below, part_of_graph
 from retrain.model.head import Head, parse_head
 from retrain.model_files import GRAPH, HEAD, LABELS
-from retrain.options.run import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS
+from retrain.options import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS
 from retrain.paths import display_path
 
 __all__ = ["Classifier", "PictureBytes", "Prediction"]

@@ -12,7 +12,7 @@ from retrain.data.decoding import decode_image, read_header
 from retrain.data.picture_file import read_picture
 from retrain.errors import UnreadableImageError
 from retrain.evaluation.metrics import PictureResult
-from retrain.options.run import ImageOptions
+from retrain.options import ImageOptions
 from retrain.report.sheet import Layout, Tile, draw_sheet
 
 __all__ = ["choose_pictures", "draw_predictions"]

@@ -13,7 +13,7 @@ import pytest
 from retrain.cli import progress as progress_module
 from retrain.cli.progress import Progress
 from retrain.extraction.pass_one import ExtractionProgress
-from retrain.options.run import TrainingOptions
+from retrain.options import TrainingOptions
 from retrain.training.head_trainer import HistoryRow
 
 SHOW = """

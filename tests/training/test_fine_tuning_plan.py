@@ -21,7 +21,7 @@ from retrain.errors import CacheError, UsageError
 from retrain.events import Hooks
 from retrain.model.classifier import Classifier
 from retrain.model.graph_file import parse_graph
-from retrain.options.run import (
+from retrain.options import (
     AugmentationOptions,
     BackboneOptions,
     EvaluationOptions,
