@@ -21,7 +21,7 @@ from retrain.data.image_folder import ImageFolder
 from retrain.errors import RetrainError
 from retrain.events import Emit, Event, Extracted, Noted, Warned, ignore
 from retrain.extraction.pass_one import Extractor, extract_bottlenecks, open_cache
-from retrain.options.run import PRECISIONS, ExtractionOptions, ImageOptions
+from retrain.options import PRECISIONS, ExtractionOptions, ImageOptions
 
 __all__ = ["MachineBenchmark", "NoNetwork", "PrecisionRates", "benchmark_machine", "draw_pictures"]
 

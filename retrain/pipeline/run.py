@@ -36,7 +36,7 @@ from retrain.extraction.dataset import (
 from retrain.extraction.pass_one import Extraction, Extractor, open_cache
 from retrain.model.folder import check_destination, write_model_folder
 from retrain.model.head import Head
-from retrain.options.run import (
+from retrain.options import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_STEPS,
     ExtractionOptions,
@@ -220,7 +220,7 @@ def evaluate_folder(
     """
     names = {*classifier.labels, *classifier.description.class_folders}
     folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.model_dir], emit, names)
-    known = classifier.description.numbers_of(folder.class_names)
+    known = classifier.description.class_names.numbers_of(folder.class_names)
     unknown = [name for name in folder.class_names if name not in known]
     if unknown:
         raise ImageFolderError(

@@ -29,7 +29,7 @@ from retrain.events import Extracted, ignore
 from retrain.extraction import augmentation
 from retrain.extraction.augmentation import DistortedExtractor
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
-from retrain.options.run import (
+from retrain.options import (
     AugmentationOptions,
     BackboneOptions,
     CrossValidationOptions,

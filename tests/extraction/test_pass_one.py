@@ -23,7 +23,7 @@ from retrain.errors import BackboneError, CacheError, ImageFolderError
 from retrain.events import Extracted, ignore
 from retrain.extraction import pass_one as extraction_module
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
-from retrain.options.run import ExtractionOptions, ImageOptions
+from retrain.options import ExtractionOptions, ImageOptions
 
 
 def extract(root, backbone, emit=ignore):

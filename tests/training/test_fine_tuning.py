@@ -16,7 +16,7 @@ from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import CachedVectors, LabelledBottlenecks, SomeVectors
 from retrain.errors import TrainingError, UsageError
 from retrain.events import EpochEnded, FineTuningStepped
-from retrain.options.run import FineTuningOptions, TrainingOptions
+from retrain.options import FineTuningOptions, TrainingOptions
 from retrain.training.checkpoint import CheckpointFile
 from retrain.training.fine_tuning import FineTuner, FineTuningSession, fine_tuning_options
 from retrain.training.loss import initial_head

@@ -4,7 +4,7 @@ from support.hearing import hearing
 
 from retrain.cache.vectors import LabelledBottlenecks
 from retrain.events import Evaluated, ignore
-from retrain.options.run import TrainingOptions
+from retrain.options import TrainingOptions
 from retrain.training.head_trainer import HeadTrainer
 from retrain.training.loss import picture_weights
 
