@@ -3,46 +3,26 @@
 import dataclasses
 import os
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retrain.backbones.default import choose_backbone
-from retrain.cache.vectors import SomeVectors
 from retrain.data.folds import assign_folds
 from retrain.data.image_folder import ImageFolder
-from retrain.errors import ImageFolderError, TrainingError, UsageError
+from retrain.errors import ImageFolderError, UsageError
 from retrain.evaluation.fold_statistics import FoldStatistics, summarize_folds
 from retrain.evaluation.metrics import Metrics, Outcomes, summarize
 from retrain.events import Emit, FoldTested, StageBegan, Warned, ignore
 from retrain.extraction.augmentation import Augmentation, add_copies
 from retrain.extraction.dataset import Dataset, choose_extractor_for, load_training_data, read_classes
 from retrain.extraction.pass_one import Extraction
-from retrain.model.head import judge
 from retrain.options import CrossValidationOptions, RunOptions, TrainingOptions
 from retrain.text import listing
+from retrain.training.fold_trainer import FoldResult, FoldTrainer
 
-if TYPE_CHECKING:
-    from retrain.training.head_trainer import HeadTrainer
-
-__all__ = ["CrossValidation", "FoldResult", "cross_validate", "train_fold", "train_folds"]
-
-_NEVER = 2**31 - 1  # evaluated at the first and last step only
-
-
-@dataclass(frozen=True)
-class FoldResult:
-    """One fold, tested by the head that was trained on the others."""
-
-    tested: NDArray[np.int64]  # (m,) numbers of its pictures
-    outcomes: Outcomes
-    metrics: Metrics
-    training_pictures: int
-    options: TrainingOptions  # with every default filled in
-    warnings: tuple[str, ...]
+__all__ = ["CrossValidation", "cross_validate"]
 
 
 @dataclass(frozen=True)
@@ -107,9 +87,9 @@ def cross_validate(
     from retrain.training.head_trainer import HeadTrainer
 
     started = time.monotonic()
-    trainer = HeadTrainer(data.bottlenecks, len(labels))
+    trainer = FoldTrainer(HeadTrainer(data.bottlenecks, len(labels)), folds, labels)
     results = []
-    for number, trained in enumerate(train_folds(trainer, folds, options.training, labels)):
+    for number, trained in enumerate(trainer.train_all(options.training)):
         own = data.labels[trained.tested]
         metrics = summarize(trained.outcomes, own, labels, data.keys[trained.tested])
         result = dataclasses.replace(trained, metrics=metrics)
@@ -120,49 +100,6 @@ def cross_validate(
         emit(FoldTested(number + 1, cross_validation.folds, *tested))
     found = _summary(data, labels, results, time.monotonic() - started, augmentation)
     return dataclasses.replace(found, backbone=extractor.name)
-
-
-def train_folds(
-    trainer: "HeadTrainer", folds: NDArray[np.int32], options: TrainingOptions, labels: Sequence[str]
-) -> Iterator[FoldResult]:
-    """Train and test, fold by fold.
-
-    Args:
-        folds: (n,) the fold of each of the trainer's pictures, in [0, k); of pictures that take no part, -1.
-    """
-    for fold in range(int(folds.max()) + 1):
-        yield train_fold(trainer, folds, fold, options, labels)
-
-
-def train_fold(
-    trainer: "HeadTrainer",
-    folds: NDArray[np.int32],
-    fold: int,
-    options: TrainingOptions,
-    labels: Sequence[str],
-    emit: Emit = ignore,
-) -> FoldResult:
-    """Train on all folds but one, and test that. With patience, the next one is for validation, and not trained on.
-
-    Raises TrainingError where the other folds lack a class, and as training does.
-    """
-    # without patience nobody looks at evaluations
-    used = options if options.patience else dataclasses.replace(options, eval_step_interval=_NEVER)
-    held_out = folds == (fold + 1) % (int(folds.max()) + 1) if options.patience else np.zeros(len(folds), bool)
-    tested, training = np.flatnonzero(folds == fold), np.flatnonzero((folds >= 0) & (folds != fold) & ~held_out)
-    own = trainer.data.labels[: len(folds)]  # of the pictures, without copies
-    missing = np.setdiff1d(own[folds >= 0], own[training])
-    if len(missing):
-        raise TrainingError(
-            f"all pictures of class {listing(labels[number] for number in missing)} are in one fold, for they belong "
-            "together: lower --folds, or keep one copy of each picture that is in folders of several classes"
-        )
-    used = used.with_steps(len(training))
-    trained = trainer.train(training, np.flatnonzero(held_out), used, emit)
-    outcomes = judge(trained.head, SomeVectors(trainer.data.vectors, tested), own[tested])
-    metrics = summarize(outcomes, own[tested], labels)
-    resolved = options.resolved(len(training))
-    return FoldResult(tested, outcomes, metrics, len(training), resolved, tuple(trained.warnings(resolved)))
 
 
 def _check(folder: ImageFolder, folds: int, training: TrainingOptions) -> None:

@@ -36,7 +36,7 @@ from retrain.training.learning_curve import CurvePoint
 
 if TYPE_CHECKING:
     from retrain.export.graph import GraphBuilder
-    from retrain.training.fine_tuning_plan import FineTunedBackbone, FineTuning
+    from retrain.training.fine_tuning import FineTunedBackbone, FineTuning
     from retrain.training.head_trainer import TrainedHead
     from retrain.training.tuning import Tuning
 

@@ -57,13 +57,14 @@ from retrain.pipeline.record import (
 )
 from retrain.text import listing
 from retrain.training.calibration import Calibration, calibrate
+from retrain.training.fold_trainer import FoldTrainer
 from retrain.training.learning_curve import CurvePoint, CurveRecorder, figures_of
 from retrain.training.tuning import Tuning, choose_folds, tune
 
 if TYPE_CHECKING:
     from retrain.export.graph import GraphBuilder
     from retrain.model.classifier import Classifier
-    from retrain.training.fine_tuning_plan import FineTuning, FineTuningPlan
+    from retrain.training.fine_tuning import FineTuning, FineTuningPlan
     from retrain.training.head_trainer import HeadTrainer, TrainedHead
 
 __all__ = ["IntermediateGraphs", "benchmark", "evaluate_folder", "extract_folder", "train", "train_model"]
@@ -152,7 +153,7 @@ def train_model(
     backbone, options = choose_backbone(options, emit)
 
     from retrain.export.graph import GraphBuilder
-    from retrain.training.fine_tuning_plan import FineTunedBackbone
+    from retrain.training.fine_tuning import FineTunedBackbone
     from retrain.training.head_trainer import HeadTrainer
 
     graph = GraphBuilder(backbone, options.final_tensor_name, options.extraction.cache_dir, emit)
@@ -267,12 +268,12 @@ def _prepare(
     timings: dict[str, float],
 ) -> _Ready:
     """Pass one, the split, and distorted copies of the training pictures where they are asked for."""
-    from retrain.training.fine_tuning_plan import FineTuningPlan
+    from retrain.training.fine_tuning import FineTuningPlan
 
     plan = None
     with _timed(timings, "extraction_seconds"):
         if options.fine_tuning.is_wanted:
-            plan = FineTuningPlan(graph, options)
+            plan = FineTuningPlan(graph.backbone, graph.trunk, options)
             plan.announce(len(folder.samples), emit)
         extractor: Extractor = plan.extractor if plan else choose_extractor_for(folder, graph.backbone, options, emit)
         data = load_training_data(folder, extractor, options, emit)
@@ -299,7 +300,7 @@ def _tune(
 ) -> Tuning:
     emit(StageBegan("tuning"))
     folds = choose_folds(data.samples, data.keys, sets, options.training)
-    tuning = tune(trainer, folds, options.training, labels, options.tuning.tune_seconds, emit)
+    tuning = tune(FoldTrainer(trainer, folds, labels), options.training, options.tuning.tune_seconds, emit)
     if not tuning.is_complete:
         emit(
             Warned(
