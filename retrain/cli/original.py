@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from retrain.cli.arguments import Parser, log_to_stderr
 from retrain.errors import Interrupted, OutputError, RetrainError, UsageError
 from retrain.events import Evaluated, Event, Extracted, Warned
-from retrain.files import check_writable, write_whole
+from retrain.files import check_writable
 from retrain.options import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_STEPS,
@@ -32,7 +32,7 @@ from retrain.options import (
 from retrain.paths import display_path
 
 if TYPE_CHECKING:
-    from retrain.export.graph import GraphBuilder
+    from retrain.export.source import ExportSource
     from retrain.model.head import Head
     from retrain.pipeline.record import TrainedModel
 
@@ -274,27 +274,33 @@ def _named(name: str, path: Path) -> Iterator[None]:
         ) from error
 
 
-def _write_intermediate(flags: argparse.Namespace, step: int, head: "Head", graph: "GraphBuilder") -> None:
+def _write_intermediate(flags: argparse.Namespace, step: int, head: "Head", graph: "ExportSource") -> None:
+    from retrain.export.frozen_graph import FrozenGraph
+
     folder = Path(flags.intermediate_output_graphs_dir)
     path = folder / f"intermediate_{step}.pb"
     logger.info("Save intermediate result to : %s", display_path(path))
     with _named("intermediate_output_graphs_dir", folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, *graph.serialized(head))
+        FrozenGraph().write(graph.under(head), path)
 
 
 def _write_outputs(flags: argparse.Namespace, model: "TrainedModel") -> None:
-    from retrain.export import graph as export
+    from retrain.export.frozen_graph import FrozenGraph
+    from retrain.export.saved_model import SavedModel
+    from retrain.model.folder import write_labels
+    from retrain.report.tensorboard import write_summaries
 
     labels = model.result.labels
+    network = model.graph.under(model.trained.head, labels)
     # as the original does, what links lead to is written, and the links stay
     with _named("output_graph", Path(flags.output_graph)):
-        write_whole(os.path.realpath(flags.output_graph), *model.graph.serialized(model.trained.head))
+        FrozenGraph().write(network, os.path.realpath(flags.output_graph))
     with _named("output_labels", Path(flags.output_labels)):
-        export.write_labels(labels, os.path.realpath(flags.output_labels))
-    export.write_summaries(model.trained.history, flags.summaries_dir)
+        write_labels(labels, os.path.realpath(flags.output_labels))
+    write_summaries(model.trained.history, flags.summaries_dir)
     if flags.saved_model_dir:
-        model.graph.write_saved_model(model.trained.head, labels, flags.saved_model_dir)
+        SavedModel().write(network, flags.saved_model_dir)
 
 
 @dataclass

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,6 +18,7 @@ from retrain.data.picture_file import what_else
 from retrain.data.split import SETS
 from retrain.errors import ModelFolderError, OutputError
 from retrain.events import Emit, Warned, ignore
+from retrain.files import write_whole
 from retrain.folders import (
     Kind,
     UnfinishedError,
@@ -42,6 +43,7 @@ __all__ = [
     "read_file",
     "read_sets",
     "seal",
+    "write_labels",
     "write_model_folder",
 ]
 
@@ -337,6 +339,11 @@ def read_labels(path: str | os.PathLike[str]) -> list[str]:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ModelFolderError(f"can't read {display_path(path)}: {reason}; train the model again") from error
     return text.removesuffix("\n").split("\n")
+
+
+def write_labels(labels: Sequence[str], path: str | os.PathLike[str]) -> None:
+    """Write labels.txt: one label a line, UTF-8, in the order of the outputs. Raises OSError."""
+    write_whole(path, "".join(f"{label}\n" for label in labels).encode())
 
 
 def _read_bytes(path: Path) -> bytes:

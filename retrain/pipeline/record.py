@@ -26,8 +26,25 @@ from retrain.evaluation.metrics import Metrics, PictureResult
 from retrain.extraction.augmentation import Augmentation
 from retrain.extraction.pass_one import Extraction, Extractor
 from retrain.files import digest_of_file, write_whole
-from retrain.model.folder import FORMAT, list_files, seal
+from retrain.model.folder import FORMAT, list_files, seal, write_labels
 from retrain.model.head import write_head
+from retrain.model_files import (
+    CURVES,
+    CURVES_PLOT,
+    FINE_TUNING,
+    GRAPH,
+    HEAD,
+    HISTORY,
+    LABELS,
+    LOGS,
+    METRICS,
+    PREDICTIONS,
+    PREDICTIONS_SHEET,
+    RUN,
+    SAVED_MODEL,
+    SKIPPED,
+    TUNING,
+)
 from retrain.options import RunOptions
 from retrain.paths import display_path, utf8_path
 from retrain.text import counted, shown_json
@@ -35,7 +52,7 @@ from retrain.training.calibration import Calibration
 from retrain.training.learning_curve import CurvePoint
 
 if TYPE_CHECKING:
-    from retrain.export.graph import GraphBuilder
+    from retrain.export.source import ExportSource, TrainedNetwork
     from retrain.training.fine_tuning import FineTunedBackbone, FineTuning
     from retrain.training.head_trainer import TrainedHead
     from retrain.training.tuning import Tuning
@@ -108,7 +125,7 @@ class TrainedModel:
     options: RunOptions  # with every default filled in
     backbone: "Backbone | FineTunedBackbone"  # in float32, as it is in the graph
     extractor: Extractor  # what computed the bottlenecks: the backbone, or its form in fewer bits
-    graph: "GraphBuilder"
+    graph: "ExportSource"
     trained: "TrainedHead"
     result: RunResult
     command: Sequence[str] = ()  # the command line that asked for it
@@ -138,37 +155,47 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
         folder: an empty one.
         started: time.monotonic() at the start of the run.
     """
-    from retrain.export import graph as export
+    from retrain.export.exporter import EXPORTERS
+    from retrain.report.tensorboard import write_summaries
 
     export_started = time.monotonic()
     result = model.result
+    network = model.graph.under(model.trained.head, result.labels)
     with ThreadPoolExecutor(1) as thread:  # the two that take long are written at once
-        graph = thread.submit(write_whole, folder / "graph.pb", *model.graph.serialized(model.trained.head))
-        model.graph.write_saved_model(model.trained.head, result.labels, folder / "saved_model")
+        graph = thread.submit(_write_graph, network, folder / GRAPH)
+        EXPORTERS[SAVED_MODEL].write(network, folder / SAVED_MODEL)
         graph.result()
-    export.write_labels(result.labels, folder / "labels.txt")
-    write_head(model.trained.head, result.labels, folder / "head.h5")
-    export.write_summaries(model.trained.history, folder / "logs")
+    write_labels(result.labels, folder / LABELS)
+    write_head(model.trained.head, result.labels, folder / HEAD)
+    write_summaries(model.trained.history, folder / LOGS)
     _write_csv(
-        folder / "history.csv",
+        folder / HISTORY,
         ["step", "train_accuracy", "train_cross_entropy", "validation_accuracy", "validation_cross_entropy"],
         [list(asdict(row).values()) for row in model.trained.history],
     )
     if result.fine_tuning:
         rows = [asdict(row) for row in result.fine_tuning.tuned.history]
-        _write_csv(folder / "fine_tuning.csv", [*rows[0]], [[*row.values()] for row in rows])
+        _write_csv(folder / FINE_TUNING, [*rows[0]], [[*row.values()] for row in rows])
     if result.curve:
         _write_plots(model, folder)
     if result.tuning:
-        _write_csv(folder / "tuning.csv", _TUNING_COLUMNS, _tuning_rows(result.tuning))
+        _write_csv(folder / TUNING, _TUNING_COLUMNS, _tuning_rows(result.tuning))
     _write_pictures(result.pictures, result.skipped, folder)
-    _write_json(folder / "metrics.json", {name: m.as_dict() for name, m in result.metrics.items()})
+    _write_json(folder / METRICS, {name: m.as_dict() for name, m in result.metrics.items()})
     now = time.monotonic()
     result.timings.update(export_seconds=now - export_started, total_seconds=now - started)
     files = list_files(folder)
-    record = run_record(model, [*files, "run.json"])
+    record = run_record(model, [*files, RUN])
     model.record = seal(record | {"sha256": {name: digest_of_file(folder / name) for name in files}})
-    _write_json(folder / "run.json", model.record)
+    _write_json(folder / RUN, model.record)
+
+
+def _write_graph(network: "TrainedNetwork", place: Path) -> None:
+    """Write the graph and read it again, which takes little time beside the SavedModel."""
+    from retrain.export.exporter import EXPORTERS
+
+    EXPORTERS[GRAPH].write(network, place)
+    EXPORTERS[GRAPH].verify(network, place)
 
 
 def _write_plots(model: TrainedModel, folder: Path) -> None:
@@ -177,14 +204,14 @@ def _write_plots(model: TrainedModel, folder: Path) -> None:
 
     result = model.result
     _write_csv(
-        folder / "curves.csv",
+        folder / CURVES,
         ["step", "epoch", *(f"{name}_{figure}" for name in SETS for figure in ("accuracy", "cross_entropy"))],
         [
             [point.step, round(point.epoch, 4), *(v for name in SETS for v in point.figures.get(name, (None, None)))]
             for point in result.curve
         ],
     )
-    write_whole(folder / "curves.png", draw_curves(result.curve))
+    write_whole(folder / CURVES_PLOT, draw_curves(result.curve))
     name, shown = "test", [picture for picture in result.pictures if picture.path in result.tested]
     if not shown:  # as with folders train/ and validation/
         name, shown = "validation", [picture for picture in result.pictures if picture.set == "validation"]
@@ -192,7 +219,7 @@ def _write_plots(model: TrainedModel, folder: Path) -> None:
     title = f"{wrong} of {counted(len(shown), f'{name} picture')} {'has' if wrong == 1 else 'have'} a wrong label"
     sheet = draw_predictions(shown, model.image_dir, model.options.images, title)
     if sheet is not None:
-        write_whole(folder / "predictions.png", sheet)
+        write_whole(folder / PREDICTIONS_SHEET, sheet)
 
 
 _TUNING_COLUMNS = [
@@ -286,7 +313,7 @@ def write_evaluation(evaluation: FolderEvaluation, folder: str | os.PathLike[str
 
 def check_evaluation_place(folder: str | os.PathLike[str]) -> None:
     """Refuse, before any work is done, a place where the files of an evaluation can't go. Raises OutputError."""
-    if (Path(folder) / "run.json").exists():
+    if (Path(folder) / RUN).exists():
         raise OutputError(f"{display_path(folder)} is a model folder, whose files would be lost: give another --output")
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -304,13 +331,11 @@ def _not_written(folder: str | os.PathLike[str], error: OSError) -> OutputError:
 def _write_pictures(pictures: Iterable[PictureResult], skipped: Mapping[str, str], folder: Path) -> None:
     """What became of every file: predictions.csv and skipped.csv."""
     _write_csv(
-        folder / "predictions.csv",
+        folder / PREDICTIONS,
         ["path", "set", "label", "predicted", "score", "key"],
         [[utf8_path(p.path), p.set, p.label, p.predicted, f"{p.score:.6f}", p.key] for p in pictures],
     )
-    _write_csv(
-        folder / "skipped.csv", ["path", "reason"], [[utf8_path(path), reason] for path, reason in skipped.items()]
-    )
+    _write_csv(folder / SKIPPED, ["path", "reason"], [[utf8_path(path), reason] for path, reason in skipped.items()])
 
 
 def _guarded(cell: Any) -> Any:

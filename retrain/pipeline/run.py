@@ -62,7 +62,7 @@ from retrain.training.learning_curve import CurvePoint, CurveRecorder, figures_o
 from retrain.training.tuning import Tuning, choose_folds, tune
 
 if TYPE_CHECKING:
-    from retrain.export.graph import GraphBuilder
+    from retrain.export.source import ExportSource
     from retrain.model.classifier import Classifier
     from retrain.training.fine_tuning import FineTuning, FineTuningPlan
     from retrain.training.head_trainer import HeadTrainer, TrainedHead
@@ -75,7 +75,7 @@ class IntermediateGraphs:
     """A request for the model as it is after some steps of pass two."""
 
     steps: Sequence[int] = ()
-    write: "Callable[[int, Head, GraphBuilder], None]" = lambda steps, head, graph: None  # called after each of these
+    write: "Callable[[int, Head, ExportSource], None]" = lambda steps, head, graph: None  # called after each of these
 
 
 def extract_folder(
@@ -152,11 +152,11 @@ def train_model(
     check_training(folder, options)
     backbone, options = choose_backbone(options, emit)
 
-    from retrain.export.graph import GraphBuilder
+    from retrain.export.source import ExportSource
     from retrain.training.fine_tuning import FineTunedBackbone
     from retrain.training.head_trainer import HeadTrainer
 
-    graph = GraphBuilder(backbone, options.final_tensor_name, options.extraction.cache_dir, emit)
+    graph = ExportSource(backbone, options.final_tensor_name, options.extraction.cache_dir, emit)
     graph.prepare()
     ready = _prepare(os.fspath(image_dir), folder, labels, graph, options, emit, timings)
     data, members, plan = ready.data, ready.members, ready.plan
@@ -262,7 +262,7 @@ def _prepare(
     image_dir: str,
     folder: ImageFolder,
     labels: Sequence[str],
-    graph: "GraphBuilder",
+    graph: "ExportSource",
     options: RunOptions,
     emit: Emit,
     timings: dict[str, float],
@@ -316,7 +316,7 @@ def _train_head(
     members: dict[str, NDArray[np.int64]],
     options: RunOptions,
     emit: Emit,
-    graph: "GraphBuilder",
+    graph: "ExportSource",
     intermediate: IntermediateGraphs,
 ) -> "tuple[TrainedHead, RunOptions, list[CurvePoint]]":
     """Pass two: the head, the options with every default filled in, and the curve where it was asked for."""
