@@ -203,7 +203,7 @@ def evaluate_folder(
     """
     names = {*classifier.labels, *classifier.description.class_folders}
     folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.model_dir], hooks.on_warning, names)
-    known = classifier.description.numbers_of(folder.class_names)
+    known = classifier.description.class_names.numbers_of(folder.class_names)
     unknown = [name for name in folder.class_names if name not in known]
     if unknown:
         raise ImageFolderError(
