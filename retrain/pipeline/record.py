@@ -52,7 +52,7 @@ from retrain.training.calibration import Calibration
 from retrain.training.learning_curve import CurvePoint
 
 if TYPE_CHECKING:
-    from retrain.export.source import ExportSource, TrainedNetwork
+    from retrain.export.source import ExportSource
     from retrain.training.fine_tuning import FineTunedBackbone, FineTuning
     from retrain.training.head_trainer import TrainedHead
     from retrain.training.tuning import Tuning
@@ -155,16 +155,19 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
         folder: an empty one.
         started: time.monotonic() at the start of the run.
     """
-    from retrain.export.exporter import EXPORTERS
+    from retrain.export.frozen_graph import FrozenGraph
+    from retrain.export.saved_model import SavedModel
     from retrain.report.tensorboard import write_summaries
 
     export_started = time.monotonic()
     result = model.result
     network = model.graph.under(model.trained.head, result.labels)
     with ThreadPoolExecutor(1) as thread:  # the two that take long are written at once
-        graph = thread.submit(_write_graph, network, folder / GRAPH)
-        EXPORTERS[SAVED_MODEL].write(network, folder / SAVED_MODEL)
-        graph.result()
+        # its parts are made first: TensorFlow numbers what it makes, and those numbers are in the SavedModel
+        written = thread.submit(write_whole, folder / GRAPH, *FrozenGraph().parts(network))
+        SavedModel().write(network, folder / SAVED_MODEL)
+        written.result()
+    FrozenGraph().verify(network, folder / GRAPH)
     write_labels(result.labels, folder / LABELS)
     write_head(model.trained.head, result.labels, folder / HEAD)
     write_summaries(model.trained.history, folder / LOGS)
@@ -188,14 +191,6 @@ def write_files(model: TrainedModel, folder: Path, started: float) -> None:
     record = run_record(model, [*files, RUN])
     model.record = seal(record | {"sha256": {name: digest_of_file(folder / name) for name in files}})
     _write_json(folder / RUN, model.record)
-
-
-def _write_graph(network: "TrainedNetwork", place: Path) -> None:
-    """Write the graph and read it again, which takes little time beside the SavedModel."""
-    from retrain.export.exporter import EXPORTERS
-
-    EXPORTERS[GRAPH].write(network, place)
-    EXPORTERS[GRAPH].verify(network, place)
 
 
 def _write_plots(model: TrainedModel, folder: Path) -> None:
