@@ -1,4 +1,4 @@
-"""A one-minute look at this machine: how fast pass one is here, in each precision, and what to use."""
+"""`extract --benchmark`: how fast pass one is on this machine, in each precision, and what to use."""
 
 import contextlib
 import os
@@ -16,14 +16,15 @@ from PIL import Image
 
 from retrain.backbones.backbone import Backbone
 from retrain.backbones.bfloat16 import read_cpuinfo
+from retrain.backbones.default import choose_backbone
 from retrain.backbones.precision import choose_extractor
-from retrain.data.image_folder import ImageFolder
+from retrain.data.image_folder import ImageFolder, read_image_folder
 from retrain.errors import RetrainError
 from retrain.events import Emit, Event, Extracted, Noted, Warned, ignore
 from retrain.extraction.pass_one import Extractor, extract_bottlenecks, open_cache
-from retrain.options import PRECISIONS, ExtractionOptions, ImageOptions
+from retrain.options import PRECISIONS, ExtractionOptions, ImageOptions, RunOptions
 
-__all__ = ["MachineBenchmark", "NoNetwork", "PrecisionRates", "benchmark_machine", "draw_pictures"]
+__all__ = ["MachineBenchmark", "NoNetwork", "PrecisionRates", "benchmark", "benchmark_machine", "draw_pictures"]
 
 _SECONDS = 6.0  # that each measurement takes
 _MOST_PICTURES = 2000
@@ -82,6 +83,18 @@ class NoNetwork:
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, height, width, 3) uint8 to (n, 1) float32 zeros."""
         return np.zeros((len(pixels), 1), np.float32)
+
+
+def benchmark(
+    image_dir: str | os.PathLike[str] | None, options: RunOptions = RunOptions(), emit: Emit = ignore
+) -> MachineBenchmark:
+    """How fast pass one is on this machine, on pictures of a folder, or on drawn ones if it is None."""
+    backbone, options = choose_backbone(options, emit)
+    with tempfile.TemporaryDirectory() as place:
+        if image_dir is None:
+            draw_pictures(Path(place))
+        folder = read_image_folder(image_dir or place, [options.extraction.cache_dir])
+        return benchmark_machine(folder, backbone, options.images, emit)
 
 
 def benchmark_machine(
@@ -189,8 +202,8 @@ def _pipeline_rate(folder: ImageFolder, extractor: Extractor, images: ImageOptio
                     raise _Enough
 
         with tempfile.TemporaryDirectory() as place, contextlib.suppress(_Enough):
-            options = ExtractionOptions(cache_dir=place)
-            extract_bottlenecks(folder, extractor, open_cache(extractor, options), options, images, watch)
+            options = RunOptions(extraction=ExtractionOptions(cache_dir=place), images=images)
+            extract_bottlenecks(folder, extractor, open_cache(extractor, options.extraction), options, watch)
         if not last.extracted:
             return 0.0
         extracted, seconds = extracted + last.extracted, seconds + last.seconds

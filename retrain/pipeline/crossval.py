@@ -10,8 +10,7 @@ import numpy as np
 
 from retrain.backbones.default import choose_backbone
 from retrain.data.folds import assign_folds
-from retrain.data.image_folder import ImageFolder
-from retrain.errors import ImageFolderError, UsageError
+from retrain.errors import UsageError
 from retrain.evaluation.fold_statistics import FoldStatistics, summarize_folds
 from retrain.evaluation.metrics import Metrics, Outcomes, summarize
 from retrain.events import Emit, FoldTested, StageBegan, Warned, ignore
@@ -19,7 +18,7 @@ from retrain.extraction.augmentation import Augmentation, add_copies
 from retrain.extraction.dataset import Dataset, choose_extractor_for, load_training_data, read_classes
 from retrain.extraction.pass_one import Extraction
 from retrain.options import CrossValidationOptions, RunOptions, TrainingOptions
-from retrain.text import listing
+from retrain.pipeline.checks import check_folds
 from retrain.training.fold_trainer import FoldResult, FoldTrainer
 
 __all__ = ["CrossValidation", "cross_validate"]
@@ -75,7 +74,7 @@ def cross_validate(
     if options.fine_tuning.is_wanted:
         raise UsageError("cross-validation is of heads: leave --fine-tune-from and --fine-tune-layers out")
     folder, labels = read_classes(image_dir, options, emit)
-    _check(folder, cross_validation.folds, options.training)
+    check_folds(folder, cross_validation.folds, options.training)
     backbone, options = choose_backbone(options, emit)
     extractor = choose_extractor_for(folder, backbone, options, emit)
     data = load_training_data(folder, extractor, options, emit)
@@ -100,18 +99,6 @@ def cross_validate(
         emit(FoldTested(number + 1, cross_validation.folds, *tested))
     found = _summary(data, labels, results, time.monotonic() - started, augmentation)
     return dataclasses.replace(found, backbone=extractor.name)
-
-
-def _check(folder: ImageFolder, folds: int, training: TrainingOptions) -> None:
-    """Refuse, before any picture is read, what is known not to work."""
-    few = [f"{n} of {name}" for name, n in zip(folder.class_names, folder.counts(), strict=True) if n < folds]
-    if few:
-        raise ImageFolderError(
-            f"--folds {folds} is more than there are pictures ({listing(few)}): every fold needs one of each class; "
-            "lower --folds or add pictures"
-        )
-    if training.patience and folds < 3:
-        raise UsageError("--patience takes a fold for validation, beside those for training and testing: 3 or more")
 
 
 def _summary(

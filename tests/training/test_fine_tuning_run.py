@@ -31,7 +31,7 @@ from retrain.options import (
     SplitOptions,
     TrainingOptions,
 )
-from retrain.pipeline.run import evaluate_folder
+from retrain.pipeline.evaluate import evaluate as evaluate_folder
 from retrain.training.fine_tuning import FineTuner
 
 
