@@ -202,7 +202,7 @@ def test_interrupted_in_fine_tuning_it_says_that_nothing_is_lost(tuned, small_ba
     folder, _, _ = tuned
     monkeypatch.chdir(folder)
 
-    show = Progress.show
+    show = vars(Progress)["show"]
 
     def stop(self, event):
         if isinstance(event, FineTuningStepped) and event.done > event.steps // 2:
