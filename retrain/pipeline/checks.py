@@ -1,6 +1,6 @@
-"""What a run refuses, or warns of, as soon as it can be known."""
+"""What a folder and options together forbid, or call for a warning, as soon as it can be known."""
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ __all__ = ["check_folds", "check_known_classes", "check_ready_made_split", "chec
 
 
 def check_ready_made_split(folder: ImageFolder, options: RunOptions, emit: Emit) -> None:
-    """Say which options have no effect on a folder that comes with a split of its own."""
+    """Warn of options that have no effect because the folder comes with a split of its own."""
     if folder.has_subsets and options.split != SplitOptions():
         emit(
             Warned(
@@ -29,7 +29,7 @@ def check_ready_made_split(folder: ImageFolder, options: RunOptions, emit: Emit)
 
 
 def check_training(folder: ImageFolder, options: RunOptions) -> None:
-    """Refuse, before any picture is read, what can't be trained. Raises UsageError, ImageFolderError."""
+    """Refuse what can't be trained, before any picture is read. Raises UsageError, ImageFolderError."""
     ready_made = folder.has_subsets
     training = [sample for sample in folder.samples if not ready_made or sample.subset == "train"]
     if ready_made:
@@ -44,19 +44,18 @@ def check_training(folder: ImageFolder, options: RunOptions) -> None:
     else:
         check_counts(dict(zip(folder.class_names, folder.counts(), strict=True)), options.split)
         has_validation = options.split.wants("validation")
-    if not has_validation:
+    flag = _needing_validation(options)
+    if flag and not has_validation:
         share = "percentage" if options.split.validation_per_class is None else "per-class"
         remedy = "add a folder validation/" if ready_made else f"raise --validation-{share}"
-        for flag in _needing_validation(options):
-            raise UsageError(f"{flag} needs validation pictures, and there are none: {remedy}, or leave it out")
+        raise UsageError(f"{flag} needs validation pictures, and there are none: {remedy}, or leave it out")
 
 
-def _needing_validation(options: RunOptions) -> Iterator[str]:
-    """The options that can't do without validation pictures."""
+def _needing_validation(options: RunOptions) -> str | None:
+    """An option that needs validation pictures, if one is given."""
     if options.training.patience:
-        yield "--patience"
-    if options.evaluation.calibrate:
-        yield "--calibrate"
+        return "--patience"
+    return "--calibrate" if options.evaluation.calibrate else None
 
 
 def check_sets(
@@ -66,11 +65,12 @@ def check_sets(
     options: RunOptions,
     emit: Emit,
 ) -> None:
-    """Refuse a split that leaves a class, or an option, without the pictures that it needs; warn of other gaps.
+    """Refuse a split in which a class or an option lacks the pictures it needs; warn of other gaps.
 
     Args:
         members: set -> (n,) label numbers of its pictures.
         is_ready_made: whether the folder came with the sets.
+    Raises ImageFolderError, TrainingError.
     """
     present = {name: set(np.unique(members[name]).tolist()) for name in SETS}
     missing = {name: [label for number, label in enumerate(labels) if number not in present[name]] for name in SETS}
@@ -79,12 +79,12 @@ def check_sets(
             f"no training pictures of class {listing(missing['train'])}: add pictures that differ from those there, "
             "or remove the folder"
         )
-    if not len(members["validation"]):
-        for flag in _needing_validation(options):
-            raise TrainingError(
-                f"{flag} needs validation pictures, and the split of this folder has none: add pictures, raise "
-                f"--validation-percentage or --validation-per-class, or leave out {flag}"
-            )
+    flag = _needing_validation(options)
+    if flag and not len(members["validation"]):
+        raise TrainingError(
+            f"{flag} needs validation pictures, and the split of this folder has none: add pictures, raise "
+            f"--validation-percentage or --validation-per-class, or leave out {flag}"
+        )
     for name in SETS:
         wanted: int | None = getattr(options.split, f"{name}_per_class")
         found = np.bincount(members[name], minlength=len(labels)).tolist()
@@ -102,7 +102,7 @@ def check_sets(
 
 
 def check_folds(folder: ImageFolder, folds: int, training: TrainingOptions) -> None:
-    """Refuse, before any picture is read, folds that a folder can't have. Raises UsageError, ImageFolderError."""
+    """Refuse folds that a folder can't have, before any picture is read. Raises UsageError, ImageFolderError."""
     few = [f"{n} of {name}" for name, n in zip(folder.class_names, folder.counts(), strict=True) if n < folds]
     if few:
         raise ImageFolderError(

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Origin", "check_evaluation_place", "write_evaluation", "write_files"]
 
-# What spreadsheets take for the start of a formula, or leave out before one; also in the wide forms of East Asia.
+# What spreadsheets take for the start of a formula, or ignore before one; also in the wide forms of East Asia.
 _FORMULA = re.compile("'*[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 
 
@@ -117,7 +117,7 @@ def _write_results(model: TrainedModel, folder: Path) -> None:
 
 
 def _write_graph(network: "TrainedNetwork", place: Path) -> None:
-    """Write the graph and read it again, which takes little time beside the SavedModel."""
+    """Write the graph and read it again, which is quick compared to the SavedModel."""
     from retrain.export.exporter import EXPORTERS
 
     EXPORTERS[GRAPH].write(network, place)
@@ -171,7 +171,7 @@ def _tuning_rows(tuning: "Tuning") -> Iterator[list[Any]]:
 def run_record(
     model: TrainedModel, command: Sequence[str], timings: Mapping[str, float], files: list[str]
 ) -> dict[str, Any]:
-    """What run.json holds: all that is needed to know, and to repeat, the run.
+    """What run.json holds: everything needed to understand and repeat the run.
 
     Args:
         timings: seconds.
@@ -231,7 +231,7 @@ def _versions() -> dict[str, str]:
 def write_evaluation(evaluation: FolderEvaluation, folder: str | os.PathLike[str]) -> None:
     """Write what `retrain evaluate` found: evaluation.json, confusion_matrix.csv, predictions.csv and skipped.csv.
 
-    The folder is made where it is not there; other files in it stay. Raises OutputError.
+    If the folder is missing, it is made. Other files in it stay. Raises OutputError.
     """
     labels = [c.label for c in evaluation.metrics.per_class]
     rows = zip(labels, evaluation.metrics.confusion_matrix, strict=True)
@@ -245,7 +245,7 @@ def write_evaluation(evaluation: FolderEvaluation, folder: str | os.PathLike[str
 
 
 def check_evaluation_place(folder: str | os.PathLike[str]) -> None:
-    """Refuse, before any work is done, a place where the files of an evaluation can't go. Raises OutputError."""
+    """Refuse a place where the files of an evaluation can't go, before any work is done. Raises OutputError."""
     if (Path(folder) / RUN).exists():
         raise OutputError(f"{display_path(folder)} is a model folder, whose files would be lost: give another --output")
     try:
@@ -272,7 +272,7 @@ def _write_pictures(pictures: Iterable[PictureResult], skipped: Mapping[str, str
 
 
 def _guarded(cell: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula: an apostrophe goes before names such as =1+1.
+    """A cell that no spreadsheet takes for a formula: names such as =1+1 get an apostrophe in front.
 
     So it does before names which begin with apostrophes and then such a character, so that it can be taken off again.
     """

@@ -29,7 +29,7 @@ __all__ = ["FolderEvaluation", "RunResult", "TrainedModel", "WrittenModel", "res
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run did, as run.json records it."""
+    """What a training run did, as run.json records it."""
 
     labels: tuple[str, ...]
     split: dict[str, int]  # set -> pictures
@@ -39,16 +39,16 @@ class RunResult:
     timings: Mapping[str, float]  # seconds of each stage, up to evaluation
     extraction: dict[str, Any]  # as `retrain extract --json`
     tested: frozenset[str]  # paths of the test pictures that the metrics are of
-    calibration: Calibration | None = None  # where it was asked for; the metrics are of the calibrated head
-    tuning: "Tuning | None" = None  # where it was asked for
-    augmentation: Augmentation | None = None  # where it was asked for
-    fine_tuning: "FineTuning | None" = None  # where it was asked for; the metrics are of the model after it
+    calibration: Calibration | None = None  # if asked for; the metrics are of the calibrated head
+    tuning: "Tuning | None" = None  # if asked for
+    augmentation: Augmentation | None = None  # if asked for
+    fine_tuning: "FineTuning | None" = None  # if asked for; the metrics are of the model after it
     class_folders: tuple[str, ...] = ()  # names of the folders, in the order of the labels
-    curve: list[CurvePoint] = field(default_factory=list)  # where plots were asked for; before any calibration
-    left_out: LeftOut = field(default_factory=LeftOut)  # what was skipped, in sum
+    curve: list[CurvePoint] = field(default_factory=list)  # if plots were asked for; before any calibration
+    left_out: LeftOut = field(default_factory=LeftOut)  # summary of what was skipped
 
     def misclassified(self) -> list[PictureResult]:
-        """The tested pictures with a wrong label, most confident mistake first."""
+        """The tested pictures with a wrong label, the most confident mistake first."""
         wrong = [p for p in self.pictures if p.path in self.tested and p.predicted != p.label]
         return sorted(wrong, key=lambda picture: -picture.score)
 
@@ -58,7 +58,7 @@ class FolderEvaluation:
     """How a trained model does on a folder."""
 
     metrics: Metrics  # of all pictures
-    held_out: Metrics  # of those that it was not trained on, which alone say how it will do
+    held_out: Metrics  # of those it was not trained on: only these say how it will do on new ones
     pictures: tuple[PictureResult, ...]
     extraction: Extraction
 
@@ -74,7 +74,7 @@ class FolderEvaluation:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A head, its backbone, and the results; not yet written anywhere."""
+    """A head, its backbone and the results, not yet written to disk."""
 
     image_dir: str
     options: RunOptions  # with every default filled in
