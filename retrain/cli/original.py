@@ -35,7 +35,7 @@ from retrain.paths import display_path
 if TYPE_CHECKING:
     from retrain.export.source import ExportSource
     from retrain.model.head import Head
-    from retrain.pipeline.record import TrainedModel
+    from retrain.pipeline.results import TrainedModel
 
 __all__ = ["main", "normalized_label"]
 
@@ -122,7 +122,8 @@ def _main(argv: Sequence[str]) -> int:
             logger.warning("--%s is accepted for compatibility and has no effect", name)
     if options.augmentation.augment:
         logger.info("%d distorted copies of every training picture are cached and trained on", _COPIES)
-    from retrain.pipeline.run import IntermediateGraphs, train_model
+    from retrain.extraction.dataset import ClassRules
+    from retrain.pipeline.train import IntermediateGraphs, train_model
 
     log = _Log(flags)
     every = flags.intermediate_store_frequency
@@ -132,7 +133,9 @@ def _main(argv: Sequence[str]) -> int:
         lambda steps, head, graph: _write_intermediate(flags, steps - 1, head, graph),
     )
     try:
-        model = train_model(flags.image_dir, options, log.show, normalized_label, _output_folders(flags), intermediate)
+        model = train_model(
+            flags.image_dir, options, log.show, ClassRules(normalized_label, _output_folders(flags)), intermediate
+        )
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the bottlenecks so far are kept: the same command goes on from there") from None
     log.result(model)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from retrain.data.folder_walk import is_litter
 from retrain.data.labels import ClassNames
@@ -46,6 +46,8 @@ __all__ = [
     "write_labels",
     "write_model_folder",
 ]
+
+Written = TypeVar("Written")
 
 FORMAT = 1
 
@@ -145,22 +147,23 @@ def _check_content(final: Path, where: str, cache_dir: str) -> None:
 
 def write_model_folder(
     model_dir: str | os.PathLike[str],
-    write: Callable[[Path], None],
+    write: Callable[[Path], Written],
     emit: Emit = ignore,
-) -> None:
+) -> Written:
     """Let `write` fill a folder beside the final place, then move it there; an older model stays until then.
 
     Args:
         emit: told of another run that writes the same model folder just now, and is waited for.
-    Raises OutputError where the disk is full or the place can't be written.
+    Returns what `write` does. Raises OutputError where the disk is full or the place can't be written.
     """
     final = _resolved(Path(model_dir))
     where = display_path(model_dir)
     say = _waiting(where, emit)
     try:
         with staging_folder(final, say) as staging:
-            _fill(staging, where, write)
+            written = _fill(staging, where, write)
             replace_folder(staging, final, MODEL, say)
+            return written
     except UnfinishedError as error:
         raise OutputError(
             f"the new model is complete and can be used, but not all of {where} is in its place yet "
@@ -170,9 +173,9 @@ def write_model_folder(
         raise OutputError(f"{_not_written(final, where, error)}; what was there before is intact") from error
 
 
-def _fill(staging: Path, where: str, write: Callable[[Path], None]) -> None:
+def _fill(staging: Path, where: str, write: Callable[[Path], Written]) -> Written:
     try:
-        write(staging)
+        return write(staging)
     except OutputError as error:  # which names the place that is to be
         message = str(error).replace(display_path(staging), where)
         raise OutputError(f"{message}; what was there before is intact") from error

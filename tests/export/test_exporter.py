@@ -24,7 +24,7 @@ from retrain.export.source import ExportSource
 from retrain.folders import NEW
 from retrain.model.head import Head, Layer, read_head
 from retrain.options import BackboneOptions, EvaluationOptions, ExtractionOptions, RunOptions, TrainingOptions
-from retrain.pipeline.run import evaluate_folder
+from retrain.pipeline.evaluate import evaluate as evaluate_folder
 
 v1 = tf.compat.v1
 

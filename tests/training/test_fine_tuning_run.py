@@ -31,7 +31,7 @@ from retrain.options import (
     SplitOptions,
     TrainingOptions,
 )
-from retrain.pipeline.run import evaluate_folder
+from retrain.pipeline.evaluate import evaluate as evaluate_folder
 from retrain.training.fine_tuning import FineTuner
 
 
@@ -202,7 +202,7 @@ def test_interrupted_in_fine_tuning_it_says_that_nothing_is_lost(tuned, small_ba
     folder, _, _ = tuned
     monkeypatch.chdir(folder)
 
-    show = Progress.show
+    show = vars(Progress)["show"]
 
     def stop(self, event):
         if isinstance(event, FineTuningStepped) and event.done > event.steps // 2:
