@@ -14,7 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrain.cli.arguments import Parser, log_to_stderr
+from retrain.cli.arguments import Parser
+from retrain.cli.output import log_to_stderr
 from retrain.errors import Interrupted, OutputError, RetrainError, UsageError
 from retrain.files import check_writable, write_whole
 from retrain.options import (

@@ -197,8 +197,11 @@ def test_the_head_s_optimizer_and_a_tenth_of_its_rate_are_the_defaults():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fine_tune_from": "5", "fine_tune_layers": 2}, "both say which layers are trained: give one"),
-        ({"fine_tune_epochs": 3}, "--fine-tune-epochs is for fine-tuning: say which layers by --fine-tune-from"),
+        ({"fine_tune_from": "5", "fine_tune_layers": 2}, "both say which layers to train: give one of them"),
+        (
+            {"fine_tune_epochs": 3},
+            "--fine-tune-epochs is for fine-tuning: say which layers to train",
+        ),
         ({"max_cache_size": 3.0}, "--max-cache-size is for fine-tuning"),
         ({"fine_tune_layers": 0}, "--fine-tune-layers 0: must be between 1 and 10,000"),
         ({"fine_tune_layers": 2, "fine_tune_learning_rate": -1.0}, "--fine-tune-learning-rate -1.0: must be between"),

@@ -178,7 +178,7 @@ def test_too_large_a_cache_is_refused_before_any_picture_is_read(tuned, options,
 
 
 def test_fine_tuning_is_of_float32():
-    with pytest.raises(UsageError, match="--precision int8 with fine-tuning: what is trained computes in float32"):
+    with pytest.raises(UsageError, match="--precision int8 with fine-tuning: layers can be trained in float32 only"):
         RunOptions(backbone=BackboneOptions(precision="int8"), fine_tuning=FineTuningOptions(fine_tune_layers=1))
 
 
