@@ -104,8 +104,8 @@ def _prune(args: argparse.Namespace) -> int:
 
     caches = cache_maintenance.extractors(args.cache_dir)
     progress = Progress(args.quiet)
-    folders = [read_image_folder(folder, on_warning=progress.warn) for folder in args.keep]
-    keys = cache_maintenance.needed_keys(args.cache_dir, folders, progress.on_inspection)
+    folders = [read_image_folder(folder, emit=progress.show) for folder in args.keep]
+    keys = cache_maintenance.needed_keys(args.cache_dir, folders, progress.show)
     progress.close()
     reports = [cache_maintenance.prune(cache, keys, dry_run=True) for cache in caches]
     unneeded = sum(report.unneeded for report in reports)
