@@ -24,7 +24,7 @@ from retrain.events import Hooks
 from retrain.extraction.augmentation import DistortedExtractor, add_copies
 from retrain.extraction.dataset import load_dataset
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
-from retrain.options.run import AugmentationOptions, BackboneOptions, ExtractionOptions, RunOptions, TrainingOptions
+from retrain.options import AugmentationOptions, BackboneOptions, ExtractionOptions, RunOptions, TrainingOptions
 from retrain.training.head_trainer import HeadTrainer
 
 DISTORTIONS = {

@@ -23,7 +23,7 @@ from retrain.backbones.backbone import Backbone, locate_backbone
 from retrain.data.folds import assign_folds
 from retrain.events import Hooks
 from retrain.extraction.dataset import load_training_data, read_classes
-from retrain.options.run import BackboneOptions, ExtractionOptions, RunOptions, TrainingOptions
+from retrain.options import BackboneOptions, ExtractionOptions, RunOptions, TrainingOptions
 from retrain.pipeline.crossval import train_folds
 from retrain.training.head_trainer import HeadTrainer
 

@@ -19,7 +19,7 @@ from retrain.backbones.truncation import TruncatedBackbone
 from retrain.cache.vectors import LabelledBottlenecks
 from retrain.data.decoding import decode_image
 from retrain.data.image_folder import read_image_folder
-from retrain.options.run import BackboneOptions, FineTuningOptions, TrainingOptions
+from retrain.options import BackboneOptions, FineTuningOptions, TrainingOptions
 from retrain.training.fine_tuning import FineTuner, FineTuningObserver, fine_tuning_options
 from retrain.training.loss import initial_head
 

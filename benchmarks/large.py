@@ -27,7 +27,7 @@ from cache import FINGERPRINT, keys_for
 from retrain.cache.segments import Rows
 from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import CachedVectors, LabelledBottlenecks, memory_of_machine
-from retrain.options.run import TrainingOptions
+from retrain.options import TrainingOptions
 
 PER_SEGMENT = 16_384
 HELD_OUT = 2000

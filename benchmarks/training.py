@@ -20,7 +20,7 @@ import numpy as np
 from retrain._tensorflow import tf
 from retrain.cache.segments import new_vectors
 from retrain.cache.vectors import LabelledBottlenecks
-from retrain.options.run import TrainingOptions
+from retrain.options import TrainingOptions
 from retrain.training.gradient_descent import STEPS_PER_CALL
 from retrain.training.head_trainer import HeadTrainer, Observer
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from retrain.evaluation.metrics import Metrics
 from retrain.extraction.pass_one import ExtractionProgress
 from retrain.model.head import Head
-from retrain.options.run import TrainingOptions
+from retrain.options import TrainingOptions
 
 if TYPE_CHECKING:
     from retrain.export.graph import GraphBuilder

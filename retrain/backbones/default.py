@@ -10,7 +10,7 @@ from retrain.backbones.sources import keras_weights
 from retrain.backbones.sources.downloads import Limits
 from retrain.cache.folder import read_notes
 from retrain.errors import BackboneError, BackboneUnavailableError, CacheError
-from retrain.options.run import BackboneOptions, RunOptions
+from retrain.options import BackboneOptions, RunOptions
 from retrain.paths import display_path
 
 __all__ = ["FALLBACK", "choose_backbone"]

@@ -28,7 +28,7 @@ from retrain.data.picture_file import read_picture
 from retrain.errors import BackboneError, UnreadableImageError
 from retrain.files import digest_of_file
 from retrain.folders import Kind, replace_folder, staging_folder, tidy_up
-from retrain.options.run import ImageOptions
+from retrain.options import ImageOptions
 from retrain.paths import display_path
 
 __all__ = ["Listener", "LowPrecisionBackbone", "choose_extractor", "model_digest"]

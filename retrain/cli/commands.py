@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrain.cli.arguments import EXIT_ERROR, options_from
 from retrain.errors import ImageFolderError, Interrupted, UsageError
-from retrain.options.run import (
+from retrain.options import (
     AugmentationOptions,
     BackboneOptions,
     CrossValidationOptions,
@@ -179,13 +179,13 @@ def predict(args: argparse.Namespace) -> int:
     if args.top is not None and args.top < 1:
         raise UsageError(f"--top {args.top}: must be at least 1")
     _check_standard_input(args)
-    from retrain.data.expectations import expected_labels
     from retrain.data.folder_walk import picture_files
+    from retrain.data.labels import expected_labels
     from retrain.model.classifier import Classifier, Prediction
     from retrain.paths import display_path
 
     classifier = Classifier(args.model_dir, args.trust)
-    expected = expected_labels(args.pictures, classifier.description) if args.wrong else {}
+    expected = expected_labels(args.pictures, classifier.description.class_names) if args.wrong else {}
     strays = sum(label is None for label in expected.values())
     if strays:
         _warn(f"{counted(strays, 'file', 'is/are')} in no folder that is named like a class: left out")

@@ -17,7 +17,7 @@ from retrain.cli.backbones import add_backbones_commands
 from retrain.cli.cache import add_cache_commands
 from retrain.errors import Interrupted, RetrainError, UsageError
 from retrain.interruption import EXIT_INTERRUPTED, tell
-from retrain.options.run import (
+from retrain.options import (
     AugmentationOptions,
     BackboneOptions,
     CrossValidationOptions,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from retrain.cli.arguments import Parser, log_to_stderr
 from retrain.errors import Interrupted, OutputError, RetrainError, UsageError
 from retrain.files import check_writable, write_whole
-from retrain.options.run import (
+from retrain.options import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_STEPS,
     AugmentationOptions,

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from retrain.cli.download_progress import has_terminal
 from retrain.evaluation.metrics import Metrics
 from retrain.extraction.pass_one import ExtractionProgress
-from retrain.options.run import DEFAULT_STEPS, TrainingOptions
+from retrain.options import DEFAULT_STEPS, TrainingOptions
 from retrain.text import counted, ratio, shown
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from retrain.data.picture_bounds import check_structure, webp_canvas
 from retrain.data.png_chunks import pixels_alone
 from retrain.errors import UnreadableImageError
 from retrain.machine import MemoryBudget
-from retrain.options.run import DEFAULT_MAX_PIXELS
+from retrain.options import DEFAULT_MAX_PIXELS
 
 __all__ = [
     "DECODER_VERSION",

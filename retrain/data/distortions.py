@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 from retrain.data.decoding import decode_image
-from retrain.options.run import DEFAULT_MAX_PIXELS, AugmentationOptions
+from retrain.options import DEFAULT_MAX_PIXELS, AugmentationOptions
 
 __all__ = ["DISTORTIONS_VERSION", "Distortion", "decode_copies", "distort", "draw_distortion", "largest_enlargement"]
 

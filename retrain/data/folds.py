@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.data.groups import inseparable_units
 from retrain.data.image_folder import Sample
-from retrain.data.split import inseparable_units
 from retrain.errors import ImageFolderError
 from retrain.text import listing
 

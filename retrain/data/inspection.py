@@ -12,13 +12,13 @@ import numpy as np
 
 from retrain.data.decoding import decode_image, is_one_colour, read_header
 from retrain.data.image_folder import ImageFolder, Sample, read_image_folder
-from retrain.data.labels_file import class_labels
+from retrain.data.labels import class_labels
 from retrain.data.left_out import LeftOut, summarize_left_out
 from retrain.data.picture_file import picture_bytes
 from retrain.data.split import SETS, assign_sets
 from retrain.errors import UnreadableImageError
 from retrain.events import nothing
-from retrain.options.run import ImageOptions, LabelOptions, SplitOptions
+from retrain.options import ImageOptions, LabelOptions, SplitOptions
 from retrain.paths import utf8_path
 
 __all__ = ["ClassInspection", "FolderInspection", "PlacedPicture", "inspect_folder"]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from retrain.errors import UnreadableImageError
 from retrain.machine import MemoryBudget
-from retrain.options.run import DEFAULT_MAX_FILE_SIZE
+from retrain.options import DEFAULT_MAX_FILE_SIZE
 
 __all__ = ["hash_picture", "picture_bytes", "read_picture", "what_else"]
 

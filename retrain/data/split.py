@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.data.groups import GROUP_MARKER, inseparable_units
 from retrain.data.image_folder import Sample
 from retrain.errors import ImageFolderError
-from retrain.options.run import SplitOptions
+from retrain.options import SplitOptions
 from retrain.text import listing, shown
 
 __all__ = [
@@ -19,7 +20,6 @@ __all__ = [
     "assign_sets",
     "check_class_sizes",
     "check_counts",
-    "inseparable_units",
     "original_set",
 ]
 
@@ -85,7 +85,7 @@ def original_set(path: str, validation_percentage: float, test_percentage: float
     SHA-1 of the path, as the program was given it, up to `_nohash_`: so the same folder reached by another path is
     split differently.
     """
-    digest = hashlib.sha1(path.split("_nohash_")[0].encode("utf-8", "surrogateescape")).hexdigest()
+    digest = hashlib.sha1(path.split(GROUP_MARKER)[0].encode("utf-8", "surrogateescape")).hexdigest()
     percentage = int(digest, 16) % (_ORIGINAL_BUCKETS + 1) * (100.0 / _ORIGINAL_BUCKETS)
     if percentage < validation_percentage:
         return "validation"
@@ -101,39 +101,6 @@ def _set_of(fraction: float, options: SplitOptions) -> str:
     if fraction * 100 < options.validation_percentage:
         return "validation"
     return "test" if fraction * 100 < options.validation_percentage + options.test_percentage else "train"
-
-
-def inseparable_units(samples: Sequence[Sample], keys: NDArray[np.uint8]) -> list[bytes]:
-    """What must stay together on one side of any split: identical pictures, and `_nohash_` groups.
-
-    Args:
-        samples: (n,) of one image folder.
-        keys: (n, 32) uint8, SHA-256 of each picture's bytes.
-    Returns: (n,) 32 bytes each, equal for samples of one unit, whatever the order of the samples. Units that share a
-        picture are one.
-    """
-    parent: dict[bytes, bytes] = {}
-
-    def find(unit: bytes) -> bytes:
-        while parent.setdefault(unit, unit) != unit:
-            unit = parent[unit]
-        return unit
-
-    own = [key.tobytes() for key in keys]
-    for sample, content in zip(samples, own, strict=True):
-        group, marker, _ = sample.path.rpartition("/")[2].partition("_nohash_")
-        if marker:
-            # one picture in two groups ties them together; the smaller hash stands for both
-            first, second = sorted(
-                (find(_group_hash(group)), find(content) if content in parent else _group_hash(group))
-            )
-            parent[second] = first
-            parent[content] = first
-    return [find(content) if content in parent else content for content in own]
-
-
-def _group_hash(group: str) -> bytes:
-    return hashlib.sha256(group.encode("utf-8", "surrogateescape")).digest()
 
 
 def _fill_empty_sets(units: list[bytes], sets: dict[bytes, str], options: SplitOptions) -> None:

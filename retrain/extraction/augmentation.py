@@ -15,7 +15,7 @@ from retrain.data.distortions import DISTORTIONS_VERSION, decode_copies
 from retrain.events import Hooks
 from retrain.extraction.dataset import Dataset, extract
 from retrain.extraction.pass_one import ExtractionProgress, Extractor, ExtractorNetwork, open_cache
-from retrain.options.run import AugmentationOptions, RunOptions
+from retrain.options import AugmentationOptions, RunOptions
 
 __all__ = ["Augmentation", "DistortedExtractor", "add_copies"]
 

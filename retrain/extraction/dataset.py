@@ -14,13 +14,13 @@ from retrain.backbones.precision import Listener, choose_extractor
 from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import CachedVectors, LabelledBottlenecks, VectorSource, load_vectors
 from retrain.data.image_folder import ImageFolder, Sample, read_image_folder
-from retrain.data.labels_file import class_labels
+from retrain.data.labels import class_labels
 from retrain.data.split import SETS, check_class_sizes
 from retrain.errors import ImageFolderError
 from retrain.evaluation.metrics import different
 from retrain.events import Hooks
 from retrain.extraction.pass_one import Extraction, Extractor, extract_bottlenecks, open_cache
-from retrain.options.run import ExtractionOptions, ImageOptions, RunOptions
+from retrain.options import ExtractionOptions, ImageOptions, RunOptions
 from retrain.paths import display_path
 from retrain.text import counted, listing
 

@@ -27,7 +27,7 @@ from retrain.data.left_out import LeftOut, summarize_left_out
 from retrain.data.picture_file import picture_bytes
 from retrain.errors import ImageFolderError, RetrainError, UnreadableImageError
 from retrain.interruption import saving, unsaved
-from retrain.options.run import ExtractionOptions, ImageOptions
+from retrain.options import ExtractionOptions, ImageOptions
 from retrain.paths import display_path, utf8_path
 
 __all__ = ["CopyMaker", "Extraction", "ExtractionProgress", "Extractor", "extract_bottlenecks", "open_cache"]

@@ -7,13 +7,13 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from retrain.data.folder_walk import is_litter
-from retrain.data.image_folder import composed
+from retrain.data.labels import ClassNames
 from retrain.data.picture_file import what_else
 from retrain.data.split import SETS
 from retrain.errors import ModelFolderError, OutputError
@@ -101,18 +101,10 @@ class ModelDescription:
     backbone_description: dict[str, Any]  # of the float32 backbone inside the graph: what its fingerprint is made of
     digests: dict[str, str]  # file -> SHA-256, hexadecimal, of what was written; earlier versions wrote none
 
-    def numbers_of(self, folders: Iterable[str]) -> dict[str, int]:
-        """The numbers of classes that folders are named after: as in training, or by the labels.
-
-        A name may be the folder of one class and the label of another. Where all folders are named as in training,
-        that is what they mean, else the label comes first. Folders that are neither are left out. A name is the same
-        in all Unicode forms.
-        """
-        by_folder, by_label = _numbers_of_names(self.class_folders), _numbers_of_names(self.labels)
-        names = {folder: composed(folder) for folder in folders}
-        known = {folder: name for folder, name in names.items() if name in by_folder or name in by_label}
-        meaning = by_folder if all(name in by_folder for name in known.values()) else by_folder | by_label
-        return {folder: meaning[name] for folder, name in known.items()}
+    @property
+    def class_names(self) -> ClassNames:
+        """The labels, and the folders of the pictures that it was trained on."""
+        return ClassNames(self.labels, self.class_folders)
 
 
 def check_destination(
@@ -356,12 +348,6 @@ def _bad_predictions(folder: Path, reason: str) -> ModelFolderError:
         f"can't read {display_path(folder)}/predictions.csv: {reason}; put the file back that was written with the "
         "model, or train the model again"
     )
-
-
-def _numbers_of_names(names: Sequence[str]) -> dict[str, int]:
-    """Composed name -> number. A model of an earlier version may have a class for each form: the composed one's."""
-    numbers = {composed(name): number for number, name in enumerate(names)}
-    return numbers | {name: number for number, name in enumerate(names) if name == composed(name)}
 
 
 def read_labels(path: str | os.PathLike[str]) -> list[str]:

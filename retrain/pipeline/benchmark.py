@@ -22,7 +22,7 @@ from retrain.backbones.precision import Listener, choose_extractor
 from retrain.data.image_folder import ImageFolder
 from retrain.errors import RetrainError
 from retrain.extraction.pass_one import ExtractionProgress, Extractor, extract_bottlenecks, open_cache
-from retrain.options.run import PRECISIONS, ExtractionOptions, ImageOptions
+from retrain.options import PRECISIONS, ExtractionOptions, ImageOptions
 
 __all__ = ["MachineBenchmark", "NoNetwork", "PrecisionRates", "benchmark_machine", "draw_pictures"]
 

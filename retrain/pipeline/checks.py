@@ -9,7 +9,7 @@ from retrain.data.image_folder import ImageFolder
 from retrain.data.split import SETS, check_counts
 from retrain.errors import ImageFolderError, UsageError
 from retrain.events import Hooks
-from retrain.options.run import RunOptions, SplitOptions
+from retrain.options import RunOptions, SplitOptions
 from retrain.paths import display_path
 from retrain.text import listing
 from retrain.training.calibration import check_pictures

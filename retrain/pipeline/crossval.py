@@ -21,7 +21,7 @@ from retrain.events import Hooks, nothing
 from retrain.extraction.augmentation import Augmentation, add_copies
 from retrain.extraction.dataset import Dataset, choose_extractor_for, load_training_data, read_classes
 from retrain.extraction.pass_one import Extraction
-from retrain.options.run import CrossValidationOptions, RunOptions, TrainingOptions
+from retrain.options import CrossValidationOptions, RunOptions, TrainingOptions
 from retrain.text import listing
 
 if TYPE_CHECKING:

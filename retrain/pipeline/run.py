@@ -36,7 +36,7 @@ from retrain.extraction.dataset import (
 from retrain.extraction.pass_one import Extraction, Extractor, open_cache
 from retrain.model.folder import check_destination, write_model_folder
 from retrain.model.head import Head
-from retrain.options.run import ExtractionOptions, ImageOptions, RunOptions
+from retrain.options import ExtractionOptions, ImageOptions, RunOptions
 from retrain.paths import display_path
 from retrain.pipeline.benchmark import MachineBenchmark, benchmark_machine, draw_pictures
 from retrain.pipeline.checks import check_ready_made_split, check_sets, check_training
@@ -203,7 +203,7 @@ def evaluate_folder(
     """
     names = {*classifier.labels, *classifier.description.class_folders}
     folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.model_dir], hooks.on_warning, names)
-    known = classifier.description.numbers_of(folder.class_names)
+    known = classifier.description.class_names.numbers_of(folder.class_names)
     unknown = [name for name in folder.class_names if name not in known]
     if unknown:
         raise ImageFolderError(

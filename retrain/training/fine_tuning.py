@@ -22,7 +22,7 @@ from retrain.cache.vectors import LabelledBottlenecks, SomeVectors, VectorSource
 from retrain.errors import TrainingError, UsageError
 from retrain.evaluation.metrics import judge, mean_figures
 from retrain.model.head import Head
-from retrain.options.run import FineTuningOptions, TrainingOptions
+from retrain.options import FineTuningOptions, TrainingOptions
 from retrain.training.batches import Feed, members_of
 from retrain.training.checkpoint import CheckpointFile
 from retrain.training.gradient_descent import DescentLoop, Settings, State, structure

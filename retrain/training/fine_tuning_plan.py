@@ -22,7 +22,7 @@ from retrain.errors import CacheError
 from retrain.events import Hooks
 from retrain.extraction.dataset import Dataset
 from retrain.model.head import Head
-from retrain.options.run import RunOptions, TrainingOptions
+from retrain.options import RunOptions, TrainingOptions
 from retrain.text import counted
 from retrain.training.checkpoint import CheckpointFile
 from retrain.training.fine_tuning import FineTuned, FineTuner, FineTuningObserver, FineTuningRow, fine_tuning_options

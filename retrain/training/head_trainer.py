@@ -15,7 +15,7 @@ from retrain._tensorflow import tf
 from retrain.cache.vectors import LabelledBottlenecks, chunks
 from retrain.errors import TrainingError
 from retrain.model.head import Head
-from retrain.options.run import DEFAULT_STEPS, TrainingOptions
+from retrain.options import DEFAULT_STEPS, TrainingOptions
 from retrain.text import counted
 from retrain.training.batches import Feed, Source, members_of
 from retrain.training.gradient_descent import STEPS_PER_CALL, DescentLoop, Settings, structure

@@ -15,7 +15,7 @@ from retrain.data.folds import assign_folds, most_folds
 from retrain.data.image_folder import Sample
 from retrain.errors import TrainingError
 from retrain.events import nothing
-from retrain.options.run import TrainingOptions
+from retrain.options import TrainingOptions
 from retrain.pipeline.crossval import train_fold
 
 if TYPE_CHECKING:

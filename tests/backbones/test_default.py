@@ -16,7 +16,7 @@ from retrain.cli import main as cli
 from retrain.cli import original
 from retrain.errors import BackboneError, BackboneUnavailableError
 from retrain.events import Hooks
-from retrain.options.run import BackboneOptions, CrossValidationOptions, ExtractionOptions, RunOptions, TrainingOptions
+from retrain.options import BackboneOptions, CrossValidationOptions, ExtractionOptions, RunOptions, TrainingOptions
 from retrain.pipeline.crossval import cross_validate
 from retrain.pipeline.run import benchmark, extract_folder, train
 

@@ -20,7 +20,7 @@ from retrain.backbones.backbone import locate_backbone
 from retrain.cli import main as cli
 from retrain.export.graph import GraphBuilder
 from retrain.model.head import Head, Layer
-from retrain.options.run import BackboneOptions, RunOptions, TrainingOptions
+from retrain.options import BackboneOptions, RunOptions, TrainingOptions
 from retrain.pipeline.run import Hooks
 
 TEMPLATE = "saved_model-1-f6850bc9.export"  # one layer, final_result

@@ -26,7 +26,7 @@ from retrain.data.image_folder import read_image_folder
 from retrain.errors import BackboneError, CacheError
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
 from retrain.folders import staging_folder
-from retrain.options.run import BackboneOptions, ExtractionOptions, ImageOptions
+from retrain.options import BackboneOptions, ExtractionOptions, ImageOptions
 
 needs_int8 = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("openvino", "nncf"))), reason="the extra int8 is not installed"
@@ -475,7 +475,7 @@ def test_mean_cosine_of_rows():
 @needs_int8
 def test_a_model_trained_in_int8_is_served_in_float32(root, tiny_backbone, cache):
     from retrain.model.classifier import Classifier
-    from retrain.options.run import RunOptions, TrainingOptions
+    from retrain.options import RunOptions, TrainingOptions
     from retrain.pipeline.run import evaluate_folder, train
 
     options = RunOptions(

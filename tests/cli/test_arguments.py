@@ -8,7 +8,7 @@ import pytest
 from retrain.cli import original
 from retrain.cli.arguments import Parser
 from retrain.cli.main import build_parser
-from retrain.options.run import RunOptions
+from retrain.options import RunOptions
 
 PATHS = {"cache_dir", "labels_file", "weights", "backbone"}  # of the option classes
 

@@ -416,7 +416,7 @@ def test_cmyk_and_rgb_of_one_picture_look_alike(test_data):
 @pytest.mark.real
 def test_the_scale_hardly_moves_real_bottlenecks(test_data, monkeypatch):
     from retrain.backbones.backbone import locate_backbone
-    from retrain.options.run import BackboneOptions
+    from retrain.options import BackboneOptions
 
     monkeypatch.setenv("RETRAIN_BACKBONES", str(test_data / "backbones"))
     network = locate_backbone(BackboneOptions(backbone="inception_v3")).network

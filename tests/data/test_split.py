@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from retrain.data.image_folder import Sample
 from retrain.data.split import SETS, assign_sets, check_class_sizes, original_set
 from retrain.errors import ImageFolderError
-from retrain.options.run import SplitOptions
+from retrain.options import SplitOptions
 
 
 def keys_of(contents):

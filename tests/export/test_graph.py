@@ -21,7 +21,7 @@ from retrain.export.graph import GraphBuilder, write_summaries
 from retrain.export.saved_model import reason_of
 from retrain.folders import NEW
 from retrain.model.head import read_head
-from retrain.options.run import BackboneOptions, EvaluationOptions, ExtractionOptions, RunOptions, TrainingOptions
+from retrain.options import BackboneOptions, EvaluationOptions, ExtractionOptions, RunOptions, TrainingOptions
 from retrain.pipeline.run import evaluate_folder
 from retrain.training.head_trainer import HistoryRow
 

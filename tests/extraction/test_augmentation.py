@@ -28,7 +28,7 @@ from retrain.events import Hooks
 from retrain.extraction import augmentation
 from retrain.extraction.augmentation import DistortedExtractor
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
-from retrain.options.run import (
+from retrain.options import (
     AugmentationOptions,
     BackboneOptions,
     CrossValidationOptions,

@@ -13,7 +13,7 @@ from retrain.errors import ImageFolderError
 from retrain.events import Hooks
 from retrain.extraction.dataset import flat_warnings
 from retrain.extraction.pass_one import Extraction
-from retrain.options.run import BackboneOptions, RunOptions
+from retrain.options import BackboneOptions, RunOptions
 from retrain.pipeline.crossval import cross_validate
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"

@@ -21,7 +21,7 @@ from retrain.data.image_folder import read_image_folder
 from retrain.errors import BackboneError, CacheError, ImageFolderError
 from retrain.extraction import pass_one as extraction_module
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
-from retrain.options.run import ExtractionOptions, ImageOptions
+from retrain.options import ExtractionOptions, ImageOptions
 
 
 def extract(root, backbone, on_progress=lambda progress: None):

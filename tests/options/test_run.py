@@ -2,9 +2,9 @@ import dataclasses
 
 import pytest
 
+from retrain import options as config
 from retrain.errors import UsageError
-from retrain.options import run as config
-from retrain.options.run import RunOptions, SplitOptions, TrainingOptions
+from retrain.options import RunOptions, SplitOptions, TrainingOptions
 
 
 @pytest.mark.parametrize(

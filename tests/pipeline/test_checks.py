@@ -1,7 +1,7 @@
 import numpy as np
 
 from retrain.events import Hooks
-from retrain.options.run import RunOptions, SplitOptions
+from retrain.options import RunOptions, SplitOptions
 from retrain.pipeline.checks import check_sets
 
 

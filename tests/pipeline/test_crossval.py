@@ -10,7 +10,7 @@ from retrain.cli import main as cli
 from retrain.errors import ImageFolderError, TrainingError, UsageError
 from retrain.evaluation.metrics import evaluate_logits
 from retrain.events import Hooks
-from retrain.options.run import BackboneOptions, CrossValidationOptions, FineTuningOptions, RunOptions, TrainingOptions
+from retrain.options import BackboneOptions, CrossValidationOptions, FineTuningOptions, RunOptions, TrainingOptions
 from retrain.pipeline.crossval import cross_validate, train_folds
 from retrain.training.head_trainer import HeadTrainer
 

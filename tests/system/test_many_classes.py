@@ -5,16 +5,14 @@ import re
 import numpy as np
 import pytest
 
-from retrain.data.expectations import expected_labels
 from retrain.data.folds import assign_folds
 from retrain.data.image_folder import read_image_folder
-from retrain.data.labels_file import class_labels
+from retrain.data.labels import ClassNames, class_labels, expected_labels
 from retrain.data.split import check_counts
 from retrain.errors import ImageFolderError
 from retrain.events import Hooks
 from retrain.extraction import dataset
-from retrain.model.folder import ModelDescription
-from retrain.options.run import CrossValidationOptions, RunOptions, SplitOptions
+from retrain.options import CrossValidationOptions, RunOptions, SplitOptions
 from retrain.pipeline.checks import check_sets, check_training
 from retrain.pipeline.crossval import cross_validate
 
@@ -110,8 +108,8 @@ def test_labels(root, tmp_path):
     assert warnings == [f"labels.txt lists what is no class folder: {TEN} and 390 more"]
     message = refused(class_labels, NAMES, "labels.txt")
     assert re.match("the class folders 'class 000', .* and 390 more would get the same label 'other'", message)
-    model = ModelDescription(("a", *NAMES), ("a", *NAMES), "", "", 1, 1, 1, {}, {})
+    names = ClassNames(("a", *NAMES), ("a", *NAMES))
     (tmp_path / "p" / "x").mkdir(parents=True)
     (tmp_path / "p" / "x" / "y").write_bytes(b"")
-    assert "a, class 000, " in refused(expected_labels, ["p"], model)
-    assert " and 391 more" in refused(expected_labels, ["p"], model)
+    assert "a, class 000, " in refused(expected_labels, ["p"], names)
+    assert " and 391 more" in refused(expected_labels, ["p"], names)

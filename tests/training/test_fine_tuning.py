@@ -14,7 +14,7 @@ from retrain.cache.segments import Rows
 from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import CachedVectors, LabelledBottlenecks, SomeVectors
 from retrain.errors import TrainingError, UsageError
-from retrain.options.run import FineTuningOptions, TrainingOptions
+from retrain.options import FineTuningOptions, TrainingOptions
 from retrain.training.checkpoint import CheckpointFile
 from retrain.training.fine_tuning import FineTuner, FineTuningObserver, fine_tuning_options
 from retrain.training.loss import initial_head

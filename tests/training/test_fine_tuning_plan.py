@@ -21,7 +21,7 @@ from retrain.errors import CacheError, UsageError
 from retrain.events import Hooks
 from retrain.export.graph import parse_graph
 from retrain.model.classifier import Classifier
-from retrain.options.run import (
+from retrain.options import (
     AugmentationOptions,
     BackboneOptions,
     EvaluationOptions,

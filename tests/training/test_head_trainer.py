@@ -11,7 +11,7 @@ from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import CachedVectors, LabelledBottlenecks
 from retrain.errors import CacheError, TrainingError
 from retrain.evaluation.metrics import evaluate_logits
-from retrain.options.run import OPTIMIZERS, TrainingOptions
+from retrain.options import OPTIMIZERS, TrainingOptions
 from retrain.training import gradient_descent as descent
 from retrain.training import head_trainer as training
 from retrain.training.head_trainer import HeadTrainer, Observer

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from retrain.cache.vectors import LabelledBottlenecks
-from retrain.options.run import TrainingOptions
+from retrain.options import TrainingOptions
 from retrain.training.head_trainer import HeadTrainer, Observer
 from retrain.training.loss import picture_weights
 

@@ -11,7 +11,7 @@ from retrain.cache.vectors import LabelledBottlenecks
 from retrain.cli import main as cli
 from retrain.errors import TrainingError
 from retrain.events import Hooks
-from retrain.options.run import BackboneOptions, RunOptions, TrainingOptions, TuningOptions
+from retrain.options import BackboneOptions, RunOptions, TrainingOptions, TuningOptions
 from retrain.training import tuning
 from retrain.training.head_trainer import HeadTrainer
 from retrain.training.tuning import candidates, choose_folds, tune

@@ -1,4 +1,4 @@
-"""The options of the split: shares, or numbers of pictures of every class."""
+"""The options of the pictures, their labels and their split."""
 
 import dataclasses
 from typing import ClassVar
@@ -6,7 +6,42 @@ from typing import ClassVar
 from retrain.errors import UsageError
 from retrain.options.fields import Checked, option
 
-__all__ = ["SplitOptions"]
+__all__ = ["DEFAULT_MAX_FILE_SIZE", "DEFAULT_MAX_PIXELS", "ImageOptions", "LabelOptions", "SplitOptions"]
+
+# As many as Pillow opens unless told otherwise; at 12 bytes each, which decoding may take, 2 GiB.
+DEFAULT_MAX_PIXELS = 178_956_970
+
+DEFAULT_MAX_FILE_SIZE = 1024  # MiB: as many pixels of 3 x 16 bits
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageOptions(Checked):
+    """How picture files are decoded."""
+
+    max_pixels: int = option(
+        DEFAULT_MAX_PIXELS,
+        "refuse a picture with more pixels than this, from its header, before it is decoded; decoding takes up to 12 "
+        "bytes for each, so that the default comes to 2 GiB",
+        metavar="N",
+    )
+    max_file_size: int = option(
+        DEFAULT_MAX_FILE_SIZE, "refuse a picture file larger than this, before it is read", metavar="MIB"
+    )
+
+    RANGES: ClassVar = {"max_pixels": (1, None), "max_file_size": (1, None)}
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelOptions(Checked):
+    """What the classes are called."""
+
+    labels_file: str | None = option(
+        None,
+        "labels of class folders that are named otherwise, as by number: a folder's name and its label a line, with a "
+        "tab, a comma, a semicolon or spaces between them (a spreadsheet's CSV is such), or a JSON object (.json); "
+        "folders that it does not list keep their names",
+        metavar="FILE",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
