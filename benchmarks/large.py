@@ -67,13 +67,18 @@ def peak_mib() -> float:
 
 def train(trainer, steps: int, optimizer: str = "gradient-descent"):
     """Train a head; return it and the seconds per step after compiling, which the first blocks of steps include."""
-    from retrain.training.head_trainer import Observer
+
+    from retrain.events import Evaluated
 
     moments: list[tuple[int, float]] = []
-    observer = Observer(lambda row: moments.append((row.step, time.perf_counter())))
+
+    def emit(event) -> None:
+        if isinstance(event, Evaluated):
+            moments.append((event.step, time.perf_counter()))
+
     numbers = np.arange(len(trainer.data))
     options = TrainingOptions(optimizer=optimizer, steps=steps)
-    trained = trainer.train(numbers[HELD_OUT:], numbers[:HELD_OUT], options, observer)
+    trained = trainer.train(numbers[HELD_OUT:], numbers[:HELD_OUT], options, emit)
     (first, start), (last, end) = next(item for item in moments if item[0] >= steps // 10), moments[-1]
     return trained, (end - start) / (last - first)
 

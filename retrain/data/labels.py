@@ -13,6 +13,7 @@ from typing import Any
 from retrain.data.folder_walk import picture_files
 from retrain.data.image_folder import composed
 from retrain.errors import ImageFolderError, LabelsFileError
+from retrain.events import Emit, Warned, ignore
 from retrain.paths import display_path
 from retrain.text import listing
 
@@ -29,7 +30,7 @@ def class_labels(
     class_names: Sequence[str],
     labels_file: str | None = None,
     label_of: Callable[[str], str] = str,
-    on_warning: Callable[[str], None] = lambda _: None,
+    emit: Emit = ignore,
 ) -> tuple[str, ...]:
     """The label of every class folder.
 
@@ -42,9 +43,8 @@ def class_labels(
     listed = read_labels_file(labels_file, class_names) if labels_file is not None else {}
     strangers = [name for name in listed if name not in class_names]
     if strangers:
-        on_warning(
-            f"{display_path(labels_file or '')} lists what is no class folder: {listing(map(display_path, strangers))}"
-        )
+        named = listing(map(display_path, strangers))
+        emit(Warned(f"{display_path(labels_file or '')} lists what is no class folder: {named}"))
     labels = tuple(composed(listed[name] if name in listed else label_of(name)) for name in class_names)
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:

@@ -17,6 +17,7 @@ from retrain.data.labels import ClassNames
 from retrain.data.picture_file import what_else
 from retrain.data.split import SETS
 from retrain.errors import ModelFolderError, OutputError
+from retrain.events import Emit, Warned, ignore
 from retrain.folders import (
     Kind,
     UnfinishedError,
@@ -110,20 +111,20 @@ class ModelDescription:
 def check_destination(
     model_dir: str | os.PathLike[str],
     cache_dir: str | os.PathLike[str] = "",
-    on_wait: Callable[[str], None] = lambda message: None,
+    emit: Emit = ignore,
 ) -> None:
     """Refuse, before any work is done, a place where a model folder can't be put.
 
     Args:
         model_dir: where it is to go.
         cache_dir: may lie in it.
-        on_wait: told of another run that is waited for.
+        emit: told of another run that is waited for.
     Raises OutputError where it is a file, or a folder with content that is no model folder, or can't be written, or has
     a name that TensorFlow can't take.
     """
     final = _resolved(Path(model_dir))
     where = display_path(model_dir)
-    say = _waiting(where, on_wait)
+    say = _waiting(where, emit)
     try:
         os.fspath(final).encode()
     except UnicodeEncodeError:
@@ -165,17 +166,17 @@ def _check_content(final: Path, where: str, cache_dir: str) -> None:
 def write_model_folder(
     model_dir: str | os.PathLike[str],
     write: Callable[[Path], None],
-    on_wait: Callable[[str], None] = lambda message: None,
+    emit: Emit = ignore,
 ) -> None:
     """Let `write` fill a folder beside the final place, then move it there; an older model stays until then.
 
     Args:
-        on_wait: told of another run that writes the same model folder just now, and is waited for.
+        emit: told of another run that writes the same model folder just now, and is waited for.
     Raises OutputError where the disk is full or the place can't be written.
     """
     final = _resolved(Path(model_dir))
     where = display_path(model_dir)
-    say = _waiting(where, on_wait)
+    say = _waiting(where, emit)
     try:
         with staging_folder(final, say) as staging:
             _fill(staging, where, write)
@@ -197,8 +198,8 @@ def _fill(staging: Path, where: str, write: Callable[[Path], None]) -> None:
         raise OutputError(f"{message}; what was there before is intact") from error
 
 
-def _waiting(where: str, on_wait: Callable[[str], None]) -> Callable[[str], None]:
-    return lambda who: on_wait(f"waiting for {who}, which is writing the model folder {where}")
+def _waiting(where: str, emit: Emit) -> Callable[[str], None]:
+    return lambda who: emit(Warned(f"waiting for {who}, which is writing the model folder {where}"))
 
 
 def _not_written(final: Path, where: str, error: OSError) -> str:

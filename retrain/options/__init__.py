@@ -10,6 +10,7 @@ from retrain.options.data import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS, Imag
 from retrain.options.evaluation import EvaluationOptions
 from retrain.options.extraction import PRECISIONS, BackboneOptions, ExtractionOptions
 from retrain.options.fine_tuning import FineTuningOptions
+from retrain.options.prediction import PredictionOptions
 from retrain.options.run import RunOptions
 from retrain.options.training import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, OPTIMIZERS, TrainingOptions
 from retrain.options.tuning import TuningOptions
@@ -29,6 +30,7 @@ __all__ = [
     "FineTuningOptions",
     "ImageOptions",
     "LabelOptions",
+    "PredictionOptions",
     "RunOptions",
     "SplitOptions",
     "TrainingOptions",

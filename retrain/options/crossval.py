@@ -10,8 +10,8 @@ __all__ = ["CrossValidationOptions"]
 
 @dataclasses.dataclass(frozen=True)
 class CrossValidationOptions(Checked):
-    """Cross-validation: every picture tested by a head that was trained without it."""
+    """Cross-validation: each picture is tested by a head that was trained without it."""
 
-    folds: int = option(10, "parts of the pictures, each of which is tested in turn", metavar="K")
+    folds: int = option(10, "number of folds; each is tested once", metavar="K", common=True)
 
     RANGES: ClassVar = {"folds": (2, 10_000)}

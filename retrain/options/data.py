@@ -8,10 +8,10 @@ from retrain.options.fields import Checked, option
 
 __all__ = ["DEFAULT_MAX_FILE_SIZE", "DEFAULT_MAX_PIXELS", "ImageOptions", "LabelOptions", "SplitOptions"]
 
-# As many as Pillow opens unless told otherwise; at 12 bytes each, which decoding may take, 2 GiB.
+# Pillow's own bound. Decoding may take 12 bytes for each, so 2 GiB.
 DEFAULT_MAX_PIXELS = 178_956_970
 
-DEFAULT_MAX_FILE_SIZE = 1024  # MiB: as many pixels of 3 x 16 bits
+DEFAULT_MAX_FILE_SIZE = 1024  # MiB: that many pixels of 3 x 16 bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,12 +20,11 @@ class ImageOptions(Checked):
 
     max_pixels: int = option(
         DEFAULT_MAX_PIXELS,
-        "refuse a picture with more pixels than this, from its header, before it is decoded; decoding takes up to 12 "
-        "bytes for each, so that the default comes to 2 GiB",
+        "skip pictures with more pixels than this, without decoding them; decoding takes up to 12 bytes per pixel",
         metavar="N",
     )
     max_file_size: int = option(
-        DEFAULT_MAX_FILE_SIZE, "refuse a picture file larger than this, before it is read", metavar="MIB"
+        DEFAULT_MAX_FILE_SIZE, "skip picture files larger than this, without reading them", metavar="MIB"
     )
 
     RANGES: ClassVar = {"max_pixels": (1, None), "max_file_size": (1, None)}
@@ -37,32 +36,33 @@ class LabelOptions(Checked):
 
     labels_file: str | None = option(
         None,
-        "labels of class folders that are named otherwise, as by number: a folder's name and its label a line, with a "
-        "tab, a comma, a semicolon or spaces between them (a spreadsheet's CSV is such), or a JSON object (.json); "
-        "folders that it does not list keep their names",
+        "labels of class folders, if they are not the folders' names: a folder and its label on each line, separated "
+        "by a tab, a comma, a semicolon or spaces, or a JSON object (.json); folders that are not listed keep their "
+        "names",
         metavar="FILE",
+        common=True,
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class SplitOptions(Checked):
-    """How pictures are shared out between training, validation and test."""
+    """How pictures are assigned to training, validation and test set."""
 
-    validation_percentage: float = option(10, "share of the pictures for validation", metavar="PERCENT")
-    test_percentage: float = option(10, "share of the pictures for the final test", metavar="PERCENT")
+    validation_percentage: float = option(10, "share of the pictures for validation", metavar="PERCENT", common=True)
+    test_percentage: float = option(10, "share of the pictures for the final test", metavar="PERCENT", common=True)
     split: str = option(
         "content",
-        "what decides a picture's set: its content, or (original) its path as the original retrain.py does",
+        "what decides a picture's set: its content, or its path, as in the original retrain.py",
         choices=("content", "original"),
     )
     train_per_class: int | None = option(
-        None, "pictures of every class for training, instead of a share; all others are for the test", metavar="N"
+        None, "pictures of each class for training, instead of a share; the rest go to the test set", metavar="N"
     )
     validation_per_class: int | None = option(
-        None, "pictures of every class for validation, instead of a share", metavar="N"
+        None, "pictures of each class for validation, instead of a share", metavar="N"
     )
     test_per_class: int | None = option(
-        None, "pictures of every class for the final test, instead of a share", metavar="N"
+        None, "pictures of each class for the final test, instead of a share", metavar="N"
     )
 
     RANGES: ClassVar = {
@@ -75,12 +75,12 @@ class SplitOptions(Checked):
 
     @property
     def has_counts(self) -> bool:
-        """Whether a set gets a number of pictures of every class, instead of a share."""
+        """Whether a set gets a number of pictures of each class, instead of a share."""
         counts = (self.train_per_class, self.validation_per_class, self.test_per_class)
         return any(count is not None for count in counts)
 
     def wants(self, name: str) -> bool:
-        """Whether a set, "train", "validation" or "test", is to have pictures."""
+        """Whether a set ("train", "validation" or "test") should have pictures."""
         if name == "train" or (name == "test" and self.train_per_class):
             return True
         count: int | None = getattr(self, f"{name}_per_class")
@@ -97,15 +97,15 @@ class SplitOptions(Checked):
             )
 
     def _check_counts(self) -> None:
-        """Refuse what does not go with numbers of pictures. Raises UsageError."""
+        """Refuse options that numbers of pictures can't be combined with. Raises UsageError."""
         if self.split == "original":
             raise UsageError(
-                "--split original puts each picture where its path says, whatever the others: leave it out, or "
-                "--train-per-class, --validation-per-class and --test-per-class"
+                "--split original assigns each picture by its path alone, whatever the numbers: leave it out, or leave "
+                "out --train-per-class, --validation-per-class and --test-per-class"
             )
         if self.train_per_class is not None and self.test_per_class is not None:
             raise UsageError(
-                "--train-per-class and --test-per-class: the other pictures must go somewhere; leave one of them out"
+                "--train-per-class and --test-per-class leave no set for the other pictures: leave one of them out"
             )
         for name, counted in (
             ("validation", "validation" if self.validation_per_class is not None else None),

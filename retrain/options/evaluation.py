@@ -11,21 +11,22 @@ __all__ = ["EvaluationOptions"]
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationOptions(Checked):
-    """Calibration, the final test, and what is shown of it."""
+    """Calibration, the final test, and what is shown of its results."""
 
     calibrate: bool = option(
         False,
-        "divide the scores' logits by a temperature fitted on the validation pictures, so that scores are "
-        "probabilities one can trust; labels and accuracy stay as they are",
+        "fit a temperature on the validation pictures, so that scores are probabilities you can trust; labels and "
+        "accuracy stay the same",
     )
     test_batch_size: int = option(
-        -1, "pictures drawn at random for the final test; -1: all of the test set", metavar="N"
+        -1, "pictures drawn at random for the final test; -1: the whole test set", metavar="N"
     )
     print_misclassified: bool = option(False, "list the test pictures that got a wrong label")
     plots: bool = option(
         False,
-        "draw how accuracy and cross-entropy of all pictures went (curves.png, curves.csv), and test pictures with the "
-        "labels that they got (predictions.png)",
+        "plot accuracy and cross-entropy during training (curves.png, curves.csv), and test pictures with their "
+        "predicted labels (predictions.png)",
+        common=True,
     )
 
     RANGES: ClassVar = {"test_batch_size": (-1, None)}

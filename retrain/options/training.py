@@ -5,7 +5,7 @@ import math
 from typing import ClassVar
 
 from retrain.errors import UsageError
-from retrain.options.fields import Checked, option
+from retrain.options.fields import Checked, flag_of, option
 
 __all__ = ["DEFAULT_BATCH_SIZE", "DEFAULT_STEPS", "OPTIMIZERS", "TrainingOptions"]
 
@@ -20,75 +20,75 @@ class TrainingOptions(Checked):
 
     optimizer: str = option(
         "gradient-descent",
-        "gradient-descent, as the original program; adam; or lbfgs: all training pictures in every step, until nothing "
-        "is left to gain",
+        "gradient-descent, as in the original program; adam; or lbfgs, which uses all training pictures in every step "
+        "and stops when the loss no longer falls",
         choices=OPTIMIZERS,
+        common=True,
     )
     steps: int | None = option(
-        None, "training steps; with lbfgs the most that it may take (default: 4000)", metavar="N"
+        None, "training steps; with lbfgs, at most this many (default: 4000)", metavar="N", common=True
     )
     epochs: float | None = option(
         None,
-        "train for so many passes over the training pictures instead: N x pictures / batch size steps; with lbfgs a "
-        "step is a pass",
+        "train for this many passes over the training pictures, instead of --steps; with lbfgs, a step is a pass",
         metavar="N",
     )
     batch_size: int | None = option(None, "pictures in a training batch (default: 100)", metavar="N")
     learning_rate: float | None = option(
-        None, "learning rate (default: 0.01, with adam 0.001; lbfgs finds its own)", metavar="RATE"
+        None, "learning rate (default: 0.01; with adam 0.001; lbfgs finds its own)", metavar="RATE"
     )
-    l1: float = option(0.0, "L1 penalty: this times the sum of the weights' magnitudes", metavar="STRENGTH")
+    l1: float = option(0.0, "L1 penalty: this times the sum of the weights' absolute values", metavar="STRENGTH")
     l2: float | None = option(
         None,
-        "L2 penalty: half of this times the sum of the squared weights (default: 0, with lbfgs 1 / training pictures)",
+        "L2 penalty: half of this times the sum of the squared weights (default: 0; with lbfgs 1 / training pictures)",
         metavar="STRENGTH",
     )
     dropout: float = option(
         0.0,
-        "share of the values at each trained layer's input that are left out at random in training",
+        "share of each trained layer's inputs that are dropped at random during training",
         metavar="SHARE",
     )
     label_smoothing: float = option(
-        0.0, "share of every label that is spread evenly over all classes in training", metavar="SHARE"
+        0.0, "share of each label that is spread evenly over all classes during training", metavar="SHARE"
     )
     hidden_units: int = option(
-        0, "rectified units in a hidden layer between bottleneck and softmax layer; 0: no such layer", metavar="N"
+        0, "ReLU units in a hidden layer between bottleneck and softmax layer; 0: no hidden layer", metavar="N"
     )
     sampling: str | None = option(
         None,
-        "a batch draws a class, then one of its pictures (class-balanced, as the original program), or any picture "
-        "alike (default: class-balanced, with --class-weight balanced uniform)",
+        "how a batch is drawn: a class, then one of its pictures (class-balanced, as in the original program), or any "
+        "picture (uniform) (default: class-balanced; with --class-weight balanced, uniform)",
         choices=("class-balanced", "uniform"),
     )
     class_weight: str = option(
         "none",
-        "balanced: a picture counts the more, the fewer there are of its class, which evens out classes of different "
-        "sizes without drawing the small ones' pictures more often",
+        "balanced: pictures of small classes weigh more in the loss, which evens out class sizes without drawing these "
+        "pictures more often",
         choices=("none", "balanced"),
     )
     patience: int | None = option(
         None,
-        "stop once the validation cross-entropy has not come down for N steps, and keep the weights of the best "
-        "evaluation; each is of all validation pictures (of 10,000 at most), with lbfgs after every step (default: all "
-        "steps are done, the last weights kept)",
+        "stop when the validation cross-entropy has not improved for N steps, and keep the best weights; evaluations "
+        "then use all validation pictures (at most 10,000), with lbfgs after every step (default: take all steps and "
+        "keep the last weights)",
         metavar="N",
     )
     eval_step_interval: int = option(
-        10, "evaluate on the training batch and a validation batch every N steps", metavar="N"
+        10, "evaluate on the training batch and on a validation batch every N steps", metavar="N"
     )
     validation_batch_size: int = option(
         100,
-        "pictures in a random validation batch; -1: all of them (of 10,000 at most, as always with lbfgs)",
+        "pictures in a random validation batch; -1: all of them (at most 10,000; always so with lbfgs)",
         metavar="N",
     )
     max_memory: int | None = option(
         None,
-        "bottlenecks that take more memory than this are drawn from the cache's files, step by step (default: half of "
-        "the memory there is)",
+        "read bottlenecks from the cache's files at every step if they take more memory than this (default: half of "
+        "the machine's memory)",
         metavar="MIB",
     )
     seed: int = option(
-        0, "the same seed over the same pictures gives the same weights, on machines with as many cores", metavar="N"
+        0, "random seed: the same seed and pictures give the same weights on machines with as many cores", metavar="N"
     )
 
     RANGES: ClassVar = {
@@ -115,15 +115,15 @@ class TrainingOptions(Checked):
             raise UsageError("--validation-batch-size 0: must be at least 1, or -1 for all validation pictures")
         if self.class_weight == "balanced" and self.sampling == "class-balanced":
             raise UsageError(
-                "--class-weight balanced with --sampling class-balanced would make up for small classes twice: "
-                "leave one of them out"
+                "--class-weight balanced with --sampling class-balanced would make up for small classes twice: leave "
+                "one of them out"
             )
         if self.optimizer == "lbfgs":
             for name in ("dropout", "learning_rate", "batch_size"):
                 if getattr(self, name):
                     raise UsageError(
-                        f"--{name.replace('_', '-')} is for training in batches, and --optimizer lbfgs takes all "
-                        "pictures in every step: leave one of them out"
+                        f"{flag_of(name)} is for training in batches, and --optimizer lbfgs uses all pictures in every "
+                        "step: leave one of them out"
                     )
 
     def _check_length(self) -> None:
@@ -131,19 +131,18 @@ class TrainingOptions(Checked):
             raise UsageError("--steps and --epochs both say how long to train: leave one of them out")
 
     def passes(self, steps: int, pictures: int) -> float:
-        """How often so many steps go over the training pictures, on average."""
+        """How many passes over the training pictures a number of steps makes, on average."""
         return float(steps) if self.optimizer == "lbfgs" else steps * (self.batch_size or DEFAULT_BATCH_SIZE) / pictures
 
     def steps_of(self, epochs: float, pictures: int) -> int:
-        """The fewest steps that go over the training pictures so often."""
+        """The fewest steps that make a number of passes over the training pictures."""
         # the rounding keeps 1.1 x 100 pictures / 10 at 11
         return max(1, math.ceil(round(epochs / self.passes(1, pictures), 6)))
 
     def with_steps(self, pictures: int) -> "TrainingOptions":
-        """The same with the steps filled in that --epochs, or the default, means for so many training pictures.
+        """The same, with the steps filled in that --epochs, or the default, means for a number of training pictures.
 
-        Options that have been filled in once keep their steps: so an epoch can be of pictures where training counts
-        several rows for each.
+        Once filled in, the steps stay: an epoch can be one of pictures even if training counts several rows for each.
         """
         meant = DEFAULT_STEPS if self.epochs is None else self.steps_of(self.epochs, pictures)
         steps = meant if self.steps is None else self.steps
@@ -151,7 +150,7 @@ class TrainingOptions(Checked):
         return _FilledIn(**(values | {"steps": steps}))
 
     def resolved(self, pictures: int) -> "TrainingOptions":
-        """The same with every default that depends on another option, or on the number of training pictures, filled."""
+        """The same, with all defaults filled in that depend on other options or on the number of training pictures."""
         rates = {"gradient-descent": 0.01, "adam": 0.001, "lbfgs": None}
         in_batches = self.optimizer != "lbfgs"
         return dataclasses.replace(
@@ -164,7 +163,7 @@ class TrainingOptions(Checked):
 
 
 class _FilledIn(TrainingOptions):
-    """Options whose steps are what their epochs come to."""
+    """Options that have both --epochs and the steps that these come to."""
 
     def _check_length(self) -> None:
         pass

@@ -15,14 +15,17 @@ class TuningOptions(Checked):
 
     tune: bool = option(
         False,
-        "search optimizer, learning rate and L2 penalty by cross-validation on the training and validation pictures; "
-        "the other training options stay as they are",
+        "find the best optimizer, learning rate and L2 penalty by cross-validation on the training and validation "
+        "pictures; other training options stay as they are",
+        common=True,
     )
-    tune_seconds: float = option(60.0, "time for the search; what was found by then is used", metavar="SECONDS")
+    tune_seconds: float = option(
+        60.0, "time for the search; the best options found by then are used", metavar="SECONDS"
+    )
 
     RANGES: ClassVar = {"tune_seconds": (0, None)}
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.tune_seconds != TuningOptions.tune_seconds and not self.tune:
-            raise UsageError("--tune-seconds is the time for --tune: give that, too")
+            raise UsageError("--tune-seconds is the time for --tune: add --tune")

@@ -346,7 +346,7 @@ def test_bad_input_is_one_line_and_exit_1(make_folder, args, parts):
         (["train", "good", "--steps", "many"], ["--steps"]),
         (["train", "good", "--steps", "0"], ["--steps 0: must be between 1"]),
         (["train", "good", "--learning-rate", "nan"], ["--learning-rate nan"]),
-        (["train", "good", "--final-tensor-name", "a b"], ["--final-tensor-name 'a b': letters, digits"]),
+        (["train", "good", "--final-tensor-name", "a b"], ["--final-tensor-name 'a b': use letters, digits"]),
         (["train", "good", "--final-tensor-name", "mul"], ["the graph has another tensor of that name"]),
         (["--image_dir", "good", "--train_batch_size", "0"], ["--train_batch_size 0: must be between 1 and"]),
         (["predict", "model", "a.jpg", "--top", "0"], ["--top 0: must be at least 1"]),

@@ -12,20 +12,18 @@ import pytest
 
 from retrain.cli import progress as progress_module
 from retrain.cli.progress import Progress
-from retrain.extraction.pass_one import ExtractionProgress
-from retrain.options import TrainingOptions
-from retrain.training.head_trainer import HistoryRow
+from retrain.events import Evaluated, Extracted, StageBegan, TrainingBegan, Warned
 
 
 def show():
     progress = Progress(quiet=False, steps=50)
-    progress.on_stage("extraction")
+    progress.show(StageBegan("extraction"))
     for done in (20, 60, 100):
-        progress.on_extraction(ExtractionProgress(100, done, done - 20, (done - 20) / 10))
-    progress.on_stage("training")
-    progress.on_evaluation(HistoryRow(49, 1.0, 0.25, 0.9, 0.5))
-    progress.warn("something odd")
-    progress.on_stage("export")
+        progress.show(Extracted(100, done, done - 20, (done - 20) / 10))
+    progress.show(StageBegan("training"))
+    progress.show(Evaluated(49, 1.0, 0.25, 0.9, 0.5))
+    progress.show(Warned("something odd"))
+    progress.show(StageBegan("export"))
     progress.close()
 
 
@@ -78,10 +76,10 @@ def test_without_a_terminal_there_is_a_line_every_few_seconds(capsys, monkeypatc
     now = [0.0]
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
     progress = Progress(quiet=False, steps=1000)
-    progress.on_stage("extraction")
+    progress.show(StageBegan("extraction"))
     for done in range(101):
         now[0] += 0.5
-        progress.on_extraction(ExtractionProgress(100, done, done, done / 2))
+        progress.show(Extracted(100, done, done, done / 2))
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "bottlenecks: 0 of 100 pictures are there already"
     assert lines[-1] == "bottlenecks: 100 of 100 pictures, 2.0 pictures/s, 0 s left"
@@ -91,18 +89,18 @@ def test_without_a_terminal_there_is_a_line_every_few_seconds(capsys, monkeypatc
 
 def test_quiet_says_nothing_but_warnings(capsys):
     progress = Progress(quiet=True, steps=10)
-    progress.on_stage("extraction")
-    progress.on_extraction(ExtractionProgress(10, 10, 10, 1.0))
-    progress.on_evaluation(HistoryRow(9, 1.0, 0.1, None, None))
-    progress.on_stage("export")
-    progress.warn("odd")
+    progress.show(StageBegan("extraction"))
+    progress.show(Extracted(10, 10, 10, 1.0))
+    progress.show(Evaluated(9, 1.0, 0.1, None, None))
+    progress.show(StageBegan("export"))
+    progress.show(Warned("odd"))
     assert capsys.readouterr().err == "retrain: warning: odd\n"
 
 
 def test_epochs_are_shown_where_they_were_asked_for(capsys):
     progress = Progress(quiet=False)
-    progress.on_training(TrainingOptions(epochs=2.5).resolved(400), 400)
-    progress.on_evaluation(HistoryRow(9, 1.0, 0.1, None, None))
-    progress.on_training(TrainingOptions(steps=7).resolved(400), 400)
+    progress.show(TrainingBegan(pictures=400, steps=10, epochs=2.5, batch_size=100))
+    progress.show(Evaluated(9, 1.0, 0.1, None, None))
+    progress.show(TrainingBegan(pictures=400, steps=7, epochs=None, batch_size=100))
     assert capsys.readouterr().err == "step 9 (epoch 2.5 of 2.5): train accuracy 100.0%, cross-entropy 0.1000\n"
     assert progress.steps == 7

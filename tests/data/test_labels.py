@@ -2,6 +2,7 @@ import csv
 import json
 
 import pytest
+from support.hearing import warnings_to
 
 from retrain.data.inspection import inspect_folder
 from retrain.data.labels import ClassNames, class_labels, expected_labels, read_labels_file
@@ -126,9 +127,9 @@ def test_classes_that_are_not_listed_keep_their_names(write):
 def test_names_that_are_no_class_folder_are_warned_of(write):
     warnings = []
     path = write("\n".join(f"n{i} label{i}" for i in range(9)))
-    class_labels(["n1", "n8"], path, on_warning=warnings.append)
+    class_labels(["n1", "n8"], path, emit=warnings_to(warnings.append))
     assert warnings == [f"{path} lists what is no class folder: n0, n2, n3, n4, n5, n6, n7"]
-    class_labels([f"n{i}" for i in range(9)], path, on_warning=warnings.append)
+    class_labels([f"n{i}" for i in range(9)], path, emit=warnings_to(warnings.append))
     assert len(warnings) == 1
 
 
@@ -145,7 +146,7 @@ def test_two_classes_of_one_label_are_refused(write):
 def test_inspection_shows_the_labels(write, make_folder):
     warnings = []
     root = make_folder({"n1": 3, "n2": 4})
-    found = inspect_folder(root, labels=LabelOptions(write("n2 dog\nn3 owl")), on_warning=warnings.append)
+    found = inspect_folder(root, labels=LabelOptions(write("n2 dog\nn3 owl")), emit=warnings_to(warnings.append))
     assert [(c.label, c.pictures) for c in found.classes] == [("n1", 3), ("dog", 4)]
     assert "lists what is no class folder: n3" in warnings[0]
 

@@ -4,13 +4,14 @@ import re
 
 import numpy as np
 import pytest
+from support.hearing import warnings_to
 
 from retrain.data.folds import assign_folds
 from retrain.data.image_folder import read_image_folder
 from retrain.data.labels import ClassNames, class_labels, expected_labels
 from retrain.data.split import check_counts
 from retrain.errors import ImageFolderError
-from retrain.events import Hooks
+from retrain.events import ignore
 from retrain.extraction import dataset
 from retrain.options import CrossValidationOptions, RunOptions, SplitOptions
 from retrain.pipeline.checks import check_sets, check_training
@@ -42,7 +43,7 @@ def refused(call, *args):
 
 def warned(call, *args):
     warnings = []
-    call(*args, Hooks(on_warning=warnings.append))
+    call(*args, warnings_to(warnings.append))
     return warnings
 
 
@@ -51,7 +52,7 @@ def test_too_few_pictures(root):
     counts = dict(zip(NAMES, folder.counts(), strict=True))
     keys = np.arange(800 * 32, dtype=np.uint32).astype(np.uint8).reshape(800, 32)
     for message in (
-        refused(dataset.read_classes, root, RunOptions(), Hooks()),
+        refused(dataset.read_classes, root, RunOptions(), ignore),
         refused(check_counts, counts, SplitOptions(test_per_class=5)),
         refused(assign_folds, folder.samples, keys, 3, 0),
     ):
@@ -81,7 +82,7 @@ def test_sets_and_classes(tmp_path):
         "validation": np.zeros(1, np.int32),
         "test": np.zeros(1, np.int32),
     }
-    message = refused(check_sets, NAMES, labels, False, RunOptions(), Hooks())
+    message = refused(check_sets, NAMES, labels, False, RunOptions(), ignore)
     assert message.startswith(f"no training pictures of class {TEN} and 389 more: ")
     labels = {name: np.arange(400 if name == "train" else 1, dtype=np.int32) for name in labels}
     for warning, start in zip(
@@ -104,7 +105,7 @@ def test_sets_and_classes(tmp_path):
 def test_labels(root, tmp_path):
     (tmp_path / "labels.txt").write_text("".join(f"{name}\tother\n" for name in NAMES))
     warnings = []
-    class_labels(["x"], "labels.txt", on_warning=warnings.append)
+    class_labels(["x"], "labels.txt", emit=warnings_to(warnings.append))
     assert warnings == [f"labels.txt lists what is no class folder: {TEN} and 390 more"]
     message = refused(class_labels, NAMES, "labels.txt")
     assert re.match("the class folders 'class 000', .* and 390 more would get the same label 'other'", message)
