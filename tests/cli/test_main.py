@@ -309,7 +309,7 @@ def test_pictures_in_several_sets_are_told_of(make_folder, tiny_backbone):
     [
         (["train", "nowhere"], ["no such image folder: nowhere"]),
         (["train", "empty"], ["no pictures in the sub-folders of empty"]),
-        (["train", "one"], ["one class only (cat)"]),
+        (["train", "one"], ["only one class (cat)"]),
         (["train", "small"], ["fewer than 3 pictures in class dog (2)"]),
         (["train", "good", "--model-dir", "taken"], ["the model folder taken holds other things (notes.txt"]),
         (["train", "good", "--model-dir", "file"], ["file is a file: give a folder as --model-dir"]),
