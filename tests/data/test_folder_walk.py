@@ -17,7 +17,7 @@ LITTER = [
     *("@eaDir", "__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN", ".ipynb_checkpoints"),
     *("._a.jpg", "Thumbs.db", "desktop.ini", ".DS_Store", ".git", "Icon\r", "#recycle"),
 ]
-UP = "a link to a folder that it lies in, or that holds the classes: not followed"
+UP = "a link to a folder above it, or to one that holds the classes: not followed"
 
 
 def touch(root, *paths):

@@ -383,4 +383,4 @@ def test_no_picture_ends_the_run_for_want_of_memory(make_folder, monkeypatch):
     monkeypatch.setattr(images, "_resized", fail)
     result, _, _ = run(root)
     assert list(result.skipped) == ["dog/large.png"]
-    assert "too little memory" in result.skipped["dog/large.png"]
+    assert "not enough memory" in result.skipped["dog/large.png"]
