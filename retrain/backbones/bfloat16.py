@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Bfloat16Network", "arithmetic", "check_device", "read_cpuinfo"]
 
-# Of TensorFlow's RewriterConfig: on a GPU float16 takes bfloat16's place, under the same rules.
-_OPTIMIZER, _GPU_OPTIMIZER = "auto_mixed_precision_onednn_bfloat16", "auto_mixed_precision"
-_ON = 1  # of its Toggle
-
 # In /proc/cpuinfo: of Intel's and AMD's processors (Cooper Lake, Sapphire Rapids, Zen 4, ...), and ARM's (Neoverse V1)
 _FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
@@ -37,7 +33,7 @@ class Bfloat16Network:
     """
 
     def __init__(self, network: "Network") -> None:
-        from retrain._tensorflow import tf
+        from retrain._tensorflow import compute_in_16_bits, tf
 
         self.height, self.width, self.batch_size = network.height, network.width, network.batch_size
         config = tf.compat.v1.ConfigProto()
@@ -47,8 +43,8 @@ class Bfloat16Network:
                 "--precision bfloat16: there is a GPU, but TensorFlow can't use it: install tensorflow[and-cuda], "
                 "or use --precision float32"
             )
-        setattr(config.graph_options.rewrite_options, _GPU_OPTIMIZER if is_gpu else _OPTIMIZER, _ON)
-        self._run = network.runner(config)
+        compute_in_16_bits(config, is_gpu)
+        self._run = network.frozen_graph.runner(config)
         self._check_against(network)
 
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

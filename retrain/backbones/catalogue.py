@@ -164,9 +164,9 @@ def fetch_backbone(name: str, to: str | os.PathLike[str] | None = None) -> Path:
 
         path = hub.resolve_handle(str(source.location))
     elif source.location is None:
-        from retrain.backbones import network
+        from retrain.backbones.keras_networks import published_weights
 
-        path = network.published_weights(source)
+        path = published_weights(source)
         target = path.name
     else:
         path = Path(source.location)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones import bfloat16, quantization
-from retrain.backbones.backbone import Backbone, fingerprint_of
+from retrain.backbones.backbone import Backbone
+from retrain.backbones.extractor import Extractor, ExtractorNetwork
 from retrain.cache.folder import CORRUPT_SUFFIX, folder_name, read_error, read_notes, write_error, write_owner
 from retrain.cache.picture_index import PictureIndex
 from retrain.data.decoding import decode_image
@@ -31,7 +32,7 @@ from retrain.folders import Kind, replace_folder, staging_folder, tidy_up
 from retrain.options.run import ImageOptions
 from retrain.paths import display_path
 
-__all__ = ["Listener", "LowPrecisionBackbone", "choose_extractor", "model_digest"]
+__all__ = ["Listener", "choose_extractor", "model_digest"]
 
 # More make no difference: with 20, 100 and 200 the mean cosine of Inception v3's bottlenecks to those in float32 was
 # 0.9961, 0.9961 and 0.9959, of MobileNetV2's 0.978, 0.980 and 0.980 (100 other photographs of flowers).
@@ -55,30 +56,18 @@ class Listener:
     on_progress: Callable[[str, int, int], None] = _nothing  # what is done, how many of them, of how many
 
 
-class LowPrecisionBackbone:
-    """A backbone that computes in fewer bits; an extractor of its own.
+def low_precision(
+    backbone: Backbone, precision: str, details: dict[str, Any], load: Callable[[], ExtractorNetwork]
+) -> Extractor:
+    """The extractor that computes a backbone in fewer bits.
 
     Args:
         backbone: in float32.
         precision: "bfloat16" or "int8".
         details: what else decides the bottlenecks.
-        load: gives the network when a picture must go through it.
+        load: gives the network. Raises BackboneError if this machine or the installation can't run it.
     """
-
-    def __init__(self, backbone: Backbone, precision: str, details: dict[str, Any], load: Callable[[], Any]) -> None:
-        self.name = f"{backbone.name}_{precision}"
-        self.description = backbone.description | {"precision": precision} | details
-        self._load = load
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """64 hexadecimal digits; equal where the same picture gives the same bottleneck."""
-        return fingerprint_of(self.description)
-
-    @cached_property
-    def network(self) -> Any:
-        """The network that computes so. Raises BackboneError where this machine or the installation can't."""
-        return self._load()
+    return backbone.variant(precision, {"precision": precision} | details, load)
 
 
 def choose_extractor(
@@ -88,7 +77,7 @@ def choose_extractor(
     cache_dir: str | os.PathLike[str],
     images: ImageOptions,
     listener: Listener = Listener(),
-) -> Backbone | LowPrecisionBackbone:
+) -> Extractor:
     """The extractor that computes in a precision: "float32" (the backbone itself), "bfloat16" or "int8".
 
     For int8 the cache is searched for the backbone's quantised model; where there is none, it is made from pictures of
@@ -103,13 +92,13 @@ def choose_extractor(
             bfloat16.check_device()
             return bfloat16.Bfloat16Network(backbone.network)
 
-        return LowPrecisionBackbone(backbone, precision, {"arithmetic": bfloat16.arithmetic()}, load)
+        return low_precision(backbone, precision, {"arithmetic": bfloat16.arithmetic()}, load)
     if precision == "int8":
         with contextlib.suppress(OSError):  # of a cache that can't be written
             tidy_up(_place(backbone, Path(cache_dir)), _KIND)
         found = _find_model(backbone, Path(cache_dir), listener)
         model, details = found or _make_model(backbone, folder, Path(cache_dir), images, listener)
-        return LowPrecisionBackbone(backbone, precision, details, lambda: quantization.QuantizedNetwork(model))
+        return low_precision(backbone, precision, details, lambda: quantization.QuantizedNetwork(model))
     return backbone
 
 
@@ -127,7 +116,7 @@ def _find_model(backbone: Backbone, cache_dir: Path, listener: Listener) -> tupl
         details = {name: note[name] for name in note if name not in {*wanted, "format", "fingerprint", "name"}}
         if not (folder / quantization.MODEL_FILES[0]).exists():
             continue
-        made = LowPrecisionBackbone(backbone, "int8", details, lambda: None)
+        made = low_precision(backbone, "int8", details, partial(quantization.QuantizedNetwork, folder))
         if folder.name != folder_name(made.name, made.fingerprint) and made.fingerprint != note.get("fingerprint"):
             # the model may be as sound as ever: what is damaged is the note
             listener.on_warning(
@@ -189,7 +178,7 @@ def _make_model(
                 "calibration_pictures": len(pixels),
                 "mean_cosine": round(cosine, 5),
             }
-            made = LowPrecisionBackbone(backbone, "int8", details, lambda: None)
+            made = low_precision(backbone, "int8", details, lambda: quantized)
             write_owner(staging, made.fingerprint, {"name": made.name} | made.description)
             final = cache_dir / folder_name(made.name, made.fingerprint)
             replace_folder(staging, final, _KIND)

@@ -129,10 +129,9 @@ def quantize(
 
 def _converted(openvino: ModuleType, network: "Network", folder: Path) -> Any:
     """The network as a model of OpenVINO; it reads files of graphs with functions, which it can't read from memory."""
-    graph_def, _, _ = network.frozen_graph
     path = folder / "float32.pb"
     try:
-        path.write_bytes(graph_def.SerializeToString())
+        path.write_bytes(network.frozen_graph.graph_def.SerializeToString())
         return openvino.convert_model(path)
     finally:
         path.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """An extractor's folder in the cache, and the note in it that says whose it is: extractor.json."""
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -21,6 +22,7 @@ __all__ = [
     "check_owner",
     "extractor_folders",
     "find_folder",
+    "fingerprint_of",
     "folder_name",
     "name_of",
     "owner_of",
@@ -39,6 +41,11 @@ CORRUPT_SUFFIX = ".corrupt"  # of a damaged file that was set aside
 _NAME = re.compile(r"[\w-][\w.-]*")
 _LONGEST_NAME = 200  # bytes; a file name has 255
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
+
+
+def fingerprint_of(description: dict[str, Any]) -> str:
+    """The fingerprint of an extractor: SHA-256 of its description as JSON, 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
 def folder_name(name: str, fingerprint: str) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.backbones.backbone import fingerprint_of
 from retrain.backbones.precision import model_digest
 from retrain.backbones.quantization import MODEL_FILES
 from retrain.cache.folder import (
@@ -19,6 +18,7 @@ from retrain.cache.folder import (
     EXPORT_SUFFIX,
     check_owner,
     extractor_folders,
+    fingerprint_of,
     name_of,
     owner_of,
     read_error,

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import retrain
+from retrain import _tensorflow
 from retrain.cli import commands as do
 from retrain.cli.arguments import EXIT_ERROR, EXIT_USAGE, Parser, add_options, log_to_stderr
 from retrain.cli.backbones import add_backbones_commands
@@ -196,6 +197,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code: 0, 1 for errors, 2 for wrong usage, 130 when interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    _tensorflow.prepare_process()
     warnings.simplefilter("ignore")  # third parties' notes to developers
     for noisy in ("tensorflow", "absl", "h5py"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

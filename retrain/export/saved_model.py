@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from retrain._tensorflow import tf
+from retrain._tensorflow import parse_saved_model, tf, write_fingerprint
 from retrain.backbones import graph_images
 from retrain.backbones.graph import BOTTLENECK, PIXELS_INPUT, Trunk
 from retrain.errors import OutputError
@@ -121,10 +121,7 @@ def write_saved_model(
         template: made from this trunk, for this final tensor's name and this many layers.
     Raises OutputError.
     """
-    from tensorflow.core.protobuf import saved_model_pb2
-    from tensorflow.python.saved_model import fingerprinting_utils
-
-    model = saved_model_pb2.SavedModel.FromString(template.model)
+    model = parse_saved_model(template.model)
     for signature in ("serving_default", "pixels"):  # says how many classes there are to whoever asks the server
         outputs = model.meta_graphs[0].signature_def[signature].outputs
         for name in (final_tensor_name, "labels"):
@@ -146,7 +143,7 @@ def write_saved_model(
                 tensors=[tf.constant(value) for value in entries.values()],
             )
         write_whole(folder / "saved_model.pb", model.SerializeToString(deterministic=True))
-        fingerprinting_utils.write_fingerprint(os.fspath(folder))
+        write_fingerprint(folder)
     except (tf.errors.OpError, OSError) as error:
         raise _not_written(folder, error) from error
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones.backbone import Backbone
+from retrain.backbones.extractor import Extractor
 from retrain.backbones.precision import Listener, choose_extractor
 from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import CachedVectors, LabelledBottlenecks, VectorSource, load_vectors
@@ -19,7 +20,7 @@ from retrain.data.split import SETS, check_class_sizes
 from retrain.errors import ImageFolderError
 from retrain.evaluation.metrics import different
 from retrain.events import Hooks
-from retrain.extraction.pass_one import Extraction, Extractor, extract_bottlenecks, open_cache
+from retrain.extraction.pass_one import Extraction, extract_bottlenecks, open_cache
 from retrain.options.run import ExtractionOptions, ImageOptions, RunOptions
 from retrain.paths import display_path
 from retrain.text import counted, listing

@@ -18,13 +18,14 @@ from PIL import Image
 
 from retrain.backbones.backbone import Backbone
 from retrain.backbones.bfloat16 import read_cpuinfo
+from retrain.backbones.extractor import Extractor
 from retrain.backbones.precision import Listener, choose_extractor
 from retrain.data.image_folder import ImageFolder
 from retrain.errors import RetrainError
-from retrain.extraction.pass_one import ExtractionProgress, Extractor, extract_bottlenecks, open_cache
+from retrain.extraction.pass_one import ExtractionProgress, extract_bottlenecks, open_cache
 from retrain.options.run import PRECISIONS, ExtractionOptions, ImageOptions
 
-__all__ = ["MachineBenchmark", "NoNetwork", "PrecisionRates", "benchmark_machine", "draw_pictures"]
+__all__ = ["MachineBenchmark", "PrecisionRates", "benchmark_machine", "draw_pictures", "without_network"]
 
 _SECONDS = 6.0  # that each measurement takes
 _MOST_PICTURES = 2000
@@ -65,20 +66,18 @@ class _Enough(Exception):
     """The time for a measurement is over."""
 
 
-class NoNetwork:
+def without_network(height: int, width: int) -> Extractor:
     """An extractor that does nothing: what is left is reading, hashing, decoding, resizing."""
+    return Extractor("nothing", dict, lambda: _NoNetwork(height, width))
 
-    name, fingerprint = "nothing", "0" * 64
+
+class _NoNetwork:
+    """Gives zeros."""
+
     batch_size = 32
 
     def __init__(self, height: int, width: int) -> None:
         self.height, self.width = height, width
-        self.description: dict[str, Any] = {}
-
-    @property
-    def network(self) -> "NoNetwork":
-        """Itself."""
-        return self
 
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, height, width, 3) uint8 to (n, 1) float32 zeros."""
@@ -107,7 +106,7 @@ def benchmark_machine(
     network = backbone.network
     loading = time.monotonic() - started
     on_step("reading and decoding alone")
-    decoding = _pipeline_rate(sample, NoNetwork(network.height, network.width), images)
+    decoding = _pipeline_rate(sample, without_network(network.height, network.width), images)
     rates = []
     for precision in PRECISIONS:
         on_step(

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import retrain
 from retrain.backbones.backbone import Backbone
+from retrain.backbones.extractor import Extractor
 from retrain.data.left_out import LeftOut
 from retrain.data.split import SETS
 from retrain.errors import OutputError
 from retrain.evaluation.metrics import Metrics, PictureResult
 from retrain.extraction.augmentation import Augmentation
-from retrain.extraction.pass_one import Extraction, Extractor
+from retrain.extraction.pass_one import Extraction
 from retrain.files import digest_of_file, write_whole
 from retrain.model.folder import FORMAT, list_files, seal
 from retrain.model.head import write_head

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from retrain.backbones.backbone import Backbone
 from retrain.backbones.default import choose_backbone
+from retrain.backbones.extractor import Extractor
 from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import LabelledBottlenecks, SomeVectors, VectorSource
 from retrain.data.image_folder import ImageFolder, read_image_folder
@@ -33,7 +34,7 @@ from retrain.extraction.dataset import (
     load_training_data,
     read_classes,
 )
-from retrain.extraction.pass_one import Extraction, Extractor, open_cache
+from retrain.extraction.pass_one import Extraction, open_cache
 from retrain.model.folder import check_destination, write_model_folder
 from retrain.model.head import Head
 from retrain.options.run import ExtractionOptions, ImageOptions, RunOptions

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 import retrain
 from retrain._tensorflow import tf
-from retrain.backbones.backbone import Backbone, fingerprint_of
+from retrain.backbones.activations import activations_at
+from retrain.backbones.backbone import Backbone
 from retrain.backbones.graph_cut import Cut, find_cut
-from retrain.backbones.truncation import TruncatedBackbone
-from retrain.cache.folder import find_folder
+from retrain.cache.folder import find_folder, fingerprint_of
 from retrain.cache.vectors import LabelledBottlenecks, VectorSource
 from retrain.errors import CacheError
 from retrain.events import Hooks
@@ -97,7 +97,7 @@ class FineTuningPlan:
     def __init__(self, graph: "GraphBuilder", options: RunOptions) -> None:
         self._graph, self._options = graph, options
         self.cut = find_cut(graph.trunk, options.fine_tuning)
-        self.extractor = TruncatedBackbone(graph.backbone, graph.trunk, self.cut)
+        self.extractor = activations_at(self.cut, graph.backbone, graph.trunk)
 
     def announce(self, pictures: int, hooks: Hooks) -> None:
         """Say how much will be cached. Raises CacheError where that is over --max-cache-size."""

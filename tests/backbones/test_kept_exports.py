@@ -15,7 +15,8 @@ from support.pictures import TINY_LENGTH, TINY_SIZE, draw_picture
 
 import retrain
 from retrain._tensorflow import tf
-from retrain.backbones import kept_exports, network
+from retrain.backbones import backbone as backbones
+from retrain.backbones import kept_exports
 from retrain.backbones.backbone import locate_backbone
 from retrain.cli import main as cli
 from retrain.export.graph import GraphBuilder
@@ -72,7 +73,7 @@ def no_network(monkeypatch):
     def refuse(source):
         raise AssertionError("a network is loaded")
 
-    monkeypatch.setattr(network, "load_network", refuse)
+    monkeypatch.setattr(backbones, "load_network", refuse)
 
 
 def kept(name: str) -> Path:
@@ -238,7 +239,7 @@ def test_heads_and_labels_share_what_is_kept(tiny_backbone, no_network_after):
 @pytest.fixture
 def no_network_after(monkeypatch):
     def call():
-        monkeypatch.setattr(network, "load_network", None)
+        monkeypatch.setattr(backbones, "load_network", None)
 
     return call
 

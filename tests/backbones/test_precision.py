@@ -1,5 +1,6 @@
 """Fewer bits: extractors of their own; the quantised model is made once and kept like a segment."""
 
+import dataclasses
 import errno
 import fcntl
 import importlib.util
@@ -130,7 +131,7 @@ def test_a_gpu_computes_in_float16_and_has_bottlenecks_of_its_own(root, tiny_bac
 
 def test_bfloat16_that_is_silently_float32_is_refused(root, tiny_backbone, monkeypatch):
     monkeypatch.setattr(bfloat16, "check_device", lambda: None)
-    monkeypatch.setattr(bfloat16, "_ON", 2)  # off
+    monkeypatch.setattr("retrain._tensorflow.compute_in_16_bits", lambda config, on_gpu: None)
     with pytest.raises(BackboneError, match="computes the backbone in float32 although"):
         _ = choose(root, tiny_backbone, "bfloat16").network
 
@@ -161,8 +162,7 @@ def test_cached_bfloat16_bottlenecks_need_no_such_processor(root, tiny_backbone,
             return np.ones((len(pixels), 3), np.float32)
 
     extractor = choose(root, tiny_backbone, "bfloat16")
-    extractor._load = Network
-    vectors_of(root, extractor)
+    vectors_of(root, dataclasses.replace(extractor, load=Network))
     monkeypatch.setattr(bfloat16, "check_device", missing)
     _, extracted = vectors_of(root, choose(root, tiny_backbone, "bfloat16"))
     assert extracted == 0
