@@ -21,11 +21,11 @@ import numpy as np
 from retrain.backbones.backbone import locate_backbone
 from retrain.data.image_folder import read_image_folder
 from retrain.evaluation.metrics import evaluate_logits
-from retrain.events import Hooks
+from retrain.events import ignore
 from retrain.extraction.augmentation import DistortedExtractor, add_copies
 from retrain.extraction.dataset import load_dataset
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
-from retrain.options.run import AugmentationOptions, BackboneOptions, ExtractionOptions, RunOptions, TrainingOptions
+from retrain.options import AugmentationOptions, BackboneOptions, ExtractionOptions, RunOptions, TrainingOptions
 from retrain.training.head_trainer import HeadTrainer
 
 DISTORTIONS = {
@@ -85,7 +85,7 @@ def show_accuracy(args: argparse.Namespace, place: Path, backbone) -> None:
         f"--augment {args.copies} {name}": options_of(args, place, args.copies, distortions)
         for name, distortions in DISTORTIONS.items()
     }
-    data = load_dataset(folder, backbone, plain.extraction, plain.images, Hooks())
+    data = load_dataset(folder, backbone, plain.extraction, plain.images, ignore)
     everything = np.arange(len(data.labels))
     splits = []
     for seed in range(args.splits):
@@ -94,7 +94,7 @@ def show_accuracy(args: argparse.Namespace, place: Path, backbone) -> None:
         splits.append(np.concatenate([part[: len(part) // 5] for part in own]))
     baselines: dict[str, np.ndarray] = {}
     for name, options in rows.items():
-        with_copies, _ = add_copies(data, everything, backbone, options, Hooks())
+        with_copies, _ = add_copies(data, everything, backbone, options, ignore)
         trainer = HeadTrainer(with_copies.bottlenecks, len(folder.class_names))
         for head, training in HEADS.items():
             results = []

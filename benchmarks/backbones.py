@@ -21,9 +21,9 @@ import numpy as np
 
 from retrain.backbones.backbone import Backbone, locate_backbone
 from retrain.data.folds import assign_folds
-from retrain.events import Hooks
+from retrain.events import ignore
 from retrain.extraction.dataset import load_training_data, read_classes
-from retrain.options.run import BackboneOptions, ExtractionOptions, RunOptions, TrainingOptions
+from retrain.options import BackboneOptions, ExtractionOptions, RunOptions, TrainingOptions
 from retrain.pipeline.crossval import train_folds
 from retrain.training.head_trainer import HeadTrainer
 
@@ -44,8 +44,8 @@ def tested(image_dir: str, backbone: Backbone, args: argparse.Namespace, cache_d
     options = RunOptions(
         extraction=ExtractionOptions(cache_dir=cache_dir), training=TrainingOptions(eval_step_interval=2**31 - 1)
     )
-    folder, labels = read_classes(image_dir, options, Hooks())
-    data = load_training_data(folder, backbone, options, Hooks())
+    folder, labels = read_classes(image_dir, options, ignore)
+    data = load_training_data(folder, backbone, options, ignore)
     folds = assign_folds(data.samples, data.keys, args.folds, options.training.seed)
     right = np.zeros(len(folds), bool)
     for result in train_folds(HeadTrainer(data.bottlenecks, len(labels)), folds, options.training, labels):

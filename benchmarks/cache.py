@@ -22,7 +22,7 @@ from retrain.cache.segments import Rows
 from retrain.cache.store import SEGMENT_ROWS, BottleneckCache
 from retrain.data.image_folder import read_image_folder
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
-from retrain.options.run import ExtractionOptions, ImageOptions
+from retrain.options import ExtractionOptions, ImageOptions
 from retrain.pipeline.benchmark import without_network
 
 FINGERPRINT = "b" * 64

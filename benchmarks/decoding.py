@@ -20,7 +20,7 @@ from PIL import Image
 from retrain.backbones.backbone import locate_backbone
 from retrain.data.decoding import MARGIN, decode_image
 from retrain.data.image_folder import ImageFolder, read_image_folder
-from retrain.options.run import BackboneOptions
+from retrain.options import BackboneOptions
 
 NOISE = 3.0  # levels, standard deviation
 ROUNDS = 3

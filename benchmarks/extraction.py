@@ -22,7 +22,7 @@ from retrain.backbones.precision import choose_extractor
 from retrain.data.image_folder import ImageFolder, read_image_folder
 from retrain.errors import BackboneError
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
-from retrain.options.run import DEFAULT_MAX_PIXELS, PRECISIONS, BackboneOptions, ExtractionOptions, ImageOptions
+from retrain.options import DEFAULT_MAX_PIXELS, PRECISIONS, BackboneOptions, ExtractionOptions, ImageOptions
 from retrain.pipeline.benchmark import without_network
 
 INCEPTION_V3_GFLOP = 11.4  # a picture

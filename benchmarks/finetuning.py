@@ -19,8 +19,8 @@ from retrain.backbones.graph_cut import find_cut
 from retrain.cache.vectors import LabelledBottlenecks
 from retrain.data.decoding import decode_image
 from retrain.data.image_folder import read_image_folder
-from retrain.options.run import BackboneOptions, FineTuningOptions, TrainingOptions
-from retrain.training.fine_tuning import FineTuner, FineTuningObserver, fine_tuning_options
+from retrain.options import BackboneOptions, FineTuningOptions, TrainingOptions
+from retrain.training.fine_tuning import FineTuner, FineTuningSession, fine_tuning_options
 from retrain.training.loss import initial_head
 
 SIZE, CLASSES = 160, 10
@@ -80,15 +80,16 @@ def cached_epochs(trunk, cut, activations, labels, epochs):
     turns, seconds = queue.Queue(), queue.Queue()
     started = [0.0]
 
-    def on_epoch(row, *_):
-        if row.epoch:
+    def after_epoch(epoch, *_):
+        if epoch:
             seconds.put(time.perf_counter() - started[0])
-        if row.epoch < epochs:
+        if epoch < epochs:
             turns.get()
             started[0] = time.perf_counter()
 
     def work():
-        tuner.train(head, np.arange(len(labels)), np.zeros(0, np.int64), training, FineTuningObserver(on_epoch))
+        session = FineTuningSession(after_epoch=after_epoch)
+        tuner.train(head, np.arange(len(labels)), np.zeros(0, np.int64), training, session)
 
     threading.Thread(target=work, daemon=True).start()
     while True:

@@ -26,7 +26,7 @@ from cache import FINGERPRINT, keys_for
 from retrain.cache.segments import Rows
 from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import CachedVectors, LabelledBottlenecks, memory_of_machine
-from retrain.options.run import TrainingOptions
+from retrain.options import TrainingOptions
 
 PER_SEGMENT = 16_384
 HELD_OUT = 2000
@@ -66,13 +66,18 @@ def peak_mib() -> float:
 
 def train(trainer, steps: int, optimizer: str = "gradient-descent"):
     """The trained head, and seconds per step once the loop is compiled; the first blocks of steps come with that."""
-    from retrain.training.head_trainer import Observer
+
+    from retrain.events import Evaluated
 
     moments: list[tuple[int, float]] = []
-    observer = Observer(lambda row: moments.append((row.step, time.perf_counter())))
+
+    def emit(event) -> None:
+        if isinstance(event, Evaluated):
+            moments.append((event.step, time.perf_counter()))
+
     numbers = np.arange(len(trainer.data))
     options = TrainingOptions(optimizer=optimizer, steps=steps)
-    trained = trainer.train(numbers[HELD_OUT:], numbers[:HELD_OUT], options, observer)
+    trained = trainer.train(numbers[HELD_OUT:], numbers[:HELD_OUT], options, emit)
     (first, start), (last, end) = next(item for item in moments if item[0] >= steps // 10), moments[-1]
     return trained, (end - start) / (last - first)
 

@@ -18,7 +18,7 @@ ALONE = """
 import resource, sys
 import numpy as np
 from retrain.backbones.backbone import locate_backbone
-from retrain.options.run import BackboneOptions
+from retrain.options import BackboneOptions
 network = locate_backbone(BackboneOptions(backbone=sys.argv[1])).network
 for _ in range(4):
     network.bottlenecks(np.zeros((32, network.height, network.width, 3), np.uint8))

@@ -23,7 +23,7 @@ import numpy as np
 from retrain.cache.segments import new_vectors
 from retrain.cache.vectors import LabelledBottlenecks
 from retrain.evaluation.metrics import evaluate_logits
-from retrain.options.run import TrainingOptions
+from retrain.options import TrainingOptions
 from retrain.training.head_trainer import HeadTrainer
 
 DATA = Path(os.environ.get("RETRAIN_TEST_DATA", Path(__file__).resolve().parent.parent.parent / "shared"))

@@ -17,7 +17,7 @@ from retrain.cache.vectors import LabelledBottlenecks
 from retrain.data.image_folder import ImageFolder, read_image_folder
 from retrain.errors import BackboneError
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
-from retrain.options.run import (
+from retrain.options import (
     DEFAULT_MAX_PIXELS,
     PRECISIONS,
     BackboneOptions,

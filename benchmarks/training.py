@@ -20,9 +20,10 @@ import numpy as np
 from retrain._tensorflow import tf
 from retrain.cache.segments import new_vectors
 from retrain.cache.vectors import LabelledBottlenecks
-from retrain.options.run import TrainingOptions
+from retrain.events import Evaluated, Event
+from retrain.options import TrainingOptions
 from retrain.training.gradient_descent import STEPS_PER_CALL
-from retrain.training.head_trainer import HeadTrainer, Observer
+from retrain.training.head_trainer import HeadTrainer
 
 LENGTH, BATCH, INTERVAL, RATE = 2048, 100, 10, 0.01
 SECONDS, TIMES = 1.5, 10  # the limits: after start-up, and the speed of a session call per step
@@ -62,10 +63,14 @@ def ours(task: Task) -> Result:
     The first block of steps comes with compiling; it is taken to last as long as the others.
     """
     moments: list[float] = []
-    observer = Observer(lambda row: moments.append(time.perf_counter()))
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Evaluated):
+            moments.append(time.perf_counter())
+
     started = time.perf_counter()
     options = TrainingOptions(steps=task.steps, batch_size=BATCH, learning_rate=RATE, eval_step_interval=INTERVAL)
-    trained = HeadTrainer(task.data, task.classes).train(task.train, task.validation, options, observer)
+    trained = HeadTrainer(task.data, task.classes).train(task.train, task.validation, options, emit)
     ended = time.perf_counter()
     seconds = (ended - moments[0]) * task.steps / (task.steps - STEPS_PER_CALL)
     return Result(trained.head.logits, ended - started - seconds, seconds)

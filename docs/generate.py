@@ -14,7 +14,7 @@ def rows(command: argparse.ArgumentParser) -> list[str]:
     """A table row for every argument of a command."""
     found = []
     for action in command._actions:
-        if action.option_strings == ["-h", "--help"] or isinstance(action, argparse._SubParsersAction):
+        if action.dest in ("help", "help_all") or isinstance(action, argparse._SubParsersAction):
             continue
         name = action.option_strings[-1] if action.option_strings else str(action.metavar)
         if action.option_strings and action.nargs != 0:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from retrain.errors import RetrainError
     from retrain.model.classifier import Classifier, Prediction
-    from retrain.options.run import RunOptions
+    from retrain.options import RunOptions
     from retrain.pipeline.record import RunResult, TrainedModel
     from retrain.pipeline.run import extract_folder, train
 
@@ -17,7 +17,7 @@ _MODULE_OF = {
     "Classifier": "retrain.model.classifier",
     "Prediction": "retrain.model.classifier",
     "RetrainError": "retrain.errors",
-    "RunOptions": "retrain.options.run",
+    "RunOptions": "retrain.options",
     "RunResult": "retrain.pipeline.record",
     "TrainedModel": "retrain.pipeline.record",
     "extract_folder": "retrain.pipeline.run",

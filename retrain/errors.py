@@ -1,4 +1,4 @@
-"""The exceptions that a user can cause. Each message says what is wrong, where, what was found and what to do."""
+"""The errors that a user can cause. Each message says what is wrong, where, what was found and what to do."""
 
 __all__ = [
     "BackboneError",
@@ -21,23 +21,23 @@ class RetrainError(Exception):
 
 
 class UsageError(RetrainError):
-    """An option has a value that makes no sense, whatever the data; the command line exits with 2."""
+    """An option has a value that makes no sense for any data; the command line exits with 2."""
 
 
 class ImageFolderError(RetrainError):
-    """The folder of pictures can't be used: missing, empty, one class only, too few pictures in a class."""
+    """The folder of pictures can't be used: it is missing or empty, has only one class, or too few pictures in one."""
 
 
 class LabelsFileError(RetrainError):
-    """The file that gives class folders their labels can't be read or understood."""
+    """The labels file can't be read or understood."""
 
 
 class UnreadableImageError(RetrainError):
-    """One file is not a picture, is damaged, or is too large; its message is the reason alone, without the path."""
+    """A file is not a picture, is damaged, or is too large. The message is only the reason, without the path."""
 
 
 class BackboneError(RetrainError):
-    """The backbone is unknown, can't be had, or doesn't do what a feature extractor must."""
+    """The backbone is unknown or not available, or is not a feature extractor."""
 
 
 class BackboneUnavailableError(BackboneError):
@@ -57,8 +57,8 @@ class ModelFolderError(RetrainError):
 
 
 class OutputError(RetrainError):
-    """A result can't be written where the user wants it."""
+    """A result can't be written to the place that the user chose."""
 
 
 class Interrupted(RetrainError):
-    """The user stopped the work (Ctrl-C, SIGTERM); what was done is kept, and the message says how far it came."""
+    """The user stopped the work (Ctrl-C, SIGTERM). What was done is kept; the message says how far the work got."""

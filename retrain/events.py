@@ -1,40 +1,187 @@
-"""What a run calls as it goes on: stages, warnings, progress."""
+"""What a run tells as it goes on: progress, warnings and results, in one stream.
 
-from collections.abc import Callable, Sequence
+Every function that takes long has a parameter `emit`, and calls it with events: frozen dataclasses of plain data. Who
+wants to know of some looks at their types:
+
+    def show(event: Event) -> None:
+        match event:
+            case Warned(message):
+                print(message)
+            case Extracted(pictures=total, done=done):
+                print(f"{done} of {total}")
+
+    retrain.train("photos", emit=show)
+
+What `emit` raises ends the run.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from retrain.evaluation.metrics import Metrics
-from retrain.extraction.pass_one import ExtractionProgress
-from retrain.model.head import Head
-from retrain.options.run import TrainingOptions
-
-if TYPE_CHECKING:
-    from retrain.export.graph import GraphBuilder
-    from retrain.training.fine_tuning import FineTuningRow
-    from retrain.training.head_trainer import HistoryRow
-
-__all__ = ["Hooks", "nothing"]
-
-
-def nothing(*_: Any) -> None:
-    """A hook that does nothing."""
+__all__ = [
+    "Emit",
+    "EpochEnded",
+    "Evaluated",
+    "Event",
+    "Extracted",
+    "FineTuningStepped",
+    "FoldTested",
+    "Inspected",
+    "Noted",
+    "Prepared",
+    "StageBegan",
+    "Stepped",
+    "TrainingBegan",
+    "TryTested",
+    "Warned",
+    "ignore",
+]
 
 
 @dataclass(frozen=True)
-class Hooks:
-    """What a run calls as it goes on; all are optional."""
+class Event:
+    """Something that happened in a run."""
 
-    on_stage: Callable[[str], None] = nothing  # a stage begins
-    on_warning: Callable[[str], None] = nothing  # something that the user should know
-    on_note: Callable[[str], None] = nothing  # something that the user may like to know
-    on_preparation: Callable[[str, int, int], None] = nothing  # what is done before pass one, how many, of how many
-    on_extraction: Callable[[ExtractionProgress], None] = nothing
-    on_fold: Callable[[int, int, Metrics], None] = nothing  # of a cross-validation: which, of how many, its test
-    on_try: Callable[[int, int, Any], None] = nothing  # of a search: which, of how many, what came of it (tuning.Try)
-    on_training: Callable[[TrainingOptions, int], None] = nothing  # begins: its options, the number of its pictures
-    on_evaluation: "Callable[[HistoryRow], None]" = nothing
-    on_fine_tuning: Callable[[int, int], None] = nothing  # steps that are done, of how many
-    on_epoch: "Callable[[FineTuningRow], None]" = nothing  # of fine-tuning
-    checkpoints: Sequence[int] = ()  # numbers of steps
-    on_checkpoint: "Callable[[int, Head, GraphBuilder], None]" = nothing  # after each of these
+
+Emit = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Take an event and do nothing with it."""
+
+
+# of any stage
+
+
+@dataclass(frozen=True)
+class Warned(Event):
+    """Something that the user should know."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Noted(Event):
+    """Something that the user may like to know."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class StageBegan(Event):
+    """A stage of the run begins: extraction, tuning, training, fine-tuning, evaluation or export."""
+
+    name: str
+
+
+# before training
+
+
+@dataclass(frozen=True)
+class Inspected(Event):
+    """Files were read without being extracted."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Prepared(Event):
+    """Work that comes before pass one went on."""
+
+    what: str  # in the words to show: "quantising"
+    done: int  # pictures
+    total: int
+
+
+@dataclass(frozen=True)
+class Extracted(Event):
+    """Pass one went on.
+
+    Where it makes distorted copies, copies are counted: for every file as many as are made of it.
+    """
+
+    pictures: int  # files to look at
+    done: int = 0  # files dealt with: cached, extracted or skipped
+    extracted: int = 0  # pictures that went through the backbone
+    seconds: float = 0.0  # since the backbone was ready
+    counts_copies: bool = False
+
+
+# of training
+
+
+@dataclass(frozen=True)
+class TryTested(Event):
+    """The search for options has tested one try on one more fold."""
+
+    done: int  # folds of all tries that were tested
+    planned: int
+    optimizer: str
+    learning_rate: float | None  # None with lbfgs
+    l2: float
+    folds: int = 0  # that this try was tested on
+    accuracy: float | None = None  # mean over these, in [0, 1]
+    cross_entropy: float | None = None  # mean over these, nats
+    error: str | None = None  # why the try failed
+
+
+@dataclass(frozen=True)
+class FoldTested(Event):
+    """Cross-validation has tested a fold."""
+
+    fold: int  # from 1 on
+    folds: int
+    pictures: int  # in this fold, copies counted once
+    accuracy: float | None  # in [0, 1]
+    cross_entropy: float | None  # nats
+
+
+@dataclass(frozen=True)
+class TrainingBegan(Event):
+    """Training of the head begins."""
+
+    pictures: int  # that it is trained on
+    steps: int
+    epochs: float | None  # where the length was given in epochs
+    batch_size: int  # pictures in a step: all of them with lbfgs
+
+
+@dataclass(frozen=True)
+class Stepped(Event):
+    """Training of a head went on."""
+
+    done: int  # steps
+
+
+@dataclass(frozen=True)
+class Evaluated(Event):
+    """The head was evaluated after a step's update, on its training batch and on validation pictures."""
+
+    step: int  # from 0 on
+    train_accuracy: float  # in [0, 1]
+    train_cross_entropy: float  # nats
+    validation_accuracy: float | None  # in [0, 1]; None without validation pictures
+    validation_cross_entropy: float | None
+
+
+@dataclass(frozen=True)
+class FineTuningStepped(Event):
+    """Fine-tuning went on; about every second."""
+
+    done: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class EpochEnded(Event):
+    """An epoch of fine-tuning was evaluated, without dropout: its last batch, and the validation pictures.
+
+    Epoch 0 is before the first one; its batch is the first that is drawn.
+    """
+
+    epoch: int
+    train_accuracy: float  # in [0, 1]
+    train_cross_entropy: float  # nats
+    validation_accuracy: float | None  # of 10,000 at most; None without validation pictures
+    validation_cross_entropy: float | None

@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM: heard at once, heeded as soon as nothing is lost by it.
+"""Ctrl-C and SIGTERM: stop the program soon, but never lose work.
 
-The first raises KeyboardInterrupt in the main thread, as Python does by itself. That takes until native code returns
-there, which may be seconds where a network is loaded: so a thread of its own says "stopping" meanwhile, and ends the
-process where that takes too long, or at the second signal, unless there is work that is not saved yet.
+The first signal raises KeyboardInterrupt in the main thread, as Python itself does. That has to wait until native code
+returns, which may take seconds while a network is loaded. So another thread says "stopping" in the meantime, and ends
+the process if that takes too long, or at the second signal, unless there is unsaved work.
 """
 
 import contextlib
@@ -18,23 +18,23 @@ __all__ = ["EXIT_INTERRUPTED", "has_come", "listen", "saving", "stop_listening",
 
 EXIT_INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_NOTICE_SECONDS = 0.2  # after which a person should hear something
+_NOTICE_SECONDS = 0.2  # until a person should see a message
 _GRACE_SECONDS = 3.0  # for native code to return
 
 
 class _State:
     """What this process knows of interruptions."""
 
-    signals = 0  # that came
-    unsaved = 0  # blocks of unsaved() that are being run
-    saving = 0  # of saving()
-    # a duplicate of stderr, for that leads nowhere at times, to keep native code from writing to it
+    signals = 0  # received
+    unsaved = 0  # unsaved() blocks that are running
+    saving = 0  # saving() blocks that are running
+    # a duplicate of stderr, which is redirected at times to silence native code
     stderr: int | None = None
 
 
 def listen() -> None:
-    """Hear the signals from now on; to be called from the main thread, by a program, not by a library."""
-    with contextlib.suppress(OSError):  # closed, by whoever started the program
+    """Listen for the signals from now on. Call it from the main thread of a program, not from a library."""
+    with contextlib.suppress(OSError):  # whoever started the program closed it
         _State.stderr = os.dup(2)
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -44,7 +44,7 @@ def listen() -> None:
 
 
 def stop_listening() -> None:
-    """From now on a signal ends the process at once: its work is done."""
+    """From now on, a signal ends the process at once, because its work is done."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 
@@ -56,7 +56,7 @@ def has_come() -> bool:
 
 @contextlib.contextmanager
 def unsaved() -> Iterator[None]:
-    """Work that would be lost: an interruption that comes while it goes on only raises KeyboardInterrupt."""
+    """Mark work that could be lost: until it ends, an interruption only raises KeyboardInterrupt."""
     _State.unsaved += 1
     try:
         yield
@@ -66,7 +66,7 @@ def unsaved() -> Iterator[None]:
 
 @contextlib.contextmanager
 def saving() -> Iterator[None]:
-    """The end of such work: a second interruption waits for it, and then finds nothing to do."""
+    """Mark the saving of such work: a second interruption waits for it, and then does nothing."""
     _State.saving += 1
     try:
         yield
@@ -75,7 +75,7 @@ def saving() -> Iterator[None]:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Python calls it in the main thread, between two operations."""
+    """Handle a signal. Python calls this in the main thread, between two operations."""
     _State.signals += 1
     if _State.signals > 1 and _State.saving:
         return
@@ -85,7 +85,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def _watch(reader: int) -> None:
-    """Tell of signals as they come in, and end the process where the main thread does not get to it."""
+    """Announce signals as they arrive, and end the process if the main thread does not."""
     heard, is_said = 0, False
     while True:
         seconds = (_GRACE_SECONDS if is_said else _NOTICE_SECONDS) if heard else None
@@ -106,8 +106,8 @@ def _watch(reader: int) -> None:
 
 
 def tell(line: str) -> None:
-    """Write a line to stderr, in one piece, and also while that leads nowhere, as while TensorFlow is imported."""
-    if _State.stderr is None:  # nobody listens, and nobody is kept from writing
+    """Write a line to stderr in one piece, even while stderr is redirected (as when TensorFlow is imported)."""
+    if _State.stderr is None:  # listen() was not called, so stderr is not redirected
         sys.stderr.write(f"{line}\n")
         return
     with contextlib.suppress(OSError, ValueError):
@@ -117,5 +117,5 @@ def tell(line: str) -> None:
 
 
 def _say(line: str) -> None:
-    """Tell, below a progress bar where there may be one."""
+    """Write a line below the progress bar that a terminal may show."""
     tell(f"\n{line}" if sys.stderr is not None and sys.stderr.isatty() else line)

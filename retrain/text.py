@@ -1,4 +1,4 @@
-"""Words for people: numbers with their nouns, lists that end, names that a terminal can show, paths to be pasted."""
+"""Text for people: numbers with nouns, short lists, text that is safe in a terminal, paths that can be pasted."""
 
 import os
 import re
@@ -17,18 +17,18 @@ __all__ = [
     "shown_json",
 ]
 
-MOST_NAMED = 10  # of a list in a message: a folder may have a thousand classes, and lose a million files
+MOST_NAMED = 10  # entries of a list in a message: a folder may have a thousand classes
 
-# What a terminal obeys instead of showing it: C0 and C1 control characters (escape sequences among them), the ends of
-# lines and paragraphs of Unicode, and what turns the direction of the text around, so that a name reads as another.
+# What a terminal obeys instead of showing: C0 and C1 control characters (and so escape sequences), Unicode's ends of
+# lines and paragraphs, and characters that change the direction of text, so that one name reads like another.
 _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def counted(number: int, noun: str, verb: str = "") -> str:
-    """A number with its noun in singular or plural: "1 class", "2 classes", "1,200 distorted copies".
+    """A number with its noun, in singular or plural: "1 class", "2 classes", "1,200 distorted copies".
 
     Args:
-        verb: both forms of a verb to follow, "is/are": "1 class is", "2 classes are".
+        verb: both forms of a verb that follows, "is/are": "1 class is", "2 classes are".
     """
     one, _, many = f" {verb}".partition("/") if verb else ("", "", "")
     return f"{number:,} {noun}{one}" if number == 1 else f"{number:,} {plural(noun)}{f' {many}' if many else ''}"
@@ -42,24 +42,24 @@ def plural(noun: str) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """A share in percent; a dash where there is none."""
+    """A share in percent; a dash if there is none."""
     return "-" if value is None else f"{value:.1%}"
 
 
 def listing(names: Iterable[str], most: int = MOST_NAMED) -> str:
-    """Names for a message, with commas between them; a long list ends: "a, b, c and 390 more"."""
+    """Names for a message, separated by commas. A long list is cut: "a, b, c and 390 more"."""
     names = list(names)
-    # "and 1 more" would take as much room as the name
+    # "and 1 more" would take as much room as one more name
     kept = names if len(names) <= most + 1 else names[:most]
     more = f" and {len(names) - len(kept):,} more" if len(kept) < len(names) else ""
     return ", ".join(map(shown, kept)) + more
 
 
 def listed_lines(entries: Sequence[str], more_in: str, most: int = MOST_NAMED) -> Iterator[str]:
-    """A line for each entry, indented; a long list ends with how many more there are, and where.
+    """An indented line for each entry. A long list ends with the number of those left out, and where to find them.
 
     Args:
-        more_in: where all of them are: "all of them with --json".
+        more_in: where all entries are: "all of them with --json".
     """
     kept = entries if len(entries) <= most + 1 else entries[:most]
     yield from (f"  {shown(entry)}" for entry in kept)
@@ -68,16 +68,16 @@ def listed_lines(entries: Sequence[str], more_in: str, most: int = MOST_NAMED) -
 
 
 def shown(text: str, keep: str = "") -> str:
-    r"""Text that does nothing to a terminal but appear on it: ESC becomes \x1b.
+    r"""Text that a terminal can only show: ESC becomes \x1b.
 
     Args:
-        keep: characters that are meant, as the ends of lines in a text of several.
+        keep: characters to leave alone, such as the ends of lines.
     """
     return _OBEYED.sub(_escaped_but(keep), text)
 
 
 def shown_json(document: str) -> str:
-    r"""The same JSON document, without characters that a terminal would obey: they become \uNNNN, which JSON means."""
+    r"""The same JSON document, with the characters that a terminal would obey as \uNNNN, which means the same."""
     return re.sub(_OBEYED, lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", document)
 
 
@@ -92,13 +92,13 @@ def _escaped_but(keep: str) -> Callable[[re.Match[str]], str]:
 
 
 def pasteable(path: str | os.PathLike[str]) -> str:
-    """A path as a word of a shell's command line, for commands that a person may copy.
+    """A path as a word for a shell, in commands that a person may copy.
 
-    What a terminal can't show is written as bash and zsh take it: $'caf\\xe9'.
+    What a terminal can't show is written as bash and zsh read it: $'caf\\xe9'.
     """
     text = os.fspath(path)
     if text.startswith("-"):
-        text = f"./{text}"  # no option
+        text = f"./{text}"  # not an option
     if not _OBEYED.search(text):
         return shlex.quote(text)
     bytes_of = (os.fsencode(char) for char in text)

@@ -67,12 +67,49 @@ def test_the_public_names_are_there():
         _ = retrain.nothing
 
 
+# Functions that are still too long or take too much. The lists only shrink: whoever mends one takes it out.
+LONG = {"cli/main.py:build_parser", "pipeline/run.py:train_model", "training/fine_tuning.py:FineTuner.train"}
+MANY_PARAMETERS = {
+    "backbones/network.py:graph_runner",
+    "backbones/precision.py:choose_extractor",
+    "data/distortions.py:decode_copies",
+    "data/inspection.py:inspect_folder",
+    "export/saved_model.py:write_saved_model",
+    "extraction/dataset.py:extract",
+    "extraction/dataset.py:load_dataset",
+    "extraction/pass_one.py:extract_bottlenecks",
+    "pipeline/crossval.py:train_fold",
+    "pipeline/run.py:_fine_tune",
+    "pipeline/run.py:_prepare",
+    "pipeline/run.py:_tune",
+    "training/gradient_descent.py:DescentLoop._steps",
+    "training/gradient_descent.py:DescentLoop.run",
+    "training/lbfgs.py:find_optimum",
+    "training/tuning.py:_test",
+    "training/tuning.py:tune",
+}
+# as the standard library calls it
+MANY_PARAMETERS_GIVEN = {"backbones/sources/downloads.py:_Redirections.redirect_request"}
+
+
+def functions(node, name, owner=None):
+    """All functions in a tree: "file:Class.function", and how many parameters and lines each has."""
+    for child in ast.iter_child_nodes(node):
+        inner = f"{name}{child.name}." if isinstance(child, ast.FunctionDef | ast.ClassDef) else name
+        if isinstance(child, ast.FunctionDef):
+            arguments = child.args
+            count = len([*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs])
+            is_static = any(isinstance(item, ast.Name) and item.id == "staticmethod" for item in child.decorator_list)
+            is_method = isinstance(owner, ast.ClassDef) and not is_static
+            yield inner[:-1], count - is_method, child.end_lineno - child.lineno + 1
+        yield from functions(child, inner, child)
+
+
 def test_functions_are_of_a_size_to_read():
-    for path in MODULES.values():
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.FunctionDef):
-                length = (node.end_lineno or 0) - node.lineno + 1
-                assert length <= 75, f"{path.name}: {node.name} has {length} lines"
+    """Five parameters at most, and a screen of 60 lines."""
+    found = [one for name, path in MODULES.items() for one in functions(ast.parse(path.read_text("utf-8")), f"{name}:")]
+    assert {name for name, count, _ in found if count > 5} == MANY_PARAMETERS | MANY_PARAMETERS_GIVEN
+    assert {name for name, _, lines in found if lines > 60} == LONG
 
 
 def test_the_changelog_begins_with_this_version():

@@ -15,7 +15,7 @@ from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS, find_weig
 from retrain.data.decoding import DECODER_VERSION
 from retrain.errors import BackboneError
 from retrain.files import digest_of_file
-from retrain.options.run import BackboneOptions
+from retrain.options import BackboneOptions
 from retrain.paths import display_path
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from retrain.backbones.sources.download_folder import download_folder, locked, m
 from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS
 from retrain.errors import BackboneError, OutputError
 from retrain.files import write_whole
-from retrain.options.run import BackboneOptions
+from retrain.options import BackboneOptions
 from retrain.paths import display_path
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 from retrain.backbones.backbone import DEFAULT, Backbone, locate_backbone
@@ -10,7 +9,8 @@ from retrain.backbones.sources import keras_weights
 from retrain.backbones.sources.downloads import Limits
 from retrain.cache.folder import read_notes
 from retrain.errors import BackboneError, BackboneUnavailableError, CacheError
-from retrain.options.run import BackboneOptions, RunOptions
+from retrain.events import Emit, Warned
+from retrain.options import BackboneOptions, RunOptions
 from retrain.paths import display_path
 
 __all__ = ["FALLBACK", "choose_backbone"]
@@ -27,14 +27,14 @@ _MD5 = "bcbd6486424b2319ff4ef7d526e38f63"
 _IMPATIENT = Limits(answer_seconds=3.0, tries=1)
 
 
-def choose_backbone(options: RunOptions, on_warning: Callable[[str], None]) -> tuple[Backbone, RunOptions]:
+def choose_backbone(options: RunOptions, emit: Emit) -> tuple[Backbone, RunOptions]:
     """The backbone of a run, and its options with the backbone's name filled in.
 
     One that is named is that, or an error later. Where none is named, Inception v3 is made ready, that is downloaded
     where it is not on this machine, for whether that can be must be known now.
 
     Args:
-        on_warning: told, in one line, where the backbone is another one than Inception v3, or than in earlier runs.
+        emit: told, in one line, where the backbone is another one than Inception v3, or than in earlier runs.
     Raises BackboneError.
     """
     if options.backbone.backbone is not None:
@@ -50,16 +50,20 @@ def choose_backbone(options: RunOptions, on_warning: Callable[[str], None]) -> t
         named = dataclasses.replace(named, backbone=FALLBACK)
         backbone = _fall_back(named, error)
         unused = f" (the bottlenecks of {DEFAULT} in {display_path(cache_dir)} can't be used without its weights)"
-        on_warning(
-            f"no --backbone is named and Inception v3 can't be had: using {FALLBACK}, which comes with this program"
-            f"{unused if has_default else ''}; {error}"
+        emit(
+            Warned(
+                f"no --backbone is named and Inception v3 can't be had: using {FALLBACK}, which comes with this program"
+                f"{unused if has_default else ''}; {error}"
+            )
         )
     else:
         if has_fallback and not has_default:
-            on_warning(
-                f"using {DEFAULT}, the default: {display_path(cache_dir)} has bottlenecks of {FALLBACK} from earlier "
-                f"runs and none of {DEFAULT}, so every picture is extracted anew; give --backbone {FALLBACK} to use "
-                "those of the earlier runs"
+            emit(
+                Warned(
+                    f"using {DEFAULT}, the default: {display_path(cache_dir)} has bottlenecks of {FALLBACK} from "
+                    f"earlier runs and none of {DEFAULT}, so every picture is extracted anew; give --backbone "
+                    f"{FALLBACK} to use those of the earlier runs"
+                )
             )
     return backbone, dataclasses.replace(options, backbone=named)
 

@@ -12,7 +12,7 @@ from retrain._tensorflow import tf
 from retrain.backbones.graph import BOTTLENECK, PIXELS_INPUT, Trunk
 from retrain.backbones.layers import NetworkLayer
 from retrain.errors import BackboneError, UsageError
-from retrain.options.run import FineTuningOptions
+from retrain.options import FineTuningOptions
 from retrain.text import counted
 
 __all__ = ["Cut", "find_cut", "part_above", "part_below"]

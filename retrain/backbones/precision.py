@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -27,12 +26,13 @@ from retrain.data.decoding import decode_image
 from retrain.data.image_folder import ImageFolder
 from retrain.data.picture_file import read_picture
 from retrain.errors import BackboneError, UnreadableImageError
+from retrain.events import Emit, Noted, Prepared, Warned, ignore
 from retrain.files import digest_of_file
 from retrain.folders import Kind, replace_folder, staging_folder, tidy_up
-from retrain.options.run import ImageOptions
+from retrain.options import ImageOptions
 from retrain.paths import display_path
 
-__all__ = ["Listener", "choose_extractor", "model_digest"]
+__all__ = ["choose_extractor", "low_precision", "model_digest"]
 
 # More make no difference: with 20, 100 and 200 the mean cosine of Inception v3's bottlenecks to those in float32 was
 # 0.9961, 0.9961 and 0.9959, of MobileNetV2's 0.978, 0.980 and 0.980 (100 other photographs of flowers).
@@ -41,19 +41,6 @@ _HELD_OUT_PICTURES = 40  # on which the quantised model is compared with float32
 _FEWEST_PICTURES = 20  # of both together
 _GOOD_COSINE, _USABLE_COSINE = 0.98, 0.9
 _KIND = Kind(own=lambda _: (), last="extractor.json")
-
-
-def _nothing(*_: Any) -> None:
-    """Listens to nothing."""
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Who is told what happens while a quantised model is looked for, or made."""
-
-    on_note: Callable[[str], None] = _nothing
-    on_warning: Callable[[str], None] = _nothing
-    on_progress: Callable[[str, int, int], None] = _nothing  # what is done, how many of them, of how many
 
 
 def low_precision(
@@ -76,7 +63,7 @@ def choose_extractor(
     folder: ImageFolder,
     cache_dir: str | os.PathLike[str],
     images: ImageOptions,
-    listener: Listener = Listener(),
+    emit: Emit = ignore,
 ) -> Extractor:
     """The extractor that computes in a precision: "float32" (the backbone itself), "bfloat16" or "int8".
 
@@ -96,21 +83,19 @@ def choose_extractor(
     if precision == "int8":
         with contextlib.suppress(OSError):  # of a cache that can't be written
             tidy_up(_place(backbone, Path(cache_dir)), _KIND)
-        found = _find_model(backbone, Path(cache_dir), listener)
-        model, details = found or _make_model(backbone, folder, Path(cache_dir), images, listener)
+        found = _find_model(backbone, Path(cache_dir), emit)
+        model, details = found or _make_model(backbone, folder, Path(cache_dir), images, emit)
         return low_precision(backbone, precision, details, lambda: quantization.QuantizedNetwork(model))
     return backbone
 
 
-def _find_model(backbone: Backbone, cache_dir: Path, listener: Listener) -> tuple[Path, dict[str, Any]] | None:
+def _find_model(backbone: Backbone, cache_dir: Path, emit: Emit) -> tuple[Path, dict[str, Any]] | None:
     """The oldest sound quantised model of a backbone: its folder, and what its note says beyond the backbone's."""
     wanted = backbone.description | {"precision": "int8"}
     found = []
     for folder, note in read_notes(cache_dir):
         if not note and (folder / quantization.MODEL_FILES[0]).exists():
-            listener.on_warning(
-                f"the note {display_path(folder)}/extractor.json is damaged: the model there is not used"
-            )
+            emit(Warned(f"the note {display_path(folder)}/extractor.json is damaged: the model there is not used"))
         if any(note.get(name) != value for name, value in wanted.items()):
             continue
         details = {name: note[name] for name in note if name not in {*wanted, "format", "fingerprint", "name"}}
@@ -119,9 +104,11 @@ def _find_model(backbone: Backbone, cache_dir: Path, listener: Listener) -> tupl
         made = low_precision(backbone, "int8", details, partial(quantization.QuantizedNetwork, folder))
         if folder.name != folder_name(made.name, made.fingerprint) and made.fingerprint != note.get("fingerprint"):
             # the model may be as sound as ever: what is damaged is the note
-            listener.on_warning(
-                f"the note {display_path(folder)}/extractor.json is damaged, it does not fit its fingerprint: the "
-                "model there is not used; restore the note, or remove the folder"
+            emit(
+                Warned(
+                    f"the note {display_path(folder)}/extractor.json is damaged, it does not fit its fingerprint: the "
+                    "model there is not used; restore the note, or remove the folder"
+                )
             )
             continue
         try:
@@ -131,11 +118,11 @@ def _find_model(backbone: Backbone, cache_dir: Path, listener: Listener) -> tupl
         if is_sound:
             found.append((str(details.get("quantized_at")), folder, details))
         else:
-            _set_aside(folder, listener)
+            _set_aside(folder, emit)
     return min(found)[1:] if found else None
 
 
-def _set_aside(folder: Path, listener: Listener) -> None:
+def _set_aside(folder: Path, emit: Emit) -> None:
     done = "set aside as *.corrupt"
     for name in quantization.MODEL_FILES:
         try:
@@ -144,14 +131,16 @@ def _set_aside(folder: Path, listener: Listener) -> None:
             continue
         except OSError as error:
             done = f"can't be set aside ({error.strerror})"
-    listener.on_warning(
-        f"the quantised model in {display_path(folder)} is damaged, and {done}: another one is needed; the bottlenecks "
-        "that it gave stay where they are"
+    emit(
+        Warned(
+            f"the quantised model in {display_path(folder)} is damaged, and {done}: another one is needed; the "
+            "bottlenecks that it gave stay where they are"
+        )
     )
 
 
 def _make_model(
-    backbone: Backbone, folder: ImageFolder, cache_dir: Path, images: ImageOptions, listener: Listener
+    backbone: Backbone, folder: ImageFolder, cache_dir: Path, images: ImageOptions, emit: Emit
 ) -> tuple[Path, dict[str, Any]]:
     """Quantise a backbone, and keep the model in the folder that its bottlenecks will have.
 
@@ -160,18 +149,18 @@ def _make_model(
     quantization.check_installed()
     network = backbone.network
     try:
-        with staging_folder(_place(backbone, cache_dir)) as staging, _only_one(cache_dir, listener):
-            found = _find_model(backbone, cache_dir, listener)
+        with staging_folder(_place(backbone, cache_dir)) as staging, _only_one(cache_dir, emit):
+            found = _find_model(backbone, cache_dir, emit)
             if found is not None:
                 return found
-            pixels = _typical_pictures(folder, cache_dir, (network.height, network.width), images, listener)
+            pixels = _typical_pictures(folder, cache_dir, (network.height, network.width), images, emit)
             held_out = pixels[-min(_HELD_OUT_PICTURES, len(pixels) * 2 // 7) :]
             pixels = pixels[: len(pixels) - len(held_out)]
             quantized = quantization.quantize(
-                network, pixels, staging, lambda done, total: listener.on_progress("quantising", done, total)
+                network, pixels, staging, lambda done, total: emit(Prepared("quantising", done, total))
             )
             cosine = quantization.mean_cosine(network.bottlenecks(held_out), quantized.bottlenecks(held_out))
-            _judge(cosine, len(pixels), len(held_out), listener)
+            _judge(cosine, len(pixels), len(held_out), emit)
             details = {
                 "quantized_model": model_digest(staging),
                 "quantized_at": datetime.now(timezone.utc).isoformat(timespec="microseconds"),
@@ -193,14 +182,14 @@ def _place(backbone: Backbone, cache_dir: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _only_one(cache_dir: Path, listener: Listener) -> Iterator[None]:
+def _only_one(cache_dir: Path, emit: Emit) -> Iterator[None]:
     """Wait until no other process makes a model in this cache; where locks don't work, don't."""
     handle = os.open(cache_dir, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            listener.on_note("waiting for another process that quantises a backbone in this cache")
+            emit(Noted("waiting for another process that quantises a backbone in this cache"))
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError:
             pass  # of two models that are made at once, the older is used
@@ -209,7 +198,7 @@ def _only_one(cache_dir: Path, listener: Listener) -> Iterator[None]:
         os.close(handle)
 
 
-def _judge(cosine: float, pictures: int, held_out: int, listener: Listener) -> None:
+def _judge(cosine: float, pictures: int, held_out: int, emit: Emit) -> None:
     """Say how near to float32 the quantised model is. Raises BackboneError where it is of no use."""
     text = f"int8 model made from {pictures} pictures; mean cosine to float32 on {held_out} others: {cosine:.4f}"
     if cosine < _USABLE_COSINE:
@@ -218,15 +207,13 @@ def _judge(cosine: float, pictures: int, held_out: int, listener: Listener) -> N
             "use --precision float32 or bfloat16"
         )
     if cosine < _GOOD_COSINE:
-        listener.on_warning(
-            f"{text} (expected {_GOOD_COSINE} at least); check the accuracy against --precision float32"
-        )
+        emit(Warned(f"{text} (expected {_GOOD_COSINE} at least); check the accuracy against --precision float32"))
     else:
-        listener.on_note(text)
+        emit(Noted(text))
 
 
 def _typical_pictures(
-    folder: ImageFolder, cache_dir: Path, size: tuple[int, int], images: ImageOptions, listener: Listener
+    folder: ImageFolder, cache_dir: Path, size: tuple[int, int], images: ImageOptions, emit: Emit
 ) -> NDArray[np.uint8]:
     """(n, height, width, 3) uint8: readable pictures of a folder, those with the lowest SHA-256, each content once."""
     by_key: dict[bytes, Path] = {}
@@ -235,7 +222,7 @@ def _typical_pictures(
     for number, (path, key) in enumerate(zip(paths, keys, strict=True), 1):
         if isinstance(key, bytes):  # extraction will say so
             by_key[key] = folder.root / path
-        listener.on_progress("choosing pictures", number, len(paths))
+        emit(Prepared("choosing pictures", number, len(paths)))
     chosen: list[NDArray[np.uint8]] = []
     for _, file in sorted(by_key.items()):
         with contextlib.suppress(UnreadableImageError):
@@ -248,9 +235,11 @@ def _typical_pictures(
             f"to quantise the backbone with, at least {_FEWEST_PICTURES} are needed: use --precision float32"
         )
     if len(chosen) < _CALIBRATION_PICTURES + _HELD_OUT_PICTURES:
-        listener.on_note(
-            f"few pictures to quantise the backbone with: {len(chosen)}, where "
-            f"{_CALIBRATION_PICTURES + _HELD_OUT_PICTURES} are better"
+        emit(
+            Noted(
+                f"few pictures to quantise the backbone with: {len(chosen)}, where "
+                f"{_CALIBRATION_PICTURES + _HELD_OUT_PICTURES} are better"
+            )
         )
     return np.stack(chosen)
 

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from retrain.cache.store import BottleneckCache
 from retrain.data.image_folder import ImageFolder, read_image_folder
 from retrain.data.picture_file import hash_picture
 from retrain.errors import CacheError, UnreadableImageError
+from retrain.events import Emit, Inspected, ignore
 from retrain.paths import display_path
 from retrain.text import counted
 from retrain.training.checkpoint import CHECKPOINTS
@@ -216,7 +217,7 @@ def _recover_model(folder: Path) -> list[str]:
 def needed_keys(
     cache_dir: str | os.PathLike[str],
     folders: Sequence[ImageFolder],
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    emit: Emit = ignore,
 ) -> NDArray[np.uint8]:
     """The content keys of all files of image folders: (n, 32) uint8; unchanged files are not read again.
 
@@ -240,7 +241,7 @@ def needed_keys(
                     "row may be needed"
                 ) from key
             keys.append(key)
-            on_progress(len(keys), total)
+            emit(Inspected(len(keys), total))
     return np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32)
 
 

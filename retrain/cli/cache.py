@@ -7,59 +7,49 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from retrain.cli.commands import print_json
+from retrain.cli.arguments import Commands, Parser, add_command, add_output_options
+from retrain.cli.output import print_json
 from retrain.text import counted, listed_lines, listing
 
 __all__ = ["add_cache_commands"]
 
-Command = Callable[[argparse.Namespace], int]
-
 _MIB = 2**20
 
 
-def add_cache_commands(commands: Any, add_output: Callable[[argparse.ArgumentParser], None]) -> None:
-    """Add `cache` and its commands.
-
-    Args:
-        commands: the sub-parsers of `retrain`.
-        add_output: adds --json, --quiet and --verbose to a parser.
-    """
-    text = "look after the bottleneck cache"
-    cache = commands.add_parser("cache", help=text, description=text[0].upper() + text[1:] + ".")
+def add_cache_commands(commands: Commands) -> None:
+    """Add `cache` and its commands."""
+    cache = add_command(commands, "cache", None, "look after the bottleneck cache")
     actions = cache.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    def command(name: str, run: Command, text: str) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = actions.add_parser(
-            name, help=text, description=text[0].upper() + text[1:] + "."
-        )
-        added.add_argument("--cache-dir", default="cache", metavar="DIR", help="the cache folder (default: cache)")
-        added.set_defaults(run=run)
-        add_output(added)
-        return added
-
-    command("info", _info, "tell which extractors are cached, their rows, size, segments and age")
-    verify = command("verify", _verify, "check every row against its CRC-32; exit code 1 where something is damaged")
+    _add(actions, "info", _info, "list the extractors in the cache, with their rows, size, segments and age")
+    verify = _add(actions, "verify", _verify, "check each row against its CRC-32; the exit code is 1 if any is damaged")
     verify.add_argument(
         "--recover",
         action="store_true",
-        help="first take back what was set aside as *.corrupt and is sound, and write notes anew that disagree with "
-        "their segments; without it, nothing is changed",
+        help="first take back *.corrupt segments that are sound, and rewrite notes that disagree with their segments; "
+        "without it, nothing is changed",
     )
-    prune = command("prune", _prune, "drop rows that no picture needs; says how much first")
+    prune = _add(actions, "prune", _prune, "delete rows that no picture needs; says how many before it does")
     prune.add_argument(
         "--keep",
         action="append",
         required=True,
         metavar="IMAGE_DIR",
-        help="keep the rows of its pictures; repeatable",
+        help="keep the rows of this folder's pictures; can be given several times",
     )
-    prune.add_argument("--yes", action="store_true", help="drop without asking")
-    command("compact", _compact, "merge all small segments")
-    import_ = command("import", _import, "take over the original program's bottleneck text files")
+    prune.add_argument("--yes", action="store_true", help="delete without asking")
+    _add(actions, "compact", _compact, "merge small segments")
+    import_ = _add(actions, "import", _import, "import bottleneck text files of the original program")
     import_.add_argument("text_dir", metavar="DIR", help="its --bottleneck_dir, with NAME.jpg_MODULE.txt files")
     import_.add_argument(
-        "--image-dir", required=True, metavar="IMAGE_DIR", help="its --image_dir: the pictures that the files belong to"
+        "--image-dir", required=True, metavar="IMAGE_DIR", help="its --image_dir, with the pictures of these files"
     )
+
+
+def _add(actions: Commands, name: str, run: Callable[[argparse.Namespace], int], text: str) -> Parser:
+    added = add_command(actions, name, run, text)
+    added.add_argument("--cache-dir", default="cache", metavar="DIR", help="the cache folder (default: cache)")
+    add_output_options(added)
+    return added
 
 
 def _info(args: argparse.Namespace) -> int:
@@ -114,8 +104,8 @@ def _prune(args: argparse.Namespace) -> int:
 
     caches = cache_maintenance.extractors(args.cache_dir)
     progress = Progress(args.quiet)
-    folders = [read_image_folder(folder, on_warning=progress.warn) for folder in args.keep]
-    keys = cache_maintenance.needed_keys(args.cache_dir, folders, progress.on_inspection)
+    folders = [read_image_folder(folder, emit=progress.show) for folder in args.keep]
+    keys = cache_maintenance.needed_keys(args.cache_dir, folders, progress.show)
     progress.close()
     reports = [cache_maintenance.prune(cache, keys, dry_run=True) for cache in caches]
     unneeded = sum(report.unneeded for report in reports)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrain.cli.arguments import EXIT_ERROR, options_from
 from retrain.errors import ImageFolderError, Interrupted, UsageError
-from retrain.options.run import (
+from retrain.options import (
     AugmentationOptions,
     BackboneOptions,
     CrossValidationOptions,
@@ -53,7 +53,7 @@ def train(args: argparse.Namespace) -> int:
 
     progress = Progress(args.quiet)
     try:
-        model = run.train(args.image_dir, args.model_dir, options, _hooks(progress), args.command)
+        model = run.train(args.image_dir, args.model_dir, options, progress.show, args.command)
     except KeyboardInterrupt:
         raise _interrupted(progress) from None
     finally:
@@ -85,7 +85,7 @@ def crossval(args: argparse.Namespace) -> int:
 
     progress = Progress(args.quiet)
     try:
-        found = cross_validate(args.image_dir, folds, options, _hooks(progress))
+        found = cross_validate(args.image_dir, folds, options, progress.show)
     except KeyboardInterrupt:
         raise _interrupted(progress) from None
     finally:
@@ -113,7 +113,7 @@ def extract(args: argparse.Namespace) -> int:
 
     progress = Progress(args.quiet)
     try:
-        extraction, cache = run.extract_folder(args.image_dir, options, _hooks(progress))
+        extraction, cache = run.extract_folder(args.image_dir, options, progress.show)
     except KeyboardInterrupt:
         raise _interrupted(progress) from None
     finally:
@@ -133,7 +133,7 @@ def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
 
     progress = Progress(args.quiet)
     try:
-        measured = run.benchmark(args.image_dir, options, _hooks(progress))
+        measured = run.benchmark(args.image_dir, options, progress.show)
     finally:
         progress.close()
     if options.backbone == BackboneOptions(backbone=options.backbone.backbone):  # no other size or weights
@@ -158,7 +158,7 @@ def evaluate(args: argparse.Namespace) -> int:
     progress = Progress(args.quiet)
     try:
         evaluation = run.evaluate_folder(
-            Classifier(args.model_dir, args.trust), args.image_dir, extraction, images, _hooks(progress)
+            Classifier(args.model_dir, args.trust), args.image_dir, extraction, images, progress.show
         )
     except KeyboardInterrupt:
         raise _interrupted(progress) from None
@@ -179,13 +179,13 @@ def predict(args: argparse.Namespace) -> int:
     if args.top is not None and args.top < 1:
         raise UsageError(f"--top {args.top}: must be at least 1")
     _check_standard_input(args)
-    from retrain.data.expectations import expected_labels
     from retrain.data.folder_walk import picture_files
+    from retrain.data.labels import expected_labels
     from retrain.model.classifier import Classifier, Prediction
     from retrain.paths import display_path
 
     classifier = Classifier(args.model_dir, args.trust)
-    expected = expected_labels(args.pictures, classifier.description) if args.wrong else {}
+    expected = expected_labels(args.pictures, classifier.description.class_names) if args.wrong else {}
     strays = sum(label is None for label in expected.values())
     if strays:
         _warn(f"{counted(strays, 'file', 'is/are')} in no folder that is named like a class: left out")
@@ -284,7 +284,7 @@ def inspect(args: argparse.Namespace) -> int:
         check_place(sheet)
     progress = Progress(args.quiet)
     try:
-        inspection = inspect_folder(args.image_dir, images, split, labels, progress.on_inspection, progress.warn)
+        inspection = inspect_folder(args.image_dir, images, split, labels, progress.show)
     finally:
         progress.close()
     if sheet:
@@ -301,24 +301,6 @@ def inspect(args: argparse.Namespace) -> int:
     if sheet:
         print(f"Distorted copies: {display_path(sheet)}")
     return 0
-
-
-def _hooks(progress: "Progress") -> Any:
-    from retrain.events import Hooks
-
-    return Hooks(
-        on_stage=progress.on_stage,
-        on_warning=progress.warn,
-        on_note=progress.say,
-        on_preparation=progress.on_preparation,
-        on_extraction=progress.on_extraction,
-        on_fold=progress.on_fold,
-        on_try=progress.on_try,
-        on_training=progress.on_training,
-        on_evaluation=progress.on_evaluation,
-        on_fine_tuning=progress.on_fine_tuning,
-        on_epoch=progress.on_epoch,
-    )
 
 
 def _interrupted(progress: "Progress") -> Interrupted:

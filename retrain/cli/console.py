@@ -16,7 +16,7 @@ from retrain.pipeline.record import FolderEvaluation, PictureResult, RunResult
 from retrain.text import MOST_NAMED, counted, listed_lines, listing, pasteable, ratio, shown
 
 if TYPE_CHECKING:
-    from retrain.training.fine_tuning import FineTuningRow
+    from retrain.events import EpochEnded
 
 __all__ = [
     "describe_benchmark",
@@ -123,7 +123,7 @@ def _ways_lines(result: RunResult, record: dict[str, Any], place: str) -> Iterat
         yield f"Calibrated: temperature {done.temperature:.2f} (validation cross-entropy {change})"
 
 
-def _fine_tuning_line(done: dict[str, Any], history: "Sequence[FineTuningRow]") -> str:
+def _fine_tuning_line(done: dict[str, Any], history: "Sequence[EpochEnded]") -> str:
     layers = done["layers"]
     what = f"{len(layers)} layers from {layers[0]} on" if len(layers) > 1 else layers[0]
     first, last = history[0], history[-1 if done["best_epoch"] is None else done["best_epoch"]]

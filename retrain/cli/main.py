@@ -1,6 +1,5 @@
 """The command line: a thin shell that parses, runs a command, and turns errors into exit codes."""
 
-import argparse
 import contextlib
 import io
 import logging
@@ -8,17 +7,27 @@ import os
 import resource
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import retrain
 from retrain import _tensorflow
 from retrain.cli import commands as do
-from retrain.cli.arguments import EXIT_ERROR, EXIT_USAGE, Parser, add_options, log_to_stderr
+from retrain.cli.arguments import (
+    EXIT_ERROR,
+    EXIT_USAGE,
+    Commands,
+    Parser,
+    PrintCompletion,
+    add_command,
+    add_options,
+    add_output_options,
+)
 from retrain.cli.backbones import add_backbones_commands
 from retrain.cli.cache import add_cache_commands
+from retrain.cli.output import log_to_stderr
 from retrain.errors import Interrupted, RetrainError, UsageError
 from retrain.interruption import EXIT_INTERRUPTED, tell
-from retrain.options.run import (
+from retrain.options import (
     AugmentationOptions,
     BackboneOptions,
     CrossValidationOptions,
@@ -27,6 +36,7 @@ from retrain.options.run import (
     FineTuningOptions,
     ImageOptions,
     LabelOptions,
+    PredictionOptions,
     RunOptions,
     SplitOptions,
     TrainingOptions,
@@ -39,159 +49,172 @@ __all__ = ["build_parser", "main"]
 
 _DESCRIPTION = """\
 Train an image classifier from a folder with one sub-folder of pictures per class.
-Pictures go once through a frozen network; their vectors are cached, so that training
-takes seconds and a second run costs next to nothing."""
+
+Each picture goes once through a frozen network. The resulting vectors are cached,
+so training takes seconds, and a second run costs next to nothing."""
 
 _EPILOG = """\
 examples:
   retrain train flower_photos                  pictures -> model/
-  retrain predict model rose.jpg tulip.png     label and scores of pictures
-  retrain evaluate model other_pictures        accuracy on any labelled folder
+  retrain predict model rose.jpg tulip.png     labels and scores of pictures
+  retrain evaluate model other_pictures        accuracy on a labelled folder
 
 The command line of TensorFlow's retrain.py works, too: retrain --image_dir flower_photos ..."""
 
-
-_TITLES: dict[type, str] = {
-    CrossValidationOptions: "cross-validation",
-    BackboneOptions: "backbone",
-    ExtractionOptions: "pass one: pictures to bottlenecks",
-    ImageOptions: "pictures",
-    LabelOptions: "labels",
-    SplitOptions: "split",
-    AugmentationOptions: "augmentation",
-    TrainingOptions: "pass two: training",
-    FineTuningOptions: "fine-tuning",
-    TuningOptions: "search",
-    EvaluationOptions: "calibration and final test",
-    RunOptions: "export",
-}
+_OWN_OPTIONS = ("--help", "--help-all", "--version", "--print-completion")  # others are of the original program
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser of all commands."""
-    parser = Parser(
-        prog="retrain",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = Parser(prog="retrain", description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument(
+        "--version", action="version", version=f"retrain {retrain.__version__}", help="show the version"
     )
-    parser.add_argument("--version", action="version", version=f"retrain {retrain.__version__}")
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=("bash", "zsh"),
+        help="print a script that completes commands, options and paths in this shell",
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    def command(name: str, run: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
-        added.set_defaults(run=run)
-        return added
-
-    train = command("train", do.train, "train a model on a folder: pass one, pass two, test, export")
-    _add_image_dir(train)
-    train.add_argument(
-        "--model-dir", default="model", metavar="DIR", help="where the model folder goes (default: model)"
-    )
-    _add_stages(train, *(options for options in _TITLES if options is not CrossValidationOptions))
-    _add_output(train)
-
-    crossval = command("crossval", do.crossval, "tell by cross-validation how good a model of a folder would be")
-    _add_image_dir(crossval)
-    _add_stages(crossval, CrossValidationOptions, BackboneOptions, ExtractionOptions, ImageOptions, LabelOptions)
-    _add_stages(crossval, AugmentationOptions, TrainingOptions)
-    _add_output(crossval)
-
-    predict = command("predict", do.predict, "classify pictures with a trained model")
-    _add_predict(predict)
-
-    evaluate = command("evaluate", do.evaluate, "measure a trained model on a labelled folder")
-    _add_model_dir(evaluate)
-    _add_image_dir(evaluate)
-    evaluate.add_argument(
-        "--output",
-        metavar="DIR",
-        help="also write evaluation.json, confusion_matrix.csv, predictions.csv and skipped.csv into this folder",
-    )
-    _add_stages(evaluate, ExtractionOptions, ImageOptions)
-    _add_output(evaluate)
-
-    inspect = command("inspect", do.inspect, "tell what is in a folder, before training on it")
-    _add_inspect(inspect)
-
-    extract = command("extract", do.extract, "pass one alone: fill the bottleneck cache")
-    _add_image_dir(extract, nargs="?")
-    extract.add_argument(
-        "--benchmark",
-        action="store_true",
-        help="fill nothing: measure for about a minute how fast this machine is, alone and together, in each "
-        "precision, on pictures of IMAGE_DIR (on drawn ones without it), and say which to use",
-    )
-    _add_stages(extract, BackboneOptions, ExtractionOptions, ImageOptions)
-    _add_output(extract)
-
-    add_backbones_commands(commands, _add_output)
-    add_cache_commands(commands, _add_output)
+    _add_train(commands)
+    _add_crossval(commands)
+    _add_predict(commands)
+    _add_evaluate(commands)
+    _add_inspect(commands)
+    _add_extract(commands)
+    add_backbones_commands(commands)
+    add_cache_commands(commands)
     return parser
 
 
-def _add_predict(parser: argparse.ArgumentParser) -> None:
+def _add_train(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "train",
+        do.train,
+        "train a model on a folder of pictures, test it and export it",
+        "  retrain train flower_photos\n"
+        "  retrain train flower_photos --augment 10 --flip --rotate 10 --model-dir flowers",
+    )
+    _add_image_dir(parser)
+    parser.add_argument("--model-dir", default="model", metavar="DIR", help="where to put the model (default: model)")
+    add_options(parser, "backbone", BackboneOptions, ExtractionOptions)
+    add_options(parser, "pictures", LabelOptions, SplitOptions, ImageOptions)
+    add_options(parser, "distorted copies", AugmentationOptions)
+    add_options(parser, "training", TrainingOptions, TuningOptions)
+    add_options(parser, "fine-tuning", FineTuningOptions)
+    add_options(parser, "results", EvaluationOptions, RunOptions)
+    add_output_options(parser)
+
+
+def _add_crossval(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "crossval",
+        do.crossval,
+        "estimate by cross-validation how good a model of a folder would be",
+        "  retrain crossval flower_photos --folds 5",
+    )
+    _add_image_dir(parser)
+    add_options(parser, "cross-validation", CrossValidationOptions)
+    add_options(parser, "backbone", BackboneOptions, ExtractionOptions)
+    add_options(parser, "pictures", LabelOptions, ImageOptions)
+    add_options(parser, "distorted copies", AugmentationOptions)
+    add_options(parser, "training", TrainingOptions)
+    add_output_options(parser)
+
+
+def _add_predict(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "predict",
+        do.predict,
+        "classify pictures with a trained model",
+        "  retrain predict model rose.jpg\n  retrain predict model flower_photos --wrong",
+    )
     _add_model_dir(parser)
-    parser.add_argument(
-        "pictures",
-        nargs="+",
-        metavar="PICTURE",
-        help="picture files, or folders of them; -: a picture from standard input",
-    )
-    parser.add_argument(
-        "--top", type=int, metavar="N", help="the N most likely labels only (default: 5; with --json all of them)"
-    )
-    parser.add_argument(
-        "--wrong",
-        action="store_true",
-        help="show only pictures whose label is not what the folder that they lie in says, and how many these are",
-    )
-    _add_stages(parser, ImageOptions)
-    _add_output(parser)
+    text = "picture files, or folders of them; -: a picture from standard input"
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help=text)
+    add_options(parser, "predictions", PredictionOptions)
+    add_options(parser, "pictures", ImageOptions)
+    add_output_options(parser)
 
 
-def _add_inspect(parser: argparse.ArgumentParser) -> None:
+def _add_evaluate(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "evaluate",
+        do.evaluate,
+        "measure a trained model on a labelled folder",
+        "  retrain evaluate model other_pictures --output results",
+    )
+    _add_model_dir(parser)
     _add_image_dir(parser)
     parser.add_argument(
-        "--list",
-        action="store_true",
-        help="also a line for every picture: its set, its label, its path, with tabs between",
+        "--output",
+        metavar="DIR",
+        help="also write evaluation.json, confusion_matrix.csv, predictions.csv and skipped.csv to this folder",
     )
+    add_options(parser, "pictures", ExtractionOptions, ImageOptions)
+    add_output_options(parser)
+
+
+def _add_inspect(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "inspect",
+        do.inspect,
+        "show what is in a folder, before training on it",
+        "  retrain inspect flower_photos\n  retrain inspect flower_photos --augment 7 --flip --sheet copies.png",
+    )
+    _add_image_dir(parser)
+    text = "also print a line for each picture: its set, its label and its path, separated by tabs"
+    parser.add_argument("--list", action="store_true", help=text)
     parser.add_argument(
         "--sheet",
         metavar="FILE",
-        help="with --augment: where a PNG goes that shows a training picture of each class, of eight at most, and up "
-        "to seven of its copies (default: distortions.png)",
+        help="with --augment: write this PNG, which shows a training picture of each class (at most 8) and its copies "
+        "(at most 7) (default: distortions.png)",
     )
-    _add_stages(parser, ImageOptions, LabelOptions, SplitOptions, AugmentationOptions)
-    _add_output(parser)
+    add_options(parser, "pictures", LabelOptions, SplitOptions, ImageOptions)
+    add_options(parser, "distorted copies", AugmentationOptions)
+    add_output_options(parser)
 
 
-def _add_stages(parser: argparse.ArgumentParser, *stages: type) -> None:
-    for options in stages:
-        add_options(parser, options, _TITLES[options])
+def _add_extract(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "extract",
+        do.extract,
+        "fill the bottleneck cache, or measure how fast this machine does it",
+        "  retrain extract flower_photos\n  retrain extract --benchmark",
+    )
+    _add_image_dir(parser, nargs="?")
+    parser.add_argument(
+        "--benchmark",
+        action="store_true",
+        help="extract nothing; measure for about a minute how fast this machine is in each precision, on pictures of "
+        "IMAGE_DIR if given, and recommend one",
+    )
+    add_options(parser, "backbone", BackboneOptions, ExtractionOptions)
+    add_options(parser, "pictures", ImageOptions)
+    add_output_options(parser)
 
 
-def _add_image_dir(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+def _add_image_dir(parser: Parser, nargs: str | None = None) -> None:
     text = "folder with one sub-folder of pictures per class"
     parser.add_argument("image_dir", metavar="IMAGE_DIR", nargs=nargs, help=text)
 
 
-def _add_model_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model_dir", metavar="MODEL_DIR", help="folder that retrain train made")
+def _add_model_dir(parser: Parser) -> None:
+    parser.add_argument("model_dir", metavar="MODEL_DIR", help="model folder, made by retrain train")
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="run the model's graph even if it has operations that may read or write files, start programs or call "
-        "Python: it can then do all that you may do on this machine",
+        help="run the model's graph even if it has operations that can read or write files, start programs or call "
+        "Python; it can then do anything that you can do on this machine",
     )
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("output")
-    group.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    group.add_argument("--quiet", action="store_true", help="no progress, only results, warnings and errors")
-    group.add_argument("--verbose", action="store_true", help="say more about what is done")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -206,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 shows what it can
     try:
-        if argv and argv[0].startswith("--") and argv[0] not in ("--help", "--version"):
+        if argv and argv[0].startswith("--") and argv[0].partition("=")[0] not in _OWN_OPTIONS:
             from retrain.cli import original
 
             with _downloads_shown(quiet=False):

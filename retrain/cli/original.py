@@ -14,10 +14,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrain.cli.arguments import Parser, log_to_stderr
+from retrain.cli.arguments import Parser
+from retrain.cli.output import log_to_stderr
 from retrain.errors import Interrupted, OutputError, RetrainError, UsageError
+from retrain.events import Evaluated, Event, Extracted, Warned
 from retrain.files import check_writable, write_whole
-from retrain.options.run import (
+from retrain.options import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_STEPS,
     AugmentationOptions,
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from retrain.export.graph import GraphBuilder
     from retrain.model.head import Head
     from retrain.pipeline.record import TrainedModel
-    from retrain.training.head_trainer import HistoryRow
 
 __all__ = ["main", "normalized_label"]
 
@@ -121,24 +122,20 @@ def _main(argv: Sequence[str]) -> int:
             logger.warning("--%s is accepted for compatibility and has no effect", name)
     if options.augmentation.augment:
         logger.info("%d distorted copies of every training picture are cached and trained on", _COPIES)
-    from retrain.events import Hooks
-    from retrain.pipeline.run import train_model
+    from retrain.pipeline.run import IntermediateGraphs, train_model
 
     log = _Log(flags)
     every = flags.intermediate_store_frequency
-    hooks = Hooks(
-        on_warning=lambda message: logger.warning("WARNING: %s", _renamed(message)),
-        on_extraction=log.on_extraction,
-        on_evaluation=log.on_evaluation,
+    intermediate = IntermediateGraphs(
         # the original names a graph by the number of its last step, from 0 on
-        checkpoints=range(every + 1, flags.how_many_training_steps + 1, every) if every else (),
-        on_checkpoint=lambda steps, head, graph: _write_intermediate(flags, steps - 1, head, graph),
+        range(every + 1, flags.how_many_training_steps + 1, every) if every else (),
+        lambda steps, head, graph: _write_intermediate(flags, steps - 1, head, graph),
     )
     try:
-        model = train_model(flags.image_dir, options, hooks, normalized_label, _output_folders(flags))
+        model = train_model(flags.image_dir, options, log.show, normalized_label, _output_folders(flags), intermediate)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the bottlenecks so far are kept: the same command goes on from there") from None
-    log.on_result(model)
+    log.result(model)
     _write_outputs(flags, model)
     return 0
 
@@ -308,12 +305,17 @@ class _Log:
     flags: argparse.Namespace
     reported: int = 0
 
-    def on_extraction(self, progress: Any) -> None:
-        if progress.extracted // 100 > self.reported:
-            self.reported = progress.extracted // 100
-            logger.info("%d bottleneck files created.", progress.extracted)
+    def show(self, event: Event) -> None:
+        match event:
+            case Warned(message):
+                logger.warning("WARNING: %s", _renamed(message))
+            case Extracted(extracted=extracted) if extracted // 100 > self.reported:
+                self.reported = extracted // 100
+                logger.info("%d bottleneck files created.", extracted)
+            case Evaluated():
+                self._evaluation(event)
 
-    def on_evaluation(self, row: "HistoryRow") -> None:
+    def _evaluation(self, row: Evaluated) -> None:
         start = f"{datetime.now()}: Step {row.step}:"
         logger.info("%s Train accuracy = %.1f%%", start, row.train_accuracy * 100)
         logger.info("%s Cross entropy = %f", start, row.train_cross_entropy)
@@ -322,7 +324,7 @@ class _Log:
             count = f" (N={size})" if size != -1 else ""
             logger.info("%s Validation accuracy = %.1f%%%s", start, row.validation_accuracy * 100, count)
 
-    def on_result(self, model: "TrainedModel") -> None:
+    def result(self, model: "TrainedModel") -> None:
         test = model.result.metrics["test"]
         if test.accuracy is None:
             logger.info("Final test accuracy: none, for there are no test pictures")

@@ -3,20 +3,28 @@
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import singledispatchmethod
+from typing import Any
 
 from tqdm import tqdm
 
 from retrain.cli.download_progress import has_terminal
-from retrain.evaluation.metrics import Metrics
-from retrain.extraction.pass_one import ExtractionProgress
-from retrain.options.run import DEFAULT_STEPS, TrainingOptions
+from retrain.events import (
+    EpochEnded,
+    Evaluated,
+    Event,
+    Extracted,
+    FineTuningStepped,
+    FoldTested,
+    Inspected,
+    Noted,
+    Prepared,
+    StageBegan,
+    TrainingBegan,
+    TryTested,
+    Warned,
+)
 from retrain.text import counted, ratio, shown
-
-if TYPE_CHECKING:
-    from retrain.training.fine_tuning import FineTuningRow
-    from retrain.training.head_trainer import HistoryRow
-    from retrain.training.tuning import Try
 
 __all__ = ["Progress"]
 
@@ -31,37 +39,45 @@ class Progress:
         self.quiet = quiet
         self.steps = steps
         self._epochs: Callable[[int], str] = lambda steps: ""
-        self.extraction: ExtractionProgress | None = None
+        self.extraction: Extracted | None = None
         self.epoch: int | None = None  # of fine-tuning, the last one that ended; 0 before the first
         self._bar: Any = None
         self._preparing = self._epoch = ""
         self._last_line, self._last_text = time.monotonic(), ""
 
-    def warn(self, message: str) -> None:
-        """A warning, also when quiet."""
-        tqdm.write(f"retrain: warning: {shown(message)}", file=sys.stderr)
+    @singledispatchmethod
+    def show(self, event: Event) -> None:
+        """Show an event to the user: what a command gives the library as `emit`."""
 
-    def say(self, message: str) -> None:
-        """A line of its own."""
-        if not self.quiet:
-            tqdm.write(shown(message), file=sys.stderr)
+    @show.register
+    def _warning(self, event: Warned) -> None:  # also when quiet
+        tqdm.write(f"retrain: warning: {shown(event.message)}", file=sys.stderr)
 
-    def on_stage(self, name: str) -> None:
-        """A stage begins."""
+    @show.register
+    def _note(self, event: Noted) -> None:
+        self._say(event.message)
+
+    @show.register
+    def _stage(self, event: StageBegan) -> None:
         self.close()
-        if name == "export":
-            self.say("writing the model ...")
+        if event.name == "export":
+            self._say("writing the model ...")
 
-    def on_preparation(self, what: str, done: int, total: int) -> None:
-        """Work before pass one went on."""
-        if what != self._preparing:
+    @show.register
+    def _preparation(self, event: Prepared) -> None:
+        if event.what != self._preparing:
             self.close()
-            self._preparing = what
-        self._show(what, done, total, "")
-        self._line(f"{what}: {done} of {counted(total, 'picture')}", False)
+            self._preparing = event.what
+        self._move(event.what, event.done, event.total, "")
+        self._line(f"{event.what}: {event.done} of {counted(event.total, 'picture')}", False)
 
-    def on_extraction(self, progress: ExtractionProgress) -> None:
-        """Pass one went on."""
+    @show.register
+    def _inspection(self, event: Inspected) -> None:
+        self._move("reading", event.done, event.total, "")
+        self._line(f"reading: {event.done} of {counted(event.total, 'file')}", False)
+
+    @show.register
+    def _extraction(self, progress: Extracted) -> None:
         first = self.extraction is None or self.extraction.counts_copies != progress.counts_copies
         self.extraction = progress
         rate = progress.extracted / progress.seconds if progress.extracted and progress.seconds > 0 else 0.0
@@ -69,7 +85,7 @@ class Progress:
         name, unit, what = "bottlenecks", "pictures/s", f"bottlenecks: {progress.done} of {pictures}"
         if progress.counts_copies:
             name, unit, what = "copies", "copies/s", f"distorted copies: {progress.done} of {progress.pictures}"
-        self._show(name, progress.done, progress.pictures, f"{rate:.1f} {unit}" if rate else "")
+        self._move(name, progress.done, progress.pictures, f"{rate:.1f} {unit}" if rate else "")
         if first and progress.done < progress.pictures:
             self._line(f"{what} {'is' if progress.pictures == 1 else 'are'} there already", True)
         left = f", {rate:.1f} {unit}, {(progress.pictures - progress.done) / rate:.0f} s left" if rate else ""
@@ -78,51 +94,49 @@ class Progress:
             progress.done == progress.pictures and progress.extracted > 0,
         )
 
-    def on_fold(self, number: int, folds: int, metrics: Metrics) -> None:
-        """A fold of a cross-validation was tested."""
-        self.say(
-            f"fold {number} of {folds}: accuracy {ratio(metrics.accuracy)} of {metrics.n}, "
-            f"cross-entropy {metrics.cross_entropy:.4f}"
+    @show.register
+    def _fold(self, test: FoldTested) -> None:
+        self._say(
+            f"fold {test.fold} of {test.folds}: accuracy {ratio(test.accuracy)} of {test.pictures}, "
+            f"cross-entropy {test.cross_entropy:.4f}"
         )
 
-    def on_try(self, done: int, planned: int, tried: "Try") -> None:
-        """Options were tried on a fold more."""
-        options = tried.resolved
-        rate = "" if options.learning_rate is None else f", learning rate {options.learning_rate:g}"
-        what = f"tuning {done} of {planned}: {options.optimizer}{rate}, L2 {options.l2:g}"
+    @show.register
+    def _try(self, tried: TryTested) -> None:
+        rate = "" if tried.learning_rate is None else f", learning rate {tried.learning_rate:g}"
+        what = f"tuning {tried.done} of {tried.planned}: {tried.optimizer}{rate}, L2 {tried.l2:g}"
         if tried.error or tried.cross_entropy is None:
-            self.say(f"{what}: {tried.error}")
+            self._say(f"{what}: {tried.error}")
             return
-        folds = len(tried.accuracies)
-        self.say(
+        self._say(
             f"{what}: accuracy {ratio(tried.accuracy)}, cross-entropy {tried.cross_entropy:.4f} "
-            f"({counted(folds, 'fold')})"
+            f"({counted(tried.folds, 'fold')})"
         )
 
-    def on_training(self, options: TrainingOptions, pictures: int) -> None:
-        """Pass two begins."""
-        self.steps = options.steps or DEFAULT_STEPS
-        if options.epochs is not None:
+    @show.register
+    def _training(self, training: TrainingBegan) -> None:
+        self.steps, epochs = training.steps, training.epochs
+        if epochs is not None:
             self._epochs = lambda steps: (
                 # the last one may end within a step
-                f" (epoch {min(options.passes(steps, pictures), options.epochs or 0):.1f} of {options.epochs:g})"
+                f" (epoch {min(steps * training.batch_size / training.pictures, epochs):.1f} of {epochs:g})"
             )
 
-    def on_evaluation(self, row: "HistoryRow") -> None:
-        """Pass two went on."""
+    @show.register
+    def _evaluation(self, row: Evaluated) -> None:
         validation = "" if row.validation_accuracy is None else f", validation accuracy {row.validation_accuracy:.1%}"
         figures = f"train accuracy {row.train_accuracy:.1%}{validation}, cross-entropy {row.train_cross_entropy:.4f}"
         epoch = self._epochs(row.step + 1)
-        self._show("training", row.step + 1, self.steps, f"{figures}{epoch}")
+        self._move("training", row.step + 1, self.steps, f"{figures}{epoch}")
         self._line(f"step {row.step}{epoch}: {figures}", row.step == self.steps - 1)
 
-    def on_fine_tuning(self, done: int, steps: int) -> None:
-        """Fine-tuning went on."""
-        self._show("fine-tuning", done, steps, self._epoch)
-        self._line(f"fine-tuning: step {done} of {steps}", False)
+    @show.register
+    def _fine_tuning(self, event: FineTuningStepped) -> None:
+        self._move("fine-tuning", event.done, event.steps, self._epoch)
+        self._line(f"fine-tuning: step {event.done} of {event.steps}", False)
 
-    def on_epoch(self, row: "FineTuningRow") -> None:
-        """An epoch of fine-tuning ended; 0 is before the first."""
+    @show.register
+    def _epoch_end(self, row: EpochEnded) -> None:
         validation = ""
         if row.validation_accuracy is not None:
             validation = (
@@ -131,12 +145,7 @@ class Progress:
         self.epoch = row.epoch
         self._epoch = f"train accuracy {row.train_accuracy:.1%}{validation}"
         if self._bar is None:
-            self.say(f"{f'epoch {row.epoch}' if row.epoch else 'before fine-tuning'}: {self._epoch}")
-
-    def on_inspection(self, done: int, total: int) -> None:
-        """Files were looked at."""
-        self._show("reading", done, total, "")
-        self._line(f"reading: {done} of {counted(total, 'file')}", False)
+            self._say(f"{f'epoch {row.epoch}' if row.epoch else 'before fine-tuning'}: {self._epoch}")
 
     def close(self) -> None:
         """The bar stays as it is, and the cursor goes to the next line."""
@@ -146,7 +155,12 @@ class Progress:
         self._bar = None
         self._last_line = time.monotonic()
 
-    def _show(self, name: str, done: int, total: int, figures: str) -> None:
+    def _say(self, text: str) -> None:
+        """A line of its own."""
+        if not self.quiet:
+            tqdm.write(shown(text), file=sys.stderr)
+
+    def _move(self, name: str, done: int, total: int, figures: str) -> None:
         """Put the bar, where there is one, to where the work is."""
         if self.quiet or not has_terminal():
             return
@@ -161,4 +175,4 @@ class Progress:
             return
         if text != self._last_text and (now or time.monotonic() - self._last_line >= _LINE_SECONDS):
             self._last_line, self._last_text = time.monotonic(), text
-            self.say(text)
+            self._say(text)

@@ -1,6 +1,6 @@
-"""Picture files to RGB pixels at the backbone's size; the only decoder of picture files in the project.
+"""Decode picture files to RGB pixels at the backbone's size. No other module decodes pictures.
 
-(Exported graphs carry their own copy of this in TensorFlow's operations: `graph_images`.)
+(Exported graphs do the same with TensorFlow's operations: `graph_images`.)
 """
 
 import io
@@ -21,7 +21,7 @@ from retrain.data.picture_bounds import check_structure, webp_canvas
 from retrain.data.png_chunks import pixels_alone
 from retrain.errors import UnreadableImageError
 from retrain.machine import MemoryBudget
-from retrain.options.run import DEFAULT_MAX_PIXELS
+from retrain.options import DEFAULT_MAX_PIXELS
 
 __all__ = [
     "DECODER_VERSION",
@@ -34,37 +34,37 @@ __all__ = [
     "read_header",
 ]
 
-# Part of the extractor's fingerprint: raise it whenever the same file would give other pixels.
+# Part of the extractor's fingerprint: raise it when the same file gives other pixels.
 DECODER_VERSION = 3
 
-# What Pillow may open; formats that start another program (EPS) or hold no pixels of their own (WMF) stay out.
+# What Pillow may open; not formats that start another program (EPS) or have no pixels of their own (WMF).
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO")
 
-# A JPEG's scale leaves at least this many times the backbone's size in both axes, for the resizing to work with.
+# A JPEG is decoded at a scale that leaves at least this many times the backbone's size on both axes.
 # With 1, 12-megapixel pictures are a quarter faster still, but their bottlenecks deviate five times as much
 # (benchmarks/decoding.py).
 MARGIN = 2
 
-# Bits that cameras, microscopes and scanners use of 16; the fewest that hold all values of a picture are its range.
+# How many of 16 bits cameras, microscopes and scanners use. A picture's range is the fewest that hold its values.
 DEPTHS = (8, 10, 12, 14, 16)
 
-# What decoding may take of memory for each pixel; formats that take more may have fewer pixels.
+# Memory that decoding may take per pixel. In formats that take more, pictures may have fewer pixels.
 _BYTES_PER_PIXEL = 12
 _HUNGRY = {"WEBP": 16, "AVIF": 16}
 
-# Of pictures that are decoded at once; a larger one is decoded alone, so that threads don't multiply its memory.
+# Memory of all pictures being decoded. A larger one is decoded alone, so that threads don't multiply its memory.
 _decoding = MemoryBudget(max(2**30, len(os.sched_getaffinity(0)) * 2**27))
 
-# A row or column of fewer pixels takes as much memory and time as one of so many.
+# A row or column with fewer pixels takes as much memory and time as one with this many.
 _FEWEST_ACROSS = 64
 
-# Resizing goes along the rows first; where that alone would make so many pixels, it goes along the columns first.
+# Resizing goes along the rows first; if that alone made more pixels than this, it goes along the columns first.
 _MOST_BETWEEN = 2**24
 
-# Where pictures are worked on some rows at a time.
+# How much of a picture is worked on at a time.
 _ROWS_OF_PIXELS = 2**20
 
-# Two levels apart can't be told by eye.
+# Levels: the eye can't tell these apart.
 _ONE_COLOUR = 2
 
 # The raw modes of 16-bit colour that Pillow reduces to the upper bytes, and those that give the lower ones instead.
@@ -99,7 +99,7 @@ class ImageHeader:
 def read_header(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageHeader:
     """Format and size of a picture, without decoding it.
 
-    Raises UnreadableImageError where the bytes are no picture, or the header claims more than max_pixels.
+    Raises UnreadableImageError if the bytes are not a picture, or if the header claims more than max_pixels.
     """
     with _opened(data, max_pixels) as image:
         width, height = image.size
@@ -111,11 +111,11 @@ def read_header(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageHeade
 def decode_image(data: bytes, height: int, width: int, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
     """Decode a picture file, turn it upright, and resize it (bilinear, antialiased) without keeping its proportions.
 
-    The content decides the format, not the file's name. Transparent parts become white, of an animation the first
-    frame counts. Of 16-bit channels the upper 8 bits are kept; where all values of a picture fit into 8, 10, 12 or 14
-    bits (DEPTHS), the upper 8 of so many.
+    The content decides the format, not the file's name. Transparent parts become white. Only the first frame of an
+    animation counts. 16-bit channels keep their upper 8 bits; if all values of a picture fit into 8, 10, 12 or 14 bits
+    (DEPTHS), they keep the upper 8 of those.
 
-    A JPEG far larger than that is decoded at 1/2, 1/4 or 1/8 of its size (libjpeg's scaled DCT): the smallest that
+    A JPEG that is far larger is decoded at 1/2, 1/4 or 1/8 of its size (libjpeg's scaled DCT): the smallest that
     keeps MARGIN times the height and width asked for.
 
     Takes at most 12 x max_pixels bytes of memory. Returns: (height, width, 3) uint8, RGB.
@@ -136,8 +136,8 @@ def decode_image(data: bytes, height: int, width: int, max_pixels: int = DEFAULT
 
 
 def is_one_colour(pixels: NDArray[np.uint8]) -> bool:
-    """Whether a picture, (height, width, 3), shows nothing but one colour, as far as can be seen."""
-    few = pixels[:: max(1, len(pixels) // 8), :: max(1, pixels.shape[1] // 8)]  # enough to tell nearly all others
+    """Whether a picture, (height, width, 3), is of one colour, as far as the eye can tell."""
+    few = pixels[:: max(1, len(pixels) // 8), :: max(1, pixels.shape[1] // 8)]  # enough to rule out nearly all others
     return all(np.ptp(part.reshape(-1, 3), axis=0).max() <= _ONE_COLOUR for part in (few, pixels))
 
 
@@ -162,7 +162,7 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
     except UnreadableImageError:
         raise
     except MemoryError:
-        raise UnreadableImageError("too little memory to decode it: make it smaller, or lower --max-pixels") from None
+        raise UnreadableImageError("not enough memory to decode it: make it smaller, or lower --max-pixels") from None
     except Image.DecompressionBombError as error:  # of a part of the picture
         raise _too_large(str(error).split("(")[-1].split(" pixels")[0] + " pixels", max_pixels) from None
     except Exception as error:  # damaged files make Pillow's plugins raise nearly anything; the reason is kept
@@ -170,7 +170,7 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
 
 
 def _format_of(data: bytes) -> str:
-    """Which of FORMATS a file begins like."""
+    """The one of FORMATS that a file begins like."""
     for format in FORMATS:
         if format not in Image.OPEN:
             Image.init()
@@ -181,7 +181,7 @@ def _format_of(data: bytes) -> str:
 
 
 def _open(data: bytes, format: str) -> ImageFile.ImageFile:
-    """What Image.open does, without its own bound on pixels, which is one for the whole process."""
+    """Do what Image.open does, but without its bound on pixels, which holds for the whole process."""
     try:
         return Image.OPEN[format][0](io.BytesIO(data), "")
     except (SyntaxError, IndexError, TypeError, struct.error):
@@ -189,14 +189,14 @@ def _open(data: bytes, format: str) -> ImageFile.ImageFile:
 
 
 def _bytes_per_pixel(image: ImageFile.ImageFile) -> int:
-    """What decoding takes of memory for a pixel."""
+    """Bytes that decoding takes per pixel."""
     if image.format == "JPEG2000":  # OpenJPEG computes in 32 bits
         return 5 * len(image.getbands()) + 4
     return _HUNGRY.get(str(image.format), _BYTES_PER_PIXEL)
 
 
 def _memory_held(image: ImageFile.ImageFile, pixels: int) -> int:
-    """Bytes that decoding takes beyond what is held since the picture was opened."""
+    """Bytes that decoding takes, besides those held since the picture was opened."""
     if image.format == "WEBP":
         return 0
     if image.format == "ICO":  # the pictures in it may be of any size
@@ -205,15 +205,15 @@ def _memory_held(image: ImageFile.ImageFile, pixels: int) -> int:
 
 
 def _check_size(size: tuple[int, int], format: str, needed: int, max_pixels: int) -> None:
-    """Refuse more than max_pixels, and where a format needs more than 12 bytes for one, what goes beyond the memory."""
+    """Refuse more than max_pixels, or in formats that need more than 12 bytes per pixel, as much memory as those."""
     pixels = size[0] * size[1]
     if pixels > max_pixels:
         raise _too_large(f"{size[0]} x {size[1]} pixels", max_pixels)
     # a row or column takes memory and time of its own, as much as some pixels do
     counted = max(size[0], _FEWEST_ACROSS) * max(size[1], _FEWEST_ACROSS)
     if counted > max(max_pixels, _MOST_BETWEEN):
-        each = f"of which each row and column counts as {_FEWEST_ACROSS}"
-        raise _too_large(f"{size[0]} x {size[1]} pixels, {each}", max_pixels)
+        costs = " x ".join(str(max(side, _FEWEST_ACROSS)) for side in size)
+        raise _too_large(f"{size[0]} x {size[1]} pixels, which cost as much as {costs}", max_pixels)
     if pixels * needed > max_pixels * _BYTES_PER_PIXEL:
         equal = pixels * needed // _BYTES_PER_PIXEL
         raise _too_large(f"{size[0]} x {size[1]} pixels of {format}, which take as much memory as {equal}", max_pixels)
@@ -224,12 +224,12 @@ def _too_large(what: str, max_pixels: int) -> UnreadableImageError:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where there is none or it is damaged. (Pillow turns TIFFs by itself.)"""
+    """EXIF orientation, 1 to 8; 1 if it is missing or damaged. (Pillow turns TIFFs by itself.)"""
     if "exif" not in image.info:
         return 1
     exif = Image.Exif()
     try:
-        exif.load(image.info["exif"])  # not getexif(), which looks into comments, too: exported graphs don't
+        exif.load(image.info["exif"])  # not getexif(), which also looks into comments; exported graphs don't
         orientation = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # noqa: BLE001  # damaged EXIF raises nearly anything, and says nothing about the pixels
         return 1
@@ -237,13 +237,13 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _loaded(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
-    """The decoded picture, of 8 bits a channel; the file's bytes are for a second look at the lower bits of 16."""
+    """The decoded picture, 8 bits per channel. The file's bytes are for a second look at the lower bits of 16."""
     if image.format == "PPM" and image.tile[0].codec_name == "ppm":
         return _scaled_ppm(image, data)
     raw_mode, declared_bits = _raw_mode(image), _declared_bits(image)
     image.load()
     if image.mode in ("I", "F") and image.format != "PPM":
-        raise UnreadableImageError(f"pixels of 32 bits ({image.mode}) have no agreed range: convert it to 8 or 16 bits")
+        raise UnreadableImageError(f"32-bit pixels ({image.mode}) have no agreed range: convert it to 8 or 16 bits")
     if image.mode.startswith("I"):
         return _upper_bits(image, declared_bits)
     if raw_mode in _LOWER_BYTES:
@@ -260,7 +260,7 @@ def _raw_mode(image: ImageFile.ImageFile) -> str:
 
 
 def _declared_bits(image: ImageFile.ImageFile) -> int | None:
-    """How many bits a grey picture says that it uses; None where it says 16, which is said of fewer, too."""
+    """How many bits a grey picture claims to use; None if it claims 16, because pictures with fewer do so, too."""
     if image.format == "TIFF":
         bits = int(image.tag_v2.get(258, (16,))[0])  # type: ignore[attr-defined]
         return bits if bits < 16 else None
@@ -270,16 +270,16 @@ def _declared_bits(image: ImageFile.ImageFile) -> int | None:
 
 
 def _upper_bits(image: Image.Image, bits: int | None) -> Image.Image:
-    """A grey picture of 16 bits as one of 8."""
+    """A 16-bit grey picture as an 8-bit one."""
     samples = np.array(image)
     samples >>= (bits or _depth(int(samples.max()))) - 8
     return Image.fromarray(np.minimum(samples, 255, out=samples).astype(np.uint8))
 
 
 def _upper_bits_of_colours(image: ImageFile.ImageFile, data: bytes, raw_mode: str) -> Image.Image:
-    """A colour picture of 16 bits, decoded to the upper bytes, as its upper bits; transparency keeps its range."""
+    """A 16-bit colour picture, given its upper bytes, as its upper bits. Transparency keeps its range."""
     extrema: Any = image.getextrema()
-    spare = _depth(max(high for _, high in extrema[:3]) << 8) - 8  # the lower bytes don't decide on it
+    spare = _depth(max(high for _, high in extrema[:3]) << 8) - 8  # the lower bytes make no difference
     if spare == 8:
         return image
     from_upper = [min(255, level << 8 - spare) for level in range(256)]
@@ -306,12 +306,12 @@ def _with_raw_mode(tile: Any, raw_mode: str) -> Any:
 
 
 def _depth(highest: int) -> int:
-    """The fewest bits, of DEPTHS, that hold a value."""
+    """The smallest of DEPTHS that holds a value."""
     return next(bits for bits in DEPTHS if highest < 2**bits)
 
 
 def _scaled_ppm(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
-    """A PPM or PGM whose highest value is no power of two; Pillow reads them too slowly, in Python."""
+    """A PPM or PGM whose highest value is not a power of two. Pillow reads these in Python, which is too slow."""
     tile: Any = image.tile[0]
     maximum, bands = tile.args[-1], len(image.getbands())
     count = image.width * image.height * bands
@@ -337,7 +337,7 @@ def _to_rgb(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Bilinear, antialiased, in the order of axes that holds a narrow picture's memory down."""
+    """Resize (bilinear, antialiased), in the order of axes that takes less memory for a narrow picture."""
     if size[0] > image.width and size[0] * image.height > _MOST_BETWEEN:
         image = image.resize((image.width, size[1]), Image.Resampling.BILINEAR)
     return image.resize(size, Image.Resampling.BILINEAR)

@@ -1,7 +1,7 @@
-"""Distorted copies of pictures: what is drawn for each copy, and the pixels that come of it.
+"""Distorted copies of pictures: what is drawn at random for each copy, and the pixels that result.
 
-What a copy looks like hangs on the picture's content, the copy's number, the seed and the options alone: not on the
-order of pictures, how many copies there are, or who draws them.
+A copy depends on the picture's content, its own number, the seed and the options alone: not on the order of pictures,
+the number of copies, or the process that makes them.
 """
 
 import hashlib
@@ -14,25 +14,25 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 from retrain.data.decoding import decode_image
-from retrain.options.run import DEFAULT_MAX_PIXELS, AugmentationOptions
+from retrain.options import DEFAULT_MAX_PIXELS, AugmentationOptions
 
 __all__ = ["DISTORTIONS_VERSION", "Distortion", "decode_copies", "distort", "draw_distortion", "largest_enlargement"]
 
-# Part of the extractor's fingerprint: raise it whenever the same copy would look different.
+# Part of the extractor's fingerprint: raise it when the same copy looks different.
 DISTORTIONS_VERSION = 1
 
-_MOST_ENLARGED = 4  # times the window: pictures are decoded no larger, beyond it they are scaled up
+_MOST_ENLARGED = 4  # times the window: pictures are decoded no larger than this, and scaled up from there
 
-_NUMBERS = 10  # random numbers of a copy; each has its fixed use, so that no option changes what another one draws
+_NUMBERS = 10  # random numbers per copy; each has a fixed use, so that no option changes what another draws
 
 
 @dataclass(frozen=True)
 class Distortion:
-    """What is drawn for one copy; x and y are in the window that the backbone sees."""
+    """What is drawn for one copy. x and y are in the window that the backbone sees."""
 
     is_mirrored: bool = False
     degrees: float = 0.0  # counter-clockwise
-    shift: tuple[float, float] = (0.0, 0.0)  # x, y: to the right and down, in shares of the window
+    shift: tuple[float, float] = (0.0, 0.0)  # x, y: right and down, as shares of the window
     enlargement: tuple[float, float] = (1.0, 1.0)  # x, y: the picture's size in windows, >= 1
     place: tuple[float, float] = (0.0, 0.0)  # x, y: of the window in the enlarged picture, from 0 to below 1
     brightness: float = 1.0  # factor
@@ -40,7 +40,7 @@ class Distortion:
 
 
 def draw_distortion(key: bytes, copy: int, options: AugmentationOptions) -> Distortion:
-    """What a copy of a picture looks like.
+    """How a copy of a picture is distorted.
 
     Args:
         key: 32 bytes, SHA-256 of the picture file.
@@ -64,7 +64,7 @@ def draw_distortion(key: bytes, copy: int, options: AugmentationOptions) -> Dist
 
 
 def largest_enlargement(options: AugmentationOptions) -> float:
-    """How many times the window the pictures are decoded at: the largest that the options allow, up to a limit."""
+    """The size at which pictures are decoded, in windows: the largest that the options allow, up to a limit."""
     return float(min(_MOST_ENLARGED, math.prod(1 + p / 100 for p in (options.crop, options.zoom, options.stretch))))
 
 
@@ -95,9 +95,9 @@ def decode_copies(
 def distort(canvas: Image.Image, drawn: Distortion, size: tuple[int, int]) -> NDArray[np.uint8]:
     """One distorted copy of a picture.
 
-    The picture is scaled to its enlargement (bilinear, antialiased), the window cut where it was drawn and then moved
-    by the shift, over what lies beside it as far as there is anything; beyond its borders the picture is reflected.
-    Without rotation no pixel is interpolated after that; rotation is bilinear, around the window's centre.
+    The picture is scaled to its enlargement (bilinear, antialiased). The window is cut at its place, moved by the
+    shift; beyond its borders the picture is reflected. Without rotation, no pixel is interpolated after that. Rotation
+    is bilinear, around the window's centre.
 
     Args:
         canvas: the whole picture, RGB, of any size.
@@ -106,7 +106,7 @@ def distort(canvas: Image.Image, drawn: Distortion, size: tuple[int, int]) -> ND
     """
     height, width = size
     angle = math.radians(drawn.degrees)
-    # what a turned window reaches beyond itself, and what interpolation looks at beyond that
+    # how far a turned window reaches beyond itself, and interpolation beyond that
     margins = (0, 0)
     if drawn.degrees:
         sine, cosine = abs(math.sin(angle)), abs(math.cos(angle))
@@ -128,21 +128,21 @@ def distort(canvas: Image.Image, drawn: Distortion, size: tuple[int, int]) -> ND
 
 
 def _numbers(key: bytes, copy: int, seed: int) -> list[float]:
-    """Random numbers in [0, 1) of a copy, the same on every machine and with every version of NumPy."""
+    """The random numbers of a copy, in [0, 1); the same on every machine and with every version of NumPy."""
     stream = hashlib.shake_256(key + copy.to_bytes(4, "little") + seed.to_bytes(8, "little")).digest(8 * _NUMBERS)
-    # the upper 53 bits of each 64: all that a float takes, so that none is rounded up to 1
+    # the upper 53 of 64 bits: as many as a float holds, so that none is rounded up to 1
     return [(int(number) >> 11) / 2**53 for number in np.frombuffer(stream, "<u8")]
 
 
 def _around(number: float, limit: float) -> float:
-    """A number in [0, 1) as one in [-limit, limit)."""
+    """A number in [0, 1), mapped to [-limit, limit)."""
     return (2 * number - 1) * limit
 
 
 def _window(length: int, side: int, place: float, shift: float, margin: int) -> NDArray[np.int64]:
-    """Which of `length` rows (or columns) a window of `side` shows, and a margin around it; beyond the ends, reflected.
+    """The numbers, of `length` rows or columns, that a window of `side` and its margin show; reflected beyond the ends.
 
-    A shift moves the picture, and so the window the other way.
+    A shift moves the picture, so it moves the window the other way.
     """
     start = int(place * (length - side + 1)) - round(shift * side)
     numbers = np.arange(start - margin, start + side + margin) % (2 * length)
@@ -152,7 +152,7 @@ def _window(length: int, side: int, place: float, shift: float, margin: int) -> 
 def _cut(
     canvas: Image.Image, scaled: tuple[int, int], rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> NDArray[np.uint8]:
-    """Rows and columns of the canvas scaled to a height and width; no more of it is scaled than needed."""
+    """Rows and columns of the canvas, scaled to a height and width. Only the part that is needed is scaled."""
     top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
     x, y = canvas.width / scaled[1], canvas.height / scaled[0]
     box = (left * x, top * y, min(right * x, canvas.width), min(bottom * y, canvas.height))
@@ -162,10 +162,10 @@ def _cut(
 
 
 def _turned(image: Image.Image, angle: float, size: tuple[int, int]) -> Image.Image:
-    """The middle of an image, turned around its centre; angle in radians, counter-clockwise; size: height and width."""
+    """The middle of an image, turned around its centre by radians, counter-clockwise. size: height and width."""
     height, width = size
     sine, cosine = math.sin(angle), math.cos(angle)
-    # from a pixel of the result to where it comes from
+    # maps a pixel of the result to where it comes from
     from_x = image.width / 2 - cosine * width / 2 + sine * height / 2
     from_y = image.height / 2 - sine * width / 2 - cosine * height / 2
     matrix = (cosine, -sine, from_x, sine, cosine, from_y)

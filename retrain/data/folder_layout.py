@@ -4,12 +4,13 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from retrain.data.folder_walk import FolderWalk, join
 from retrain.errors import ImageFolderError
+from retrain.events import Emit, Warned
 from retrain.text import listing
 
 __all__ = ["ClassFolder", "Layout", "composed", "find_classes", "is_named_like_a_picture"]
@@ -72,7 +73,7 @@ def is_named_like_a_picture(path: str) -> bool:
 def find_classes(
     walk: FolderWalk,
     where: str,
-    on_warning: Callable[[str], None],
+    emit: Emit,
     known: Collection[str] = (),
 ) -> Layout:
     """Tell classes from sets, and from folders that only wrap others.
@@ -90,8 +91,8 @@ def find_classes(
     known = frozenset(map(composed, known))
     top = _unwrapped(walk, "", known)
     if top:
-        on_warning(f"taking the classes from {where}/{top}, the only folder there")
-    names = _without_copy(walk, top, where, on_warning, known)
+        emit(Warned(f"taking the classes from {where}/{top}, the only folder there"))
+    names = _without_copy(walk, top, where, emit, known)
     sets = _sets_of([name for name in names if composed(name) not in known])
     place = f"{where}/{top}" if top else where
     if sets and len(sets) == len(names) and "train" in sets.values() and len({*sets.values()}) > 1:
@@ -144,9 +145,7 @@ def _holds_classes(walk: FolderWalk, folder: str) -> bool:
     return len(walk.folders(folder)) > 1 and not any(map(is_named_like_a_picture, walk.files(folder)))
 
 
-def _without_copy(
-    walk: FolderWalk, top: str, where: str, on_warning: Callable[[str], None], known: Collection[str]
-) -> list[str]:
+def _without_copy(walk: FolderWalk, top: str, where: str, emit: Emit, known: Collection[str]) -> list[str]:
     """The folders of a place; one that holds all the others again is left out.
 
     Raises ImageFolderError where its files are others.
@@ -164,8 +163,10 @@ def _without_copy(
                 f"can't tell what {where}/{inner} is: its folders are named like those beside it ({listing(others)}), "
                 "but their files are not the same; give one of the two places, or move the other away"
             )
-        on_warning(
-            f"{where}/{inner} holds files of the same names as the folders beside it: left out, as a copy of them"
+        emit(
+            Warned(
+                f"{where}/{inner} holds files of the same names as the folders beside it: left out, as a copy of them"
+            )
         )
         return others
     return names

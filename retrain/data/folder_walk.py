@@ -1,4 +1,4 @@
-"""Walking folders: which files may be pictures, and what is left out, with the reason. Every command walks this way."""
+"""Walk folders: which files may be pictures, and what is left out, and why. Every command walks this way."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from retrain.data.picture_file import what_else
 
 __all__ = ["UNREADABLE", "FolderWalk", "Found", "is_litter", "join", "picture_files"]
 
-# What systems, file managers, network drives and archives leave behind, in lower case. What begins with a dot is
+# What systems, file managers, network drives and archives leave behind, in lower case. Names that begin with a dot are
 # litter, too: .DS_Store, .ipynb_checkpoints, ._IMG_1.jpg (AppleDouble).
 _LITTER = frozenset(
     {
@@ -20,31 +20,31 @@ _LITTER = frozenset(
     }
 )
 
-# What this program writes is known by what lies in it, wherever it lies.
+# Folders that this program wrote are recognized by what is in them.
 _MODEL_FILES = frozenset({"run.json", "labels.txt", "graph.pb", "head.h5"})  # two of them make a model folder
-_EVALUATION_FILES = frozenset({"evaluation.json", "confusion_matrix.csv"})  # both make one of retrain evaluate
+_EVALUATION_FILES = frozenset({"evaluation.json", "confusion_matrix.csv"})  # both make an evaluation's folder
 _EXTRACTOR_NOTE = "extractor.json"
 _INDEX_FOLDER, _INDEX_FILE = "pictures", re.compile(r"[0-9a-f]{16}\.npz|one_colour-\d+\.txt")
 
 UNREADABLE = "can't be read"
-_LEADS_UP = "a link to a folder that it lies in, or that holds the classes: not followed"
+_LEADS_UP = "a link to a folder above it, or to one that holds the classes: not followed"
 
 
-# The path of a file, and None; or of something else that may have been meant as pictures, and why it is left out.
+# The path of a file, and None; or the path of something else, and why it is left out.
 Found = tuple[str, str | None]
 
 
 @dataclass(frozen=True)
 class _Listing:
-    """What lies in a folder, litter left out; all names sorted."""
+    """What is in a folder, without litter; all names sorted."""
 
-    folders: list[str]  # links to folders among them
-    files: list[str]  # links that lead nowhere among them: reading them tells what is wrong
+    folders: list[str]  # including links to folders
+    files: list[str]  # including broken links: reading them tells what is wrong
     problems: dict[str, str]  # name -> why it is neither
 
 
 def is_litter(name: str) -> bool:
-    """Whether a file or folder of this name is never a picture, nor a class."""
+    """Whether a file or folder with this name is never a picture or a class."""
     return name[0] == "." or name.lower() in _LITTER
 
 
@@ -55,23 +55,23 @@ class FolderWalk:
 
     Args:
         top: a folder.
-        exclude: folders that are left out, should they lie below it; those that this program made are left out anyway.
+        exclude: folders to leave out, if they lie below it. Folders that this program made are always left out.
     """
 
     def __init__(self, top: str | os.PathLike[str], exclude: Iterable[str | os.PathLike[str]] = ()) -> None:
         self.top = os.fspath(top)
-        self.problems: dict[str, str] = {}  # path -> why the walk does not go there; as far as folders() was asked
-        self._listings: dict[str, _Listing] = {}  # of folders that are still to be walked
+        self.problems: dict[str, str] = {}  # path -> why the walk does not go there; filled by folders()
+        self._listings: dict[str, _Listing] = {}  # of folders still to be walked
         self._excluded = {_identity(folder) for folder in exclude if os.path.isdir(folder)}
         real = Path(os.path.realpath(self.top))
         self._barred = {_identity(folder) for folder in (real, *real.parents)}
 
     def bar(self, folder: str) -> None:
-        """Don't follow links to a folder, for it holds classes. Raises OSError."""
+        """Don't follow links to this folder, because it holds classes. Raises OSError."""
         self._barred.add(_identity(self._place(folder)))
 
     def folders(self, folder: str) -> list[str]:
-        """Names of the sub-folders that may hold pictures, sorted. Raises OSError where the folder can't be listed."""
+        """Names of the sub-folders that may hold pictures, sorted. Raises OSError if the folder can't be listed."""
         names = []
         for name in self._listing(folder).folders:
             path = join(folder, name)
@@ -82,12 +82,12 @@ class FolderWalk:
         return names
 
     def files(self, folder: str) -> list[str]:
-        """Names of the files in a folder, of whatever kind, sorted. Raises OSError where it can't be listed."""
+        """Names of all kinds of files in a folder, sorted. Raises OSError if it can't be listed."""
         listing = self._listing(folder)
         return sorted([*listing.files, *listing.problems])
 
     def below(self, start: str) -> Iterator[Found]:
-        """All files at any depth below a sub-folder: first those in it, then those of each folder in it, all sorted."""
+        """All files at any depth below a sub-folder: first its own, then those of each folder in it, all sorted."""
         seen: set[tuple[int, int]] = set()
         pending = [start]
         while pending:
@@ -150,9 +150,9 @@ class FolderWalk:
 
 
 def picture_files(places: Iterable[str | os.PathLike[str]]) -> Iterator[Found]:
-    """The files of a list of files and folders: a file as it is given, of a folder all files at any depth.
+    """The files of a list of files and folders: a file as it is given, and all files at any depth of a folder.
 
-    Folders that can't be read, and what is no regular file, come with the problem.
+    Folders that can't be read, and things that are not regular files, come with the problem.
     """
     for place in places:
         if not os.path.isdir(place):
@@ -166,7 +166,7 @@ def picture_files(places: Iterable[str | os.PathLike[str]]) -> Iterator[Found]:
 
 
 def join(folder: str, name: str) -> str:
-    """The path of what is called so in a folder; both relative to the top, which is "" itself."""
+    """The path of a name in a folder. Both paths are relative to the top, which is ""."""
     return f"{folder}/{name}" if folder else name
 
 
@@ -176,7 +176,7 @@ def _identity(folder: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def _list(folder: str) -> _Listing:
-    """List a folder; the kinds of its entries come with it, only links are looked up. Raises OSError, with its name."""
+    """List a folder. Its entries come with their kinds; only links are looked up. Raises OSError with its name."""
     folders: list[str] = []
     files: list[str] = []
     problems: dict[str, str] = {}

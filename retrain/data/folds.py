@@ -1,4 +1,4 @@
-"""Samples to folds for cross-validation: every class spread evenly, what belongs together in one fold."""
+"""Assign samples to folds for cross-validation: each class evenly, and what belongs together to one fold."""
 
 import hashlib
 from collections import Counter
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.data.groups import inseparable_units
 from retrain.data.image_folder import Sample
-from retrain.data.split import inseparable_units
 from retrain.errors import ImageFolderError
 from retrain.text import listing
 
@@ -18,18 +18,18 @@ __all__ = ["assign_folds", "most_folds"]
 def assign_folds(samples: Sequence[Sample], keys: NDArray[np.uint8], folds: int, seed: int) -> NDArray[np.int32]:
     """The fold of every sample: each class in equal shares, identical pictures and `_nohash_` groups in one fold.
 
-    Greedy, class by class, the largest units first: each goes to the fold with the fewest pictures of its class, of
-    those to the one with the fewest in all; what is left to choose, a hash of the seed and the unit decides. Where all
-    units are single pictures, no two folds differ by more than one picture, in any class or in all. Sets that the
-    samples come with mean nothing here.
+    Greedy, class by class, the largest units first: each goes to the fold with the fewest pictures of its class; among
+    these, to the one with the fewest pictures in all; among these, a hash of the seed and the unit decides. If all
+    units are single pictures, no two folds differ by more than one picture, per class or in all. Sets that the samples
+    come with are ignored.
 
     Args:
         samples: (n,) of one image folder; their order does not matter.
         keys: (n, 32) uint8, SHA-256 of each picture's bytes.
         folds: 2 or more.
-        seed: another one gives other folds.
+        seed: decides ties.
     Returns: (n,) int32, in [0, folds).
-    Raises ImageFolderError where a class has fewer units than there are folds.
+    Raises ImageFolderError if a class has fewer units than folds.
     """
     units = inseparable_units(samples, keys)
     members: dict[bytes, dict[int, int]] = {}  # unit -> label -> pictures
@@ -44,7 +44,7 @@ def assign_folds(samples: Sequence[Sample], keys: NDArray[np.uint8], folds: int,
     sizes = [0] * folds
     chosen: dict[bytes, int] = {}
     for unit in order:
-        # how many pictures of its classes a fold holds, as shares of the classes, so that a rare one is not outvoted
+        # pictures of its classes that each fold has, as shares of the classes, so that a rare class is not outvoted
         crowds = [0.0] * folds
         for label, count in sorted(members[unit].items()):
             crowds = [crowd + count * there / totals[label] for crowd, there in zip(crowds, held[label], strict=True)]
@@ -59,7 +59,7 @@ def assign_folds(samples: Sequence[Sample], keys: NDArray[np.uint8], folds: int,
 
 
 def most_folds(samples: Sequence[Sample], keys: NDArray[np.uint8]) -> int:
-    """Into how many folds the samples can be split: as many as there are units in the class that has the fewest."""
+    """The most folds that the samples can be split into: as many as the smallest class has units."""
     labels = zip(inseparable_units(samples, keys), (sample.label for sample in samples), strict=True)
     return min(Counter(label for _, label in set(labels)).values())
 
@@ -71,5 +71,5 @@ def _check_units(samples: Sequence[Sample], members: dict[bytes, dict[int, int]]
     if few:
         raise ImageFolderError(
             f"fewer than {folds} different pictures in class {listing(few)} (copies, and names that share the part "
-            "before _nohash_, count as one): every fold needs one; lower --folds or add pictures"
+            "before _nohash_, count as one): each fold needs one; lower --folds or add pictures"
         )

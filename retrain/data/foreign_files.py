@@ -1,10 +1,10 @@
-"""What files are that lie among pictures and are none, and what to do about them."""
+"""Files among the pictures that are not pictures: what they are, and what to do about them."""
 
 __all__ = ["describe_foreign"]
 
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
-# How files begin -> what they are and what to do
+# beginning of a file -> what it is, and what to do
 _BEGINNINGS = {
     b"version https://git-lfs.github.com/spec/": "Git LFS pointer: run git lfs pull",
     b"version https://hawser.github.com/spec/": "Git LFS pointer: run git lfs pull",
@@ -39,7 +39,7 @@ _DAMAGED = {
 
 
 def describe_foreign(data: bytes) -> str:
-    """What the content of a file is that no decoder takes for its own: a reason to skip it, with the way out."""
+    """What a file is that no decoder accepts: the reason to skip it, and the way out."""
     if not data:
         return "the file is empty"
     for table in (_BEGINNINGS, _DAMAGED):
@@ -67,10 +67,10 @@ def _of_iso_media(data: bytes) -> str:
 
 
 def _of_text(start: bytes) -> str | None:
-    """What a text is by its beginning; None where it is none."""
+    """What a text is, by its beginning; None if it is not a text."""
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if not any(start):
-        return "nothing but zeros, as of a download or copy that failed: get it again"
+        return "nothing but zeros, as after a failed download or copy: get it again"
     if b"<svg" in text and text.startswith(b"<"):
         return "SVG drawing, which can't be read: convert it to PNG"
     if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")) or (text[:1] == b"<" and b"<html" in text):
@@ -90,5 +90,5 @@ def _is_utf8(start: bytes) -> bool:
     try:
         start.decode()
     except UnicodeDecodeError as error:
-        return error.start >= len(start) - 3  # a character that is cut in two
+        return error.start >= len(start) - 3  # a character was cut in two
     return True

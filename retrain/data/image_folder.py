@@ -3,13 +3,14 @@
 import dataclasses
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from retrain.data.folder_layout import ClassFolder, Layout, composed, find_classes, is_named_like_a_picture
 from retrain.data.folder_walk import UNREADABLE, FolderWalk, Found
 from retrain.errors import ImageFolderError
+from retrain.events import Emit, Warned, ignore
 from retrain.paths import display_path
 from retrain.text import counted, listing
 
@@ -70,7 +71,7 @@ class ImageFolder:
 def read_image_folder(
     root: str | os.PathLike[str],
     exclude: Iterable[str | os.PathLike[str]] = (),
-    on_warning: Callable[[str], None] = lambda _: None,
+    emit: Emit = ignore,
     known: Collection[str] = (),
 ) -> ImageFolder:
     """Find the classes and the files of each, at any depth below the class folder.
@@ -82,7 +83,7 @@ def read_image_folder(
     Args:
         root: the image folder.
         exclude: folders that are no classes, should they lie in it: the cache, the model.
-        on_warning: told what is taken otherwise than it may look, and what is left out.
+        emit: told what is taken otherwise than it may look, and what is left out.
         known: names that are classes whatever they look like.
     Raises ImageFolderError where the folder or one of a class is missing or unreadable, where it has no file in any
     sub-folder, and where folders may be sets or classes.
@@ -98,14 +99,14 @@ def read_image_folder(
         )
     walk = FolderWalk(root, exclude)
     try:
-        layout = find_classes(walk, display_path(root), on_warning, known)
+        layout = find_classes(walk, display_path(root), emit, known)
         for folder in layout.classes:
             walk.folders(folder.path)  # a class that can't be read is no small loss
     except OSError as error:
         raise ImageFolderError(
             f"can't read the folder {display_path(error.filename)}: {error.strerror}; check its permissions"
         ) from error
-    _check_names(layout.classes, root, on_warning)
+    _check_names(layout.classes, root, emit)
     files: dict[str, list[tuple[ClassFolder, list[Found]]]] = {folder.name: [] for folder in layout.classes}
     for folder in layout.classes:
         found = list(walk.below(folder.path))
@@ -124,7 +125,7 @@ def read_image_folder(
         key=lambda sample: sample.path,
     )
     problems = walk.problems | {sample.path: sample.problem for sample in samples if sample.problem}
-    _tell_what_is_left_out(problems, layout.stray_files, on_warning)
+    _tell_what_is_left_out(problems, layout.stray_files, emit)
     empty = tuple(sorted(name for name, found in files.items() if not found))
     return ImageFolder(root, class_names, tuple(samples), empty, layout.stray_files)
 
@@ -142,21 +143,23 @@ def _without_pictures(root: Path, layout: Layout) -> ImageFolderError:
     )
 
 
-def _tell_what_is_left_out(problems: dict[str, str], stray_files: Sequence[str], warn: Callable[[str], None]) -> None:
+def _tell_what_is_left_out(problems: dict[str, str], stray_files: Sequence[str], emit: Emit) -> None:
     by_problem: dict[str, list[str]] = defaultdict(list)
     for path, problem in problems.items():
         by_problem[problem].append(path)
     for problem, paths in by_problem.items():
-        warn(f"left out {listing(map(display_path, paths), _MOST_NAMED)}: {problem}")
+        emit(Warned(f"left out {listing(map(display_path, paths), _MOST_NAMED)}: {problem}"))
     strays = [path for path in stray_files if is_named_like_a_picture(path)]
     if strays:
-        warn(
-            f"{counted(len(strays), 'picture', 'lies/lie')} beside the class folders, in no class, and will not be "
-            f"used: {listing(map(display_path, strays), _MOST_NAMED)}"
+        emit(
+            Warned(
+                f"{counted(len(strays), 'picture', 'lies/lie')} beside the class folders, in no class, and will not be "
+                f"used: {listing(map(display_path, strays), _MOST_NAMED)}"
+            )
         )
 
 
-def _check_names(classes: Sequence[ClassFolder], root: Path, on_warning: Callable[[str], None]) -> None:
+def _check_names(classes: Sequence[ClassFolder], root: Path, emit: Emit) -> None:
     """Refuse what can't be a label; tell of folders that are one class, though their names look different to a disk."""
     spellings: dict[tuple[str, str | None], list[str]] = defaultdict(list)
     for folder in classes:
@@ -164,9 +167,11 @@ def _check_names(classes: Sequence[ClassFolder], root: Path, on_warning: Callabl
         spellings[folder.name, folder.subset].append(folder.path)
     for (name, _), paths in spellings.items():
         if len(paths) > 1 and len({os.path.dirname(path) for path in paths}) == 1:
-            on_warning(
-                f"{len(paths)} folders in {display_path(root)} are named {name}, in different Unicode forms: "
-                "they are taken for one class"
+            emit(
+                Warned(
+                    f"{len(paths)} folders in {display_path(root)} are named {name}, in different Unicode forms: "
+                    "they are taken for one class"
+                )
             )
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -12,13 +12,13 @@ import numpy as np
 
 from retrain.data.decoding import decode_image, is_one_colour, read_header
 from retrain.data.image_folder import ImageFolder, Sample, read_image_folder
-from retrain.data.labels_file import class_labels
+from retrain.data.labels import class_labels
 from retrain.data.left_out import LeftOut, summarize_left_out
 from retrain.data.picture_file import picture_bytes
 from retrain.data.split import SETS, assign_sets
 from retrain.errors import UnreadableImageError
-from retrain.events import nothing
-from retrain.options.run import ImageOptions, LabelOptions, SplitOptions
+from retrain.events import Emit, Inspected, Warned, ignore
+from retrain.options import ImageOptions, LabelOptions, SplitOptions
 from retrain.paths import utf8_path
 
 __all__ = ["ClassInspection", "FolderInspection", "PlacedPicture", "inspect_folder"]
@@ -116,28 +116,27 @@ def inspect_folder(
     images: ImageOptions = ImageOptions(),
     split: SplitOptions = SplitOptions(),
     labels: LabelOptions = LabelOptions(),
-    on_progress: Callable[[int, int], None] = nothing,
-    on_warning: Callable[[str], None] = nothing,
+    emit: Emit = ignore,
 ) -> FolderInspection:
     """Read and decode every file of a folder, and tell what there is.
 
     Args:
-        on_progress: called with the files done and their total.
+        emit: told of warnings, and with every file how many were inspected.
     Raises ImageFolderError, LabelsFileError.
     """
-    folder = read_image_folder(root, on_warning=on_warning)
-    names = class_labels(folder.class_names, labels.labels_file, on_warning=on_warning)
+    folder = read_image_folder(root, emit=emit)
+    names = class_labels(folder.class_names, labels.labels_file, emit=emit)
     found: list[_Picture | str] = []
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:
         for result in pool.map(lambda sample: _look_at(folder, sample, images), folder.samples):
             found.append(result)
-            on_progress(len(found), len(folder.samples))
+            emit(Inspected(len(found), len(folder.samples)))
     readable = [(s, p) for s, p in zip(folder.samples, found, strict=True) if isinstance(p, _Picture)]
     unreadable = {s.path: p for s, p in zip(folder.samples, found, strict=True) if isinstance(p, str)}
     left_out = summarize_left_out(folder, unreadable)
     loss = left_out.warning()
     if loss:
-        on_warning(loss)
+        emit(Warned(loss))
     duplicates, contradictions, leaks = _repeated(readable)
     keys = np.frombuffer(b"".join(picture.key for _, picture in readable), np.uint8).reshape(-1, 32)
     samples = [sample for sample, _ in readable]

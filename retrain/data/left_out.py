@@ -1,4 +1,4 @@
-"""What a run had to leave out: how many files, of which classes, for what reasons."""
+"""What a run left out: how many files, of which classes, and why."""
 
 import re
 from collections import Counter
@@ -11,9 +11,9 @@ from retrain.text import counted, listing, shown
 
 __all__ = ["ClassLoss", "LeftOut", "summarize_left_out"]
 
-_TOLERABLE = 0.1  # share of a class's files that may be left out without a warning
+_TOLERABLE = 0.1  # share of a class's files that is left out without a warning
 
-_VARYING = re.compile(r"\d[\d.,]*|'[^']*'")  # what differs between reasons of one kind: sizes, offsets, names
+_VARYING = re.compile(r"\d[\d.,]*|'[^']*'")  # what differs between reasons of the same kind: sizes, offsets, names
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ClassLoss:
 
     @property
     def share(self) -> float:
-        """Of its files, those that were left out; in (0, 1]."""
+        """The share of its files that was left out, in (0, 1]."""
         return self.left_out / self.files
 
 
@@ -37,9 +37,9 @@ class LeftOut:
 
     files: int = 0  # that were looked at
     count: int = 0  # that were left out
-    # reason -> files, the commonest first; reasons that differ in numbers alone are one, which stands for the others
+    # reason -> files, the commonest first; of reasons that differ in numbers only, the first stands for all
     reasons: tuple[tuple[str, int], ...] = ()
-    classes: tuple[ClassLoss, ...] = ()  # those that lost any, the largest share first
+    classes: tuple[ClassLoss, ...] = ()  # those that lost files, the largest share first
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -51,7 +51,7 @@ class LeftOut:
         }
 
     def warning(self) -> str | None:
-        """What to say where a class loses more than a tenth of its files; None where none does."""
+        """What to say if a class loses more than a tenth of its files; None if none does."""
         heavy = [lost for lost in self.classes if lost.share > _TOLERABLE]
         if not heavy:
             return None
@@ -61,7 +61,7 @@ class LeftOut:
         return f"more than a tenth of the files of {counted(len(heavy), 'class')} can't be used: {named}"
 
     def told(self) -> str:
-        """How much was left out, why, and of which classes."""
+        """How many files were left out, why, and of which classes."""
         total = f"{self.count:,} of {counted(self.files, 'file')}"
         if len(self.reasons) == 1:
             why = shown(self.reasons[0][0])
@@ -72,10 +72,10 @@ class LeftOut:
 
 
 def summarize_left_out(folder: ImageFolder, skipped: Mapping[str, str]) -> LeftOut:
-    """What was left out of a folder.
+    """Sum up what was left out of a folder.
 
     Args:
-        folder: with all of its samples.
+        folder: with all its samples.
         skipped: path of a sample -> why it can't be used.
     """
     reasons_of: dict[int, Counter[str]] = {}

@@ -1,8 +1,8 @@
-"""How much work a picture file makes, told from its structure before it is decoded.
+"""Refuse picture files that would take far too long to decode, by their structure.
 
-Decoders take time for other things than pixels: a JPEG's scans, a TIFF's strips, the pieces that a header is made of. A
-small file can have them in such numbers that it takes minutes. No time limit can stop a decoder in a thread, so such
-files are refused; the bounds are far beyond what encoders write.
+Decoders spend time on other things than pixels: a JPEG's scans, a TIFF's strips, the pieces of a header. A small file
+can have so many of them that it takes minutes. No time limit can stop a decoder in a thread, so such files are refused.
+The bounds are far beyond what encoders write.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ _MOST_BLOCKS = 100_000  # of up to 255 bytes, before the first frame of a GIF
 _MOST_STRIPS = 200_000  # of a TIFF, and numbers in any of its tables: a second of work
 _MOST_HEADER = 2**16  # bytes of a PPM's header
 
-# A progressive JPEG has about 10 scans. Each goes over all pixels, in 1 to 3 nanoseconds for one.
+# A progressive JPEG has about 10 scans. Each visits all pixels, at 1 to 3 nanoseconds per pixel.
 _ORDINARY_SCANS, _MOST_SCANS, _MOST_SCANNED_PIXELS = 20, 1000, 1_000_000_000
 
 # Pillow reads these in Python, at 0.3 to 1 microsecond a byte.
@@ -36,11 +36,11 @@ _FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
 
 def check_structure(data: bytes, format: str) -> None:
-    """Refuse a file that would take far longer to decode than a picture of its size does.
+    """Refuse a file that would take far longer to decode than other pictures of its size.
 
     Args:
-        format: one of images.FORMATS, as the file begins.
-    Raises UnreadableImageError. Other damage is left for the decoder to find.
+        format: one of decoding.FORMATS, by the file's beginning.
+    Raises UnreadableImageError. The decoder finds other damage.
     """
     check = _CHECKS.get(format)
     if check:
@@ -49,9 +49,9 @@ def check_structure(data: bytes, format: str) -> None:
 
 
 def webp_canvas(data: bytes) -> tuple[int, int]:
-    """Width and height of a WebP, from its header; its decoder takes the memory for them when it opens the file.
+    """Width and height of a WebP, from its header. Its decoder allocates the memory when it opens the file.
 
-    Raises UnreadableImageError where the file is cut short, or there is no picture in it.
+    Raises UnreadableImageError if the file is cut short or has no picture in it.
     """
     size: tuple[int, int] | None = None
     for kind, place in _webp_chunks(data):
@@ -98,7 +98,7 @@ def _check_jpeg(data: bytes) -> None:
         place += 1 if marker in _STANDALONE else 1 + max(2, *struct.unpack_from(">H", data, place + 1))
     else:
         raise _too_many(_MOST_PIECES, "segments", "JPEG")
-    if is_sequential and data[place + 3] == channels:  # all of them in one scan: no other is read
+    if is_sequential and data[place + 3] == channels:  # all channels in one scan: no other scan is read
         return
     most = max(_ORDINARY_SCANS, min(_MOST_SCANS, _MOST_SCANNED_PIXELS // pixels))
     if data.count(b"\xff\xda", place - 1) > most and _scans(data, place - 1, most) > most:
@@ -106,7 +106,7 @@ def _check_jpeg(data: bytes) -> None:
 
 
 def _scans(data: bytes, place: int, most: int) -> int:
-    """How many scans there are from a place to the picture's end; at least so many where the count goes beyond most."""
+    """The number of scans from a place to the picture's end; once it is above `most`, counting may stop."""
     count = 0
     for _ in range(_MOST_PIECES):
         marker = _MARKER.search(data, place)
@@ -128,7 +128,7 @@ def _check_tiff(data: bytes) -> None:
         raise _too_many(_MOST_PIECES, "entries", "TIFF")
     for number in range(entries):
         _, kind, length, _ = struct.unpack_from(order + entry, data, place + number * struct.calcsize("=" + entry))
-        if length > _MOST_STRIPS and kind not in (1, 2, 6, 7):  # bytes and texts are taken as they are
+        if length > _MOST_STRIPS and kind not in (1, 2, 6, 7):  # bytes and texts are read in one piece
             raise _too_many(_MOST_STRIPS, "strips, tiles or other numbers in a table", "TIFF")
 
 
@@ -162,7 +162,7 @@ def _check_jpeg2000(data: bytes) -> None:
             length = struct.unpack_from(">Q", data, place + 8)[0]
         if kind == b"jp2c" or length < 8:
             return
-        # the boxes in this one are read, too
+        # the boxes inside this one are read, too
         place += 8 if kind in (b"jp2h", b"res ") else length
     raise _too_many(_MOST_PIECES, "boxes", "JPEG 2000")
 

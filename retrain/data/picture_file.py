@@ -1,4 +1,4 @@
-"""Picture files on the disk: only regular files are opened, and none is read beyond a bound."""
+"""Read picture files: only regular files, and none beyond a bound."""
 
 import hashlib
 import os
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 from retrain.errors import UnreadableImageError
 from retrain.machine import MemoryBudget
-from retrain.options.run import DEFAULT_MAX_FILE_SIZE
+from retrain.options import DEFAULT_MAX_FILE_SIZE
 
 __all__ = ["hash_picture", "picture_bytes", "read_picture", "what_else"]
 
 _CHUNK = 2**20  # bytes
 
-# Of files that are held in memory at once; a larger one is held alone.
+# Memory of all files that are held at once. A larger file is held alone.
 _files = MemoryBudget(2**28)
 
 _KINDS = {
@@ -28,11 +28,11 @@ _KINDS = {
 
 @contextmanager
 def picture_bytes(path: str | os.PathLike[str], max_file_size: int = DEFAULT_MAX_FILE_SIZE) -> Iterator[bytes]:
-    """The content of a picture file, for as long as it is needed; threads wait where they would hold too much at once.
+    """The content of a picture file, for as long as it is needed. Threads wait if they would hold too much together.
 
     Args:
         max_file_size: MiB.
-    Raises UnreadableImageError where the file can't be opened, is no regular file, or is larger.
+    Raises UnreadableImageError if the file can't be opened, is not a regular file, or is larger.
     """
     with _regular_file(path) as (file, size):
         _check_size(size, max_file_size)
@@ -41,7 +41,7 @@ def picture_bytes(path: str | os.PathLike[str], max_file_size: int = DEFAULT_MAX
 
 
 def read_picture(path: str | os.PathLike[str], max_file_size: int = DEFAULT_MAX_FILE_SIZE) -> bytes:
-    """The content of a picture file, where files are read one after the other. Raises UnreadableImageError."""
+    """The content of a picture file, for callers that read one at a time. Raises UnreadableImageError."""
     with picture_bytes(path, max_file_size) as data:
         return data
 
@@ -60,7 +60,7 @@ def _regular_file(path: str | os.PathLike[str]) -> Iterator[tuple[int, int]]:
     """An open regular file and its size in bytes."""
     try:
         _check_kind(os.stat(path))  # before it is opened: opening alone makes some devices act
-        # neither waits for the other end of a FIFO nor takes over a terminal, should the file have been replaced by one
+        # if a FIFO or terminal has replaced the file, don't wait for its other end, nor take it over
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         raise _unreadable(error) from None
@@ -73,7 +73,7 @@ def _regular_file(path: str | os.PathLike[str]) -> Iterator[tuple[int, int]]:
 
 
 def what_else(mode: int) -> str | None:
-    """What something is that is not a regular file, by its st_mode: "a named pipe, not a file"; None for a file."""
+    """What something is, by its st_mode, if it is not a regular file: "a named pipe, not a file"; None for a file."""
     return None if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "not a file")
 
 
@@ -89,7 +89,7 @@ def _check_size(size: int, max_file_size: int) -> None:
 
 
 def _content(file: int, size: int, max_file_size: int) -> bytes:
-    """The whole file, which may be longer than its size said: it may grow, and some file systems say 0."""
+    """The whole file, which may be longer than its size says: it may grow, and some file systems say 0."""
     chunks, length = [], 0
     while chunk := _read(file, size + 1 - length if length <= size else _CHUNK):
         chunks.append(chunk)
@@ -104,7 +104,7 @@ def _read(file: int, most: int) -> bytes:
     except OSError as error:
         raise _unreadable(error) from None
     except MemoryError:
-        raise UnreadableImageError("too little memory to read the file") from None
+        raise UnreadableImageError("not enough memory to read the file") from None
 
 
 def _unreadable(error: OSError) -> UnreadableImageError:

@@ -1,4 +1,4 @@
-"""What of a PNG makes its pixels: the rest (comments, colour profiles, animation) is neither checked nor unpacked."""
+"""Keep only what makes the pixels of a PNG. Comments, colour profiles and animation are not even checked."""
 
 import zlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _END = b"\0\0\0\0IEND\xaeB`\x82"
 _MOST_CHUNKS = 1_000_000  # the walk takes a second; encoders write a thousand in 10 MB
 
-# Without these, or with damaged ones, the pixels are others. (tRNS: which are transparent)
+# If one of these is missing or damaged, the pixels change. (tRNS: which are transparent)
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 
 
@@ -23,11 +23,11 @@ class _Chunk(NamedTuple):
 
 
 def pixels_alone(data: bytes) -> bytes:
-    """The same picture with nothing but its header, palette, transparency, orientation and pixels.
+    """The same picture with only its header, palette, transparency, orientation and pixels.
 
-    A chunk that decides no pixel may be damaged, of any length, and unpack to anything: it is left out.
+    Other chunks are left out: they may be damaged, of any length, and unpack to anything.
 
-    Raises UnreadableImageError where the file is cut short (but for its end marker), or one of the others is damaged.
+    Raises UnreadableImageError if the file is cut short (its end marker may be missing) or one of the kept is damaged.
     """
     kept: dict[bytes, list[memoryview]] = {kind: [] for kind in (*_PIXEL_CHUNKS, b"eXIf")}
     for chunk in _chunks(data):
@@ -45,12 +45,12 @@ def pixels_alone(data: bytes) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:
-    """The chunks up to the end marker."""
+    """The chunks before the end marker."""
     view = memoryview(data)
     place = len(SIGNATURE)
     for _ in range(_MOST_CHUNKS):
         rest = len(data) - place
-        if rest < len(_END) and _END.startswith(bytes(view[place:])):  # nothing but the end marker is missing
+        if rest < len(_END) and _END.startswith(bytes(view[place:])):  # only the end marker is missing
             return
         length = int.from_bytes(view[place : place + 4], "big")
         kind = bytes(view[place + 4 : place + 8])
@@ -59,7 +59,7 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
         if length > rest - 12:
             raise UnreadableImageError("damaged PNG: it is cut short")
         if not kind.isalpha():
-            raise UnreadableImageError("damaged PNG: bytes that are no chunk")
+            raise UnreadableImageError("damaged PNG: bytes that are not a chunk")
         body = view[place + 8 : place + 8 + length]
         is_checked = kind in _PIXEL_CHUNKS or kind == b"eXIf"
         checksum = int.from_bytes(view[place + 8 + length : place + 12 + length], "big")
@@ -69,7 +69,7 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
 
 
 def _written(kind: bytes, bodies: list[memoryview]) -> list[bytes | memoryview]:
-    """One chunk of several bodies; none where there is no body."""
+    """One chunk made of several bodies; none if there is no body."""
     if not bodies:
         return []
     checksum = zlib.crc32(kind)

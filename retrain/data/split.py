@@ -1,4 +1,4 @@
-"""Samples to training, validation and test sets, by a hash: adding pictures never moves the others."""
+"""Assign samples to training, validation and test sets, by a hash: adding pictures never moves the others."""
 
 import hashlib
 import os
@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.data.groups import GROUP_MARKER, inseparable_units
 from retrain.data.image_folder import Sample
 from retrain.errors import ImageFolderError
-from retrain.options.run import SplitOptions
+from retrain.options import SplitOptions
 from retrain.text import listing, shown
 
 __all__ = [
@@ -19,13 +20,12 @@ __all__ = [
     "assign_sets",
     "check_class_sizes",
     "check_counts",
-    "inseparable_units",
     "original_set",
 ]
 
 SETS = ("train", "validation", "test")
 
-FEWEST_PICTURES = 3  # of a class: one for training, one for validation, one for the test
+FEWEST_PICTURES = 3  # per class: one each for training, validation and test
 
 # tensorflow/hub, examples/image_retraining/retrain.py: MAX_NUM_IMAGES_PER_CLASS
 _ORIGINAL_BUCKETS = 2**27 - 1
@@ -39,22 +39,22 @@ def assign_sets(
 ) -> list[str]:
     """The set of every sample: "train", "validation" or "test".
 
-    A sample's place is decided by the SHA-256 of its content, read as a fraction in [0, 1): below the validation
-    percentage it is validation, in the next test percentage test, else training. Samples whose file names share the
-    part before `_nohash_` are decided together, by the SHA-256 of that part. Where that leaves a class with at least
-    three different pictures without validation, test or training pictures, those with the lowest fractions fill the
-    gap; with fewer, there is at least a training picture. Samples that come with a set keep it, and where the folder
-    lacks one of the sets, it stays empty.
+    The SHA-256 of a sample's content, read as a fraction in [0, 1), decides: below the validation percentage it is
+    validation, within the next test percentage test, else training. Samples whose file names share the part before
+    `_nohash_` are decided together, by the SHA-256 of that part. If that leaves a class of three or more different
+    pictures without validation, test or training pictures, those with the lowest fractions fill the gap; a smaller
+    class has at least one training picture. Samples that come with a set keep it; a set that the folder lacks stays
+    empty.
 
-    Where the options have numbers of pictures per class, validation gets those with the lowest fractions, test the
-    next, training the highest; see _assign_by_counts.
+    If the options have numbers of pictures per class, validation gets the lowest fractions, test the next, and
+    training the highest; see _assign_by_counts.
 
     Args:
         samples: (n,) of one image folder.
         keys: (n, 32) uint8, SHA-256 of each picture's bytes.
-        options: the percentages and the rule.
+        options: the percentages, or numbers, and the rule.
         image_dir: the folder as the user spelled it; the original rule hashes it with the path.
-    Raises ImageFolderError where a class has too few pictures for the numbers that the options have.
+    Raises ImageFolderError if a class has too few pictures for the numbers.
     """
     if any(sample.subset for sample in samples):
         return [sample.subset or "train" for sample in samples]
@@ -82,10 +82,9 @@ def assign_sets(
 def original_set(path: str, validation_percentage: float, test_percentage: float) -> str:
     """The set of a path by the rule of the original program (tensorflow/hub, examples/image_retraining/retrain.py).
 
-    SHA-1 of the path, as the program was given it, up to `_nohash_`: so the same folder reached by another path is
-    split differently.
+    It is the SHA-1 of the path, as given, up to `_nohash_`: the same folder under another path is split differently.
     """
-    digest = hashlib.sha1(path.split("_nohash_")[0].encode("utf-8", "surrogateescape")).hexdigest()
+    digest = hashlib.sha1(path.split(GROUP_MARKER)[0].encode("utf-8", "surrogateescape")).hexdigest()
     percentage = int(digest, 16) % (_ORIGINAL_BUCKETS + 1) * (100.0 / _ORIGINAL_BUCKETS)
     if percentage < validation_percentage:
         return "validation"
@@ -103,41 +102,8 @@ def _set_of(fraction: float, options: SplitOptions) -> str:
     return "test" if fraction * 100 < options.validation_percentage + options.test_percentage else "train"
 
 
-def inseparable_units(samples: Sequence[Sample], keys: NDArray[np.uint8]) -> list[bytes]:
-    """What must stay together on one side of any split: identical pictures, and `_nohash_` groups.
-
-    Args:
-        samples: (n,) of one image folder.
-        keys: (n, 32) uint8, SHA-256 of each picture's bytes.
-    Returns: (n,) 32 bytes each, equal for samples of one unit, whatever the order of the samples. Units that share a
-        picture are one.
-    """
-    parent: dict[bytes, bytes] = {}
-
-    def find(unit: bytes) -> bytes:
-        while parent.setdefault(unit, unit) != unit:
-            unit = parent[unit]
-        return unit
-
-    own = [key.tobytes() for key in keys]
-    for sample, content in zip(samples, own, strict=True):
-        group, marker, _ = sample.path.rpartition("/")[2].partition("_nohash_")
-        if marker:
-            # one picture in two groups ties them together; the smaller hash stands for both
-            first, second = sorted(
-                (find(_group_hash(group)), find(content) if content in parent else _group_hash(group))
-            )
-            parent[second] = first
-            parent[content] = first
-    return [find(content) if content in parent else content for content in own]
-
-
-def _group_hash(group: str) -> bytes:
-    return hashlib.sha256(group.encode("utf-8", "surrogateescape")).digest()
-
-
 def _fill_empty_sets(units: list[bytes], sets: dict[bytes, str], options: SplitOptions) -> None:
-    """Give a class with pictures enough at least one unit in every set that is wanted.
+    """Give a class that has enough pictures at least one unit in each wanted set.
 
     Args:
         units: the units of one class, by rising fraction.
@@ -158,26 +124,26 @@ def _fill_empty_sets(units: list[bytes], sets: dict[bytes, str], options: SplitO
 
 
 def _assign_by_counts(labels: Sequence[int], units: Sequence[bytes], options: SplitOptions) -> dict[bytes, str]:
-    """The set of every unit, where one of the sets gets a number of pictures of every class.
+    """The set of every unit, if one of the sets gets a number of pictures of each class.
 
-    Validation takes units by rising fraction while they fit its numbers in all of their classes, test then the same of
-    what is left; with a number for training, that takes from the highest fraction down, and the test gets the rest.
-    So a picture that comes or goes moves one from each set at most where units are single pictures, and names, labels
-    and order of the classes decide nothing.
+    Validation takes units by rising fraction, as long as they fit its numbers in all their classes; then test takes
+    from what is left in the same way. If training has a number, it takes from the highest fraction down, and the test
+    gets the rest. If units are single pictures, a picture that comes or goes moves at most one picture out of each set.
+    Names, labels and the order of classes make no difference.
     """
     sizes: dict[bytes, Counter[int]] = defaultdict(Counter)
     for label, unit in zip(labels, units, strict=True):
         sizes[unit][label] += 1
     totals = Counter(labels)
     order = sorted(sizes, key=lambda unit: (_fraction(unit), unit))
-    shares: dict[str, Counter[int]] = defaultdict(Counter)  # set -> label -> pictures that the percentages would give
+    shares: dict[str, Counter[int]] = defaultdict(Counter)  # set -> label -> pictures, by the percentages
     for unit in order:
         shares[_set_of(_fraction(unit), options)].update(sizes[unit])
 
     counted = sum(getattr(options, f"{name}_per_class") or 0 for name in SETS)
     rest = "train" if options.train_per_class is None else "test"
     sets = dict.fromkeys(order, rest)
-    room = {label: total - counted - 1 for label, total in totals.items()}  # one at least is for the rest
+    room = {label: total - counted - 1 for label, total in totals.items()}  # at least one is for the rest
     for name in ("validation", "test", "train"):
         if name == rest:
             continue
@@ -197,10 +163,10 @@ def _assign_by_counts(labels: Sequence[int], units: Sequence[bytes], options: Sp
 
 
 def check_counts(pictures: Mapping[str, int], options: SplitOptions) -> None:
-    """Refuse classes without a picture more than the sets are to have.
+    """Refuse classes that have no picture left after the sets' numbers.
 
     Args:
-        pictures: name of a class -> its different pictures, or its files before these are known.
+        pictures: name of a class -> its different pictures, or before these are known, its files.
     Raises ImageFolderError.
     """
     counts = {name: getattr(options, f"{name}_per_class") for name in SETS}
@@ -209,19 +175,20 @@ def check_counts(pictures: Mapping[str, int], options: SplitOptions) -> None:
     if few:
         flags = " and ".join(f"--{name}-per-class {count}" for name, count in counts.items() if count is not None)
         raise ImageFolderError(
-            f"too few different pictures in class {listing(few)}: {flags} take {needed - 1}, and one more at least "
-            f"is for {'training' if options.train_per_class is None else 'the test'}; lower the numbers or add pictures"
+            f"too few different pictures in class {listing(few)}: {flags} take {needed - 1}, and "
+            f"{'training' if options.train_per_class is None else 'the test'} needs at least one more; lower the "
+            "numbers or add pictures"
         )
 
 
 def check_class_sizes(class_names: Sequence[str], counts: Sequence[int]) -> None:
-    """Refuse what can't be split: fewer than two classes, or a class with fewer than three pictures.
+    """Refuse a folder that can't be split: fewer than two classes, or a class with fewer than three pictures.
 
     Raises ImageFolderError.
     """
     if len(class_names) < 2:
         raise ImageFolderError(
-            f"one class only ({shown(class_names[0])}): a classifier needs two or more; add a sub-folder for each"
+            f"only one class ({shown(class_names[0])}): a classifier needs two or more; add a sub-folder for each"
         )
     pairs = zip(class_names, counts, strict=True)
     small = [f"{name} ({count})" for name, count in pairs if count < FEWEST_PICTURES]

@@ -21,11 +21,11 @@ from retrain.backbones.kept_exports import TRUNK, KeptExports
 from retrain.backbones.layers import NetworkLayer
 from retrain.backbones.sources.graph_safety import check_graph
 from retrain.errors import BackboneError, ModelFolderError, OutputError
+from retrain.events import Emit, Evaluated, Warned, ignore
 from retrain.export.saved_model import Template, apply_layers, make_template, reason_of, write_saved_model
 from retrain.files import write_whole
 from retrain.model.head import Head
 from retrain.paths import display_path
-from retrain.training.head_trainer import HistoryRow
 
 __all__ = [
     "GraphBuilder",
@@ -53,7 +53,7 @@ class GraphBuilder:
         backbone: in float32.
         final_tensor_name: name of the scores.
         cache_dir: the bottleneck cache.
-        on_warning: told of what is damaged there.
+        emit: told of what is damaged there.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class GraphBuilder:
         backbone: Backbone,
         final_tensor_name: str,
         cache_dir: str | os.PathLike[str],
-        on_warning: Callable[[str], None] = lambda text: None,
+        emit: Emit = ignore,
     ) -> None:
         self.backbone = backbone
         self._final_tensor_name = final_tensor_name
-        self._cache_dir, self._on_warning = cache_dir, on_warning
+        self._cache_dir, self._emit = cache_dir, emit
         self._reading: Future[Trunk | None] | None = None
         self._is_of_many = True  # whether what it makes is of use to later runs
 
@@ -155,7 +155,7 @@ class GraphBuilder:
 
     def _tell_warnings(self) -> None:
         while self._kept.warnings:
-            self._on_warning(self._kept.warnings.pop())
+            self._emit(Warned(self._kept.warnings.pop()))
 
 
 def parse_graph(data: bytes, where: str) -> tf.compat.v1.GraphDef:
@@ -225,7 +225,7 @@ def write_labels(labels: Sequence[str], path: str | os.PathLike[str]) -> None:
     write_whole(path, "".join(f"{label}\n" for label in labels).encode())
 
 
-def write_summaries(history: Sequence[HistoryRow], folder: str | os.PathLike[str]) -> None:
+def write_summaries(history: Sequence[Evaluated], folder: str | os.PathLike[str]) -> None:
     """Write TensorBoard summaries of the evaluations, below `train` and `validation`. Raises OutputError."""
     try:
         for name in ("train", "validation"):

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from retrain.backbones.extractor import Extractor
 from retrain.cache.vectors import CachedVectors
 from retrain.data.distortions import DISTORTIONS_VERSION, decode_copies
-from retrain.events import Hooks
+from retrain.events import Emit, Event, Extracted, Warned
 from retrain.extraction.dataset import Dataset, extract
-from retrain.extraction.pass_one import ExtractionProgress, open_cache
-from retrain.options.run import AugmentationOptions, RunOptions
+from retrain.extraction.pass_one import open_cache
+from retrain.options import AugmentationOptions, RunOptions
 
 __all__ = ["Augmentation", "DistortedExtractor", "add_copies"]
 
@@ -63,7 +63,7 @@ class Augmentation:
 
 
 def add_copies(
-    data: Dataset, pictures: NDArray[np.int64], extractor: Extractor, options: RunOptions, hooks: Hooks
+    data: Dataset, pictures: NDArray[np.int64], extractor: Extractor, options: RunOptions, emit: Emit
 ) -> tuple[Dataset, Augmentation | None]:
     """Extract the distorted copies of some pictures, where the options ask for any: the data with them.
 
@@ -81,7 +81,7 @@ def add_copies(
         numbers = range(first, min(first + _AT_ONCE, count + 1))
         part = DistortedExtractor(extractor, options.augmentation, numbers)
         cache = open_cache(part, options.extraction)
-        shown = _shifted(hooks, (first - 1) * len(pictures), count * len(pictures))
+        shown = _shifted(emit, (first - 1) * len(pictures), count * len(pictures))
         done = extract(folder, part, cache, options.extraction, options.images, shown)
         extracted, seconds = extracted + done.extracted, seconds + done.seconds
         skipped |= done.skipped
@@ -92,7 +92,7 @@ def add_copies(
     there = rows >= 0  # all, but for files that changed or went since they were read
     if not there.all():
         reason = next(iter(skipped.values()), "their pictures changed or went while they were extracted: run again")
-        hooks.on_warning(f"{int((~there).sum())} of {len(rows)} distorted copies are missing: {reason}")
+        emit(Warned(f"{int((~there).sum())} of {len(rows)} distorted copies are missing: {reason}"))
     if not there.any():
         return data, Augmentation(count, 0, extracted, seconds)
     origins = pictures.repeat(count)[there].astype(np.int32)
@@ -100,10 +100,12 @@ def add_copies(
     return data, Augmentation(count, len(origins), extracted, seconds)
 
 
-def _shifted(hooks: Hooks, before: int, total: int) -> Hooks:
-    """Hooks that see the extraction of some copies as a part of that of all."""
+def _shifted(emit: Emit, before: int, total: int) -> Emit:
+    """Tell of the extraction of some copies as a part of that of all."""
 
-    def on_extraction(progress: ExtractionProgress) -> None:
-        hooks.on_extraction(dataclasses.replace(progress, pictures=total, done=before + progress.done))
+    def shifted(event: Event) -> None:
+        if isinstance(event, Extracted):
+            event = dataclasses.replace(event, pictures=total, done=before + event.done)
+        emit(event)
 
-    return dataclasses.replace(hooks, on_extraction=on_extraction)
+    return shifted

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from retrain.backbones.backbone import Backbone
 from retrain.backbones.extractor import Extractor
-from retrain.backbones.precision import Listener, choose_extractor
+from retrain.backbones.precision import choose_extractor
 from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import CachedVectors, LabelledBottlenecks, VectorSource, load_vectors
 from retrain.data.image_folder import ImageFolder, Sample, read_image_folder
-from retrain.data.labels_file import class_labels
+from retrain.data.labels import class_labels
 from retrain.data.split import SETS, check_class_sizes
 from retrain.errors import ImageFolderError
 from retrain.evaluation.metrics import different
-from retrain.events import Hooks
+from retrain.events import Emit, StageBegan, Warned
 from retrain.extraction.pass_one import Extraction, extract_bottlenecks, open_cache
-from retrain.options.run import ExtractionOptions, ImageOptions, RunOptions
+from retrain.options import ExtractionOptions, ImageOptions, RunOptions
 from retrain.paths import display_path
 from retrain.text import counted, listing
 
@@ -82,7 +82,7 @@ class Dataset:
 def read_classes(
     image_dir: str | os.PathLike[str],
     options: RunOptions,
-    hooks: Hooks,
+    emit: Emit,
     label_of: Callable[[str], str] = str,
     exclude: Sequence[str | os.PathLike[str]] = (),
 ) -> tuple[ImageFolder, tuple[str, ...]]:
@@ -93,28 +93,27 @@ def read_classes(
         exclude: folders that are no classes, should they lie in image_dir; the cache is none in any case.
     Raises ImageFolderError, LabelsFileError.
     """
-    folder = read_image_folder(image_dir, [options.extraction.cache_dir, *exclude], hooks.on_warning)
-    labels = class_labels(folder.class_names, options.labels.labels_file, label_of, hooks.on_warning)
-    _check_counts(folder, folder.counts(), hooks)
+    folder = read_image_folder(image_dir, [options.extraction.cache_dir, *exclude], emit)
+    labels = class_labels(folder.class_names, options.labels.labels_file, label_of, emit)
+    _check_counts(folder, folder.counts(), emit)
     return folder, labels
 
 
-def load_training_data(folder: ImageFolder, extractor: Extractor, options: RunOptions, hooks: Hooks) -> Dataset:
+def load_training_data(folder: ImageFolder, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:
     """Pass one, and what it shows of the folder."""
     memory = options.training.max_memory
-    data = load_dataset(folder, extractor, options.extraction, options.images, hooks, memory)
+    data = load_dataset(folder, extractor, options.extraction, options.images, emit, memory)
     if len(data.chosen) < len(folder.samples):
-        _check_counts(folder, np.bincount(data.labels, minlength=len(folder.class_names)).tolist(), hooks)
-    _check_contradictions(data, hooks)
-    _check_copies(data, hooks)
+        _check_counts(folder, np.bincount(data.labels, minlength=len(folder.class_names)).tolist(), emit)
+    _check_contradictions(data, emit)
+    _check_copies(data, emit)
     return data
 
 
-def choose_extractor_for(folder: ImageFolder, backbone: Backbone, options: RunOptions, hooks: Hooks) -> Extractor:
+def choose_extractor_for(folder: ImageFolder, backbone: Backbone, options: RunOptions, emit: Emit) -> Extractor:
     """What computes the bottlenecks, in the precision asked for."""
-    listener = Listener(hooks.on_note, hooks.on_warning, hooks.on_preparation)
     precision, cache_dir = options.backbone.precision, options.extraction.cache_dir
-    return choose_extractor(backbone, precision, folder, cache_dir, options.images, listener)
+    return choose_extractor(backbone, precision, folder, cache_dir, options.images, emit)
 
 
 def load_dataset(
@@ -122,7 +121,7 @@ def load_dataset(
     extractor: Extractor,
     extraction_options: ExtractionOptions,
     images: ImageOptions,
-    hooks: Hooks,
+    emit: Emit,
     max_memory: int | None = None,
 ) -> Dataset:
     """Pass one over all samples.
@@ -131,7 +130,7 @@ def load_dataset(
         max_memory: MiB that the vectors may take; half of the machine's memory where left out.
     """
     cache = open_cache(extractor, extraction_options)
-    extraction = extract(folder, extractor, cache, extraction_options, images, hooks)
+    extraction = extract(folder, extractor, cache, extraction_options, images, emit)
     chosen = np.flatnonzero(extraction.readable)
     if not len(chosen):
         raise ImageFolderError(
@@ -152,18 +151,18 @@ def extract(
     cache: BottleneckCache,
     extraction: ExtractionOptions,
     images: ImageOptions,
-    hooks: Hooks,
+    emit: Emit,
 ) -> Extraction:
     """Pass one: put the bottleneck of every picture of a folder into the cache."""
-    hooks.on_stage("extraction")
-    done = extract_bottlenecks(folder, extractor, cache, extraction, images, hooks.on_extraction)
+    emit(StageBegan("extraction"))
+    done = extract_bottlenecks(folder, extractor, cache, extraction, images, emit)
     for warning in cache.warnings:
-        hooks.on_warning(warning)
+        emit(Warned(warning))
     loss = done.left_out.warning()
     if loss:
-        hooks.on_warning(loss)
+        emit(Warned(loss))
     for warning in flat_warnings(folder, done):
-        hooks.on_warning(warning)
+        emit(Warned(warning))
     return done
 
 
@@ -189,44 +188,48 @@ def flat_warnings(folder: ImageFolder, extraction: Extraction) -> Iterator[str]:
         )
 
 
-def _check_counts(folder: ImageFolder, counts: Sequence[int], hooks: Hooks) -> None:
+def _check_counts(folder: ImageFolder, counts: Sequence[int], emit: Emit) -> None:
     check_class_sizes(folder.class_names, counts)
     few = [f"{name} ({n})" for name, n in zip(folder.class_names, counts, strict=True) if n < FEW_PICTURES]
     if few:
-        hooks.on_warning(f"fewer than {FEW_PICTURES} pictures in class {listing(few)}: results may be poor, add more")
+        emit(Warned(f"fewer than {FEW_PICTURES} pictures in class {listing(few)}: results may be poor, add more"))
     if folder.empty_folders:
         names = listing(map(display_path, folder.empty_folders))
-        hooks.on_warning(
-            f"{counted(len(folder.empty_folders), 'folder', 'holds/hold')} no files and make no class: {names}"
+        emit(
+            Warned(f"{counted(len(folder.empty_folders), 'folder', 'holds/hold')} no files and make no class: {names}")
         )
 
 
-def _check_contradictions(data: Dataset, hooks: Hooks) -> None:
+def _check_contradictions(data: Dataset, emit: Emit) -> None:
     """Warn of pictures that lie in folders of different classes."""
     first: dict[bytes, int] = {}
     labels = zip(data.keys, data.labels.tolist(), strict=True)
     several = {key.tobytes() for key, label in labels if first.setdefault(key.tobytes(), label) != label}
     if several:
-        hooks.on_warning(
-            f"{counted(len(several), 'picture', 'is/are')} in folders of several classes: retrain inspect "
-            "shows which, keep one of each"
+        emit(
+            Warned(
+                f"{counted(len(several), 'picture', 'is/are')} in folders of several classes: retrain inspect "
+                "shows which, keep one of each"
+            )
         )
 
 
-def _check_copies(data: Dataset, hooks: Hooks) -> None:
+def _check_copies(data: Dataset, emit: Emit) -> None:
     """Warn of classes that have pictures enough, but too few that differ."""
     files = np.bincount(data.labels, minlength=len(data.folder.class_names)).tolist()
     unique = np.bincount(data.labels[different(data.keys, data.labels)], minlength=len(files)).tolist()
     rows = zip(data.folder.class_names, files, unique, strict=True)
     few = [f"{name} ({own})" for name, count, own in rows if own < FEW_PICTURES <= count]
     if few:
-        hooks.on_warning(
-            f"fewer than {FEW_PICTURES} different pictures in class {listing(few)}, the others are copies of them: "
-            "results may be poor, add more"
+        emit(
+            Warned(
+                f"fewer than {FEW_PICTURES} different pictures in class {listing(few)}, the others are copies of them: "
+                "results may be poor, add more"
+            )
         )
 
 
-def check_leaks(data: Dataset, hooks: Hooks) -> None:
+def check_leaks(data: Dataset, emit: Emit) -> None:
     """Warn of pictures that lie in more than one of the sets which the folder comes with."""
     found: dict[bytes, set[str]] = defaultdict(set)
     for key, sample in zip(data.keys, data.samples, strict=True):
@@ -235,7 +238,9 @@ def check_leaks(data: Dataset, hooks: Hooks) -> None:
     several = [sets for sets in found.values() if len(sets) > 1]
     if several:
         names = [name for name in SETS if any(name in sets for sets in several)]
-        hooks.on_warning(
-            f"{counted(len(several), 'picture', 'is/are')} in more than one of the sets {', '.join(names)}: retrain "
-            "inspect shows which; figures of pictures that were trained on are too good, keep one of each"
+        emit(
+            Warned(
+                f"{counted(len(several), 'picture', 'is/are')} in more than one of the sets {', '.join(names)}: "
+                "retrain inspect shows which; figures of pictures that were trained on are too good, keep one of each"
+            )
         )

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -27,11 +27,12 @@ from retrain.data.image_folder import ImageFolder, Sample
 from retrain.data.left_out import LeftOut, summarize_left_out
 from retrain.data.picture_file import picture_bytes
 from retrain.errors import ImageFolderError, RetrainError, UnreadableImageError
+from retrain.events import Emit, Extracted, ignore
 from retrain.interruption import saving, unsaved
-from retrain.options.run import ExtractionOptions, ImageOptions
+from retrain.options import ExtractionOptions, ImageOptions
 from retrain.paths import display_path, utf8_path
 
-__all__ = ["CopyMaker", "Extraction", "ExtractionProgress", "extract_bottlenecks", "open_cache"]
+__all__ = ["CopyMaker", "Extraction", "extract_bottlenecks", "open_cache"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,20 +51,6 @@ class CopyMaker(Protocol):
         self, data: bytes, key: bytes, copies: Sequence[int], size: tuple[int, int], max_pixels: int
     ) -> NDArray[np.uint8]:
         """A picture file, its SHA-256 and (m,) numbers to (m, height, width, 3) pixels. Raises UnreadableImageError."""
-
-
-@dataclass
-class ExtractionProgress:
-    """How far pass one is; handed to the progress callback after every batch.
-
-    Of an extractor that makes copies, copies are counted: for every file as many as it makes.
-    """
-
-    pictures: int  # files to look at
-    done: int = 0  # files dealt with: cached, extracted or skipped
-    extracted: int = 0  # pictures that went through the backbone
-    seconds: float = 0.0  # since the backbone was ready
-    counts_copies: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +98,7 @@ def extract_bottlenecks(
     cache: BottleneckCache,
     extraction: ExtractionOptions,
     images: ImageOptions,
-    on_progress: Callable[[ExtractionProgress], None] = lambda progress: None,
+    emit: Emit = ignore,
 ) -> Extraction:
     """Put the bottleneck of every readable picture of a folder into the cache, or those of its copies.
 
@@ -123,7 +110,7 @@ def extract_bottlenecks(
     index = PictureIndex(extraction.cache_dir, folder.root)
     if index.warning:
         cache.warnings.append(index.warning)
-    run = _Run(folder, backbone, cache, index, images, extraction, on_progress)
+    run = _Run(folder, backbone, cache, index, images, extraction, emit)
     try:
         run.execute()
     finally:
@@ -164,7 +151,7 @@ class _Run:
     index: PictureIndex
     images: ImageOptions
     options: ExtractionOptions
-    on_progress: Callable[[ExtractionProgress], None]
+    emit: Emit
     claimed: set[bytes] = field(default_factory=set)  # keys that are being extracted
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -177,7 +164,8 @@ class _Run:
         self.copies = self.maker.copies if self.maker else (0,)
         self.numbers = np.array(self.copies, np.uint32)
         self.partly: dict[int, int] = {}  # sample number -> how many of its copies were there at the start
-        self.progress = ExtractionProgress(len(samples) * len(self.copies), counts_copies=self.maker is not None)
+        self.done = self.extracted = 0  # as in the event Extracted
+        self.seconds = 0.0
         self.flat = FlatPictures(self.options.cache_dir)
         self.claims = Claims(self.cache.folder)
         self.writer = SegmentWriter(self.cache, self.claims, self.lock)
@@ -205,7 +193,7 @@ class _Run:
                 finally:  # also where a second Ctrl-C ends the waiting
                     with saving():
                         self._save()
-        self.progress.seconds = time.monotonic() - self.started - self.loading
+        self.seconds = time.monotonic() - self.started - self.loading
 
     def _save(self) -> None:
         try:
@@ -222,9 +210,8 @@ class _Run:
             if key is not None and key in self.failed_keys:
                 skipped[self.folder.samples[number].path] = self.failed_keys[key]
         left_out = summarize_left_out(self.folder, skipped)
-        extracted, seconds = self.progress.extracted, self.progress.seconds
         flat = () if self.maker else tuple(n for n, key in enumerate(self.keys) if key in self.flat)
-        return Extraction(keys, readable, skipped, extracted, seconds, len(self.copies), left_out, flat)
+        return Extraction(keys, readable, skipped, self.extracted, self.seconds, len(self.copies), left_out, flat)
 
     def _take_known(self) -> list[int]:
         """Fill in the samples whose file is unchanged and whose bottleneck is cached; the numbers of the others."""
@@ -249,7 +236,7 @@ class _Run:
                 unread.append(number)
                 if count:
                     self.partly[number] = count
-        self.progress.done = sum(found)
+        self.done = sum(found)
         return sorted(unread)
 
     def _wait_for(self, pool: ThreadPoolExecutor, numbers: list[int]) -> None:
@@ -366,7 +353,7 @@ class _Run:
             if picture.pixels is None:
                 self._report(without_work)
             else:
-                self.progress.done += without_work
+                self.done += without_work
                 last = picture.copies[-1]
                 rows.extend(
                     _Row(picture.key, copy, pixels, copy == last)
@@ -383,7 +370,7 @@ class _Run:
         keys = np.frombuffer(b"".join(row.key for row in rows), np.uint8).reshape(-1, 32)
         copies = np.array([row.copy for row in rows], np.uint32)
         self.writer.append(Rows(keys, copies, vectors), under_way=None if rows[-1].is_last else rows[-1].key)
-        self.progress.extracted += len(rows)
+        self.extracted += len(rows)
         self._report(len(rows))
 
     def _skip(self, number: int, reason: str) -> None:
@@ -398,9 +385,10 @@ class _Run:
         logger.info("skipped %s: %s", display_path(path), reason)
 
     def _report(self, more: int) -> None:
-        self.progress.done += more
-        self.progress.seconds = time.monotonic() - self.started - self.loading
-        self.on_progress(self.progress)
+        self.done += more
+        self.seconds = time.monotonic() - self.started - self.loading
+        total = len(self.folder.samples) * len(self.copies)
+        self.emit(Extracted(total, self.done, self.extracted, self.seconds, counts_copies=self.maker is not None))
 
 
 def _threads() -> int:

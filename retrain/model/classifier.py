@@ -25,7 +25,7 @@ from retrain.export.graph import checked_run, parse_graph, part_of_graph
 from retrain.folders import read_consistently
 from retrain.model.folder import MODEL, ModelDescription, read_description, read_file, read_sets
 from retrain.model.head import Head, parse_head
-from retrain.options.run import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS
+from retrain.options import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS
 from retrain.paths import display_path
 
 __all__ = ["Classifier", "PictureBytes", "Prediction"]

@@ -7,16 +7,17 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from retrain.data.folder_walk import is_litter
-from retrain.data.image_folder import composed
+from retrain.data.labels import ClassNames
 from retrain.data.picture_file import what_else
 from retrain.data.split import SETS
 from retrain.errors import ModelFolderError, OutputError
+from retrain.events import Emit, Warned, ignore
 from retrain.folders import (
     Kind,
     UnfinishedError,
@@ -101,37 +102,29 @@ class ModelDescription:
     backbone_description: dict[str, Any]  # of the float32 backbone inside the graph: what its fingerprint is made of
     digests: dict[str, str]  # file -> SHA-256, hexadecimal, of what was written; earlier versions wrote none
 
-    def numbers_of(self, folders: Iterable[str]) -> dict[str, int]:
-        """The numbers of classes that folders are named after: as in training, or by the labels.
-
-        A name may be the folder of one class and the label of another. Where all folders are named as in training,
-        that is what they mean, else the label comes first. Folders that are neither are left out. A name is the same
-        in all Unicode forms.
-        """
-        by_folder, by_label = _numbers_of_names(self.class_folders), _numbers_of_names(self.labels)
-        names = {folder: composed(folder) for folder in folders}
-        known = {folder: name for folder, name in names.items() if name in by_folder or name in by_label}
-        meaning = by_folder if all(name in by_folder for name in known.values()) else by_folder | by_label
-        return {folder: meaning[name] for folder, name in known.items()}
+    @property
+    def class_names(self) -> ClassNames:
+        """The labels, and the folders of the pictures that it was trained on."""
+        return ClassNames(self.labels, self.class_folders)
 
 
 def check_destination(
     model_dir: str | os.PathLike[str],
     cache_dir: str | os.PathLike[str] = "",
-    on_wait: Callable[[str], None] = lambda message: None,
+    emit: Emit = ignore,
 ) -> None:
     """Refuse, before any work is done, a place where a model folder can't be put.
 
     Args:
         model_dir: where it is to go.
         cache_dir: may lie in it.
-        on_wait: told of another run that is waited for.
+        emit: told of another run that is waited for.
     Raises OutputError where it is a file, or a folder with content that is no model folder, or can't be written, or has
     a name that TensorFlow can't take.
     """
     final = _resolved(Path(model_dir))
     where = display_path(model_dir)
-    say = _waiting(where, on_wait)
+    say = _waiting(where, emit)
     try:
         os.fspath(final).encode()
     except UnicodeEncodeError:
@@ -173,17 +166,17 @@ def _check_content(final: Path, where: str, cache_dir: str) -> None:
 def write_model_folder(
     model_dir: str | os.PathLike[str],
     write: Callable[[Path], None],
-    on_wait: Callable[[str], None] = lambda message: None,
+    emit: Emit = ignore,
 ) -> None:
     """Let `write` fill a folder beside the final place, then move it there; an older model stays until then.
 
     Args:
-        on_wait: told of another run that writes the same model folder just now, and is waited for.
+        emit: told of another run that writes the same model folder just now, and is waited for.
     Raises OutputError where the disk is full or the place can't be written.
     """
     final = _resolved(Path(model_dir))
     where = display_path(model_dir)
-    say = _waiting(where, on_wait)
+    say = _waiting(where, emit)
     try:
         with staging_folder(final, say) as staging:
             _fill(staging, where, write)
@@ -205,8 +198,8 @@ def _fill(staging: Path, where: str, write: Callable[[Path], None]) -> None:
         raise OutputError(f"{message}; what was there before is intact") from error
 
 
-def _waiting(where: str, on_wait: Callable[[str], None]) -> Callable[[str], None]:
-    return lambda who: on_wait(f"waiting for {who}, which is writing the model folder {where}")
+def _waiting(where: str, emit: Emit) -> Callable[[str], None]:
+    return lambda who: emit(Warned(f"waiting for {who}, which is writing the model folder {where}"))
 
 
 def _not_written(final: Path, where: str, error: OSError) -> str:
@@ -356,12 +349,6 @@ def _bad_predictions(folder: Path, reason: str) -> ModelFolderError:
         f"can't read {display_path(folder)}/predictions.csv: {reason}; put the file back that was written with the "
         "model, or train the model again"
     )
-
-
-def _numbers_of_names(names: Sequence[str]) -> dict[str, int]:
-    """Composed name -> number. A model of an earlier version may have a class for each form: the composed one's."""
-    numbers = {composed(name): number for number, name in enumerate(names)}
-    return numbers | {name: number for number, name in enumerate(names) if name == composed(name)}
 
 
 def read_labels(path: str | os.PathLike[str]) -> list[str]:

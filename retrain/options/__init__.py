@@ -1,1 +1,38 @@
-"""The options of every stage: one frozen dataclass each."""
+"""The options of every stage: one frozen dataclass each.
+
+A field holds an option's type, default and help; its class checks the ranges. The command line, its documentation and
+the Python API are made from these classes.
+"""
+
+from retrain.options.augmentation import AugmentationOptions
+from retrain.options.crossval import CrossValidationOptions
+from retrain.options.data import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS, ImageOptions, LabelOptions, SplitOptions
+from retrain.options.evaluation import EvaluationOptions
+from retrain.options.extraction import PRECISIONS, BackboneOptions, ExtractionOptions
+from retrain.options.fine_tuning import FineTuningOptions
+from retrain.options.prediction import PredictionOptions
+from retrain.options.run import RunOptions
+from retrain.options.training import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, OPTIMIZERS, TrainingOptions
+from retrain.options.tuning import TuningOptions
+
+__all__ = [
+    "DEFAULT_BATCH_SIZE",
+    "DEFAULT_MAX_FILE_SIZE",
+    "DEFAULT_MAX_PIXELS",
+    "DEFAULT_STEPS",
+    "OPTIMIZERS",
+    "PRECISIONS",
+    "AugmentationOptions",
+    "BackboneOptions",
+    "CrossValidationOptions",
+    "EvaluationOptions",
+    "ExtractionOptions",
+    "FineTuningOptions",
+    "ImageOptions",
+    "LabelOptions",
+    "PredictionOptions",
+    "RunOptions",
+    "SplitOptions",
+    "TrainingOptions",
+    "TuningOptions",
+]

@@ -4,35 +4,36 @@ import dataclasses
 from typing import ClassVar
 
 from retrain.errors import UsageError
-from retrain.options.fields import Checked, option
+from retrain.options.fields import Checked, flag_of, option
 
 __all__ = ["AugmentationOptions"]
 
 
 @dataclasses.dataclass(frozen=True)
 class AugmentationOptions(Checked):
-    """Distorted copies of the training pictures, and what distorts them."""
+    """Distorted copies of the training pictures, and how they are distorted."""
 
     augment: int = option(
         0,
-        "train on this many distorted copies of every training picture, too; they are cached as pictures are",
+        "also train on this many distorted copies of each training picture; copies are cached like pictures",
         metavar="K",
+        common=True,
     )
-    flip: bool = option(False, "half of the copies, at random, are mirrored left-right")
-    rotate: float = option(0, "turned by up to this, either way", metavar="DEGREES")
+    flip: bool = option(False, "mirror half of the copies left to right, at random", common=True)
+    rotate: float = option(0, "rotate copies by up to this angle, in either direction", metavar="DEGREES", common=True)
     shift: float = option(
-        0, "moved by up to this share of width and height; what is missing at a border is reflected", metavar="PERCENT"
+        0, "move copies by up to this share of width and height; borders are filled by reflection", metavar="PERCENT"
     )
     zoom: float = option(
-        0, "enlarged by up to this, and a part of the size of the whole cut at random", metavar="PERCENT"
+        0, "enlarge copies by up to this, and cut out a window of the original size at random", metavar="PERCENT"
     )
-    crop: float = option(0, "as --zoom, but all enlarged by just this: a margin to cut from", metavar="PERCENT")
+    crop: float = option(0, "like --zoom, but enlarge every copy by exactly this", metavar="PERCENT")
     stretch: float = option(
-        0, "either width or height enlarged by up to this, and cut as with --zoom", metavar="PERCENT"
+        0, "enlarge either width or height by up to this, and cut as with --zoom", metavar="PERCENT"
     )
-    brightness: float = option(0, "made brighter or darker by up to this", metavar="PERCENT")
-    contrast: float = option(0, "given more or less contrast by up to this", metavar="PERCENT")
-    augment_seed: int = option(0, "another one gives other copies", metavar="N")
+    brightness: float = option(0, "make copies brighter or darker by up to this", metavar="PERCENT")
+    contrast: float = option(0, "raise or lower the contrast of copies by up to this", metavar="PERCENT")
+    augment_seed: int = option(0, "random seed of the distortions", metavar="N")
 
     RANGES: ClassVar = {
         "augment": (0, 1000),
@@ -50,19 +51,19 @@ class AugmentationOptions(Checked):
         super().__post_init__()
         if self.augment and not self.distortions():
             raise UsageError(
-                f"--augment {self.augment} makes copies, and nothing says how they differ from the pictures: "
-                "add a distortion, such as --flip or --rotate 10"
+                f"--augment {self.augment} makes copies, but nothing says how to distort them: add a distortion, such "
+                "as --flip or --rotate 10"
             )
         changed = [*self.distortions(), *(["augment_seed"] if self.augment_seed else [])]
         if changed and not self.augment:
             raise UsageError(
-                f"--{changed[0].replace('_', '-')} is for distorted copies, and there are none: "
-                "say how many of each training picture, as in --augment 10"
+                f"{flag_of(changed[0])} is for distorted copies, and there are none: say how many to make of each "
+                "training picture, as in --augment 10"
             )
 
     def distortions(self) -> dict[str, float]:
-        """Those that are on: {"flip": True, "rotate": 10.0}."""
+        """The distortions that are on: {"flip": True, "rotate": 10.0}."""
         names = [field.name for field in dataclasses.fields(self) if field.name not in ("augment", "augment_seed")]
-        # as they are in fingerprints, where 10 and 10.0 must be the same
+        # fingerprints are made of these, and 10 and 10.0 must be the same there
         values = {name: getattr(self, name) for name in names}
         return {name: bool(value) if name == "flip" else float(value) for name, value in values.items() if value}

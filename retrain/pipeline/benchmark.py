@@ -1,13 +1,11 @@
 """A one-minute look at this machine: how fast pass one is here, in each precision, and what to use."""
 
 import contextlib
-import dataclasses
 import os
 import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +17,12 @@ from PIL import Image
 from retrain.backbones.backbone import Backbone
 from retrain.backbones.bfloat16 import read_cpuinfo
 from retrain.backbones.extractor import Extractor
-from retrain.backbones.precision import Listener, choose_extractor
+from retrain.backbones.precision import choose_extractor
 from retrain.data.image_folder import ImageFolder
 from retrain.errors import RetrainError
-from retrain.extraction.pass_one import ExtractionProgress, extract_bottlenecks, open_cache
-from retrain.options.run import PRECISIONS, ExtractionOptions, ImageOptions
+from retrain.events import Emit, Event, Extracted, Noted, Warned, ignore
+from retrain.extraction.pass_one import extract_bottlenecks, open_cache
+from retrain.options import PRECISIONS, ExtractionOptions, ImageOptions
 
 __all__ = ["MachineBenchmark", "PrecisionRates", "benchmark_machine", "draw_pictures", "without_network"]
 
@@ -88,7 +87,7 @@ def benchmark_machine(
     folder: ImageFolder,
     backbone: Backbone,
     images: ImageOptions = ImageOptions(),
-    on_step: Callable[[str], None] = lambda text: None,
+    emit: Emit = ignore,
 ) -> MachineBenchmark:
     """Measure pass one over pictures of a folder, each part and precision for a few seconds.
 
@@ -97,7 +96,7 @@ def benchmark_machine(
     Args:
         folder: typical pictures.
         backbone: in float32.
-        on_step: told what is measured next.
+        emit: told what is measured next.
     Raises RetrainError where the float32 backbone can't be run.
     """
     some = random.Random(0).sample(folder.samples, min(len(folder.samples), _MOST_PICTURES))
@@ -105,13 +104,12 @@ def benchmark_machine(
     started = time.monotonic()
     network = backbone.network
     loading = time.monotonic() - started
-    on_step("reading and decoding alone")
+    emit(Noted("reading and decoding alone"))
     decoding = _pipeline_rate(sample, without_network(network.height, network.width), images)
     rates = []
     for precision in PRECISIONS:
-        on_step(
-            f"{precision}: {'making the model, ' if precision == 'int8' else ''}the backbone alone, all of pass one"
-        )
+        making = "making the model, " if precision == "int8" else ""
+        emit(Noted(f"{precision}: {making}the backbone alone, all of pass one"))
         rates.append(_rates(sample, backbone, precision, images, loading))
     return MachineBenchmark(
         _processor(),
@@ -145,8 +143,12 @@ def _rates(
     try:
         with tempfile.TemporaryDirectory() as place:
             warnings: list[str] = []
-            listener = Listener(on_warning=warnings.append)
-            extractor = choose_extractor(backbone, precision, folder, place, images, listener)
+
+            def hear(event: Event) -> None:
+                if isinstance(event, Warned):
+                    warnings.append(event.message)
+
+            extractor = choose_extractor(backbone, precision, folder, place, images, hear)
             network = extractor.network
             prepared = loading + time.monotonic() - started
             alone = _network_rate(network)
@@ -176,13 +178,14 @@ def _pipeline_rate(folder: ImageFolder, extractor: Extractor, images: ImageOptio
     """Pictures per second of pass one into empty caches, again and again for a few seconds."""
     extracted, seconds = 0, 0.0
     while seconds < _SECONDS:
-        last = ExtractionProgress(0)
+        last = Extracted(0)
 
-        def watch(progress: ExtractionProgress, left: float = _SECONDS - seconds) -> None:
+        def watch(event: Event, left: float = _SECONDS - seconds) -> None:
             nonlocal last
-            last = dataclasses.replace(progress)
-            if progress.extracted and progress.seconds > left:
-                raise _Enough
+            if isinstance(event, Extracted):
+                last = event
+                if last.extracted and last.seconds > left:
+                    raise _Enough
 
         with tempfile.TemporaryDirectory() as place, contextlib.suppress(_Enough):
             options = ExtractionOptions(cache_dir=place)

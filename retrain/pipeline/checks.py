@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from retrain.data.image_folder import ImageFolder
 from retrain.data.split import SETS, check_counts
 from retrain.errors import ImageFolderError, UsageError
-from retrain.events import Hooks
-from retrain.options.run import RunOptions, SplitOptions
+from retrain.events import Emit, Warned
+from retrain.options import RunOptions, SplitOptions
 from retrain.paths import display_path
 from retrain.text import listing
 from retrain.training.calibration import check_pictures
@@ -17,13 +17,15 @@ from retrain.training.calibration import check_pictures
 __all__ = ["check_ready_made_split", "check_sets", "check_training"]
 
 
-def check_ready_made_split(folder: ImageFolder, options: RunOptions, hooks: Hooks) -> None:
+def check_ready_made_split(folder: ImageFolder, options: RunOptions, emit: Emit) -> None:
     """Say which options have no effect on a folder that comes with a split of its own."""
     if folder.has_subsets and options.split != SplitOptions():
-        hooks.on_warning(
-            f"{display_path(folder.root)} comes with a split of its own, in folders: "
-            "--split, --validation-percentage, --test-percentage, --train-per-class, --validation-per-class and "
-            "--test-per-class have no effect"
+        emit(
+            Warned(
+                f"{display_path(folder.root)} comes with a split of its own, in folders: "
+                "--split, --validation-percentage, --test-percentage, --train-per-class, --validation-per-class and "
+                "--test-per-class have no effect"
+            )
         )
 
 
@@ -59,7 +61,7 @@ def check_sets(
     members: dict[str, NDArray[np.int32]],
     is_ready_made: bool,
     options: RunOptions,
-    hooks: Hooks,
+    emit: Emit,
 ) -> None:
     """Refuse a split that leaves a class without training pictures, or calibration without any; warn of other gaps.
 
@@ -82,9 +84,11 @@ def check_sets(
         if wanted is not None and not is_ready_made:
             few = [f"{label} ({count})" for label, count in zip(labels, found, strict=True) if count < wanted]
             if few:
-                hooks.on_warning(
-                    f"fewer {name} pictures than --{name}-per-class {wanted} in class {listing(few)}: pictures that "
-                    "belong together, copies and _nohash_ groups, are not taken apart"
+                emit(
+                    Warned(
+                        f"fewer {name} pictures than --{name}-per-class {wanted} in class {listing(few)}: pictures "
+                        "that belong together, copies and _nohash_ groups, are not taken apart"
+                    )
                 )
         elif name != "train" and options.split.wants(name) and len(members[name]) and missing[name]:
-            hooks.on_warning(f"no {name} pictures of class {listing(missing[name])}")
+            emit(Warned(f"no {name} pictures of class {listing(missing[name])}"))

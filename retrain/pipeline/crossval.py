@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,11 @@ from retrain.data.image_folder import ImageFolder
 from retrain.errors import ImageFolderError, TrainingError, UsageError
 from retrain.evaluation.fold_statistics import FoldStatistics, summarize_folds
 from retrain.evaluation.metrics import Metrics, Outcomes, judge, summarize
-from retrain.events import Hooks, nothing
+from retrain.events import Emit, FoldTested, StageBegan, Warned, ignore
 from retrain.extraction.augmentation import Augmentation, add_copies
 from retrain.extraction.dataset import Dataset, choose_extractor_for, load_training_data, read_classes
 from retrain.extraction.pass_one import Extraction
-from retrain.options.run import CrossValidationOptions, RunOptions, TrainingOptions
+from retrain.options import CrossValidationOptions, RunOptions, TrainingOptions
 from retrain.text import listing
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def cross_validate(
     image_dir: str | os.PathLike[str],
     cross_validation: CrossValidationOptions = CrossValidationOptions(),
     options: RunOptions = RunOptions(),
-    hooks: Hooks = Hooks(),
+    emit: Emit = ignore,
 ) -> CrossValidation:
     """Pass one, then for every fold a head that is trained on the others and tested on it.
 
@@ -93,16 +93,16 @@ def cross_validate(
     """
     if options.fine_tuning.is_wanted:
         raise UsageError("cross-validation is of heads: leave --fine-tune-from and --fine-tune-layers out")
-    folder, labels = read_classes(image_dir, options, hooks)
+    folder, labels = read_classes(image_dir, options, emit)
     _check(folder, cross_validation.folds, options.training)
-    backbone, options = choose_backbone(options, hooks.on_warning)
-    extractor = choose_extractor_for(folder, backbone, options, hooks)
-    data = load_training_data(folder, extractor, options, hooks)
+    backbone, options = choose_backbone(options, emit)
+    extractor = choose_extractor_for(folder, backbone, options, emit)
+    data = load_training_data(folder, extractor, options, emit)
     folds = assign_folds(data.samples, data.keys, cross_validation.folds, options.training.seed)
 
     # of all pictures, for each is trained on in all folds but one; each head gets those of its own pictures alone
-    data, augmentation = add_copies(data, np.arange(len(data.chosen)), extractor, options, hooks)
-    hooks.on_stage("training")
+    data, augmentation = add_copies(data, np.arange(len(data.chosen)), extractor, options, emit)
+    emit(StageBegan("training"))
     from retrain.training.head_trainer import HeadTrainer
 
     started = time.monotonic()
@@ -114,8 +114,9 @@ def cross_validate(
         result = dataclasses.replace(trained, metrics=metrics)
         results.append(result)
         for warning in result.warnings:
-            hooks.on_warning(f"fold {number + 1}: {warning}")
-        hooks.on_fold(number + 1, cross_validation.folds, result.metrics)
+            emit(Warned(f"fold {number + 1}: {warning}"))
+        tested = (metrics.n, metrics.accuracy, metrics.cross_entropy)
+        emit(FoldTested(number + 1, cross_validation.folds, *tested))
     found = _summary(data, labels, results, time.monotonic() - started, augmentation)
     return dataclasses.replace(found, backbone=extractor.name)
 
@@ -138,14 +139,12 @@ def train_fold(
     fold: int,
     options: TrainingOptions,
     labels: Sequence[str],
-    on_progress: Callable[[int], None] = nothing,
+    emit: Emit = ignore,
 ) -> FoldResult:
     """Train on all folds but one, and test that. With patience, the next one is for validation, and not trained on.
 
     Raises TrainingError where the other folds lack a class, and as training does.
     """
-    from retrain.training.head_trainer import Observer
-
     # without patience nobody looks at evaluations
     used = options if options.patience else dataclasses.replace(options, eval_step_interval=_NEVER)
     held_out = folds == (fold + 1) % (int(folds.max()) + 1) if options.patience else np.zeros(len(folds), bool)
@@ -158,7 +157,7 @@ def train_fold(
             "together: lower --folds, or keep one copy of each picture that is in folders of several classes"
         )
     used = used.with_steps(len(training))
-    trained = trainer.train(training, np.flatnonzero(held_out), used, Observer(on_progress=on_progress))
+    trained = trainer.train(training, np.flatnonzero(held_out), used, emit)
     outcomes = judge(trained.head, SomeVectors(trainer.data.vectors, tested), own[tested])
     metrics = summarize(outcomes, own[tested], labels)
     resolved = options.resolved(len(training))

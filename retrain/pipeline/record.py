@@ -29,7 +29,7 @@ from retrain.extraction.pass_one import Extraction
 from retrain.files import digest_of_file, write_whole
 from retrain.model.folder import FORMAT, list_files, seal
 from retrain.model.head import write_head
-from retrain.options.run import RunOptions
+from retrain.options import RunOptions
 from retrain.paths import display_path, utf8_path
 from retrain.text import counted, shown_json
 from retrain.training.calibration import Calibration

@@ -23,7 +23,7 @@ from retrain.data.image_folder import ImageFolder, read_image_folder
 from retrain.data.split import SETS, assign_sets
 from retrain.errors import ImageFolderError
 from retrain.evaluation.metrics import Outcomes, judge, summarize
-from retrain.events import Hooks
+from retrain.events import Emit, StageBegan, TrainingBegan, Warned, ignore
 from retrain.extraction.augmentation import Augmentation, add_copies
 from retrain.extraction.dataset import (
     Dataset,
@@ -37,7 +37,14 @@ from retrain.extraction.dataset import (
 from retrain.extraction.pass_one import Extraction, open_cache
 from retrain.model.folder import check_destination, write_model_folder
 from retrain.model.head import Head
-from retrain.options.run import ExtractionOptions, ImageOptions, RunOptions
+from retrain.options import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_STEPS,
+    ExtractionOptions,
+    ImageOptions,
+    RunOptions,
+    TrainingOptions,
+)
 from retrain.paths import display_path
 from retrain.pipeline.benchmark import MachineBenchmark, benchmark_machine, draw_pictures
 from retrain.pipeline.checks import check_ready_made_split, check_sets, check_training
@@ -60,40 +67,48 @@ if TYPE_CHECKING:
     from retrain.training.fine_tuning_plan import FineTuning, FineTuningPlan
     from retrain.training.head_trainer import HeadTrainer, TrainedHead
 
-__all__ = ["benchmark", "evaluate_folder", "extract_folder", "train", "train_model"]
+__all__ = ["IntermediateGraphs", "benchmark", "evaluate_folder", "extract_folder", "train", "train_model"]
+
+
+@dataclass(frozen=True)
+class IntermediateGraphs:
+    """A request for the model as it is after some steps of pass two."""
+
+    steps: Sequence[int] = ()
+    write: "Callable[[int, Head, GraphBuilder], None]" = lambda steps, head, graph: None  # called after each of these
 
 
 def extract_folder(
-    image_dir: str | os.PathLike[str], options: RunOptions = RunOptions(), hooks: Hooks = Hooks()
+    image_dir: str | os.PathLike[str], options: RunOptions = RunOptions(), emit: Emit = ignore
 ) -> tuple[Extraction, BottleneckCache]:
     """Pass one alone: put the bottleneck of every picture of a folder into the cache."""
-    folder = read_image_folder(image_dir, [options.extraction.cache_dir], hooks.on_warning)
-    backbone, options = choose_backbone(options, hooks.on_warning)
-    extractor = choose_extractor_for(folder, backbone, options, hooks)
+    folder = read_image_folder(image_dir, [options.extraction.cache_dir], emit)
+    backbone, options = choose_backbone(options, emit)
+    extractor = choose_extractor_for(folder, backbone, options, emit)
     cache = open_cache(extractor, options.extraction)
-    extraction = extract(folder, extractor, cache, options.extraction, options.images, hooks)
+    extraction = extract(folder, extractor, cache, options.extraction, options.images, emit)
     return extraction, cache
 
 
 def benchmark(
     image_dir: str | os.PathLike[str] | None,
     options: RunOptions = RunOptions(),
-    hooks: Hooks = Hooks(),
+    emit: Emit = ignore,
 ) -> MachineBenchmark:
     """How fast pass one is on this machine, on pictures of a folder; on drawn ones where it is None."""
-    backbone, options = choose_backbone(options, hooks.on_warning)
+    backbone, options = choose_backbone(options, emit)
     with tempfile.TemporaryDirectory() as place:
         if image_dir is None:
             draw_pictures(Path(place))
         folder = read_image_folder(image_dir or place, [options.extraction.cache_dir])
-        return benchmark_machine(folder, backbone, options.images, hooks.on_note)
+        return benchmark_machine(folder, backbone, options.images, emit)
 
 
 def train(
     image_dir: str | os.PathLike[str],
     model_dir: str | os.PathLike[str] = "model",
     options: RunOptions = RunOptions(),
-    hooks: Hooks = Hooks(),
+    emit: Emit = ignore,
     command: Sequence[str] = (),
 ) -> TrainedModel:
     """Folder of pictures to model folder: pass one, pass two, test, export.
@@ -105,11 +120,11 @@ def train(
     Raises RetrainError.
     """
     started = time.monotonic()
-    check_destination(model_dir, options.extraction.cache_dir, hooks.on_warning)
-    model = train_model(image_dir, options, hooks, exclude=[model_dir])
+    check_destination(model_dir, options.extraction.cache_dir, emit)
+    model = train_model(image_dir, options, emit, exclude=[model_dir])
     model.command = command
-    hooks.on_stage("export")
-    write_model_folder(model_dir, lambda folder: write_files(model, folder, started), hooks.on_warning)
+    emit(StageBegan("export"))
+    write_model_folder(model_dir, lambda folder: write_files(model, folder, started), emit)
     if model.result.fine_tuning:
         model.result.fine_tuning.checkpoint.remove()
     return model
@@ -118,49 +133,51 @@ def train(
 def train_model(
     image_dir: str | os.PathLike[str],
     options: RunOptions = RunOptions(),
-    hooks: Hooks = Hooks(),
+    emit: Emit = ignore,
     label_of: Callable[[str], str] = str,
     exclude: Sequence[str | os.PathLike[str]] = (),
+    intermediate: IntermediateGraphs = IntermediateGraphs(),
 ) -> TrainedModel:
     """Pass one, pass two and the final test, without writing a model.
 
     Args:
         label_of: the label of a class folder's name, where --labels-file does not have it.
         exclude: folders that are no classes, should they lie in image_dir; the cache is none in any case.
+        intermediate: graphs to write during training.
     Raises RetrainError.
     """
     timings: dict[str, float] = {}
-    folder, labels = read_classes(image_dir, options, hooks, label_of, exclude)
-    check_ready_made_split(folder, options, hooks)
+    folder, labels = read_classes(image_dir, options, emit, label_of, exclude)
+    check_ready_made_split(folder, options, emit)
     check_training(folder, options)
-    backbone, options = choose_backbone(options, hooks.on_warning)
+    backbone, options = choose_backbone(options, emit)
 
     from retrain.export.graph import GraphBuilder
     from retrain.training.fine_tuning_plan import FineTunedBackbone
     from retrain.training.head_trainer import HeadTrainer
 
-    graph = GraphBuilder(backbone, options.final_tensor_name, options.extraction.cache_dir, hooks.on_warning)
+    graph = GraphBuilder(backbone, options.final_tensor_name, options.extraction.cache_dir, emit)
     graph.prepare()
-    ready = _prepare(os.fspath(image_dir), folder, labels, graph, options, hooks, timings)
+    ready = _prepare(os.fspath(image_dir), folder, labels, graph, options, emit, timings)
     data, members, plan = ready.data, ready.members, ready.plan
     trainer = HeadTrainer(ready.bottlenecks, len(labels))
     tuning = None
     if options.tuning.tune:
         with _timed(timings, "tuning_seconds"):
-            tuning = _tune(trainer, data, ready.sets, labels, options, hooks)
+            tuning = _tune(trainer, data, ready.sets, labels, options, emit)
             options = dataclasses.replace(options, training=tuning.options)
     with _timed(timings, "training_seconds"):
-        trained, options, curve = _train_head(trainer, members, options, hooks, graph)
+        trained, options, curve = _train_head(trainer, members, options, emit, graph, intermediate)
     vectors, fine_tuning = data.vectors, None
     known_as: Backbone | FineTunedBackbone = backbone
     if plan:
         with _timed(timings, "fine_tuning_seconds"):
-            fine_tuning = _fine_tune(plan, trained.head, data, members, options, curve, hooks)
+            fine_tuning = _fine_tune(plan, trained.head, data, members, options, curve, emit)
             trained = dataclasses.replace(trained, head=fine_tuning.tuned.head)
             vectors = plan.bottlenecks(data.vectors, fine_tuning.tuned.weights.values())
             graph = graph.with_weights(fine_tuning.tuned.weights)
             known_as = FineTunedBackbone(backbone, graph.trunk.digest)
-    hooks.on_stage("evaluation")
+    emit(StageBegan("evaluation"))
     with _timed(timings, "evaluation_seconds"):
         trained, calibration = _calibrated(trained, options, vectors, data.labels, members["validation"])
         tested = _test_batch(members["test"], options)
@@ -195,7 +212,7 @@ def evaluate_folder(
     image_dir: str | os.PathLike[str],
     extraction: ExtractionOptions = ExtractionOptions(),
     images: ImageOptions = ImageOptions(),
-    hooks: Hooks = Hooks(),
+    emit: Emit = ignore,
 ) -> FolderEvaluation:
     """How a trained model does on any labelled folder, whose class folders are named like its labels or as in training.
 
@@ -203,8 +220,8 @@ def evaluate_folder(
     of the model folder don't belong together.
     """
     names = {*classifier.labels, *classifier.description.class_folders}
-    folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.model_dir], hooks.on_warning, names)
-    known = classifier.description.numbers_of(folder.class_names)
+    folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.model_dir], emit, names)
+    known = classifier.description.class_names.numbers_of(folder.class_names)
     unknown = [name for name in folder.class_names if name not in known]
     if unknown:
         raise ImageFolderError(
@@ -212,7 +229,7 @@ def evaluate_folder(
             f"its labels are {listing(classifier.labels)}: rename or remove these folders"
         )
     head, labels, sets = classifier.head(), classifier.labels, classifier.sets()
-    data = load_dataset(folder, classifier.extractor(extraction.cache_dir), extraction, images, hooks)
+    data = load_dataset(folder, classifier.extractor(extraction.cache_dir), extraction, images, emit)
     numbers = np.array([known[name] for name in folder.class_names], np.int32)[data.labels]
     outcomes = judge(head, data.vectors, numbers)
     pictures = _picture_results(data, [sets.get(key, "new") for key in data.hex_keys()], numbers, outcomes, labels)
@@ -247,7 +264,7 @@ def _prepare(
     labels: Sequence[str],
     graph: "GraphBuilder",
     options: RunOptions,
-    hooks: Hooks,
+    emit: Emit,
     timings: dict[str, float],
 ) -> _Ready:
     """Pass one, the split, and distorted copies of the training pictures where they are asked for."""
@@ -257,18 +274,18 @@ def _prepare(
     with _timed(timings, "extraction_seconds"):
         if options.fine_tuning.is_wanted:
             plan = FineTuningPlan(graph, options)
-            plan.announce(len(folder.samples), hooks)
-        extractor: Extractor = plan.extractor if plan else choose_extractor_for(folder, graph.backbone, options, hooks)
-        data = load_training_data(folder, extractor, options, hooks)
-    check_leaks(data, hooks)
+            plan.announce(len(folder.samples), emit)
+        extractor: Extractor = plan.extractor if plan else choose_extractor_for(folder, graph.backbone, options, emit)
+        data = load_training_data(folder, extractor, options, emit)
+    check_leaks(data, emit)
     sets = assign_sets(data.samples, data.keys, options.split, image_dir)
     members = {name: np.flatnonzero(np.array(sets) == name) for name in SETS}
     labels_of = {name: data.labels[chosen] for name, chosen in members.items()}
-    check_sets(labels, labels_of, folder.has_subsets, options, hooks)
+    check_sets(labels, labels_of, folder.has_subsets, options, emit)
     augmentation = None
     if options.augmentation.augment:
         with _timed(timings, "extraction_seconds"):
-            data, augmentation = add_copies(data, members["train"], extractor, options, hooks)
+            data, augmentation = add_copies(data, members["train"], extractor, options, emit)
     bottlenecks = plan.prepare(data, len(labels)) if plan else data.bottlenecks
     return _Ready(data, sets, members, extractor, augmentation, plan, bottlenecks)
 
@@ -279,15 +296,17 @@ def _tune(
     sets: Sequence[str],
     labels: Sequence[str],
     options: RunOptions,
-    hooks: Hooks,
+    emit: Emit,
 ) -> Tuning:
-    hooks.on_stage("tuning")
+    emit(StageBegan("tuning"))
     folds = choose_folds(data.samples, data.keys, sets, options.training)
-    tuning = tune(trainer, folds, options.training, labels, options.tuning.tune_seconds, hooks.on_try)
+    tuning = tune(trainer, folds, options.training, labels, options.tuning.tune_seconds, emit)
     if not tuning.is_complete:
-        hooks.on_warning(
-            f"--tune ran out of time in round {tuning.folds + 1}: what it found depends on the speed of the machine; "
-            "raise --tune-seconds for the same again on another"
+        emit(
+            Warned(
+                f"--tune ran out of time in round {tuning.folds + 1}: what it found depends on the speed of the "
+                "machine; raise --tune-seconds for the same again on another"
+            )
         )
     return tuning
 
@@ -296,36 +315,41 @@ def _train_head(
     trainer: "HeadTrainer",
     members: dict[str, NDArray[np.int64]],
     options: RunOptions,
-    hooks: Hooks,
+    emit: Emit,
     graph: "GraphBuilder",
+    intermediate: IntermediateGraphs,
 ) -> "tuple[TrainedHead, RunOptions, list[CurvePoint]]":
     """Pass two: the head, the options with every default filled in, and the curve where it was asked for."""
-    from retrain.training.head_trainer import Observer
+    from retrain.training.head_trainer import Snapshots
 
     pictures = len(members["train"])
     training = options.training.with_steps(pictures)  # an epoch is of pictures
-    hooks.on_stage("training")
-    hooks.on_training(training, pictures)
+    emit(StageBegan("training"))
+    emit(_training_began(training, pictures))
     recorder = None
     if options.evaluation.plots:
         pictures_alone = np.arange(sum(map(len, members.values())))  # they come before their copies
         vectors = SomeVectors(trainer.data.vectors, pictures_alone)
         recorder = CurveRecorder(vectors, trainer.data.labels[pictures_alone], members, training)
 
-    def on_checkpoint(step: int, head: Head) -> None:
-        if step in hooks.checkpoints:
-            hooks.on_checkpoint(step, head, graph)
+    def take(step: int, head: Head) -> None:
+        if step in intermediate.steps:
+            intermediate.write(step, head, graph)
         if recorder:
             recorder.measure(step, head)
 
-    steps = sorted({*hooks.checkpoints, *(recorder.steps if recorder else ())})
-    observer = Observer(hooks.on_evaluation, checkpoints=steps, on_checkpoint=on_checkpoint)
-    trained = trainer.train(members["train"], members["validation"], training, observer)
+    snapshots = Snapshots(sorted({*intermediate.steps, *(recorder.steps if recorder else ())}), take)
+    trained = trainer.train(members["train"], members["validation"], training, emit, snapshots)
     training = training.resolved(pictures)
     for warning in trained.warnings(training):
-        hooks.on_warning(warning)
+        emit(Warned(warning))
     curve = recorder.finish(trained.steps, trained.head) if recorder else []
     return trained, dataclasses.replace(options, training=training), curve
+
+
+def _training_began(options: TrainingOptions, pictures: int) -> TrainingBegan:
+    batch = pictures if options.optimizer == "lbfgs" else options.batch_size or DEFAULT_BATCH_SIZE
+    return TrainingBegan(pictures, options.steps or DEFAULT_STEPS, options.epochs, batch)
 
 
 def _fine_tune(
@@ -335,12 +359,12 @@ def _fine_tune(
     members: dict[str, NDArray[np.int64]],
     options: RunOptions,
     curve: list[CurvePoint],
-    hooks: Hooks,
+    emit: Emit,
 ) -> "FineTuning":
     """Fine-tuning after the head was trained; the ends of its epochs go on with the curve, where there is one."""
     points = len(curve)
     steps = math.ceil(len(members["train"]) / options.fine_tuning.fine_tune_batch_size)
-    done = plan.train(head, members, options.training, hooks, _FineTuningCurve(plan, data, members, steps, curve))
+    done = plan.train(head, members, options.training, emit, _FineTuningCurve(plan, data, members, steps, curve))
     if done.tuned.best_epoch is not None:  # the curve ends with what was kept
         del curve[points + done.tuned.best_epoch :]
     return done

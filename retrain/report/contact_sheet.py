@@ -15,7 +15,7 @@ from retrain.data.distortions import Distortion, decode_copies, draw_distortion
 from retrain.data.picture_file import read_picture
 from retrain.errors import ImageFolderError, OutputError, UnreadableImageError
 from retrain.files import write_whole
-from retrain.options.run import AugmentationOptions, ImageOptions
+from retrain.options import AugmentationOptions, ImageOptions
 from retrain.paths import display_path
 
 __all__ = ["Example", "check_place", "write_sheet"]

@@ -17,7 +17,7 @@ from retrain.data.decoding import decode_image, read_header
 from retrain.data.picture_file import read_picture
 from retrain.errors import UnreadableImageError
 from retrain.evaluation.metrics import PictureResult
-from retrain.options.run import ImageOptions
+from retrain.options import ImageOptions
 from retrain.training.learning_curve import CurvePoint
 
 if TYPE_CHECKING:

@@ -21,15 +21,16 @@ from retrain.cache.segments import new_vectors
 from retrain.cache.vectors import LabelledBottlenecks, SomeVectors, VectorSource
 from retrain.errors import TrainingError, UsageError
 from retrain.evaluation.metrics import judge, mean_figures
+from retrain.events import Emit, EpochEnded, FineTuningStepped, ignore
 from retrain.model.head import Head
-from retrain.options.run import FineTuningOptions, TrainingOptions
+from retrain.options import FineTuningOptions, TrainingOptions
 from retrain.training.batches import Feed, members_of
 from retrain.training.checkpoint import CheckpointFile
 from retrain.training.gradient_descent import DescentLoop, Settings, State, structure
 from retrain.training.head_trainer import some_of, split_steps
 from retrain.training.loss import Parameters, class_weights, head_of, parameters_of
 
-__all__ = ["FineTuned", "FineTuner", "FineTuningObserver", "FineTuningRow", "fine_tuning_options"]
+__all__ = ["FineTuned", "FineTuner", "FineTuningSession", "fine_tuning_options"]
 
 Numbers = NDArray[np.int64]
 
@@ -40,27 +41,13 @@ _BYTES_PER_CALL = 64 * 2**20  # of activations that are read from files for one 
 
 
 @dataclass(frozen=True)
-class FineTuningRow:
-    """The evaluation after an epoch, without dropout: of its last batch, and of the validation pictures.
+class FineTuningSession:
+    """Who is told of fine-tuning, and where it keeps what it has done."""
 
-    Epoch 0 is before the first one; its batch is the first that is drawn.
-    """
-
-    epoch: int
-    train_accuracy: float  # in [0, 1]
-    train_cross_entropy: float  # nats
-    validation_accuracy: float | None  # of 10,000 at most; None without validation pictures
-    validation_cross_entropy: float | None
-
-
-@dataclass(frozen=True)
-class FineTuningObserver:
-    """What is called as fine-tuning goes on, and where it keeps what it has done."""
-
-    # after every evaluation, with the head and the weights then
-    on_epoch: Callable[[FineTuningRow, Head, Sequence[Any]], None] = lambda row, head, weights: None
-    on_progress: Callable[[int, int], None] = lambda done, steps: None  # steps that are done, of all; every second
-    on_resume: Callable[[list[FineTuningRow]], None] = lambda history: None  # it goes on after these evaluations
+    emit: Emit = ignore
+    # after every evaluation, with the epoch's number, the head and the weights then
+    after_epoch: Callable[[int, Head, Sequence[Any]], None] = lambda epoch, head, weights: None
+    on_resume: Callable[[list[EpochEnded]], None] = lambda history: None  # it goes on after these evaluations
     checkpoint: CheckpointFile | None = None
 
 
@@ -70,7 +57,7 @@ class FineTuned:
 
     head: Head
     weights: dict[str, NDArray[np.float32]]  # constants of the trunk -> what they are now
-    history: list[FineTuningRow]
+    history: list[EpochEnded]
     best_epoch: int | None  # with patience: the one whose weights were kept
 
 
@@ -138,7 +125,7 @@ class FineTuner:
         train: Numbers,
         validation: Numbers,
         options: TrainingOptions,
-        observer: FineTuningObserver = FineTuningObserver(),
+        session: FineTuningSession = FineTuningSession(),
     ) -> FineTuned:
         """Train the layers above the cut and the head together.
 
@@ -168,16 +155,17 @@ class FineTuner:
             tested = self._figures(state.parameters, validation) if len(validation) else (None, None)
             if not all(map(math.isfinite, (trained[1], tested[1] or 0.0))):
                 raise _divergence(stand.epochs * in_epoch, options)
-            stand = stand.after(FineTuningRow(stand.epochs, *trained, *tested), state)
-            observer.on_epoch(stand.history[-1], *self._parts(state.parameters))
-            if observer.checkpoint and stand.epochs > 1:  # an epoch is done
-                observer.checkpoint.save(*stand.packed())
+            stand = stand.after(EpochEnded(stand.epochs, *trained, *tested), state)
+            session.emit(stand.history[-1])
+            session.after_epoch(stand.history[-1].epoch, *self._parts(state.parameters))
+            if session.checkpoint and stand.epochs > 1:  # an epoch is done
+                session.checkpoint.save(*stand.packed())
             return stand
 
-        kept = observer.checkpoint.load() if observer.checkpoint else None
+        kept = session.checkpoint.load() if session.checkpoint else None
         if kept:
             stand = _Stand.unpacked(*kept)
-            observer.on_resume(stand.history)
+            session.on_resume(stand.history)
         else:
             stand = evaluate(_Stand(state, state.parameters), state)
         state, steps = stand.state, options.steps or 0
@@ -190,7 +178,7 @@ class FineTuner:
                 state, _, _ = loop.run(state, source, None, settings, first, end)
                 if state.diverged >= 0:
                     raise _divergence(int(state.diverged), options)
-                observer.on_progress(end, steps)
+                session.emit(FineTuningStepped(end, steps))
                 if end % in_epoch == 0:
                     stand = evaluate(stand, state)
                     if stand.has_lost_patience(options.patience, in_epoch):
@@ -224,14 +212,14 @@ class _Stand:
     best: Parameters  # those of the evaluation with the lowest validation cross-entropy
     best_epoch: int = 0
     best_loss: float = math.inf
-    history: list[FineTuningRow] = dataclasses.field(default_factory=list)
+    history: list[EpochEnded] = dataclasses.field(default_factory=list)
 
     @property
     def epochs(self) -> int:
         """Evaluations that are done: the number of the epoch that ends with the next one."""
         return len(self.history)
 
-    def after(self, row: FineTuningRow, state: State) -> "_Stand":
+    def after(self, row: EpochEnded, state: State) -> "_Stand":
         """Where it stands after one more evaluation."""
         history, loss = [*self.history, row], row.validation_cross_entropy
         if loss is not None and loss < self.best_loss:
@@ -263,7 +251,7 @@ class _Stand:
         parameters = group("parameters")
         nothing = (tf.constant(math.inf), tf.constant(0), tf.constant(0), tf.constant(-1))
         loss = math.inf if note["best_loss"] is None else note["best_loss"]
-        history = [FineTuningRow(**row) for row in note["history"]]
+        history = [EpochEnded(**row) for row in note["history"]]
         state = State(parameters, group("averages"), (), *nothing)
         return cls(state, group("best"), note["best_epoch"], loss, history)
 

@@ -19,13 +19,13 @@ from retrain.backbones.graph_cut import Cut, find_cut
 from retrain.cache.folder import find_folder, fingerprint_of
 from retrain.cache.vectors import LabelledBottlenecks, VectorSource
 from retrain.errors import CacheError
-from retrain.events import Hooks
+from retrain.events import Emit, EpochEnded, Noted, StageBegan
 from retrain.extraction.dataset import Dataset
 from retrain.model.head import Head
-from retrain.options.run import RunOptions, TrainingOptions
+from retrain.options import RunOptions, TrainingOptions
 from retrain.text import counted
 from retrain.training.checkpoint import CheckpointFile
-from retrain.training.fine_tuning import FineTuned, FineTuner, FineTuningObserver, FineTuningRow, fine_tuning_options
+from retrain.training.fine_tuning import FineTuned, FineTuner, FineTuningSession, fine_tuning_options
 
 if TYPE_CHECKING:
     from retrain.export.graph import GraphBuilder
@@ -99,7 +99,7 @@ class FineTuningPlan:
         self.cut = find_cut(graph.trunk, options.fine_tuning)
         self.extractor = activations_at(self.cut, graph.backbone, graph.trunk)
 
-    def announce(self, pictures: int, hooks: Hooks) -> None:
+    def announce(self, pictures: int, emit: Emit) -> None:
         """Say how much will be cached. Raises CacheError where that is over --max-cache-size."""
         copies, most = self._options.augmentation.augment, self._options.fine_tuning.max_cache_size
         each = _FLOAT16_BYTES * self.cut.size
@@ -114,7 +114,7 @@ class FineTuningPlan:
                 f"{text}: more than --max-cache-size {most:g} GiB; raise it, choose a later layer to train from, or "
                 "a smaller --input-size"
             )
-        hooks.on_note(text)
+        emit(Noted(text))
 
     def prepare(self, data: Dataset, classes: int) -> LabelledBottlenecks:
         """Activations to bottlenecks, for the head to be trained on first."""
@@ -130,7 +130,7 @@ class FineTuningPlan:
         head: Head,
         members: dict[str, NDArray[np.int64]],
         options: TrainingOptions,
-        hooks: Hooks,
+        emit: Emit,
         recorder: "EpochRecorder",
     ) -> FineTuning:
         """Train the head and the layers above the cut, from what `prepare` made ready. Raises TrainingError.
@@ -141,21 +141,20 @@ class FineTuningPlan:
             recorder: measures what else is wanted after each epoch.
         """
 
-        def on_epoch(row: FineTuningRow, head: Head, weights: Sequence[Any]) -> None:
-            hooks.on_epoch(row)
-            if row.epoch:
+        def after_epoch(epoch: int, head: Head, weights: Sequence[Any]) -> None:
+            if epoch:
                 checkpoint.extra.append(recorder.measure(head, weights))
 
-        def on_resume(history: list[FineTuningRow]) -> None:
+        def on_resume(history: list[EpochEnded]) -> None:
             recorder.restore(checkpoint.extra)
-            hooks.on_note(f"fine-tuning goes on after epoch {history[-1].epoch}, where an earlier run was stopped")
-            hooks.on_epoch(history[-1])
+            emit(Noted(f"fine-tuning goes on after epoch {history[-1].epoch}, where an earlier run was stopped"))
+            emit(history[-1])
 
-        hooks.on_stage("fine-tuning")
+        emit(StageBegan("fine-tuning"))
         together = fine_tuning_options(options, self._options.fine_tuning, len(members["train"]))
         checkpoint = self._checkpoint(head, members, together)
-        observer = FineTuningObserver(on_epoch, hooks.on_fine_tuning, on_resume, checkpoint)
-        tuned = self._tuner.train(head, members["train"], members["validation"], together, observer)
+        session = FineTuningSession(emit, after_epoch, on_resume, checkpoint)
+        tuned = self._tuner.train(head, members["train"], members["validation"], together, session)
         return FineTuning(self.cut, together, tuned, checkpoint)
 
     def _checkpoint(

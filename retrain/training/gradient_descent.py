@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain._tensorflow import tf
-from retrain.options.run import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, TrainingOptions
+from retrain.options import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, TrainingOptions
 from retrain.training.batches import Members, Source, draw
 from retrain.training.loss import Parameters, accuracy_and_cross_entropy, cross_entropies, logits_of, penalty
 

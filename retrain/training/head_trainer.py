@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +13,16 @@ from numpy.typing import NDArray
 from retrain._tensorflow import tf
 from retrain.cache.vectors import LabelledBottlenecks, chunks
 from retrain.errors import TrainingError
+from retrain.events import Emit, Evaluated, Stepped, ignore
 from retrain.model.head import Head
-from retrain.options.run import DEFAULT_STEPS, TrainingOptions
+from retrain.options import DEFAULT_STEPS, TrainingOptions
 from retrain.text import counted
 from retrain.training.batches import Feed, Source, members_of
 from retrain.training.gradient_descent import STEPS_PER_CALL, DescentLoop, Settings, structure
 from retrain.training.lbfgs import Arrays, Figures, FullBatch, Part, find_optimum
 from retrain.training.loss import class_weights, head_of, initial_head, parameters_of, picture_weights
 
-__all__ = ["HeadTrainer", "HistoryRow", "Observer", "TrainedHead", "some_of", "split_steps"]
+__all__ = ["HeadTrainer", "Snapshots", "TrainedHead", "some_of", "split_steps"]
 
 Numbers = NDArray[np.int64]
 
@@ -31,22 +31,11 @@ _MOST_VALIDATION = 10_000  # pictures: of more, a fixed part is evaluated, or on
 
 
 @dataclass(frozen=True)
-class HistoryRow:
-    """One evaluation: after the step's update, on its training batch and on validation pictures."""
-
-    step: int
-    train_accuracy: float  # in [0, 1]
-    train_cross_entropy: float  # nats
-    validation_accuracy: float | None  # in [0, 1]; None without validation pictures
-    validation_cross_entropy: float | None
-
-
-@dataclass(frozen=True)
 class TrainedHead:
     """What training gives."""
 
     head: Head
-    history: list[HistoryRow]
+    history: list[Evaluated]
     steps: int  # that were done
     best_step: int | None = None  # with patience: the one whose weights were kept
     converged: bool | None = None  # with lbfgs: whether nothing was left to gain
@@ -67,18 +56,12 @@ class TrainedHead:
             )
 
 
-def _nothing(*_: Any) -> None:
-    """A callback that does nothing."""
-
-
 @dataclass(frozen=True)
-class Observer:
-    """What training calls as it goes on; all are optional."""
+class Snapshots:
+    """A request for the head as it is after some steps of its training."""
 
-    on_evaluation: Callable[[HistoryRow], None] = _nothing  # with every evaluation, in the order of steps
-    on_progress: Callable[[int], None] = _nothing  # every so often, with the number of steps that are done
-    checkpoints: Sequence[int] = ()  # numbers of steps
-    on_checkpoint: Callable[[int, Head], None] = _nothing  # with each of these, and the head after so many steps
+    steps: Sequence[int] = ()
+    take: Callable[[int, Head], None] = lambda step, head: None  # with each of these, and the head after so many steps
 
 
 class HeadTrainer:
@@ -104,7 +87,8 @@ class HeadTrainer:
         train: Numbers,
         validation: Numbers,
         options: TrainingOptions = TrainingOptions(),
-        observer: Observer = Observer(),
+        emit: Emit = ignore,
+        snapshots: Snapshots = Snapshots(),
     ) -> TrainedHead:
         """Train a head to a low mean cross-entropy.
 
@@ -119,20 +103,26 @@ class HeadTrainer:
         options = options.resolved(len(train))  # copies make training pictures no more
         start = initial_head(self.data.vectors.shape[1], self.classes, options.seed, options.hidden_units)
         go = self._to_optimum if options.optimizer == "lbfgs" else self._descend
-        return go(start, self.data.with_copies(train), validation, options, observer)
+        return go(start, self.data.with_copies(train), validation, options, emit, snapshots)
 
     # by random batches
 
     def _descend(
-        self, start: Head, train: Numbers, validation: Numbers, options: TrainingOptions, observer: Observer
+        self,
+        start: Head,
+        train: Numbers,
+        validation: Numbers,
+        options: TrainingOptions,
+        emit: Emit,
+        snapshots: Snapshots,
     ) -> TrainedHead:
         loop = self._loop(options)
         settings = Settings.of(options, class_weights(self.data.labels[train], self.classes))
         held_out = self._validation(validation, options)
         state = loop.start(parameters_of(start))
-        history: list[HistoryRow] = []
+        history: list[Evaluated] = []
         steps = options.steps or DEFAULT_STEPS
-        blocks, ahead = (split_steps(steps, loop.steps_per_call, observer.checkpoints) for _ in range(2))
+        blocks, ahead = (split_steps(steps, loop.steps_per_call, snapshots.steps) for _ in range(2))
         members = members_of(train, self.data.labels).as_tensors()
         with contextlib.closing(self._feed.sources(members, partial(loop.drawn, options.seed), ahead)) as sources:
             for (first, end), source in zip(blocks, sources, strict=True):
@@ -141,13 +131,13 @@ class HeadTrainer:
                     raise _divergence(int(state.diverged), options)
                 for evaluation in evaluations:
                     figures = evaluation if held_out is not None else (*evaluation[:3], None, None)
-                    history.append(_checked(HistoryRow(*figures), options))
-                    observer.on_evaluation(history[-1])
-                observer.on_progress(done)
+                    history.append(_checked(Evaluated(*figures), options))
+                    emit(history[-1])
+                emit(Stepped(done))
                 if options.patience and int(state.unimproved) >= options.patience:
                     break
-                if end in observer.checkpoints:
-                    observer.on_checkpoint(end, head_of(state.parameters))
+                if end in snapshots.steps:
+                    snapshots.take(end, head_of(state.parameters))
         if options.patience:
             return TrainedHead(head_of(state.best), history, done, int(state.best_step))
         return TrainedHead(head_of(state.parameters), history, done)
@@ -174,22 +164,28 @@ class HeadTrainer:
     # to the optimum
 
     def _to_optimum(
-        self, start: Head, train: Numbers, validation: Numbers, options: TrainingOptions, observer: Observer
+        self,
+        start: Head,
+        train: Numbers,
+        validation: Numbers,
+        options: TrainingOptions,
+        emit: Emit,
+        snapshots: Snapshots,
     ) -> TrainedHead:
         objective = FullBatch(
             lambda: self._parts(train, picture_weights(self.data.labels[train], self.classes, options)),
             options.label_smoothing,
         )
         held_out = FullBatch(lambda: self._parts(validation, np.full(len(validation), 1 / len(validation), np.float32)))
-        history: list[HistoryRow] = []
+        history: list[Evaluated] = []
         best: tuple[float, int, Arrays] = (math.inf, 0, [])
         last: tuple[int, Arrays, Figures] | None = None
 
         def evaluate(step: int, parameters: Arrays, figures: Figures) -> bool:
             nonlocal best
             tested = held_out(parameters)[0][:2] if len(validation) else (None, None)
-            history.append(_checked(HistoryRow(step, *figures[:2], *tested), options))
-            observer.on_evaluation(history[-1])
+            history.append(_checked(Evaluated(step, *figures[:2], *tested), options))
+            emit(history[-1])
             if tested[1] is not None and tested[1] < best[0]:
                 best = (tested[1], step, parameters)
             return options.patience is not None and step - best[1] >= options.patience
@@ -199,9 +195,9 @@ class HeadTrainer:
             last = (step, parameters, figures)
             # with patience after each step, for there are few
             stop = (options.patience or step % options.eval_step_interval == 0) and evaluate(*last)
-            if step + 1 in observer.checkpoints:
-                observer.on_checkpoint(step + 1, head_of(parameters))
-            observer.on_progress(step + 1)
+            if step + 1 in snapshots.steps:
+                snapshots.take(step + 1, head_of(parameters))
+            emit(Stepped(step + 1))
             return bool(stop)
 
         parameters, steps, converged = find_optimum(
@@ -263,7 +259,7 @@ def split_steps(steps: int, most: int, checkpoints: Sequence[int]) -> Iterator[t
             first = end
 
 
-def _checked(row: HistoryRow, options: TrainingOptions) -> HistoryRow:
+def _checked(row: Evaluated, options: TrainingOptions) -> Evaluated:
     """The row, where its figures are numbers. Raises TrainingError."""
     losses = (row.train_cross_entropy, row.validation_cross_entropy)
     if not all(math.isfinite(loss) for loss in losses if loss is not None):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from retrain.cache.vectors import VectorSource
 from retrain.evaluation.metrics import judge, mean_figures
 from retrain.model.head import Head
-from retrain.options.run import DEFAULT_STEPS, TrainingOptions
+from retrain.options import DEFAULT_STEPS, TrainingOptions
 
 __all__ = ["CurvePoint", "CurveRecorder", "curve_steps", "figures_of"]
 

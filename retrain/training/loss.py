@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from retrain._tensorflow import tf
 from retrain.model.head import Head, Layer
-from retrain.options.run import TrainingOptions
+from retrain.options import TrainingOptions
 
 __all__ = [
     "Parameters",

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from retrain.data.folds import assign_folds, most_folds
 from retrain.data.image_folder import Sample
 from retrain.errors import TrainingError
-from retrain.events import nothing
-from retrain.options.run import TrainingOptions
+from retrain.events import Emit, Event, TryTested, ignore
+from retrain.options import TrainingOptions
 from retrain.pipeline.crossval import train_fold
 
 if TYPE_CHECKING:
@@ -65,6 +65,11 @@ class Try:
     def cross_entropy(self) -> float | None:
         """Mean over the folds that were tested."""
         return statistics.fmean(self.cross_entropies) if self.cross_entropies else None
+
+    def event(self, done: int, planned: int) -> TryTested:
+        """What is told of it after `done` tests of `planned`."""
+        how = (self.resolved.optimizer, self.resolved.learning_rate, self.resolved.l2 or 0.0)
+        return TryTested(done, planned, *how, len(self.accuracies), self.accuracy, self.cross_entropy, self.error)
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,7 @@ def tune(
     options: TrainingOptions,
     labels: Sequence[str],
     budget: float,
-    on_try: Callable[[int, int, Try], None] = nothing,
+    emit: Emit = ignore,
 ) -> Tuning:
     """Try options by cross-validation; the best have the lowest mean cross-entropy.
 
@@ -156,7 +161,7 @@ def tune(
         folds: (n,) the fold of each of the trainer's pictures; -1 for those that must not be seen, as the test set.
         options: what is not searched for stays as it is here.
         budget: seconds, after which training ends; the first fold of the first try is done whole in any case.
-        on_try: called with how many folds were tested in all, how many will be, and the try.
+        emit: called with a TryTested after each.
     Raises TrainingError where not one try succeeds.
     """
     started = time.monotonic()
@@ -174,7 +179,7 @@ def tune(
                 is_complete = False
                 break
             done += 1
-            on_try(done, sum(rounds), tried)
+            emit(tried.event(done, sum(rounds)))
         going = [tried for tried in going if not tried.error]
         if not is_complete or not going:
             break
@@ -198,12 +203,12 @@ def _test(
     """Train and test one fold; False where there was no time for it."""
     started = time.monotonic()
 
-    def check_time(_: int) -> None:
+    def check_time(_: Event) -> None:
         if time.monotonic() >= deadline:
             raise _OutOfTime
 
     try:
-        check_time(0)
+        check_time(Event())
         metrics = train_fold(trainer, folds, fold, tried.options, labels, check_time).metrics
         tried.accuracies.append(metrics.accuracy or 0.0)
         tried.cross_entropies.append(math.inf if metrics.cross_entropy is None else metrics.cross_entropy)

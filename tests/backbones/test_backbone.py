@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from retrain.backbones.backbone import Backbone, locate_backbone
 from retrain.errors import BackboneError, UsageError
-from retrain.options.run import BackboneOptions
+from retrain.options import BackboneOptions
 
 WEIGHTS = b"what a weights file holds; nothing here loads it"
 

@@ -17,7 +17,7 @@ from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS
 from retrain.cli import main as cli
 from retrain.cli.download_progress import DownloadProgress
 from retrain.errors import BackboneError, OutputError
-from retrain.options.run import BackboneOptions
+from retrain.options import BackboneOptions
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.hearing import warnings_to
 from support.web_server import Server
 
 from retrain.backbones import default as default_backbone
@@ -15,8 +16,7 @@ from retrain.backbones.sources import keras_weights
 from retrain.cli import main as cli
 from retrain.cli import original
 from retrain.errors import BackboneError, BackboneUnavailableError
-from retrain.events import Hooks
-from retrain.options.run import BackboneOptions, CrossValidationOptions, ExtractionOptions, RunOptions, TrainingOptions
+from retrain.options import BackboneOptions, CrossValidationOptions, ExtractionOptions, RunOptions, TrainingOptions
 from retrain.pipeline.crossval import cross_validate
 from retrain.pipeline.run import benchmark, extract_folder, train
 
@@ -173,11 +173,11 @@ def test_file_is_the_one_that_keras_asks_for(monkeypatch):
 def test_change_is_said_in_both_directions(offline, backbones, make_folder):
     root = make_folder({"cat": 24, "dog": 24})
     heard: list[str] = []
-    hooks = Hooks(on_warning=heard.append)
+    emit = warnings_to(heard.append)
 
     def run() -> tuple[int, str, list[str]]:
         heard.clear()
-        extraction, cache = extract_folder(root, options_of(), hooks)
+        extraction, cache = extract_folder(root, options_of(), emit)
         return extraction.extracted, cache.name, list(heard)
 
     extracted, name, said = run()
@@ -272,7 +272,7 @@ def test_benchmark_falls_back(offline, pictures, monkeypatch):
     monkeypatch.setattr("retrain.pipeline.benchmark._SECONDS", 0.01)
     monkeypatch.setattr("retrain.pipeline.benchmark.PRECISIONS", ("float32",))
     heard: list[str] = []
-    assert benchmark(pictures, options_of(), Hooks(on_warning=heard.append)).backbone == "efficientnet_lite0"
+    assert benchmark(pictures, options_of(), warnings_to(heard.append)).backbone == "efficientnet_lite0"
     assert len(heard) == 1
 
 

@@ -13,7 +13,7 @@ from retrain.backbones.backbone import Backbone, BackboneSource
 from retrain.backbones.graph import BOTTLENECK, PIXELS_INPUT, Trunk, make_trunk
 from retrain.backbones.graph_cut import find_cut, part_above
 from retrain.errors import BackboneError, UsageError
-from retrain.options.run import FineTuningOptions
+from retrain.options import FineTuningOptions
 
 
 @pytest.fixture(scope="module")

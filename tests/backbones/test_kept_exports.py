@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.hearing import warnings_to
 from support.pictures import TINY_LENGTH, TINY_SIZE, draw_picture
 
 import retrain
@@ -21,8 +22,7 @@ from retrain.backbones.backbone import locate_backbone
 from retrain.cli import main as cli
 from retrain.export.graph import GraphBuilder
 from retrain.model.head import Head, Layer
-from retrain.options.run import BackboneOptions, RunOptions, TrainingOptions
-from retrain.pipeline.run import Hooks
+from retrain.options import BackboneOptions, RunOptions, TrainingOptions
 
 TEMPLATE = "saved_model-1-f6850bc9.export"  # one layer, final_result
 NAMES = ["graph.export", TEMPLATE]
@@ -44,7 +44,7 @@ def train(pictures, tiny_backbone):
             training=TrainingOptions(steps=20, learning_rate=0.5),
             **options,
         )
-        retrain.train(pictures, model_dir, settings, Hooks(on_warning=warnings.append))
+        retrain.train(pictures, model_dir, settings, warnings_to(warnings.append))
         return warnings
 
     return call

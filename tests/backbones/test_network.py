@@ -10,7 +10,7 @@ from retrain._tensorflow import import_keras
 from retrain.backbones.backbone import Backbone, BackboneSource, locate_backbone
 from retrain.backbones.catalogue import fetch_backbone
 from retrain.errors import BackboneError, BackboneUnavailableError
-from retrain.options.run import BackboneOptions
+from retrain.options import BackboneOptions
 
 SIZE = 4  # pixels, side of the small SavedModels' pictures
 LENGTH = 5  # length of their bottlenecks

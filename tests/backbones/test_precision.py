@@ -20,14 +20,15 @@ from support.pictures import TINY_LENGTH, TINY_SIZE
 
 from retrain.backbones import bfloat16, precision, quantization
 from retrain.backbones.backbone import locate_backbone
-from retrain.backbones.precision import Listener, choose_extractor
+from retrain.backbones.precision import choose_extractor
 from retrain.backbones.quantization import mean_cosine
 from retrain.cache import maintenance as cache_maintenance
 from retrain.data.image_folder import read_image_folder
 from retrain.errors import BackboneError, CacheError
+from retrain.events import Noted, Prepared, Warned
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
 from retrain.folders import staging_folder
-from retrain.options.run import BackboneOptions, ExtractionOptions, ImageOptions
+from retrain.options import BackboneOptions, ExtractionOptions, ImageOptions
 
 needs_int8 = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("openvino", "nncf"))), reason="the extra int8 is not installed"
@@ -35,17 +36,25 @@ needs_int8 = pytest.mark.skipif(
 
 
 class Heard:
-    """What a run told its listener."""
+    """What a run told."""
 
     def __init__(self):
         self.notes, self.warnings, self.steps = [], [], []
-        self.listener = Listener(self.notes.append, self.warnings.append, lambda *step: self.steps.append(step))
+
+    def emit(self, event):
+        match event:
+            case Noted(message):
+                self.notes.append(message)
+            case Warned(message):
+                self.warnings.append(message)
+            case Prepared(what, done, total):
+                self.steps.append((what, done, total))
 
 
 def choose(root, backbone, wanted="int8", cache="cache", heard=None):
     located = locate_backbone(BackboneOptions(backbone=str(backbone)))
-    listener = (heard or Heard()).listener
-    return choose_extractor(located, wanted, read_image_folder(root), cache, ImageOptions(), listener)
+    emit = (heard or Heard()).emit
+    return choose_extractor(located, wanted, read_image_folder(root), cache, ImageOptions(), emit)
 
 
 def vectors_of(root, extractor, cache="cache"):
@@ -475,7 +484,7 @@ def test_mean_cosine_of_rows():
 @needs_int8
 def test_a_model_trained_in_int8_is_served_in_float32(root, tiny_backbone, cache):
     from retrain.model.classifier import Classifier
-    from retrain.options.run import RunOptions, TrainingOptions
+    from retrain.options import RunOptions, TrainingOptions
     from retrain.pipeline.run import evaluate_folder, train
 
     options = RunOptions(

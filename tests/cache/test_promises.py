@@ -24,7 +24,7 @@ from retrain.cache import writer as segment_writer
 from retrain.cli import main as cli
 from retrain.errors import CacheError
 from retrain.extraction.pass_one import open_cache
-from retrain.options.run import ExtractionOptions
+from retrain.options import ExtractionOptions
 
 # of processes, at random moments; with RETRAIN_SLOW=1 in the environment there are 500 of one and 500 of one among four
 KILLS, TRAINING_KILLS = (500, 20) if os.environ.get("RETRAIN_SLOW") == "1" else (50, 2)

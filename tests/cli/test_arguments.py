@@ -2,13 +2,15 @@
 
 import argparse
 import dataclasses
+import re
+import subprocess
 
 import pytest
 
 from retrain.cli import original
 from retrain.cli.arguments import Parser
-from retrain.cli.main import build_parser
-from retrain.options.run import RunOptions
+from retrain.cli.main import build_parser, main
+from retrain.options import RunOptions
 
 PATHS = {"cache_dir", "labels_file", "weights", "backbone"}  # of the option classes
 
@@ -105,3 +107,48 @@ def test_an_error_of_usage_escapes_what_was_typed(capsys):
     with pytest.raises(SystemExit):
         Parser(prog="x").parse_args(["--a\x1b[2J"])
     assert r"--a\x1b[2J" in capsys.readouterr().err
+
+
+def printed(capsys, *argv):
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["train", "crossval", "extract", "inspect"])
+def test_help_shows_the_common_options_and_says_how_to_see_all(command, capsys):
+    short, full = printed(capsys, command, "--help"), printed(capsys, command, "--help-all")
+    few, every = (set(re.findall("^  (--[a-z0-9-]+)", text, re.MULTILINE)) for text in (short, full))
+    assert short.startswith(f"usage: retrain {command} [options] ")
+    assert "--max-pixels" in every - few
+    assert len(few) < 22
+    assert "examples:\n  retrain" in short
+    assert short.endswith(f"\n{len(every - few)} more options: retrain {command} --help-all\n")
+    assert "--help-all" not in full
+    assert every == {flag for flag in _options_of(command) if flag not in ("--help", "--help-all")}
+
+
+@pytest.mark.parametrize("command", [["predict"], ["evaluate"], ["cache"], ["cache", "info"], ["backbones"], []])
+def test_where_nothing_is_hidden_there_is_one_help(command, capsys):
+    text = printed(capsys, *command, "--help")
+    assert text == printed(capsys, *command, "--help-all")
+    assert "--help-all" not in text
+    assert "more option" not in text
+
+
+def _options_of(command):
+    parser = next(p for p in all_parsers(build_parser()) if p.prog == f"retrain {command}")
+    return [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_completes_commands_options_choices_and_paths(shell, capsys, tmp_path):
+    script = printed(capsys, "--print-completion", shell)
+    for text in ("crossval", "--fine-tune-layers", "gradient-descent", "import"):
+        assert text in script
+    if shell == "bash":
+        assert "_shtab_retrain_train___model_dir_COMPGEN=_shtab_compgen_dirs" in script
+        assert "_shtab_retrain_train___labels_file_COMPGEN=_shtab_compgen_files" in script
+        (tmp_path / "script").write_text(script)
+        subprocess.run(["bash", "-n", tmp_path / "script"], check=True)

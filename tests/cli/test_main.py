@@ -309,7 +309,7 @@ def test_pictures_in_several_sets_are_told_of(make_folder, tiny_backbone):
     [
         (["train", "nowhere"], ["no such image folder: nowhere"]),
         (["train", "empty"], ["no pictures in the sub-folders of empty"]),
-        (["train", "one"], ["one class only (cat)"]),
+        (["train", "one"], ["only one class (cat)"]),
         (["train", "small"], ["fewer than 3 pictures in class dog (2)"]),
         (["train", "good", "--model-dir", "taken"], ["the model folder taken holds other things (notes.txt"]),
         (["train", "good", "--model-dir", "file"], ["file is a file: give a folder as --model-dir"]),
@@ -346,7 +346,7 @@ def test_bad_input_is_one_line_and_exit_1(make_folder, args, parts):
         (["train", "good", "--steps", "many"], ["--steps"]),
         (["train", "good", "--steps", "0"], ["--steps 0: must be between 1"]),
         (["train", "good", "--learning-rate", "nan"], ["--learning-rate nan"]),
-        (["train", "good", "--final-tensor-name", "a b"], ["--final-tensor-name 'a b': letters, digits"]),
+        (["train", "good", "--final-tensor-name", "a b"], ["--final-tensor-name 'a b': use letters, digits"]),
         (["train", "good", "--final-tensor-name", "mul"], ["the graph has another tensor of that name"]),
         (["--image_dir", "good", "--train_batch_size", "0"], ["--train_batch_size 0: must be between 1 and"]),
         (["predict", "model", "a.jpg", "--top", "0"], ["--top 0: must be at least 1"]),

@@ -21,7 +21,7 @@ from retrain.cli.original import (
     normalized_label,
 )
 from retrain.errors import OutputError, UsageError
-from retrain.options.run import AugmentationOptions
+from retrain.options import AugmentationOptions
 
 
 def options(*argv):

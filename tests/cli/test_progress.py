@@ -1,58 +1,60 @@
 """What a person sees of a run as it goes on, on a terminal and without one."""
 
+import contextlib
 import fcntl
-import os
 import pty
 import struct
-import subprocess
 import sys
 import termios
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from retrain.cli import progress as progress_module
 from retrain.cli.progress import Progress
-from retrain.extraction.pass_one import ExtractionProgress
-from retrain.options.run import TrainingOptions
-from retrain.training.head_trainer import HistoryRow
-
-SHOW = """
-from retrain.cli.progress import Progress
-from retrain.extraction.pass_one import ExtractionProgress
-from retrain.training.head_trainer import HistoryRow
-progress = Progress(quiet=False, steps=50)
-progress.on_stage("extraction")
-for done in (20, 60, 100):
-    progress.on_extraction(ExtractionProgress(100, done, done - 20, (done - 20) / 10))
-progress.on_stage("training")
-progress.on_evaluation(HistoryRow(49, 1.0, 0.25, 0.9, 0.5))
-progress.warn("something odd")
-progress.on_stage("export")
-progress.close()
-"""
+from retrain.events import Evaluated, Extracted, StageBegan, TrainingBegan, Warned
 
 
-def on_terminal(rows, columns):
+def show():
+    progress = Progress(quiet=False, steps=50)
+    progress.show(StageBegan("extraction"))
+    for done in (20, 60, 100):
+        progress.show(Extracted(100, done, done - 20, (done - 20) / 10))
+    progress.show(StageBegan("training"))
+    progress.show(Evaluated(49, 1.0, 0.25, 0.9, 0.5))
+    progress.show(Warned("something odd"))
+    progress.show(StageBegan("export"))
+    progress.close()
+
+
+@pytest.fixture
+def on_terminal(monkeypatch):
     """What the calls above show on a terminal of a size."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    process = subprocess.Popen([sys.executable, "-c", SHOW], stderr=theirs, stdout=subprocess.DEVNULL)
-    os.close(theirs)
+
+    def call(rows, columns):
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        with ThreadPoolExecutor(1) as pool, open(theirs, "w", encoding="utf-8") as terminal:
+            shown = pool.submit(read_all, ours)
+            with monkeypatch.context() as patched:
+                patched.setattr(sys, "stderr", terminal)
+                show()
+            terminal.close()
+            return shown.result()
+
+    return call
+
+
+def read_all(ours):
+    """What comes through a terminal until its other end is closed."""
     shown = b""
-    while True:
-        try:
-            block = os.read(ours, 4096)
-        except OSError:  # how Linux says that the other end is closed
-            break
-        if not block:
-            break
-        shown += block
-    assert process.wait() == 0
-    os.close(ours)
+    with open(ours, "rb", buffering=0) as file, contextlib.suppress(OSError):  # how Linux says that it is closed
+        while block := file.read(4096):
+            shown += block
     return shown.decode()
 
 
-def test_a_terminal_gets_bars_with_figures():
+def test_a_terminal_gets_bars_with_figures(on_terminal):
     shown = on_terminal(40, 140)
     assert "bottlenecks: 100%|" in shown
     assert "100/100" in shown
@@ -63,7 +65,7 @@ def test_a_terminal_gets_bars_with_figures():
     assert "writing the model ..." in shown
 
 
-def test_a_terminal_without_a_size_gets_lines():
+def test_a_terminal_without_a_size_gets_lines(on_terminal):
     shown = on_terminal(0, 0)
     assert "|" not in shown
     assert "bottlenecks: 100 of 100 pictures, 10.0 pictures/s" in shown
@@ -74,10 +76,10 @@ def test_without_a_terminal_there_is_a_line_every_few_seconds(capsys, monkeypatc
     now = [0.0]
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
     progress = Progress(quiet=False, steps=1000)
-    progress.on_stage("extraction")
+    progress.show(StageBegan("extraction"))
     for done in range(101):
         now[0] += 0.5
-        progress.on_extraction(ExtractionProgress(100, done, done, done / 2))
+        progress.show(Extracted(100, done, done, done / 2))
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "bottlenecks: 0 of 100 pictures are there already"
     assert lines[-1] == "bottlenecks: 100 of 100 pictures, 2.0 pictures/s, 0 s left"
@@ -87,18 +89,18 @@ def test_without_a_terminal_there_is_a_line_every_few_seconds(capsys, monkeypatc
 
 def test_quiet_says_nothing_but_warnings(capsys):
     progress = Progress(quiet=True, steps=10)
-    progress.on_stage("extraction")
-    progress.on_extraction(ExtractionProgress(10, 10, 10, 1.0))
-    progress.on_evaluation(HistoryRow(9, 1.0, 0.1, None, None))
-    progress.on_stage("export")
-    progress.warn("odd")
+    progress.show(StageBegan("extraction"))
+    progress.show(Extracted(10, 10, 10, 1.0))
+    progress.show(Evaluated(9, 1.0, 0.1, None, None))
+    progress.show(StageBegan("export"))
+    progress.show(Warned("odd"))
     assert capsys.readouterr().err == "retrain: warning: odd\n"
 
 
 def test_epochs_are_shown_where_they_were_asked_for(capsys):
     progress = Progress(quiet=False)
-    progress.on_training(TrainingOptions(epochs=2.5).resolved(400), 400)
-    progress.on_evaluation(HistoryRow(9, 1.0, 0.1, None, None))
-    progress.on_training(TrainingOptions(steps=7).resolved(400), 400)
+    progress.show(TrainingBegan(pictures=400, steps=10, epochs=2.5, batch_size=100))
+    progress.show(Evaluated(9, 1.0, 0.1, None, None))
+    progress.show(TrainingBegan(pictures=400, steps=7, epochs=None, batch_size=100))
     assert capsys.readouterr().err == "step 9 (epoch 2.5 of 2.5): train accuracy 100.0%, cross-entropy 0.1000\n"
     assert progress.steps == 7

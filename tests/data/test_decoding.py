@@ -324,13 +324,13 @@ def test_too_little_memory_is_a_reason(monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(images, "_to_rgb", fail)
-    with pytest.raises(UnreadableImageError, match="too little memory to decode it"):
+    with pytest.raises(UnreadableImageError, match="not enough memory to decode it"):
         decode_image(encode(quarters(), "PNG"), 10, 10)
 
 
 @pytest.mark.parametrize("size", [(1, 178_956_970), (178_956_970, 1), (2, 3_000_000)])
 def test_rows_and_columns_count_beside_pixels(size):
-    with pytest.raises(UnreadableImageError, match="each row and column counts as 64: more than --max-pixels"):
+    with pytest.raises(UnreadableImageError, match=r"which cost as much as \d+ x \d+: more than --max-pixels"):
         decode_image(png_claiming(*size), 10, 10)
 
 
@@ -351,7 +351,7 @@ def test_one_colour_is_told_from_a_dot():
 
 def test_pixels_of_32_bits_are_refused():
     image = Image.fromarray(np.ones((4, 4), np.float32))
-    with pytest.raises(UnreadableImageError, match=r"pixels of 32 bits \(F\) have no agreed range"):
+    with pytest.raises(UnreadableImageError, match=r"32-bit pixels \(F\) have no agreed range"):
         decode_image(encode(image, "TIFF"), 4, 4)
 
 
@@ -416,7 +416,7 @@ def test_cmyk_and_rgb_of_one_picture_look_alike(test_data):
 @pytest.mark.real
 def test_the_scale_hardly_moves_real_bottlenecks(test_data, monkeypatch):
     from retrain.backbones.backbone import locate_backbone
-    from retrain.options.run import BackboneOptions
+    from retrain.options import BackboneOptions
 
     monkeypatch.setenv("RETRAIN_BACKBONES", str(test_data / "backbones"))
     network = locate_backbone(BackboneOptions(backbone="inception_v3")).network

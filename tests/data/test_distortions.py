@@ -14,7 +14,7 @@ from support.pictures import draw_picture
 from retrain.data.decoding import decode_image
 from retrain.data.distortions import Distortion, decode_copies, distort, draw_distortion, largest_enlargement
 from retrain.errors import UnreadableImageError
-from retrain.options.run import AugmentationOptions
+from retrain.options import AugmentationOptions
 
 ALL = AugmentationOptions(
     augment=3, flip=True, rotate=15, shift=10, zoom=20, crop=10, stretch=20, brightness=30, contrast=20

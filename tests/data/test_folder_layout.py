@@ -5,6 +5,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.hearing import warnings_to
 
 from retrain.data.folder_layout import composed
 from retrain.data.image_folder import read_image_folder
@@ -22,7 +23,7 @@ def touch(root, *paths):
 def read(root, **options):
     """The folder, and what was said."""
     said = []
-    return read_image_folder(root, on_warning=said.append, **options), said
+    return read_image_folder(root, emit=warnings_to(said.append), **options), said
 
 
 def places(folder):

@@ -6,6 +6,7 @@ import socket
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.hearing import warnings_to
 
 from retrain.cache.flat_pictures import FlatPictures
 from retrain.data import folder_walk
@@ -16,7 +17,7 @@ LITTER = [
     *("@eaDir", "__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN", ".ipynb_checkpoints"),
     *("._a.jpg", "Thumbs.db", "desktop.ini", ".DS_Store", ".git", "Icon\r", "#recycle"),
 ]
-UP = "a link to a folder that it lies in, or that holds the classes: not followed"
+UP = "a link to a folder above it, or to one that holds the classes: not followed"
 
 
 def touch(root, *paths):
@@ -28,7 +29,7 @@ def touch(root, *paths):
 def read(root):
     """The paths of an image folder, what can't be a picture with its reason, and what was said."""
     said = []
-    folder = read_image_folder(root, on_warning=said.append)
+    folder = read_image_folder(root, emit=warnings_to(said.append))
     return {sample.path: sample.problem for sample in folder.samples}, said
 
 

@@ -17,13 +17,13 @@ from retrain.backbones.backbone import locate_backbone
 from retrain.backbones.graph_images import decode_any, decode_jpeg, resize
 from retrain.data.decoding import decode_image
 from retrain.errors import ModelFolderError, OutputError
+from retrain.events import Evaluated
 from retrain.export.graph import GraphBuilder, write_summaries
 from retrain.export.saved_model import reason_of
 from retrain.folders import NEW
 from retrain.model.head import read_head
-from retrain.options.run import BackboneOptions, EvaluationOptions, ExtractionOptions, RunOptions, TrainingOptions
+from retrain.options import BackboneOptions, EvaluationOptions, ExtractionOptions, RunOptions, TrainingOptions
 from retrain.pipeline.run import evaluate_folder
-from retrain.training.head_trainer import HistoryRow
 
 v1 = tf.compat.v1
 
@@ -248,7 +248,7 @@ def test_a_saved_model_that_cannot_be_written_is_one_clear_error(trained, tiny_b
             GraphBuilder(backbone, "final_result", "cache").write_saved_model(head, labels, "/proc/x")
         GraphBuilder(backbone, "final_result", "cache").write_saved_model(head, labels, "saved_model")
     with pytest.raises(OutputError, match="can't write the summaries /proc/x"):
-        write_summaries([HistoryRow(0, 1.0, 0.1, None, None)], "/proc/x")
+        write_summaries([Evaluated(0, 1.0, 0.1, None, None)], "/proc/x")
 
 
 def test_only_the_exif_segment_turns_a_picture():
@@ -392,7 +392,7 @@ def test_a_full_disk_is_told_in_the_words_of_the_system(trained, tiny_backbone):
             builder.write_saved_model(head, labels, "out")
         assert str(caught.value) == "can't write the SavedModel out: File too large"
         GraphBuilder(backbone, "final_result", "cache").write_saved_model(head, labels, "saved_model")
-    history = [HistoryRow(step, 1.0, 0.1, 1.0, 0.1) for step in range(100)]
+    history = [Evaluated(step, 1.0, 0.1, 1.0, 0.1) for step in range(100)]
     with full_after(1000), pytest.raises(OutputError) as caught:
         write_summaries(history, "logs")
     assert str(caught.value) == "can't write the summaries logs: File too large"

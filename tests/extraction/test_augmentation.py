@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.extraction import CountingBackbone
+from support.hearing import hearing, warnings_to
 from support.pictures import TINY_SIZE
 
 from retrain.backbones.backbone import Backbone, locate_backbone
@@ -24,11 +25,11 @@ from retrain.cache.writer import SegmentWriter
 from retrain.cli import main as cli
 from retrain.data.image_folder import read_image_folder
 from retrain.errors import ImageFolderError
-from retrain.events import Hooks
+from retrain.events import Extracted, ignore
 from retrain.extraction import augmentation
 from retrain.extraction.augmentation import DistortedExtractor
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
-from retrain.options.run import (
+from retrain.options import (
     AugmentationOptions,
     BackboneOptions,
     CrossValidationOptions,
@@ -52,7 +53,7 @@ def _trust_fresh_files(monkeypatch):
     monkeypatch.setattr("retrain.cache.picture_index._SETTLED_NS", -1)
 
 
-def extract(root, options=SOME, backbone=None, numbers=None, on_progress=lambda progress: None, **settings):
+def extract(root, options=SOME, backbone=None, numbers=None, emit=ignore, **settings):
     """One pass over the copies of a folder's pictures: the result, the backbone, the cache."""
     backbone = backbone or CountingBackbone()
     extractor = DistortedExtractor(backbone, options)
@@ -60,7 +61,7 @@ def extract(root, options=SOME, backbone=None, numbers=None, on_progress=lambda 
     cache = open_cache(extractor, settings)
     folder = read_image_folder(root)
     folder = folder if numbers is None else folder.part(numbers)
-    return extract_bottlenecks(folder, extractor, cache, settings, ImageOptions(), on_progress), backbone, cache
+    return extract_bottlenecks(folder, extractor, cache, settings, ImageOptions(), emit), backbone, cache
 
 
 def rows_of(result, cache, count=5):
@@ -103,7 +104,9 @@ def test_more_copies_later_add_only_the_new_ones(make_folder):
     few, backbone, cache = extract(root, dataclasses.replace(SOME, augment=2))
     before = rows_of(few, cache, 2).reshape(20, 2, -1)
     seen = []
-    more, backbone, cache = extract(root, on_progress=lambda p: seen.append((p.done, p.pictures, p.counts_copies)))
+    more, backbone, cache = extract(
+        root, emit=hearing(Extracted, lambda p: seen.append((p.done, p.pictures, p.counts_copies)))
+    )
     assert backbone.count == more.extracted == 60
     assert np.array_equal(rows_of(more, cache).reshape(20, 5, -1)[:, :2], before)
     assert (seen[0], seen[-1]) == ((40, 100, True), (100, 100, True))
@@ -245,8 +248,8 @@ def test_many_copies_are_made_some_at_a_time_and_are_the_same(make_folder, tiny_
     shutil.rmtree("cache")
     monkeypatch.setattr(augmentation, "_AT_ONCE", 2)
     seen = []
-    hooks = Hooks(on_extraction=lambda p: seen.append((p.done, p.pictures)) if p.counts_copies else None)
-    model = run.train_model(root, train_options(tiny_backbone), hooks)
+    emit = hearing(Extracted, lambda p: seen.append((p.done, p.pictures)) if p.counts_copies else None)
+    model = run.train_model(root, train_options(tiny_backbone), emit)
     assert model.trained.head.layers[0].weights == pytest.approx(whole, abs=1e-5)  # other batches, other rounding
     assert model.result.augmentation.extracted == model.result.augmentation.rows == seen[-1][0] == seen[-1][1]
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
@@ -262,7 +265,7 @@ def test_copies_that_are_missing_are_warned_of(make_folder, tiny_backbone, monke
         return inner(folder, *args)
 
     monkeypatch.setattr(augmentation, "extract", first_goes)
-    result = run.train_model(root, train_options(tiny_backbone), Hooks(on_warning=said.append)).result
+    result = run.train_model(root, train_options(tiny_backbone), warnings_to(said.append)).result
     assert result.augmentation.rows == 5 * (result.split["train"] - 1)
     assert any("5 of" in text and "distorted copies are missing" in text for text in said)
 
@@ -305,7 +308,7 @@ def test_no_copy_of_a_tested_picture_is_trained_on(make_folder, tiny_backbone, m
         locate_backbone(train_options(tiny_backbone).backbone),
         ExtractionOptions(),
         ImageOptions(),
-        Hooks(),
+        ignore,
     ).hex_keys()
     tested_in_all = 0
     for data, rows in trained_on:
@@ -390,13 +393,14 @@ def test_interrupted_while_it_makes_copies_it_says_so(make_folder, tiny_backbone
     root = make_folder({"cat": 20, "dog": 20})
     count = []
 
-    def stop(self, progress):
-        self.extraction = progress
-        if progress.counts_copies and progress.extracted:
-            count.append(progress.done)
-            raise KeyboardInterrupt
+    def stop(self, event):
+        if isinstance(event, Extracted):
+            self.extraction = event
+            if event.counts_copies and event.extracted:
+                count.append(event.done)
+                raise KeyboardInterrupt
 
-    monkeypatch.setattr("retrain.cli.progress.Progress.on_extraction", stop)
+    monkeypatch.setattr("retrain.cli.progress.Progress.show", stop)
     command = ["train", str(root), "--backbone", str(tiny_backbone), "--augment", "9", "--flip"]
     assert cli.main(command) == 130
     assert f"interrupted after {count[0]} of" in (said := capsys.readouterr().err)

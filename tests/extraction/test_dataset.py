@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.hearing import warnings_to
 
 import retrain
 from retrain.data.image_folder import ImageFolder, Sample
 from retrain.data.inspection import inspect_folder
 from retrain.errors import ImageFolderError
-from retrain.events import Hooks
 from retrain.extraction.dataset import flat_warnings
 from retrain.extraction.pass_one import Extraction
-from retrain.options.run import BackboneOptions, RunOptions
+from retrain.options import BackboneOptions, RunOptions
 from retrain.pipeline.crossval import cross_validate
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
@@ -79,5 +79,5 @@ def test_training_warns_of_them(make_folder, tiny_backbone):
     Image.new("RGB", (20, 20), "teal").save(root / "dog" / "flat.png")
     warnings = []
     options = RunOptions(backbone=BackboneOptions(backbone=str(tiny_backbone)))
-    cross_validate(root, options=options, hooks=Hooks(on_warning=warnings.append))
+    cross_validate(root, options=options, emit=warnings_to(warnings.append))
     assert [text for text in warnings if "1 picture shows one flat colour" in text]

@@ -13,22 +13,24 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.extraction import CountingBackbone, run
+from support.hearing import hearing
 from support.pictures import REPOSITORY, draw_picture
 
 from retrain.cache import writer as segment_writer
 from retrain.data import decoding as images
 from retrain.data.image_folder import read_image_folder
 from retrain.errors import BackboneError, CacheError, ImageFolderError
+from retrain.events import Extracted, ignore
 from retrain.extraction import pass_one as extraction_module
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
-from retrain.options.run import ExtractionOptions, ImageOptions
+from retrain.options import ExtractionOptions, ImageOptions
 
 
-def extract(root, backbone, on_progress=lambda progress: None):
+def extract(root, backbone, emit=ignore):
     """One pass with a given backbone, which may fail."""
     cache = open_cache(backbone, ExtractionOptions())
     folder = read_image_folder(root)
-    extract_bottlenecks(folder, backbone, cache, ExtractionOptions(), ImageOptions(), on_progress)
+    extract_bottlenecks(folder, backbone, cache, ExtractionOptions(), ImageOptions(), emit)
 
 
 class InterruptedBackbone(CountingBackbone):
@@ -273,14 +275,16 @@ def test_a_backbone_that_cannot_be_loaded_is_tried_once(make_folder):
 def test_progress_counts_only_what_is_done(make_folder):
     seen = []
     root = make_folder({"cat": 40, "dog": 40})
-    extract(root, CountingBackbone(), lambda progress: seen.append((progress.done, progress.extracted)))
+    extract(root, CountingBackbone(), hearing(Extracted, lambda now: seen.append((now.done, now.extracted))))
     assert seen == [(0, 0), (32, 32), (64, 64), (80, 80)]
 
 
 def test_progress_counts_every_file(make_folder):
     seen = []
     root = make_folder({"cat": 40, "dog": 40})
-    extract(root, CountingBackbone(), lambda now: seen.append((now.done, now.extracted, now.pictures)))
+    extract(
+        root, CountingBackbone(), hearing(Extracted, lambda now: seen.append((now.done, now.extracted, now.pictures)))
+    )
     assert seen[-1] == (80, 80, 80)
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
 
@@ -379,4 +383,4 @@ def test_no_picture_ends_the_run_for_want_of_memory(make_folder, monkeypatch):
     monkeypatch.setattr(images, "_resized", fail)
     result, _, _ = run(root)
     assert list(result.skipped) == ["dog/large.png"]
-    assert "too little memory" in result.skipped["dog/large.png"]
+    assert "not enough memory" in result.skipped["dog/large.png"]

@@ -21,7 +21,7 @@ from retrain.errors import ModelFolderError
 from retrain.export.graph import parse_graph
 from retrain.model.classifier import Classifier
 from retrain.model.folder import read_description, seal
-from retrain.options.run import BackboneOptions, RunOptions, TrainingOptions
+from retrain.options import BackboneOptions, RunOptions, TrainingOptions
 from retrain.pipeline.run import evaluate_folder, extract_folder
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, TINY_SIZE, TINY_SIZE, 3)).astype(np.uint8)

@@ -1,7 +1,7 @@
 import numpy as np
+from support.hearing import warnings_to
 
-from retrain.events import Hooks
-from retrain.options.run import RunOptions, SplitOptions
+from retrain.options import RunOptions, SplitOptions
 from retrain.pipeline.checks import check_sets
 
 
@@ -10,7 +10,7 @@ def warnings_of(counts, split, is_ready_made=False):
     members = {name: np.repeat(np.arange(len(numbers)), numbers).astype(np.int32) for name, numbers in counts.items()}
     said = []
     options = RunOptions(split=split)
-    check_sets(["cat", "dog"], members, is_ready_made, options, Hooks(on_warning=said.append))
+    check_sets(["cat", "dog"], members, is_ready_made, options, warnings_to(said.append))
     return said
 
 

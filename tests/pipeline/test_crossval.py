@@ -3,14 +3,15 @@ import json
 
 import numpy as np
 import pytest
+from support.hearing import hearing, warnings_to
 from support.pictures import TINY_SIZE
 
 from retrain.cache.vectors import LabelledBottlenecks
 from retrain.cli import main as cli
 from retrain.errors import ImageFolderError, TrainingError, UsageError
 from retrain.evaluation.metrics import evaluate_logits
-from retrain.events import Hooks
-from retrain.options.run import BackboneOptions, CrossValidationOptions, FineTuningOptions, RunOptions, TrainingOptions
+from retrain.events import Extracted, FoldTested
+from retrain.options import BackboneOptions, CrossValidationOptions, FineTuningOptions, RunOptions, TrainingOptions
 from retrain.pipeline.crossval import cross_validate, train_folds
 from retrain.training.head_trainer import HeadTrainer
 
@@ -57,11 +58,11 @@ def test_with_patience_the_next_fold_is_for_validation():
 
 def test_a_folder_is_cross_validated(make_folder, tiny_backbone):
     seen = []
-    hooks = Hooks(on_fold=lambda number, folds, metrics: seen.append((number, folds, metrics)))
+    emit = hearing(FoldTested, seen.append)
     options = run_options(tiny_backbone, steps=200)
-    found = cross_validate(make_folder({"cat": 25, "dog": 26, "owl": 24}), CrossValidationOptions(4), options, hooks)
-    assert [entry[:2] for entry in seen] == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert tuple(entry[2] for entry in seen) == found.folds
+    found = cross_validate(make_folder({"cat": 25, "dog": 26, "owl": 24}), CrossValidationOptions(4), options, emit)
+    assert [(test.fold, test.folds) for test in seen] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert [test.accuracy for test in seen] == [fold.accuracy for fold in found.folds]
     assert sum(fold.n for fold in found.folds) == found.metrics.n == 75
     assert found.statistics.accuracy.mean == pytest.approx(np.mean([fold.accuracy for fold in found.folds]))
     assert found.metrics.accuracy > 0.9
@@ -95,11 +96,11 @@ def test_copies_never_lie_on_both_sides(make_folder, tiny_backbone):
 
 def test_more_folds_than_pictures_are_refused_before_any_picture_is_read(make_folder, tiny_backbone):
     folder = make_folder({"cat": 8, "dog": 30})
-    hooks = Hooks(on_extraction=lambda progress: pytest.fail("a picture was read"))
+    emit = hearing(Extracted, lambda _: pytest.fail("a picture was read"))
     with pytest.raises(
         ImageFolderError, match=r"--folds 10 is more than there are pictures \(8 of cat\).*lower --folds"
     ):
-        cross_validate(folder, options=run_options(tiny_backbone), hooks=hooks)
+        cross_validate(folder, options=run_options(tiny_backbone), emit=emit)
 
 
 def test_patience_wants_a_third_fold(make_folder, tiny_backbone):
@@ -118,8 +119,8 @@ def test_fewer_than_two_folds_are_none(folds):
 def test_what_speaks_against_a_fold_is_said(make_folder, tiny_backbone):
     said = []
     options = run_options(tiny_backbone, optimizer="lbfgs", learning_rate=None, steps=1)
-    hooks = Hooks(on_warning=said.append)
-    cross_validate(make_folder({"cat": 25, "dog": 25}), CrossValidationOptions(2), options, hooks)
+    emit = warnings_to(said.append)
+    cross_validate(make_folder({"cat": 25, "dog": 25}), CrossValidationOptions(2), options, emit)
     assert len(said) == 2
     for number, warning in enumerate(said, 1):
         assert warning.startswith(f"fold {number}: lbfgs came to no optimum in")

@@ -8,7 +8,7 @@ from PIL import Image
 
 from retrain.cli import main as cli
 from retrain.errors import ImageFolderError, OutputError
-from retrain.options.run import AugmentationOptions, ImageOptions
+from retrain.options import AugmentationOptions, ImageOptions
 from retrain.report.contact_sheet import Example, check_place, write_sheet
 
 SOME = AugmentationOptions(augment=9, flip=True, rotate=20, zoom=10, shift=5, brightness=10, contrast=10)

@@ -4,17 +4,16 @@ import re
 
 import numpy as np
 import pytest
+from support.hearing import warnings_to
 
-from retrain.data.expectations import expected_labels
 from retrain.data.folds import assign_folds
 from retrain.data.image_folder import read_image_folder
-from retrain.data.labels_file import class_labels
+from retrain.data.labels import ClassNames, class_labels, expected_labels
 from retrain.data.split import check_counts
 from retrain.errors import ImageFolderError
-from retrain.events import Hooks
+from retrain.events import ignore
 from retrain.extraction import dataset
-from retrain.model.folder import ModelDescription
-from retrain.options.run import CrossValidationOptions, RunOptions, SplitOptions
+from retrain.options import CrossValidationOptions, RunOptions, SplitOptions
 from retrain.pipeline.checks import check_sets, check_training
 from retrain.pipeline.crossval import cross_validate
 
@@ -44,7 +43,7 @@ def refused(call, *args):
 
 def warned(call, *args):
     warnings = []
-    call(*args, Hooks(on_warning=warnings.append))
+    call(*args, warnings_to(warnings.append))
     return warnings
 
 
@@ -53,7 +52,7 @@ def test_too_few_pictures(root):
     counts = dict(zip(NAMES, folder.counts(), strict=True))
     keys = np.arange(800 * 32, dtype=np.uint32).astype(np.uint8).reshape(800, 32)
     for message in (
-        refused(dataset.read_classes, root, RunOptions(), Hooks()),
+        refused(dataset.read_classes, root, RunOptions(), ignore),
         refused(check_counts, counts, SplitOptions(test_per_class=5)),
         refused(assign_folds, folder.samples, keys, 3, 0),
     ):
@@ -83,7 +82,7 @@ def test_sets_and_classes(tmp_path):
         "validation": np.zeros(1, np.int32),
         "test": np.zeros(1, np.int32),
     }
-    message = refused(check_sets, NAMES, labels, False, RunOptions(), Hooks())
+    message = refused(check_sets, NAMES, labels, False, RunOptions(), ignore)
     assert message.startswith(f"no training pictures of class {TEN} and 389 more: ")
     labels = {name: np.arange(400 if name == "train" else 1, dtype=np.int32) for name in labels}
     for warning, start in zip(
@@ -106,12 +105,12 @@ def test_sets_and_classes(tmp_path):
 def test_labels(root, tmp_path):
     (tmp_path / "labels.txt").write_text("".join(f"{name}\tother\n" for name in NAMES))
     warnings = []
-    class_labels(["x"], "labels.txt", on_warning=warnings.append)
+    class_labels(["x"], "labels.txt", emit=warnings_to(warnings.append))
     assert warnings == [f"labels.txt lists what is no class folder: {TEN} and 390 more"]
     message = refused(class_labels, NAMES, "labels.txt")
     assert re.match("the class folders 'class 000', .* and 390 more would get the same label 'other'", message)
-    model = ModelDescription(("a", *NAMES), ("a", *NAMES), "", "", 1, 1, 1, {}, {})
+    names = ClassNames(("a", *NAMES), ("a", *NAMES))
     (tmp_path / "p" / "x").mkdir(parents=True)
     (tmp_path / "p" / "x" / "y").write_bytes(b"")
-    assert "a, class 000, " in refused(expected_labels, ["p"], model)
-    assert " and 391 more" in refused(expected_labels, ["p"], model)
+    assert "a, class 000, " in refused(expected_labels, ["p"], names)
+    assert " and 391 more" in refused(expected_labels, ["p"], names)

@@ -50,7 +50,7 @@ def test_a_folder_as_it_comes_goes_through_every_command(tmp_path, backbone, cap
     draw_picture(0, 9).save(root / "astray.png")
     monkeypatch.chdir(root)
     skipped = {
-        "flower_photos/rose/all": "a link to a folder that it lies in, or that holds the classes: not followed",
+        "flower_photos/rose/all": "a link to a folder above it, or to one that holds the classes: not followed",
         "flower_photos/rose/pipe.png": "a named pipe, not a file",
     }
     said = [

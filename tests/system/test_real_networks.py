@@ -106,7 +106,7 @@ def test_mobilenet_fine_tuned_from_the_cache_goes_where_the_whole_network_goes(t
     from retrain.cache.vectors import LabelledBottlenecks
     from retrain.data.decoding import decode_image
     from retrain.data.image_folder import read_image_folder
-    from retrain.options.run import BackboneOptions, FineTuningOptions, TrainingOptions
+    from retrain.options import BackboneOptions, FineTuningOptions, TrainingOptions
     from retrain.training.fine_tuning import FineTuner, fine_tuning_options
     from retrain.training.loss import initial_head
 

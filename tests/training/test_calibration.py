@@ -12,7 +12,7 @@ from retrain.cli import console
 from retrain.errors import TrainingError, UsageError
 from retrain.evaluation.metrics import evaluate_logits
 from retrain.model.head import Head, Layer, read_head
-from retrain.options.run import BackboneOptions, EvaluationOptions, RunOptions, SplitOptions, TrainingOptions
+from retrain.options import BackboneOptions, EvaluationOptions, RunOptions, SplitOptions, TrainingOptions
 from retrain.pipeline.run import train
 from retrain.training import calibration
 from retrain.training.calibration import calibrate, check_pictures, fit_temperature

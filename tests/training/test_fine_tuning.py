@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 from support.fine_tuning import far, keras_epochs
+from support.hearing import hearing
 from support.small_network import random_pixels, small_keras_model, small_network
 
 from retrain._tensorflow import tf
@@ -14,9 +15,10 @@ from retrain.cache.segments import Rows
 from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import CachedVectors, LabelledBottlenecks, SomeVectors
 from retrain.errors import TrainingError, UsageError
-from retrain.options.run import FineTuningOptions, TrainingOptions
+from retrain.events import EpochEnded, FineTuningStepped
+from retrain.options import FineTuningOptions, TrainingOptions
 from retrain.training.checkpoint import CheckpointFile
-from retrain.training.fine_tuning import FineTuner, FineTuningObserver, fine_tuning_options
+from retrain.training.fine_tuning import FineTuner, FineTuningSession, fine_tuning_options
 from retrain.training.loss import initial_head
 
 PICTURES, CLASSES = 60, 3
@@ -127,19 +129,14 @@ def test_it_learns_and_says_so(trunk, pixels, labels):
     fine = dataclasses.replace(GENTLE, fine_tune_epochs=12, fine_tune_learning_rate=0.01)
     tuner = tuner_of(trunk, pixels, labels, fine)
     options = fine_tuning_options(TrainingOptions(optimizer="adam"), fine, len(TRAIN))
-    rows, progress = [], []
-    tuned = tuner.train(
-        head_for(tuner),
-        TRAIN,
-        VALIDATION,
-        options,
-        FineTuningObserver(lambda row, *_: rows.append(row), lambda *done: progress.append(done)),
-    )
+    told = []
+    tuned = tuner.train(head_for(tuner), TRAIN, VALIDATION, options, FineTuningSession(told.append))
+    rows = [event for event in told if isinstance(event, EpochEnded)]
     assert rows == tuned.history
     assert [row.epoch for row in rows] == list(range(13))
     assert rows[-1].train_cross_entropy < rows[0].train_cross_entropy / 2
     assert rows[-1].train_accuracy > rows[0].train_accuracy
-    assert progress[-1] == (36, 36)
+    assert [event for event in told if isinstance(event, FineTuningStepped)][-1] == FineTuningStepped(36, 36)
     assert tuned.best_epoch is None
 
 
@@ -197,8 +194,11 @@ def test_the_head_s_optimizer_and_a_tenth_of_its_rate_are_the_defaults():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fine_tune_from": "5", "fine_tune_layers": 2}, "both say which layers are trained: give one"),
-        ({"fine_tune_epochs": 3}, "--fine-tune-epochs is for fine-tuning: say which layers by --fine-tune-from"),
+        ({"fine_tune_from": "5", "fine_tune_layers": 2}, "both say which layers to train: give one of them"),
+        (
+            {"fine_tune_epochs": 3},
+            "--fine-tune-epochs is for fine-tuning: say which layers to train",
+        ),
         ({"max_cache_size": 3.0}, "--max-cache-size is for fine-tuning"),
         ({"fine_tune_layers": 0}, "--fine-tune-layers 0: must be between 1 and 10,000"),
         ({"fine_tune_layers": 2, "fine_tune_learning_rate": -1.0}, "--fine-tune-learning-rate -1.0: must be between"),
@@ -216,22 +216,22 @@ def test_a_stopped_training_goes_on_after_its_last_epoch(trunk, pixels, labels, 
     options = fine_tuning_options(TrainingOptions(optimizer=optimizer, patience=patience), fine, len(TRAIN))
     whole = tuner.train(head_for(tuner), TRAIN, VALIDATION, options)
 
-    def stop_in_the_third_epoch(done, steps):
-        if done > 2 * steps // 5:
+    def stop_in_the_third_epoch(event):
+        if isinstance(event, FineTuningStepped) and event.done > 2 * event.steps // 5:
             raise KeyboardInterrupt
 
     file = CheckpointFile(tmp_path, "0" * 64)
     with pytest.raises(KeyboardInterrupt):
-        observer = FineTuningObserver(on_progress=stop_in_the_third_epoch, checkpoint=file)
-        tuner.train(head_for(tuner), TRAIN, VALIDATION, options, observer)
+        session = FineTuningSession(stop_in_the_third_epoch, checkpoint=file)
+        tuner.train(head_for(tuner), TRAIN, VALIDATION, options, session)
     resumed, rows = [], []
-    observer = FineTuningObserver(lambda row, *_: rows.append(row), on_resume=resumed.extend, checkpoint=file)
-    tuned = tuner.train(head_for(tuner), TRAIN, VALIDATION, options, observer)
+    session = FineTuningSession(hearing(EpochEnded, rows.append), on_resume=resumed.extend, checkpoint=file)
+    tuned = tuner.train(head_for(tuner), TRAIN, VALIDATION, options, session)
     assert [row.epoch for row in resumed] == [0, 1, 2]
     assert [row.epoch for row in rows] == [3, 4, 5][: len(rows)]
     assert (tuned.history, tuned.best_epoch) == (whole.history, whole.best_epoch)
     for name, part in whole.weights.items():
         assert np.array_equal(tuned.weights[name], part)
     assert np.array_equal(tuned.head.layers[0].weights, whole.head.layers[0].weights)
-    done = tuner.train(head_for(tuner), TRAIN, VALIDATION, options, observer)  # stopped before the model was written
+    done = tuner.train(head_for(tuner), TRAIN, VALIDATION, options, session)  # stopped before the model was written
     assert done.history == whole.history

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.hearing import notes_to
 from support.pictures import draw_picture
 from support.small_network import small_saved_model
 
@@ -18,10 +19,10 @@ from retrain.cli import main as cli
 from retrain.cli.progress import Progress
 from retrain.data.folder_walk import picture_files
 from retrain.errors import CacheError, UsageError
-from retrain.events import Hooks
+from retrain.events import EpochEnded, FineTuningStepped
 from retrain.export.graph import parse_graph
 from retrain.model.classifier import Classifier
-from retrain.options.run import (
+from retrain.options import (
     AugmentationOptions,
     BackboneOptions,
     EvaluationOptions,
@@ -178,7 +179,7 @@ def test_too_large_a_cache_is_refused_before_any_picture_is_read(tuned, options,
 
 
 def test_fine_tuning_is_of_float32():
-    with pytest.raises(UsageError, match="--precision int8 with fine-tuning: what is trained computes in float32"):
+    with pytest.raises(UsageError, match="--precision int8 with fine-tuning: layers can be trained in float32 only"):
         RunOptions(backbone=BackboneOptions(precision="int8"), fine_tuning=FineTuningOptions(fine_tune_layers=1))
 
 
@@ -201,11 +202,14 @@ def test_interrupted_in_fine_tuning_it_says_that_nothing_is_lost(tuned, small_ba
     folder, _, _ = tuned
     monkeypatch.chdir(folder)
 
-    def stop(self, done, steps):
-        if done > steps // 2:
-            raise KeyboardInterrupt
+    show = Progress.show
 
-    monkeypatch.setattr(Progress, "on_fine_tuning", stop)
+    def stop(self, event):
+        if isinstance(event, FineTuningStepped) and event.done > event.steps // 2:
+            raise KeyboardInterrupt
+        show.__get__(self)(event)
+
+    monkeypatch.setattr(Progress, "show", stop)
     command = ["train", "pictures", "--backbone", str(small_backbone), "--fine-tune-layers", "2", "--steps", "50"]
     command += ["--fine-tune-epochs", "2", "--model-dir", "stopped"]
     assert cli.main(command) == 130
@@ -246,13 +250,13 @@ def test_interrupted_fine_tuning_goes_on_after_the_last_epoch(options, make_fold
     whole = retrain.train(pictures, "whole", options)
     told = []
 
-    def stop(row):
-        if row.epoch == 2:
+    def stop(event):
+        if isinstance(event, EpochEnded) and event.epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        retrain.train(pictures, "model", options, Hooks(on_epoch=stop))
-    model = retrain.train(pictures, "model", options, Hooks(on_note=told.append))
+        retrain.train(pictures, "model", options, stop)
+    model = retrain.train(pictures, "model", options, notes_to(told.append))
     assert told[-1] == "fine-tuning goes on after epoch 1, where an earlier run was stopped"
     for name in ("head.h5", "graph.pb", "fine_tuning.csv", "curves.csv"):
         assert (tmp_path / "model" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name

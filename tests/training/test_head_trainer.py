@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from support.hearing import hearing
 
 from retrain.cache import vectors
 from retrain.cache.segments import Rows, new_vectors
@@ -11,10 +12,11 @@ from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import CachedVectors, LabelledBottlenecks
 from retrain.errors import CacheError, TrainingError
 from retrain.evaluation.metrics import evaluate_logits
-from retrain.options.run import OPTIMIZERS, TrainingOptions
+from retrain.events import Evaluated, ignore
+from retrain.options import OPTIMIZERS, TrainingOptions
 from retrain.training import gradient_descent as descent
 from retrain.training import head_trainer as training
-from retrain.training.head_trainer import HeadTrainer, Observer
+from retrain.training.head_trainer import HeadTrainer, Snapshots
 from retrain.training.loss import class_weights, initial_head
 
 CLASSES = 3
@@ -39,11 +41,11 @@ def join(*parts):
     return whole, *np.split(np.arange(len(whole)), ends[:-1])
 
 
-def train(data=None, validation=None, observer=Observer(), **options):
+def train(data=None, validation=None, emit=ignore, snapshots=Snapshots(), **options):
     parts = [data or blobs(), *([validation] if validation else [])]
     whole, numbers, *rest = join(*parts)
     held_out = rest[0] if rest else NONE
-    return HeadTrainer(whole, CLASSES).train(numbers, held_out, TrainingOptions(**options), observer)
+    return HeadTrainer(whole, CLASSES).train(numbers, held_out, TrainingOptions(**options), emit, snapshots)
 
 
 def same(one, other):
@@ -60,7 +62,7 @@ def accuracy(trained, data):
 def test_it_learns_and_reports_as_it_goes():
     seen = []
     trained = train(
-        validation=blobs(seed=1), steps=450, learning_rate=0.1, batch_size=20, observer=Observer(seen.append)
+        validation=blobs(seed=1), steps=450, learning_rate=0.1, batch_size=20, emit=hearing(Evaluated, seen.append)
     )
     assert accuracy(trained, blobs(seed=2)) > 0.95
     history = trained.history
@@ -105,7 +107,7 @@ def test_checkpoints_get_the_head_after_just_that_step(optimizer):
         blobs(**small),
         steps=300,
         optimizer=optimizer,
-        observer=Observer(checkpoints=[3, 230, 900], on_checkpoint=kept.__setitem__),
+        snapshots=Snapshots([3, 230, 900], kept.__setitem__),
     )
     assert list(kept) == ([3] if optimizer == "lbfgs" else [3, 230])
     shorter = train(blobs(**small), steps=3, optimizer=optimizer)
@@ -115,8 +117,7 @@ def test_checkpoints_get_the_head_after_just_that_step(optimizer):
 def test_compiled_or_not_the_steps_are_the_same():
     kept = {}
     options = {"validation": blobs(seed=1), "batch_size": 20}
-    observer = Observer(checkpoints=[200], on_checkpoint=kept.__setitem__)
-    many = train(steps=descent._FEW_STEPS + 1, observer=observer, **options)
+    many = train(steps=descent._FEW_STEPS + 1, snapshots=Snapshots([200], kept.__setitem__), **options)
     few = train(steps=200, **options)
     assert kept[200].layers[0].weights == pytest.approx(few.head.layers[0].weights, abs=1e-5)
     for one, other in zip(many.history[:20], few.history[:20], strict=True):
@@ -249,11 +250,11 @@ def test_an_interrupted_training_from_files_waits_for_one_read_at_most(monkeypat
     data = failing(blobs(), 10**6)
     trainer, before = HeadTrainer(data, CLASSES), threading.active_count()
 
-    def interrupt(steps):
+    def interrupt(event):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trainer.train(np.arange(120), NONE, TrainingOptions(steps=2000, batch_size=20), Observer(on_progress=interrupt))
+        trainer.train(np.arange(120), NONE, TrainingOptions(steps=2000, batch_size=20), interrupt)
     assert threading.active_count() == before
     assert data.vectors.reads <= 1 + 3  # the look for what is not finite; then a call's, the next one's, one begun
 

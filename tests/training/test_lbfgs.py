@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from support.hearing import hearing
 
 from retrain.cache.vectors import LabelledBottlenecks
-from retrain.options.run import TrainingOptions
-from retrain.training.head_trainer import HeadTrainer, Observer
+from retrain.events import Evaluated, ignore
+from retrain.options import TrainingOptions
+from retrain.training.head_trainer import HeadTrainer
 from retrain.training.loss import picture_weights
 
 NONE = np.zeros(0, np.int64)
@@ -17,9 +19,9 @@ def make_data():
     return LabelledBottlenecks(vectors, labels)
 
 
-def optimum(observer=Observer(), **options):
+def optimum(emit=ignore, **options):
     options = TrainingOptions(optimizer="lbfgs", **options)
-    return HeadTrainer(make_data(), CLASSES).train(np.arange(100), NONE, options, observer)
+    return HeadTrainer(make_data(), CLASSES).train(np.arange(100), NONE, options, emit)
 
 
 def objective(head, options):
@@ -75,7 +77,7 @@ def test_without_a_penalty_asked_for_there_is_a_weak_one():
 
 def test_history_tells_of_all_training_pictures():
     seen = []
-    trained = optimum(Observer(seen.append), l2=0.01, sampling="uniform", eval_step_interval=3)
+    trained = optimum(hearing(Evaluated, seen.append), l2=0.01, sampling="uniform", eval_step_interval=3)
     assert seen == trained.history
     steps = [row.step for row in seen]
     assert steps == sorted({*range(0, trained.steps, 3), trained.steps - 1})

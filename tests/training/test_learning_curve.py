@@ -3,10 +3,9 @@ import pytest
 
 from retrain.cache.vectors import LabelledBottlenecks
 from retrain.evaluation.metrics import evaluate_logits
-from retrain.events import Hooks
-from retrain.options.run import BackboneOptions, EvaluationOptions, RunOptions, TrainingOptions
-from retrain.pipeline.run import train_model
-from retrain.training.head_trainer import HeadTrainer, Observer
+from retrain.options import BackboneOptions, EvaluationOptions, RunOptions, TrainingOptions
+from retrain.pipeline.run import IntermediateGraphs, train_model
+from retrain.training.head_trainer import HeadTrainer, Snapshots
 from retrain.training.learning_curve import CurveRecorder, curve_steps
 
 NAMES = ["cat", "dog"]
@@ -22,17 +21,17 @@ MEMBERS = {"train": np.arange(40), "validation": np.arange(40, 50), "test": np.a
 
 
 def curve_of(options, members=MEMBERS):
-    """The curve, the head, and what the trainer gave at its checkpoints."""
+    """The curve, the head, and what the trainer gave after some steps."""
     data, heads = noisy(), {}
     options = options.with_steps(40)
     recorder = CurveRecorder(data.vectors, data.labels, members, options)
 
-    def on_checkpoint(step, head):
+    def take(step, head):
         heads[step] = head
         recorder.measure(step, head)
 
-    observer = Observer(checkpoints=recorder.steps, on_checkpoint=on_checkpoint)
-    trained = HeadTrainer(data, 2).train(members["train"], members["validation"], options, observer)
+    snapshots = Snapshots(recorder.steps, take)
+    trained = HeadTrainer(data, 2).train(members["train"], members["validation"], options, snapshots=snapshots)
     return recorder.finish(trained.steps, trained.head), trained, heads
 
 
@@ -102,15 +101,15 @@ def test_measuring_changes_no_weight():
     assert np.array_equal(trained.head.layers[0].weights, with_curve.head.layers[0].weights)
 
 
-def test_a_run_measures_beside_the_checkpoints_of_others(make_folder, tiny_backbone):
+def test_a_run_measures_beside_the_graphs_of_others(make_folder, tiny_backbone):
     root, theirs = make_folder({"cat": 20, "dog": 20}), []
-    hooks = Hooks(checkpoints=[3, 4, 8], on_checkpoint=lambda step, head, graph: theirs.append(step))
+    graphs = IntermediateGraphs([3, 4, 8], lambda step, head, graph: theirs.append(step))
     options = RunOptions(
         backbone=BackboneOptions(str(tiny_backbone)),
         training=TrainingOptions(epochs=2, batch_size=8),
         evaluation=EvaluationOptions(plots=True),
     )
-    result = train_model(root, options, hooks).result
+    result = train_model(root, options, intermediate=graphs).result
     assert theirs == [3, 4, 8]
     assert [point.step for point in result.curve] == [5, 9]  # 35 pictures, 8 a step
     assert result.curve[-1].figures["test"][1] == pytest.approx(result.metrics["test"].cross_entropy)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrain.cache.vectors import LabelledBottlenecks
-from retrain.options.run import TrainingOptions
+from retrain.options import TrainingOptions
 from retrain.training.batches import draw, members_of
 from retrain.training.gradient_descent import _DROPOUT, _TRAINING
 from retrain.training.head_trainer import HeadTrainer

@@ -1,17 +1,17 @@
 import csv
-import dataclasses
 import json
 
 import numpy as np
 import pytest
+from support.hearing import hearing, warnings_to
 from support.pictures import TINY_SIZE
 
 import retrain
 from retrain.cache.vectors import LabelledBottlenecks
 from retrain.cli import main as cli
 from retrain.errors import TrainingError
-from retrain.events import Hooks
-from retrain.options.run import BackboneOptions, RunOptions, TrainingOptions, TuningOptions
+from retrain.events import Stepped, TryTested
+from retrain.options import BackboneOptions, RunOptions, TrainingOptions, TuningOptions
 from retrain.training import tuning
 from retrain.training.head_trainer import HeadTrainer
 from retrain.training.tuning import candidates, choose_folds, tune
@@ -57,8 +57,10 @@ def test_nothing_is_tried_twice():
 def test_the_best_has_the_lowest_cross_entropy_and_nothing_is_random():
     seen = []
     trainer, options = HeadTrainer(noisy(), 2), TrainingOptions(steps=200)
-    found = tune(trainer, folds_of(), options, LABELS, LONG, lambda *event: seen.append(event[:2]))
-    assert seen == [(number, 4 + 3 + 3) for number in range(1, 11)]  # folds that were tested
+    found = tune(trainer, folds_of(), options, LABELS, LONG, hearing(TryTested, seen.append))
+    assert [(test.done, test.planned) for test in seen] == [
+        (number, 4 + 3 + 3) for number in range(1, 11)
+    ]  # folds that were tested
     whole = [tried for tried in found.tries if len(tried.accuracies) == 3]
     assert len(whole) == 3
     assert found.tries[found.best].cross_entropy == min(tried.cross_entropy for tried in whole)
@@ -104,12 +106,13 @@ def test_time_ends_within_a_training_too(monkeypatch):
     monkeypatch.setattr(tuning.time, "monotonic", lambda: 0.0 if len(looks) < 12 else 1e9)
     train = HeadTrainer.train
 
-    def counted(self, numbers, held_out, options, observer):
-        def on_progress(steps):
-            looks.append(steps)
-            observer.on_progress(steps)
+    def counted(self, numbers, held_out, options, emit):
+        def count(event):
+            if isinstance(event, Stepped):
+                looks.append(event.done)
+            emit(event)
 
-        return train(self, numbers, held_out, options, dataclasses.replace(observer, on_progress=on_progress))
+        return train(self, numbers, held_out, options, count)
 
     monkeypatch.setattr(HeadTrainer, "train", counted)
     found = tune(HeadTrainer(noisy(), 2), folds_of(), TrainingOptions(steps=100_000), LABELS, 1.0)
@@ -121,7 +124,7 @@ def test_a_search_without_time_says_that_it_depends_on_it(make_folder, tiny_back
     said = []
     backbone = BackboneOptions(backbone=str(tiny_backbone), input_size=TINY_SIZE)
     options = RunOptions(backbone, training=TrainingOptions(steps=20), tuning=TuningOptions(True, 0.0))
-    model = retrain.train(make_folder({"cat": 25, "dog": 25}), "model", options, Hooks(on_warning=said.append))
+    model = retrain.train(make_folder({"cat": 25, "dog": 25}), "model", options, warnings_to(said.append))
     assert any("--tune ran out of time in round" in warning and "--tune-seconds" in warning for warning in said)
     assert not model.record["tuning"]["is_complete"]
 

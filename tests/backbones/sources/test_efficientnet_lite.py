@@ -13,7 +13,7 @@ from retrain.backbones.backbone import Backbone, locate_backbone
 from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS, find_weights
 from retrain.backbones.sources.torch_weights import read_torch_weights
 from retrain.errors import BackboneError
-from retrain.options.run import (
+from retrain.options import (
     AugmentationOptions,
     BackboneOptions,
     FineTuningOptions,

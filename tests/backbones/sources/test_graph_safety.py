@@ -18,7 +18,7 @@ from retrain.backbones.sources.graph_safety import check_graph, check_saved_mode
 from retrain.backbones.sources.safe_operations import SAFE_OPERATIONS
 from retrain.errors import BackboneError, ModelFolderError
 from retrain.model.classifier import Classifier
-from retrain.options.run import BackboneOptions, RunOptions, TrainingOptions
+from retrain.options import BackboneOptions, RunOptions, TrainingOptions
 
 v1 = tf.compat.v1
 PIXELS = np.zeros((1, TINY_SIZE, TINY_SIZE, 3), np.uint8)

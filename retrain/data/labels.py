@@ -1,19 +1,23 @@
-"""The labels of class folders: their names, or what a file of the user says."""
+"""The labels of class folders: which label a folder gets, and which folder or label a name stands for."""
 
 import csv
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import Any
 
+from retrain.data.folder_walk import picture_files
 from retrain.data.image_folder import composed
 from retrain.errors import ImageFolderError, LabelsFileError
+from retrain.events import Emit, Warned, ignore
 from retrain.paths import display_path
 from retrain.text import listing
 
-__all__ = ["class_labels", "read_labels_file"]
+__all__ = ["ClassNames", "class_labels", "expected_labels", "read_labels_file"]
 
 _DELIMITERS = ("\t", ",", ";")  # between folder name and label, before spaces; the first that there is
 
@@ -26,7 +30,7 @@ def class_labels(
     class_names: Sequence[str],
     labels_file: str | None = None,
     label_of: Callable[[str], str] = str,
-    on_warning: Callable[[str], None] = lambda _: None,
+    emit: Emit = ignore,
 ) -> tuple[str, ...]:
     """The label of every class folder.
 
@@ -39,9 +43,8 @@ def class_labels(
     listed = read_labels_file(labels_file, class_names) if labels_file is not None else {}
     strangers = [name for name in listed if name not in class_names]
     if strangers:
-        on_warning(
-            f"{display_path(labels_file or '')} lists what is no class folder: {listing(map(display_path, strangers))}"
-        )
+        named = listing(map(display_path, strangers))
+        emit(Warned(f"{display_path(labels_file or '')} lists what is no class folder: {named}"))
     labels = tuple(composed(listed[name] if name in listed else label_of(name)) for name in class_names)
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
@@ -50,6 +53,72 @@ def class_labels(
         remedy = "rename one" if labels_file is None else "rename one, or give it another label in --labels-file"
         raise ImageFolderError(f"the class folders {named} would get the same label {twice[0]!r}: {remedy}")
     return labels
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """The names of a model's classes."""
+
+    labels: Sequence[str]
+    class_folders: Sequence[str]  # of its training pictures, in the order of the labels
+
+    def numbers_of(self, folders: Iterable[str]) -> dict[str, int]:
+        """Folder name -> number of the class that it stands for; folders that stand for none are left out.
+
+        A name may be the folder of one class and the label of another. If all folders are named as in training, the
+        names mean those folders; otherwise a label comes first. All Unicode forms of a name are the same.
+        """
+        by_folder, by_label = _numbers_of_names(self.class_folders), _numbers_of_names(self.labels)
+        names = {folder: composed(folder) for folder in folders}
+        known = {folder: name for folder, name in names.items() if name in by_folder or name in by_label}
+        meaning = by_folder if all(name in by_folder for name in known.values()) else by_folder | by_label
+        return {folder: meaning[name] for folder, name in known.items()}
+
+
+def _numbers_of_names(names: Sequence[str]) -> dict[str, int]:
+    """Composed name -> number. A model of an earlier version may have a class for each form: the composed one's."""
+    numbers = {composed(name): number for number, name in enumerate(names)}
+    return numbers | {name: number for number, name in enumerate(names) if name == composed(name)}
+
+
+def expected_labels(places: Sequence[str], names: ClassNames) -> dict[str, str | None]:
+    """Path of every file -> the label that its folder stands for, or None; in the order of the places.
+
+    The nearest folder above a file that has a class's name decides, up to the place itself. For a file that was given
+    by its path, only its own folder counts.
+
+    Args:
+        places: folders and files.
+        names: of the classes.
+    Raises ImageFolderError if a place is missing, or if there are files but none of them is in such a folder.
+    """
+    for place in places:
+        if not os.path.exists(place):
+            raise ImageFolderError(f"no such file or folder: {display_path(place)}; give pictures, or folders of them")
+    above = {
+        path: _folders_above(path, place)
+        for place in places
+        for path, problem in picture_files([place])
+        if problem is None
+    }
+    numbers = names.numbers_of(name for folders in above.values() for name in folders)
+    found = {
+        path: next((names.labels[numbers[name]] for name in folders if name in numbers), None)
+        for path, folders in above.items()
+    }
+    if found and not any(found.values()):
+        raise ImageFolderError(
+            f"no picture in {listing(map(display_path, places))} is in a folder that is named like a class of the "
+            f"model ({listing(names.labels)}): give a folder with one sub-folder of pictures per class"
+        )
+    return found
+
+
+def _folders_above(path: str, place: str) -> list[str]:
+    """Names of folders, the nearest first."""
+    top = place if os.path.isdir(place) else os.path.dirname(path) or "."
+    inner = PurePath(os.path.relpath(path, top)).parent.parts
+    return [*reversed(inner), os.path.basename(os.path.abspath(top))]
 
 
 def read_labels_file(path: str, class_names: Container[str] = ()) -> dict[str, str]:

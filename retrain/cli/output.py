@@ -1,0 +1,37 @@
+"""What the commands write: results on stdout, warnings and logs on stderr. A terminal obeys none of it."""
+
+import json
+import logging
+import sys
+from typing import Any
+
+from retrain.text import shown, shown_json
+
+__all__ = ["log_to_stderr", "print_json", "print_text", "print_warning"]
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    print(shown_json(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def print_text(text: str) -> None:
+    """Print one or several lines."""
+    print(shown(text, keep="\n"))
+
+
+def print_warning(message: str) -> None:
+    """Print a warning on stderr."""
+    print(f"retrain: warning: {shown(message)}", file=sys.stderr)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record), keep="\n")
+
+
+def log_to_stderr(level: int, form: str) -> None:
+    """Send logs to stderr, from a level on, in a form such as "%(message)s"."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter(form))
+    logging.basicConfig(level=level, handlers=[handler])

@@ -1,0 +1,22 @@
+"""The options of predictions."""
+
+import dataclasses
+from typing import ClassVar
+
+from retrain.options.fields import Checked, option
+
+__all__ = ["PredictionOptions"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionOptions(Checked):
+    """What is shown of predictions."""
+
+    top: int | None = option(
+        None, "show the N most likely labels (default: 5; with --json, all of them)", metavar="N", common=True
+    )
+    wrong: bool = option(
+        False, "show only pictures whose label is not the name of their folder, and how many there are", common=True
+    )
+
+    RANGES: ClassVar = {"top": (1, None)}
