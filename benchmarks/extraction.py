@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from retrain.backbones.backbone import locate_backbone
-from retrain.backbones.precision import choose_extractor
+from retrain.backbones.precision import Calibration, choose_extractor
 from retrain.data.image_folder import ImageFolder, read_image_folder
 from retrain.errors import BackboneError
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
-from retrain.options import DEFAULT_MAX_PIXELS, PRECISIONS, BackboneOptions, ExtractionOptions, ImageOptions
+from retrain.options import PRECISIONS, BackboneOptions, ExtractionOptions, ImageOptions
 from retrain.pipeline.benchmark import without_network
 
 INCEPTION_V3_GFLOP = 11.4  # a picture
@@ -137,7 +137,7 @@ def main() -> None:
         extractors = {}
         for precision in PRECISIONS:
             try:
-                extractors[precision] = choose_extractor(backbone, precision, folder, place, DEFAULT_MAX_PIXELS)
+                extractors[precision] = choose_extractor(backbone, precision, Calibration(folder, place))
                 from_memory(extractors[precision].network, 2)
             except BackboneError as error:
                 print(f"{precision}: {error}")

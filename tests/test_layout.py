@@ -41,7 +41,8 @@ def test_starting_imports_nothing_heavy(statement):
 
 
 def test_the_cache_knows_nothing_of_tensorflow():
-    code = "import retrain.cache.store, retrain.extraction.pass_one, sys; print('tensorflow' in sys.modules)"
+    modules = "retrain.cache.store, retrain.cache.maintenance, retrain.extraction.pass_one"
+    code = f"import {modules}, sys; print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

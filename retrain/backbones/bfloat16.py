@@ -6,18 +6,18 @@ operation whether it is computed so.
 
 import glob
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrain.errors import BackboneError
+from retrain.machine import processor_flags
 
 if TYPE_CHECKING:
     from retrain.backbones.network import Network
 
-__all__ = ["Bfloat16Network", "arithmetic", "check_device", "read_cpuinfo"]
+__all__ = ["Bfloat16Network", "arithmetic", "check_device"]
 
 # In /proc/cpuinfo: of Intel's and AMD's processors (Cooper Lake, Sapphire Rapids, Zen 4, ...), and ARM's (Neoverse V1)
 _FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -77,17 +77,3 @@ def check_device() -> None:
             f"{', '.join(sorted(_FLAGS))} in /proc/cpuinfo), it would be emulated, slower than float32: "
             "use --precision float32 or int8"
         )
-
-
-def processor_flags() -> frozenset[str]:
-    """What the kernel says that the processor can do; empty where it does not say."""
-    return frozenset(flag for flags in read_cpuinfo("flags", "Features") for flag in flags.split())
-
-
-def read_cpuinfo(*names: str) -> list[str]:
-    """The values of all lines of /proc/cpuinfo with one of these names; none where it can't be read."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return []
-    return [value.strip() for name, _, value in (line.partition(":") for line in lines) if name.strip() in names]

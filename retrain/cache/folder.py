@@ -18,7 +18,6 @@ from retrain.paths import display_path
 
 __all__ = [
     "CORRUPT_SUFFIX",
-    "EXPORT_SUFFIX",
     "check_owner",
     "extractor_folders",
     "find_folder",
@@ -35,7 +34,6 @@ __all__ = [
 
 NOTE = "extractor.json"
 FORMAT = 1  # of the note
-EXPORT_SUFFIX = ".export"  # of what is kept for the exports of a backbone
 CORRUPT_SUFFIX = ".corrupt"  # of a damaged file that was set aside
 
 _NAME = re.compile(r"[\w-][\w.-]*")

@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.backbones.precision import model_digest
-from retrain.backbones.quantization import MODEL_FILES
+from retrain.cache.artifacts import QUANTIZED_MODEL, artifact_files
 from retrain.cache.folder import (
     CORRUPT_SUFFIX,
-    EXPORT_SUFFIX,
     check_owner,
     extractor_folders,
     fingerprint_of,
@@ -35,7 +33,6 @@ from retrain.errors import CacheError, UnreadableImageError
 from retrain.events import Emit, Inspected, ignore
 from retrain.paths import display_path
 from retrain.text import counted
-from retrain.training.checkpoint import CHECKPOINTS
 
 __all__ = [
     "ExtractorInfo",
@@ -138,7 +135,7 @@ def info(cache: BottleneckCache) -> ExtractorInfo:
         len(cache),
         cache.bottleneck_size,
         len(statuses),
-        sum(status.st_size for status in [*statuses, *(path.stat() for path in _other_files(cache.folder))]),
+        sum(status.st_size for status in [*statuses, *(path.stat() for path in artifact_files(cache.folder))]),
         _count_set_aside(cache.folder),
         tuple(cache.warnings),
         min((status.st_mtime for status in statuses), default=None),
@@ -148,12 +145,6 @@ def info(cache: BottleneckCache) -> ExtractorInfo:
 
 def _count_set_aside(folder: Path) -> int:
     return sum(1 for _ in folder.glob(f"segment-*.h5{CORRUPT_SUFFIX}"))
-
-
-def _other_files(folder: Path) -> list[Path]:
-    """What is kept beside the segments."""
-    model = [path for path in map(folder.joinpath, MODEL_FILES) if path.exists()]
-    return [*model, *folder.glob(f"*{EXPORT_SUFFIX}"), *folder.glob(CHECKPOINTS)]
 
 
 def verify(cache: BottleneckCache) -> VerifyReport:
@@ -203,15 +194,9 @@ def _recover_segments(folder: Path, owner: str) -> list[str]:
 
 
 def _recover_model(folder: Path) -> list[str]:
-    """The quantised model of a folder, where the files set aside are those that its note tells of."""
-    digest = (read_note(folder) or {}).get("quantized_model")
-    if not digest or any((folder / name).exists() for name in MODEL_FILES):
-        return []
-    if model_digest(folder, CORRUPT_SUFFIX) != digest:
-        return []
-    for name in reversed(MODEL_FILES):  # the graph last: with it the model counts
-        (folder / f"{name}{CORRUPT_SUFFIX}").rename(folder / name)
-    return [f"the quantised model in {display_path(folder)} is taken back"]
+    if QUANTIZED_MODEL.take_back(folder, read_note(folder) or {}):
+        return [f"{QUANTIZED_MODEL.what} in {display_path(folder)} is taken back"]
+    return []
 
 
 def needed_keys(

@@ -21,6 +21,7 @@ import numpy as np
 from retrain.data.picture_file import hash_picture
 from retrain.errors import UnreadableImageError
 from retrain.files import write_whole
+from retrain.machine import cores
 from retrain.paths import display_path
 
 __all__ = ["PictureIndex", "Signature"]
@@ -79,7 +80,7 @@ class PictureIndex:
             except (OSError, UnreadableImageError) as error:
                 return error
 
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:
+        with ThreadPoolExecutor(cores() + 1) as pool:
             yield from pool.map(key_of, paths)
 
     def enter(self, path: str, signature: Signature, key: bytes, read_at: int) -> None:

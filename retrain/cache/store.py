@@ -52,6 +52,7 @@ from retrain.cache.segments import (
 )
 from retrain.errors import CacheError
 from retrain.files import remove_abandoned, write_whole
+from retrain.machine import cores
 from retrain.paths import display_path
 from retrain.text import counted
 
@@ -430,7 +431,7 @@ class BottleneckCache:
             inner = rows[owner == number] - self._starts[number]
             parts = max(1, len(inner) * self._segments[number].row_bytes // _CHECKED_BYTES)
             tasks += [(int(number), part) for part in np.array_split(inner, min(parts, len(inner)))]
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(min(8, cores())) as pool:
             run = pool.map if len(tasks) > 1 else map
             results = list(run(lambda task: self._compare(*task), tasks))
         damaged: dict[int, int] = {}

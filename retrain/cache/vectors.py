@@ -1,9 +1,7 @@
 """Bottlenecks for training: in memory where they fit, else read from the cache's files as they are asked for."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +9,7 @@ from numpy.typing import NDArray
 
 from retrain.cache.segments import Vectors, new_vectors
 from retrain.cache.store import BottleneckCache
+from retrain.machine import memory
 
 __all__ = [
     "CachedVectors",
@@ -20,11 +19,9 @@ __all__ = [
     "VectorSource",
     "chunks",
     "load_vectors",
-    "memory_of_machine",
 ]
 
 _CHUNK_ROWS = 4096
-_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of containers
 
 
 class VectorSource(Protocol):
@@ -128,7 +125,7 @@ def load_vectors(parts: Sequence[CachedVectors], max_memory: int | None = None) 
         parts: one or more, all of one length of vectors.
         max_memory: the most that the array may take, in MiB; half of the machine's memory where left out.
     """
-    limit = memory_of_machine() // 2 if max_memory is None else max_memory * 2**20
+    limit = memory() // 2 if max_memory is None else max_memory * 2**20
     source = parts[0] if len(parts) == 1 else JoinedVectors(tuple(parts))
     rows, size = source.shape
     dtype = parts[0].cache.dtype
@@ -139,17 +136,6 @@ def load_vectors(parts: Sequence[CachedVectors], max_memory: int | None = None) 
         part.cache.read(part.rows, vectors[start : start + len(part.rows)])
         start += len(part.rows)
     return vectors
-
-
-def memory_of_machine() -> int:
-    """Bytes of memory that there are, or that a container may use."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for path in _MEMORY_LIMITS:
-        try:
-            memory = min(memory, int(Path(path).read_text()))
-        except (OSError, ValueError):  # another version of control groups, or "max"
-            continue
-    return memory
 
 
 def chunks(n: int) -> Iterator[slice]:

@@ -137,7 +137,7 @@ def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
     finally:
         progress.close()
     if options.backbone == BackboneOptions(backbone=options.backbone.backbone):  # no other size or weights
-        catalogue.note_speed(measured)
+        catalogue.note_speed(measured.backbone, measured.precisions[0].backbone)
     if args.json:
         print_json(measured.as_dict())
     else:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from retrain.backbones.backbone import Backbone
 from retrain.backbones.extractor import Extractor
-from retrain.backbones.precision import choose_extractor
+from retrain.backbones.precision import Calibration, choose_extractor
 from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import CachedVectors, LabelledBottlenecks, VectorSource, load_vectors
 from retrain.data.image_folder import ImageFolder, Sample, read_image_folder
@@ -112,8 +112,8 @@ def load_training_data(folder: ImageFolder, extractor: Extractor, options: RunOp
 
 def choose_extractor_for(folder: ImageFolder, backbone: Backbone, options: RunOptions, emit: Emit) -> Extractor:
     """What computes the bottlenecks, in the precision asked for."""
-    precision, cache_dir = options.backbone.precision, options.extraction.cache_dir
-    return choose_extractor(backbone, precision, folder, cache_dir, options.images, emit)
+    calibration = Calibration(folder, options.extraction.cache_dir, options.images)
+    return choose_extractor(backbone, options.backbone.precision, calibration, emit)
 
 
 def load_dataset(

@@ -29,6 +29,7 @@ from retrain.data.picture_file import picture_bytes
 from retrain.errors import ImageFolderError, RetrainError, UnreadableImageError
 from retrain.events import Emit, Extracted, ignore
 from retrain.interruption import saving, unsaved
+from retrain.machine import cores
 from retrain.options import ExtractionOptions, ImageOptions
 from retrain.paths import display_path, utf8_path
 
@@ -393,7 +394,7 @@ class _Run:
 
 def _threads() -> int:
     """Threads for reading and decoding: one per core that this process may use, and one for waiting on the disk."""
-    return len(os.sched_getaffinity(0)) + 1
+    return cores() + 1
 
 
 def _give_way() -> None:

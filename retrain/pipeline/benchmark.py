@@ -1,7 +1,6 @@
 """A one-minute look at this machine: how fast pass one is here, in each precision, and what to use."""
 
 import contextlib
-import os
 import random
 import statistics
 import tempfile
@@ -15,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrain.backbones.backbone import Backbone
-from retrain.backbones.bfloat16 import read_cpuinfo
 from retrain.backbones.extractor import Extractor
-from retrain.backbones.precision import choose_extractor
+from retrain.backbones.precision import Calibration, choose_extractor
 from retrain.data.image_folder import ImageFolder
 from retrain.errors import RetrainError
 from retrain.events import Emit, Event, Extracted, Noted, Warned, ignore
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
+from retrain.machine import cores, processor_name
 from retrain.options import PRECISIONS, ExtractionOptions, ImageOptions
 
 __all__ = ["MachineBenchmark", "PrecisionRates", "benchmark_machine", "draw_pictures", "without_network"]
@@ -112,8 +111,8 @@ def benchmark_machine(
         emit(Noted(f"{precision}: {making}the backbone alone, all of pass one"))
         rates.append(_rates(sample, backbone, precision, images, loading))
     return MachineBenchmark(
-        _processor(),
-        len(os.sched_getaffinity(0)),
+        processor_name(),
+        cores(),
         backbone.name,
         len(folder.samples),
         decoding,
@@ -148,7 +147,7 @@ def _rates(
                 if isinstance(event, Warned):
                     warnings.append(event.message)
 
-            extractor = choose_extractor(backbone, precision, folder, place, images, hear)
+            extractor = choose_extractor(backbone, precision, Calibration(folder, place, images), hear)
             network = extractor.network
             prepared = loading + time.monotonic() - started
             alone = _network_rate(network)
@@ -222,8 +221,3 @@ def _recommendation(rates: list[PrecisionRates], decoding: float, pictures: int)
     if any(rate.pipeline > _BUSY * rate.backbone for rate in rates if rate.pipeline and rate.backbone):
         text += "; the figures contradict each other, the machine seems to be busy: measure again"
     return text
-
-
-def _processor() -> str:
-    """The processor's name, as the kernel gives it."""
-    return next(iter(read_cpuinfo("model name")), os.uname().machine)

@@ -19,6 +19,7 @@ from retrain._tensorflow import tf
 from retrain.backbones import backbone as backbones
 from retrain.backbones import kept_exports
 from retrain.backbones.backbone import locate_backbone
+from retrain.cache import artifacts
 from retrain.cli import main as cli
 from retrain.export.graph import GraphBuilder
 from retrain.model.head import Head, Layer
@@ -166,7 +167,7 @@ def test_a_template_goes_with_the_graph_that_it_was_made_from(details, export):
     line, _, rest = path.read_bytes().partition(b"\n")
     note = json.loads(line)
     note["details"] |= details
-    note["sha256"] = kept_exports._digest(note["details"], [rest])
+    note["sha256"] = artifacts._digest(note["details"], [rest])
     path.write_bytes(json.dumps(note).encode() + b"\n" + rest)
     assert export("second") == []
     assert kept(TEMPLATE).read_bytes() != template
