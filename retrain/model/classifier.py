@@ -17,7 +17,7 @@ from retrain.backbones.graph import BOTTLENECK, PIXELS_INPUT
 from retrain.backbones.kept_exports import kept_trunk
 from retrain.backbones.network import FrozenGraph, suitable_batch_size
 from retrain.backbones.sources.graph_safety import check_graph
-from retrain.cache.folder import fingerprint_of
+from retrain.cache.fingerprint import fingerprint_of
 from retrain.data.decoding import DECODER_VERSION, decode_image
 from retrain.data.picture_file import read_picture
 from retrain.errors import ModelFolderError, UnreadableImageError

@@ -16,7 +16,8 @@ from retrain._tensorflow import tf
 from retrain.backbones.activations import activations_at
 from retrain.backbones.backbone import Backbone
 from retrain.backbones.graph_cut import Cut, find_cut
-from retrain.cache.folder import find_folder, fingerprint_of
+from retrain.cache.fingerprint import fingerprint_of
+from retrain.cache.folder import find_folder
 from retrain.cache.vectors import LabelledBottlenecks, VectorSource
 from retrain.errors import CacheError
 from retrain.events import Emit, EpochEnded, Noted, StageBegan

@@ -58,7 +58,7 @@ def options_of(**backbone) -> RunOptions:
 
 def choose(options: RunOptions) -> tuple[Backbone, RunOptions, list[str]]:
     heard: list[str] = []
-    return *choose_backbone(options, heard.append), heard
+    return *choose_backbone(options, warnings_to(heard.append)), heard
 
 
 # Which it is
