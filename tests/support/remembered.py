@@ -5,37 +5,46 @@ on the network alone, so that the tests of one process share them. What runs do 
 verifying) is done anew each time; tests/backbones/test_kept_exports.py holds that runs with and without agree.
 """
 
-import contextlib
+import functools
 import hashlib
-from collections.abc import Iterator
+import sys
 
 import pytest
 
+NAMES = ("make_trunk", "make_template")
 
-@contextlib.contextmanager
-def traced_once() -> Iterator[None]:
-    """While this lasts, no network is traced for export a second time."""
-    from retrain.export import graph
 
-    make_trunk, make_template = graph.make_trunk, graph.make_template
+def trace_once() -> None:
+    """From now on no network is traced for export a second time; where nothing exports, nothing is imported."""
+    graph = sys.modules.get("retrain.export.graph")
+    if graph is None or hasattr(graph.make_trunk, "__wrapped__"):
+        return
+    make_trunk, make_template = (getattr(graph, name) for name in NAMES)
     trunks, templates = {}, {}
 
+    @functools.wraps(make_trunk)
     def remembered_trunk(network):
         key = _digest(network)
         if key not in trunks:
             trunks[key] = make_trunk(network)
         return trunks[key]
 
+    @functools.wraps(make_template)
     def remembered_template(trunk, final_tensor_name, layers, place):
         key = trunk.digest, final_tensor_name, layers
         if key not in templates:
             templates[key] = make_template(trunk, final_tensor_name, layers, place)
         return templates[key]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph, "make_trunk", remembered_trunk)
-        patch.setattr(graph, "make_template", remembered_template)
-        yield
+    graph.make_trunk, graph.make_template = remembered_trunk, remembered_template
+
+
+def trace_anew(patch: pytest.MonkeyPatch) -> None:
+    """Forget all that, for a test about tracing."""
+    from retrain.export import graph
+
+    for name in NAMES:
+        patch.setattr(graph, name, getattr(graph, name).__wrapped__)
 
 
 def _digest(network) -> bytes:
