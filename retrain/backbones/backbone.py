@@ -1,17 +1,16 @@
-"""Frozen feature extractors: which network is meant, where its weights are, and its fingerprint.
+"""Find the frozen network that the user means, and where its weights are.
 
-Nothing here imports TensorFlow until the network itself is needed.
+TensorFlow is imported when the network itself is needed.
 """
 
 import hashlib
-import json
 import os
 import re
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retrain.backbones.extractor import Extractor
 from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS, find_weights
 from retrain.data.decoding import DECODER_VERSION
 from retrain.errors import BackboneError
@@ -22,7 +21,7 @@ from retrain.paths import display_path
 if TYPE_CHECKING:
     from retrain.backbones.network import Network
 
-__all__ = ["Backbone", "BackboneSource", "fingerprint_of", "locate_backbone"]
+__all__ = ["Backbone", "BackboneSource", "load_network", "locate_backbone"]
 
 # Default input sizes of Keras Applications' networks, where they are not 224.
 _INPUT_SIZES = {
@@ -84,41 +83,24 @@ class BackboneSource:
     trust: bool = False  # run it whatever its graph may do
 
 
-class Backbone:
-    """A frozen feature extractor, loaded when it is first needed.
+class Backbone(Extractor):
+    """A frozen network by its source.
+
+    Its fingerprint is made of what decides the vector: the weights (the bytes of the files, or the arrays where Keras
+    downloads them), architecture, input size and range, the decoder's version, and the precision.
 
     Args:
         source: where it comes from.
-        instead_of: the name of the backbone that it stands in for, where that could not be had.
+        instead_of: the name of the backbone that it replaces, which could not be had.
     """
 
+    network: "Network"
+
     def __init__(self, source: BackboneSource, instead_of: str | None = None) -> None:
+        super().__init__(source.name, self._describe, lambda: load_network(source))
         self.source, self.instead_of = source, instead_of
 
-    @property
-    def name(self) -> str:
-        """The name that cache folders and reports show."""
-        return self.source.name
-
-    @cached_property
-    def network(self) -> "Network":
-        """The network itself; loads TensorFlow, and downloads weights where need be. Raises BackboneError."""
-        from retrain.backbones import network
-
-        return network.load_network(self.source)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """64 hexadecimal digits; equal where the same picture gives the same bottleneck.
-
-        SHA-256 of what decides the vector: the weights (the files' bytes, or the arrays where Keras downloads them),
-        architecture, input size and range, the decoder's version, and the precision.
-        """
-        return fingerprint_of(self.description)
-
-    @cached_property
-    def description(self) -> dict[str, Any]:
-        """What the fingerprint is made of."""
+    def _describe(self) -> dict[str, Any]:
         source = self.source
         return {
             "architecture": source.architecture if source.kind == "keras" else None,
@@ -132,18 +114,29 @@ class Backbone:
         }
 
     def _weights_digest(self) -> str:
-        if self.source.kind == "hub":
-            from retrain.backbones.sources import hub
-
-            return digest_of_files(hub.resolve_handle(str(self.source.location)))
         if self.source.location is None:
             return self.network.weights_digest()
-        return digest_of_files(Path(self.source.location))
+        return digest_of_files(_place_of(self.source))
 
 
-def fingerprint_of(description: dict[str, Any]) -> str:
-    """The fingerprint of what an extractor's description says: SHA-256 of its JSON, 64 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+def load_network(source: BackboneSource) -> "Network":
+    """Load a network; imports TensorFlow, and downloads what is missing. Raises BackboneError."""
+    if source.kind == "keras":
+        from retrain.backbones.keras_networks import load_keras
+
+        return load_keras(source)
+    from retrain.backbones.saved_models import load_saved_model
+
+    return load_saved_model(str(_place_of(source)), source)
+
+
+def _place_of(source: BackboneSource) -> Path:
+    """The file or folder on this machine; a URL is downloaded."""
+    if source.kind != "hub":
+        return Path(str(source.location))
+    from retrain.backbones.sources import hub
+
+    return hub.resolve_handle(str(source.location))
 
 
 def locate_backbone(options: BackboneOptions) -> Backbone:

@@ -6,22 +6,18 @@ operation whether it is computed so.
 
 import glob
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrain.errors import BackboneError
+from retrain.machine import processor_flags
 
 if TYPE_CHECKING:
     from retrain.backbones.network import Network
 
-__all__ = ["Bfloat16Network", "arithmetic", "check_device", "read_cpuinfo"]
-
-# Of TensorFlow's RewriterConfig: on a GPU float16 takes bfloat16's place, under the same rules.
-_OPTIMIZER, _GPU_OPTIMIZER = "auto_mixed_precision_onednn_bfloat16", "auto_mixed_precision"
-_ON = 1  # of its Toggle
+__all__ = ["Bfloat16Network", "arithmetic", "check_device"]
 
 # In /proc/cpuinfo: of Intel's and AMD's processors (Cooper Lake, Sapphire Rapids, Zen 4, ...), and ARM's (Neoverse V1)
 _FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -37,7 +33,7 @@ class Bfloat16Network:
     """
 
     def __init__(self, network: "Network") -> None:
-        from retrain._tensorflow import tf
+        from retrain._tensorflow import compute_in_16_bits, tf
 
         self.height, self.width, self.batch_size = network.height, network.width, network.batch_size
         config = tf.compat.v1.ConfigProto()
@@ -47,8 +43,8 @@ class Bfloat16Network:
                 "--precision bfloat16: there is a GPU, but TensorFlow can't use it: install tensorflow[and-cuda], "
                 "or use --precision float32"
             )
-        setattr(config.graph_options.rewrite_options, _GPU_OPTIMIZER if is_gpu else _OPTIMIZER, _ON)
-        self._run = network.runner(config)
+        compute_in_16_bits(config, is_gpu)
+        self._run = network.frozen_graph.runner(config)
         self._check_against(network)
 
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -81,17 +77,3 @@ def check_device() -> None:
             f"{', '.join(sorted(_FLAGS))} in /proc/cpuinfo), it would be emulated, slower than float32: "
             "use --precision float32 or int8"
         )
-
-
-def processor_flags() -> frozenset[str]:
-    """What the kernel says that the processor can do; empty where it does not say."""
-    return frozenset(flag for flags in read_cpuinfo("flags", "Features") for flag in flags.split())
-
-
-def read_cpuinfo(*names: str) -> list[str]:
-    """The values of all lines of /proc/cpuinfo with one of these names; none where it can't be read."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return []
-    return [value.strip() for name, _, value in (line.partition(":") for line in lines) if name.strip() in names]

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from retrain.backbones.backbone import NAMES, BackboneSource, digest_of_files, input_size_of, locate_backbone
-from retrain.backbones.bfloat16 import read_cpuinfo
 from retrain.backbones.sources import keras_weights
 from retrain.backbones.sources.download_folder import download_folder, locked, make_folder
 from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS
 from retrain.errors import BackboneError, OutputError
 from retrain.files import write_whole
+from retrain.machine import cores, processor_name
 from retrain.options import BackboneOptions
 from retrain.paths import display_path
 
@@ -161,9 +161,9 @@ def fetch_backbone(name: str, to: str | os.PathLike[str] | None = None) -> Path:
 
         path = hub.resolve_handle(str(source.location))
     elif source.location is None:
-        from retrain.backbones import network
+        from retrain.backbones.keras_networks import published_weights
 
-        path = network.published_weights(source)
+        path = published_weights(source)
         target = path.name
     else:
         path = Path(source.location)
@@ -195,7 +195,11 @@ def _copy(path: Path, target: Path) -> Path:
 
 
 def note_speed(name: str, rate: float | None) -> None:
-    """Remember how fast a network is on this machine, for the list. Where that can't be written, it is not."""
+    """Remember for the list how fast a network is on this machine, if that can be written.
+
+    Args:
+        rate: pictures per second in float32.
+    """
     with contextlib.suppress(OSError, BackboneError):
         folder = download_folder("speeds", write=False)
         if not folder.is_absolute():  # there is no home
@@ -227,5 +231,4 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _machine() -> str:
-    processor = next(iter(read_cpuinfo("model name")), os.uname().machine)
-    return f"{processor}, {len(os.sched_getaffinity(0))} cores"
+    return f"{processor_name()}, {cores()} cores"

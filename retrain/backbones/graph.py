@@ -73,11 +73,11 @@ class Trunk:
 
 def make_trunk(network: Network) -> Trunk:
     """Freeze a network, and put the inputs before it."""
-    backbone, input_name, output_name = network.frozen_graph
+    frozen = network.frozen_graph
     with tf.Graph().as_default() as graph:
         pixels = _picture_inputs(network.height, network.width)
         [vectors] = tf.import_graph_def(
-            backbone, input_map={input_name: pixels}, return_elements=[output_name], name="backbone"
+            frozen.graph_def, input_map={frozen.start: pixels}, return_elements=[frozen.end], name="backbone"
         )
         tf.identity(vectors, name=BOTTLENECK[:-2])
         serialized = without_defaults(graph).SerializeToString(deterministic=True)

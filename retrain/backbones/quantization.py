@@ -8,7 +8,6 @@ import ctypes
 import importlib
 import io
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.cache.artifacts import QUANTIZED_MODEL
 from retrain.errors import BackboneError
+from retrain.machine import cores
 from retrain.paths import display_path
 
 if TYPE_CHECKING:
     from retrain.backbones.network import Network
 
-__all__ = ["MODEL_FILES", "QuantizedNetwork", "check_installed", "mean_cosine", "quantize"]
-
-MODEL_FILES = ("int8.xml", "int8.bin")  # OpenVINO's form of a model: the graph, the numbers
+__all__ = ["QuantizedNetwork", "check_installed", "mean_cosine", "quantize"]
 
 _BATCH_SIZE = 32
 
@@ -37,7 +36,7 @@ class QuantizedNetwork:
     """A backbone in int8, ready to run.
 
     Args:
-        folder: holds MODEL_FILES, as `quantize` wrote them.
+        folder: holds QUANTIZED_MODEL, as `quantize` wrote them.
     Raises BackboneError where OpenVINO is missing or can't load the model.
     """
 
@@ -48,17 +47,17 @@ class QuantizedNetwork:
         preprocess = importlib.import_module("openvino.preprocess")
         try:
             core = openvino.Core()
-            steps = preprocess.PrePostProcessor(core.read_model(folder / MODEL_FILES[0]))
+            steps = preprocess.PrePostProcessor(core.read_model(folder / QUANTIZED_MODEL.names[0]))
             steps.input().tensor().set_element_type(openvino.Type.u8)
             steps.input().preprocess().convert_element_type(openvino.Type.f32).scale(255.0)
             model = steps.build()
             # pinned threads would share a core with the decoding ones while another core is idle
-            settings = {"INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)), "ENABLE_CPU_PINNING": False}
+            settings = {"INFERENCE_NUM_THREADS": cores(), "ENABLE_CPU_PINNING": False}
             with _own_signal_stack():
                 self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise BackboneError(
-                f"OpenVINO can't load {display_path(folder / MODEL_FILES[0])} ({_first_line(error)}): "
+                f"OpenVINO can't load {display_path(folder / QUANTIZED_MODEL.names[0])} ({_first_line(error)}): "
                 "upgrade openvino, or remove the file to have the model made again"
             ) from error
         _, self.height, self.width, _ = (side.get_max_length() for side in model.input().get_partial_shape())
@@ -80,7 +79,7 @@ def check_installed() -> None:
 def quantize(
     network: "Network", pixels: NDArray[np.uint8], folder: Path, on_progress: Callable[[int, int], None]
 ) -> QuantizedNetwork:
-    """Write the int8 form of a network into a folder, as MODEL_FILES, and load it.
+    """Write the int8 form of a network into a folder, as QUANTIZED_MODEL, and load it.
 
     Post-training quantisation with NNCF's default settings: 8 bits for weights, per channel, and for activations, per
     tensor, from the ranges that the pictures give, biases corrected (Jacob et al., "Quantization and Training of Neural
@@ -117,7 +116,7 @@ def quantize(
         try:
             with _no_output(), _own_signal_stack():
                 quantized = nncf.quantize(model, nncf.Dataset(pixels, as_input), subset_size=len(pixels), **settings)
-                openvino.save_model(quantized, folder / MODEL_FILES[0], compress_to_fp16=False)
+                openvino.save_model(quantized, folder / QUANTIZED_MODEL.names[0], compress_to_fp16=False)
             return QuantizedNetwork(folder)
         except (OSError, MemoryError):
             raise
@@ -129,10 +128,9 @@ def quantize(
 
 def _converted(openvino: ModuleType, network: "Network", folder: Path) -> Any:
     """The network as a model of OpenVINO; it reads files of graphs with functions, which it can't read from memory."""
-    graph_def, _, _ = network.frozen_graph
     path = folder / "float32.pb"
     try:
-        path.write_bytes(graph_def.SerializeToString())
+        path.write_bytes(network.frozen_graph.graph_def.SerializeToString())
         return openvino.convert_model(path)
     finally:
         path.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain._tensorflow import import_keras
 from retrain.backbones.sources.torch_weights import read_torch_weights
 from retrain.errors import BackboneError
 
@@ -100,8 +101,7 @@ def build_network(name: str, size: int) -> Any:
 
     It takes (n, size, size, 3) float32 from `preprocess_input`, and gives (n, 1280) float32, >= 0. Raises ValueError.
     """
-    import keras
-
+    keras = import_keras()
     if size < _SMALLEST_SIZE:
         raise ValueError(f"pictures must be of {_SMALLEST_SIZE} pixels at least")
     layers = keras.layers

@@ -2,11 +2,11 @@
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from retrain._tensorflow import replace_keras_downloads
 from retrain.backbones.sources.download_folder import check_own, download_folder, is_own, locked, make_folder
 from retrain.backbones.sources.downloads import Limits, Wanted, download, tell
 from retrain.errors import BackboneError, BackboneUnavailableError
@@ -20,33 +20,23 @@ _REMEDY = (
     "network and set RETRAIN_BACKBONES to a copy of DIR, or give --weights FILE or another --backbone"
 )
 
-_replacing = threading.Lock()
-
 
 @contextlib.contextmanager
 def own_downloads(name: str, on_file: Callable[[Path], object] = lambda path: None) -> Iterator[None]:
     """Have Keras Applications take weights from our downloads, for a while.
 
-    Its networks ask `keras.src.utils.file_utils.get_file`, which is private, for them (Keras 3.12 and 3.15).
-
     Args:
         name: the backbone's.
         on_file: told where they are.
     """
-    from keras.src.utils import file_utils
 
     def get_file(fname: str, origin: str, file_hash: str | None = None, **_: Any) -> str:
         path = weights_file(name, fname, origin, file_hash)
         on_file(path)
         return str(path)
 
-    with _replacing:
-        keras_own = file_utils.get_file
-        file_utils.get_file = get_file
-        try:
-            yield
-        finally:
-            file_utils.get_file = keras_own
+    with replace_keras_downloads(get_file):
+        yield
 
 
 def find_weights(file: str) -> Path | None:
