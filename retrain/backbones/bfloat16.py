@@ -1,7 +1,7 @@
-"""A backbone that computes in 16 bits: TensorFlow's own rewriting of its graph, where the processor has the arithmetic.
+"""A backbone that computes in 16 bits: TensorFlow rewrites its graph, if the processor has the arithmetic.
 
 bfloat16 has float32's range and 8 bits of precision; products are summed in float32. TensorFlow decides for each
-operation whether it is computed so.
+operation whether to use it.
 """
 
 import glob
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Bfloat16Network", "arithmetic", "check_device"]
 
-# In /proc/cpuinfo: of Intel's and AMD's processors (Cooper Lake, Sapphire Rapids, Zen 4, ...), and ARM's (Neoverse V1)
+# Of the kernel: Intel's and AMD's processors (Cooper Lake, Sapphire Rapids, Zen 4, ...), and ARM's (Neoverse V1)
 _FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 class Bfloat16Network:
-    """A network of which the convolutions and matrix products are computed in bfloat16.
+    """A network whose convolutions and matrix products are computed in bfloat16.
 
     Args:
         network: in float32.
-    Raises BackboneError where neither the processor nor a GPU has the arithmetic, or TensorFlow computes in float32 all
-    the same.
+    Raises BackboneError if neither the processor nor a GPU has the arithmetic, or if TensorFlow still computes in
+    float32.
     """
 
     def __init__(self, network: "Network") -> None:
@@ -48,14 +48,14 @@ class Bfloat16Network:
         self._check_against(network)
 
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, height, width, 3) uint8, RGB, to (n, d) float32. Raises BackboneError where it gives NaN or infinity."""
+        """(n, height, width, 3) uint8, RGB, to (n, d) float32. Raises BackboneError for NaN or infinity."""
         vectors = self._run(pixels)
         if not np.isfinite(vectors).all():
             raise BackboneError("the backbone gives values that are not finite in 16 bits: use --precision float32")
         return vectors
 
     def _check_against(self, network: "Network") -> None:
-        """TensorFlow leaves a graph as it is, without a word, where it can't do what is asked."""
+        """Refuse float32: TensorFlow leaves a graph as it is, silently, if it can't do what is asked."""
         pixels = np.random.default_rng(0).integers(0, 256, (2, self.height, self.width, 3), np.uint8)
         if np.allclose(self.bottlenecks(pixels), network.bottlenecks(pixels), rtol=1e-6, atol=0):
             raise BackboneError(
@@ -65,12 +65,12 @@ class Bfloat16Network:
 
 
 def arithmetic() -> str:
-    """What this machine computes in: "float16" where it has a GPU, "bfloat16" elsewhere."""
+    """What this machine computes in: "float16" if it has a GPU, else "bfloat16"."""
     return "float16" if glob.glob("/dev/nvidia[0-9]*") or os.path.exists("/dev/kfd") else "bfloat16"
 
 
 def check_device() -> None:
-    """Raises BackboneError where neither the processor nor a GPU computes in 16 bits; it would be slower, emulated."""
+    """Raise BackboneError if neither the processor nor a GPU computes in 16 bits: emulated, it would be slower."""
     if arithmetic() == "bfloat16" and not _FLAGS & processor_flags():
         raise BackboneError(
             "--precision bfloat16: this processor has no bfloat16 arithmetic (none of the flags "

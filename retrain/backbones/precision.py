@@ -1,7 +1,7 @@
 """What pass one computes in: the extractor that stands for a backbone in float32, bfloat16 or int8.
 
-Each precision has bottlenecks of its own, in its own part of the cache. For int8 the quantised model lies there, too:
-made once, from the user's own pictures, and used from then on, so that adding pictures changes no bottleneck.
+Each precision has its own bottlenecks, in its own part of the cache. For int8, the quantised model is kept there too:
+it is made once, from the user's pictures, and used from then on, so that adding pictures changes no bottleneck.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ from retrain.paths import display_path
 
 __all__ = ["Calibration", "choose_extractor", "low_precision"]
 
-# More make no difference: with 20, 100 and 200 the mean cosine of Inception v3's bottlenecks to those in float32 was
+# More pictures make no difference: with 20, 100 and 200 the mean cosine of Inception v3's bottlenecks to float32's was
 # 0.9961, 0.9961 and 0.9959, of MobileNetV2's 0.978, 0.980 and 0.980 (100 other photographs of flowers).
 _CALIBRATION_PICTURES = 60
 _HELD_OUT_PICTURES = 40  # on which the quantised model is compared with float32
@@ -95,7 +95,7 @@ def choose_extractor(
 
         return low_precision(backbone, precision, {"arithmetic": bfloat16.arithmetic()}, load)
     if precision == "int8":
-        with contextlib.suppress(OSError):  # of a cache that can't be written
+        with contextlib.suppress(OSError):  # if the cache can't be written
             tidy_up(_place(backbone, calibration.cache), _KIND)
         found = _find_model(backbone, calibration.cache, emit)
         model, details = found or _make_model(backbone, calibration, emit)
@@ -117,7 +117,7 @@ def _find_model(backbone: Backbone, cache_dir: Path, emit: Emit) -> tuple[Path, 
             continue
         made = low_precision(backbone, "int8", details, partial(quantization.QuantizedNetwork, folder))
         if folder.name != folder_name(made.name, made.fingerprint) and made.fingerprint != note.get("fingerprint"):
-            # the model may be as sound as ever: what is damaged is the note
+            # the model may be sound: the note is damaged
             emit(
                 Warned(
                     f"the note {display_path(folder)}/extractor.json is damaged, it does not fit its fingerprint: the "
@@ -143,9 +143,9 @@ def _find_model(backbone: Backbone, cache_dir: Path, emit: Emit) -> tuple[Path, 
 
 
 def _make_model(backbone: Backbone, calibration: Calibration, emit: Emit) -> tuple[Path, dict[str, Any]]:
-    """Quantise a backbone, and keep the model in the folder that its bottlenecks will have.
+    """Quantise a backbone, and keep the model in the folder for its bottlenecks.
 
-    One process at a time: the others wait, and use what it made.
+    One process at a time: the others wait, and use the same model.
     """
     quantization.check_installed()
     network, cache_dir = backbone.network, calibration.cache
@@ -178,13 +178,13 @@ def _make_model(backbone: Backbone, calibration: Calibration, emit: Emit) -> tup
 
 
 def _place(backbone: Backbone, cache_dir: Path) -> Path:
-    """What the temporary folder is named after, in which a model is made."""
+    """What the temporary folder in which a model is made is named after."""
     return cache_dir / f"{backbone.name}_int8"
 
 
 @contextlib.contextmanager
 def _only_one(cache_dir: Path, emit: Emit) -> Iterator[None]:
-    """Wait until no other process makes a model in this cache; where locks don't work, don't."""
+    """Be the only process that makes a model in this cache, if locks work."""
     handle = os.open(cache_dir, os.O_RDONLY)
     try:
         try:
@@ -200,7 +200,7 @@ def _only_one(cache_dir: Path, emit: Emit) -> Iterator[None]:
 
 
 def _judge(cosine: float, pictures: int, held_out: int, emit: Emit) -> None:
-    """Say how near to float32 the quantised model is. Raises BackboneError where it is of no use."""
+    """Say how close the quantised model is to float32. Raises BackboneError if it is of no use."""
     text = f"int8 model made from {pictures} pictures; mean cosine to float32 on {held_out} others: {cosine:.4f}"
     if cosine < _USABLE_COSINE:
         raise BackboneError(
@@ -214,7 +214,7 @@ def _judge(cosine: float, pictures: int, held_out: int, emit: Emit) -> None:
 
 
 def _typical_pictures(calibration: Calibration, size: tuple[int, int], emit: Emit) -> NDArray[np.uint8]:
-    """(n, height, width, 3) uint8: readable pictures of a folder, those with the lowest SHA-256, each content once."""
+    """(n, height, width, 3) uint8: the readable pictures of a folder with the lowest SHA-256, copies counted once."""
     folder, images = calibration.folder, calibration.images
     by_key: dict[bytes, Path] = {}
     paths = [sample.path for sample in folder.samples if sample.problem is None]

@@ -1,6 +1,6 @@
-"""The int8 form of a backbone: made by NNCF from some pictures, run by OpenVINO.
+"""The int8 form of a backbone: NNCF makes it from some pictures, OpenVINO runs it.
 
-Both come with `pip install 'retrain[int8]'`; without them, nothing here works but the clear error.
+Both come with `pip install 'retrain[int8]'`; without them, an error says so.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ class QuantizedNetwork:
 
     Args:
         folder: holds QUANTIZED_MODEL, as `quantize` wrote them.
-    Raises BackboneError where OpenVINO is missing or can't load the model.
+    Raises BackboneError if OpenVINO is missing or can't load the model.
     """
 
     batch_size = _BATCH_SIZE
@@ -51,7 +51,7 @@ class QuantizedNetwork:
             steps.input().tensor().set_element_type(openvino.Type.u8)
             steps.input().preprocess().convert_element_type(openvino.Type.f32).scale(255.0)
             model = steps.build()
-            # pinned threads would share a core with the decoding ones while another core is idle
+            # pinned threads would share a core with decoding threads while another core is idle
             settings = {"INFERENCE_NUM_THREADS": cores(), "ENABLE_CPU_PINNING": False}
             with _own_signal_stack():
                 self._compiled = core.compile_model(model, "CPU", settings)
@@ -63,7 +63,7 @@ class QuantizedNetwork:
         _, self.height, self.width, _ = (side.get_max_length() for side in model.input().get_partial_shape())
 
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, height, width, 3) uint8, RGB, to (n, d) float32. Raises BackboneError where it gives NaN or infinity."""
+        """(n, height, width, 3) uint8, RGB, to (n, d) float32. Raises BackboneError for NaN or infinity."""
         vectors = np.array(self._compiled(pixels)[0], np.float32)
         if not np.isfinite(vectors).all():
             raise BackboneError("the int8 backbone gives values that are not finite: use --precision float32")
@@ -71,7 +71,7 @@ class QuantizedNetwork:
 
 
 def check_installed() -> None:
-    """Raises BackboneError where a package is missing that int8 needs."""
+    """Raise BackboneError if a package that int8 needs is missing."""
     _imported("openvino")
     _imported("nncf")
 
@@ -90,8 +90,8 @@ def quantize(
         network: in float32.
         pixels: (n, height, width, 3) uint8, RGB; typical pictures.
         folder: where the files go.
-        on_progress: called with the pictures that are done, and all.
-    Raises BackboneError where OpenVINO can't convert or run the network.
+        on_progress: called with the number of pictures done, and of all.
+    Raises BackboneError if OpenVINO can't convert or run the network.
     """
     openvino, nncf = _imported("openvino"), _imported("nncf")
     nncf.set_log_level(logging.ERROR)
@@ -127,7 +127,7 @@ def quantize(
 
 
 def _converted(openvino: ModuleType, network: "Network", folder: Path) -> Any:
-    """The network as a model of OpenVINO; it reads files of graphs with functions, which it can't read from memory."""
+    """The network as a model of OpenVINO, which can't read graphs with functions from memory, only from files."""
     path = folder / "float32.pb"
     try:
         path.write_bytes(network.frozen_graph.graph_def.SerializeToString())
@@ -139,8 +139,8 @@ def _converted(openvino: ModuleType, network: "Network", folder: Path) -> Any:
 def _attempts(nncf: ModuleType) -> Iterator[dict[str, Any]]:
     """Settings for NNCF, best first.
 
-    Its defaults have ranges per channel for the inputs of depthwise convolutions, which OpenVINO can't run where they
-    come from a swish (EfficientNet). Its correction of biases fails where several channels share one.
+    By default it uses ranges per channel for the inputs of depthwise convolutions, which OpenVINO can't run after a
+    swish (EfficientNet). Its correction of biases fails if several channels share one.
     """
     from nncf.quantization.advanced_parameters import QuantizationParameters
 
@@ -168,9 +168,9 @@ def mean_cosine(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> fl
 
 
 def _imported(name: str) -> ModuleType:
-    """OpenVINO or NNCF, without their telemetry, which would write to the home folder and call home."""
+    """OpenVINO or NNCF, without their telemetry, which would write to the home folder and send data."""
     kept = sys.modules.get("openvino_telemetry")
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # to both: it is not installed
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # both then take it to be not installed
     try:
         return importlib.import_module(name)
     except (ImportError, OSError, AttributeError, RuntimeError) as error:  # missing, or broken
@@ -188,8 +188,8 @@ def _imported(name: str) -> ModuleType:
 def _own_signal_stack() -> Iterator[None]:
     """Give this thread its stack for signals back (sigaltstack(2)).
 
-    OpenVINO gives one of its own to the thread that compiles a model, and takes it from the thread that frees the
-    model. Where that is another one, a signal such as Ctrl-C would end the first with a segmentation fault.
+    OpenVINO gives the thread that compiles a model a stack of its own, and takes it from the thread that frees the
+    model. If that is another thread, a signal such as Ctrl-C ends the first with a segmentation fault.
     """
     libc = ctypes.CDLL(None)
     kept = ctypes.create_string_buffer(24)  # stack_t: pointer, flags, size
@@ -202,13 +202,13 @@ def _own_signal_stack() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_output() -> Iterator[None]:
-    """Keep NNCF's own bars, which go to stdout, from the terminal."""
+    """Keep NNCF's progress bars, which go to stdout, off the terminal."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield
 
 
 def _first_line(error: Any) -> str:
-    """What an error says, without the lines about where in OpenVINO's sources it was raised."""
+    """What an error says, without the lines about OpenVINO's source files."""
     lines = [line.strip() for line in str(error).splitlines()]
     told = [line for line in lines if line and not line.startswith(("Exception from ", "Check '"))]
     return (told or lines or [type(error).__name__])[0][:300]

@@ -237,7 +237,7 @@ def test_fetching_twice_copies_once_and_replaces_nothing(tmp_path):
     inode = path.stat().st_ino
     assert fetch_backbone("efficientnet_lite0", tmp_path).stat().st_ino == inode
     path.write_bytes(b"mine")
-    with pytest.raises(OutputError, match="is there already, and is another: remove it"):
+    with pytest.raises(OutputError, match="exists already and differs: remove it"):
         fetch_backbone("efficientnet_lite0", tmp_path)
     assert path.read_bytes() == b"mine"
 

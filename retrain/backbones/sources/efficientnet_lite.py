@@ -1,8 +1,8 @@
 """EfficientNet-Lite0, -Lite1 and -Lite2: networks whose ImageNet weights come in packages of the package index.
 
 The networks are EfficientNet (Tan and Le, 2019) without squeeze-and-excitation and with ReLU6:
-https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite. Their weights are Google's, as ML
-Illustrated put them into files of PyTorch (Apache License 2.0).
+https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite. Their weights are Google's, put
+into PyTorch files by ML Illustrated (Apache License 2.0).
 
 TensorFlow is imported when a network is built.
 """
@@ -36,7 +36,7 @@ _STAGES = (
 )
 _STEM_CHANNELS, _HEAD_CHANNELS = 32, 1280  # the same in all of them
 _EPSILON = 1e-3  # of batch normalisation
-_SMALLEST_SIZE = 32  # pixels: half as many in each of five places
+_SMALLEST_SIZE = 32  # pixels: they are halved five times
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ LITE_NETWORKS = {
 
 
 def find_weights(name: str) -> Path:
-    """The weights file in a network's package, which is looked for and not imported.
+    """The weights file in a network's package, which is found but not imported.
 
-    Raises BackboneError where the package is not installed.
+    Raises BackboneError if the package is not installed.
     """
     network = LITE_NETWORKS[name]
     spec = importlib.util.find_spec(network.module)
@@ -92,7 +92,7 @@ def find_weights(name: str) -> Path:
 
 
 def preprocess_input(pixels: Any) -> Any:
-    """Pixels in [0, 255] to what the networks were trained on."""
+    """Pixels in [0, 255] to the range that the networks were trained on."""
     return (pixels - 127.0) / 128.0
 
 
@@ -142,7 +142,7 @@ def _blocks(network: LiteNetwork) -> list[tuple[int, int, int, int]]:
 
 
 def _rounded(channels: float) -> int:
-    """The nearest multiple of 8 that is not below 90% of it."""
+    """The nearest multiple of 8 that is at least 90% of the number."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8
 
@@ -153,7 +153,7 @@ def load_torch_weights(model: Any, path: Path, sha256: str | None) -> None:
     Args:
         model: from `build_network`.
         sha256: the digest that the file must have; None: any.
-    Raises BackboneError, ValueError where the file is of another network.
+    Raises BackboneError, and ValueError if the file is of another network.
     """
     arrays = read_torch_weights(path, sha256)
     used = set()

@@ -1,4 +1,4 @@
-"""The weights that Keras Applications publishes: where they are kept, and how they get there."""
+"""The weights that Keras Applications publishes: find them on this machine, or download them."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ def own_downloads(name: str, on_file: Callable[[Path], object] = lambda path: No
 
 
 def find_weights(file: str) -> Path | None:
-    """Where a weights file of Keras Applications lies on this machine, by its name; None where it does not."""
+    """A weights file of Keras Applications on this machine, by its name; None if it is missing."""
     return next((path for path in _places(file) if path.is_file()), None)
 
 
@@ -50,8 +50,8 @@ def weights_file(name: str, file: str, url: str, digest: str | None, limits: Lim
     Args:
         name: of the backbone.
         file: its name.
-        digest: MD5 or SHA-256 in hexadecimal digits, as Keras names it; None for the MobileNets, for which it has none.
-    Raises BackboneUnavailableError where it can't be had, and BackboneError where it is not safe to use.
+        digest: MD5 or SHA-256 in hexadecimal digits, as Keras has it; None for the MobileNets, for which it has none.
+    Raises BackboneUnavailableError if it can't be had, and BackboneError if it is not safe to use.
     """
     what = f"the weights of backbone {name}"
     try:
@@ -85,24 +85,24 @@ def _fetch(wanted: Wanted, target: Path, digest: str | None, limits: Limits) -> 
 
 
 def _what_is_wrong(part: Path, digest: str | None) -> str:
-    """Why a download is no weights file; empty where it is one."""
+    """What is wrong with a downloaded weights file; empty if nothing is."""
     if digest is not None:
-        return "" if _has_digest(part, digest) else "what came is damaged, or not that file: its checksum is another"
+        return "" if _has_digest(part, digest) else "what came is damaged or another file: its checksum is wrong"
     import h5py
 
     try:
         h5py.File(part, "r").close()
     except OSError:
-        return "what came is no HDF5 file, or half of one"
+        return "what came is not a complete HDF5 file"
     return ""
 
 
 def _is_sound(path: Path, digest: str | None) -> bool:
-    """Whether a file is as it was downloaded. Raises BackboneError where nobody can know."""
+    """Whether a file is as it was downloaded. Raises BackboneError if nobody can know."""
     if digest is None:
         folder = os.environ.get("RETRAIN_BACKBONES")
         if folder and path.parent == Path(folder):
-            return True  # as with all that the user has there
+            return True  # the user's own choice, like all files there
         if not is_own(path):
             raise BackboneError(
                 f"the weights file {display_path(path)} is another user's, or others may write to it, and Keras names "
@@ -137,12 +137,12 @@ def _places(file: str) -> Iterator[Path]:
 
 
 def _keras_home() -> Path:
-    """Keras's folder; not the one in /tmp that Keras takes where there is no home."""
+    """Keras's folder; not the one in /tmp that Keras uses if there is no home."""
     return Path(os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras"))
 
 
 def _target(file: str) -> Path:
-    """Where a download goes: where the user has Keras's files, if that is his own; else to our folder."""
+    """Where a download goes: to the user's KERAS_HOME if it is safe, or else to our folder."""
     if os.environ.get("KERAS_HOME"):
         folder = _keras_home() / "models"
         with contextlib.suppress(OSError):
