@@ -1,6 +1,7 @@
 """What the documents say of the program."""
 
 import ast
+import importlib
 import importlib.util
 import json
 import re
