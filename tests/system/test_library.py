@@ -19,13 +19,18 @@ def state():
 """
 
 # What the packages below do to a process is theirs.
-WITHOUT = STATE + """
+WITHOUT = (
+    STATE
+    + """
 import tensorflow, h5py, PIL.Image, scipy.optimize
 tensorflow.saved_model.load(sys.argv[2])
 print(json.dumps(state()))
 """
+)
 
-WITH = STATE + """
+WITH = (
+    STATE
+    + """
 before = state()
 import retrain
 assert state() == before
@@ -42,6 +47,7 @@ stages = [event.name for event in told if isinstance(event, retrain.events.Stage
 assert stages == ["extraction", "training", "evaluation", "export"]
 print(json.dumps(state()))
 """
+)
 
 
 def test_a_process_that_trains_is_as_it_was(make_folder, tiny_backbone):
