@@ -152,6 +152,7 @@ def test_server_is_waited_for_less_long_by_the_next_run(monkeypatch, make_folder
     assert waited == [9, 3]
 
 
+@pytest.mark.slow
 def test_file_is_the_one_that_keras_asks_for(monkeypatch):
     """A canary: it is asked for here before Keras is there to do it."""
     from retrain.backbones import network
@@ -225,10 +226,12 @@ def test_train_says_what_it_used(offline, pictures, capsys):
     assert record["options"]["backbone"] == "efficientnet_lite0"
 
 
+@pytest.mark.slow
 def test_python_falls_back_too(offline, pictures):
     assert train(pictures).record["backbone"]["instead_of"] == "inception_v3"
 
 
+@pytest.mark.slow
 def test_train_says_what_it_used_where_it_is_the_default(offline, backbones, pictures, capsys):
     add_inception(backbones)
     assert cli.main(["train", str(pictures), "--steps", "20"]) == 0
@@ -239,6 +242,7 @@ def test_train_says_what_it_used_where_it_is_the_default(offline, backbones, pic
     assert (record["backbone"]["instead_of"], record["options"]["backbone"]) == (None, "inception_v3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "argv",
     [
@@ -289,6 +293,7 @@ def test_command_line_of_the_original_falls_back(offline, pictures, tmp_path, ca
     assert (tmp_path / "out" / "output_graph").is_file()
 
 
+@pytest.mark.slow
 def test_cache_in_another_place_is_looked_at(offline, backbones, pictures):
     add_inception(backbones)
     extraction = ExtractionOptions(cache_dir="elsewhere")

@@ -100,6 +100,7 @@ def head_of(*widths: int) -> Head:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("traced_anew")
 def test_a_second_run_loads_no_network_and_exports_the_same(train, request):
     train("first")
@@ -111,6 +112,7 @@ def test_a_second_run_loads_no_network_and_exports_the_same(train, request):
     assert len(first["files"]) == len(second["files"])
 
 
+@pytest.mark.slow
 def test_a_second_run_imports_neither_keras_nor_tensorflow_hub(train, pictures, tiny_backbone):
     train()
     code = f"""
@@ -217,6 +219,7 @@ def test_a_folder_of_another_extractor_is_left_alone(tiny_backbone):
     assert [path.name for path in folder.iterdir()] == ["extractor.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("traced_anew")
 def test_heads_and_labels_share_what_is_kept(tiny_backbone, no_network_after):
     for widths in ((TINY_LENGTH, 2), (TINY_LENGTH, 5), (TINY_LENGTH, 7, 3)):

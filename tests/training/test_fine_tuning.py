@@ -21,6 +21,8 @@ from retrain.training.checkpoint import CheckpointFile
 from retrain.training.fine_tuning import FineTuner, FineTuningSession, fine_tuning_options
 from retrain.training.loss import initial_head
 
+pytestmark = pytest.mark.slow
+
 PICTURES, CLASSES = 60, 3
 TRAIN, VALIDATION = np.arange(40), np.arange(40, 60)
 GENTLE = FineTuningOptions(fine_tune_from="residual", fine_tune_epochs=2, fine_tune_batch_size=16)

@@ -61,6 +61,7 @@ def weights() -> dict[str, np.ndarray]:
 # The networks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_bottlenecks_are_those_of_an_independent_port(number, test_data):
     reference = test_data / "reference" / "efficientnet_lite.npz"
@@ -97,6 +98,7 @@ def test_pictures_must_not_be_too_small():
         _ = locate(input_size=31).network
 
 
+@pytest.mark.slow
 def test_network_at_another_size():
     network = locate(input_size=SIZE).network
     assert (network.height, network.width, network.bottleneck_size) == (SIZE, SIZE, 1280)
@@ -186,6 +188,7 @@ def test_misspelt_name_brings_the_right_one_to_mind():
 # Other weights
 
 
+@pytest.mark.slow
 def test_own_weights_in_both_formats_give_the_same(weights, tmp_path):
     """Those of efficientnet_lite0 with the first layer turned off, as PyTorch and as Keras have them."""
     arrays = weights | {"_bn0.weight": np.zeros(32, "<f4")}
@@ -233,6 +236,7 @@ def options_of(**stages) -> RunOptions:
     return RunOptions(backbone=backbone, training=TrainingOptions(steps=40), **stages)
 
 
+@pytest.mark.slow
 def test_run_with_copies_and_its_exports(make_folder):
     from retrain._tensorflow import tf
     from retrain.model.classifier import Classifier
@@ -253,6 +257,7 @@ def test_run_with_copies_and_its_exports(make_folder):
     assert np.abs(scores - expected).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_fine_tuning(make_folder):
     from retrain.pipeline.run import train
 
