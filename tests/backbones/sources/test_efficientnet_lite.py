@@ -98,12 +98,6 @@ def test_pictures_must_not_be_too_small():
         _ = locate(input_size=31).network
 
 
-@pytest.mark.slow
-def test_network_at_another_size():
-    network = locate(input_size=SIZE).network
-    assert (network.height, network.width, network.bottleneck_size) == (SIZE, SIZE, 1280)
-
-
 # Names, and where the weights are
 
 
@@ -246,6 +240,7 @@ def test_run_with_copies_and_its_exports(make_folder):
     model = train(root, "model", options_of(augmentation=AugmentationOptions(augment=1, flip=True)))
     assert model.record["backbone"]["name"] == "efficientnet_lite0"
     assert model.record["backbone"]["bottleneck_size"] == 1280
+    assert model.record["backbone"]["height"] == model.record["backbone"]["width"] == SIZE
     again = train(root, "again", options_of())
     assert again.result.extraction["extracted"] == 0
     classifier = Classifier("model")
