@@ -226,12 +226,10 @@ def test_train_says_what_it_used(offline, pictures, capsys):
     assert record["options"]["backbone"] == "efficientnet_lite0"
 
 
-@pytest.mark.slow
 def test_python_falls_back_too(offline, pictures):
     assert train(pictures).record["backbone"]["instead_of"] == "inception_v3"
 
 
-@pytest.mark.slow
 def test_train_says_what_it_used_where_it_is_the_default(offline, backbones, pictures, capsys):
     add_inception(backbones)
     assert cli.main(["train", str(pictures), "--steps", "20"]) == 0
@@ -293,7 +291,6 @@ def test_command_line_of_the_original_falls_back(offline, pictures, tmp_path, ca
     assert (tmp_path / "out" / "output_graph").is_file()
 
 
-@pytest.mark.slow
 def test_cache_in_another_place_is_looked_at(offline, backbones, pictures):
     add_inception(backbones)
     extraction = ExtractionOptions(cache_dir="elsewhere")
