@@ -89,7 +89,9 @@ def exported(model: str) -> dict[str, bytes]:
 
 def builder(tiny_backbone, cache: str = "cache", name: str = "final_result", warnings: list[str] | None = None):
     told = [] if warnings is None else warnings
-    return ExportSource(locate_backbone(BackboneOptions(backbone=str(tiny_backbone))), name, cache, told.append)
+    return ExportSource(
+        locate_backbone(BackboneOptions(backbone=str(tiny_backbone))), name, cache, warnings_to(told.append)
+    )
 
 
 def head_of(*widths: int) -> Head:
@@ -312,5 +314,5 @@ def test_the_cache_commands_know_what_is_kept(tiny_backbone, make_folder, capsys
         if command == ["info"]:
             assert (document["name"], document["rows"], document["bytes"]) == ("tiny", 0, sum(sizes))
     assert [kept(name).stat().st_size for name in NAMES] == sizes
-    code = "import sys; from retrain import cache_maintenance; print('tensorflow' in sys.modules)"
+    code = "import retrain.cache.maintenance, sys; print('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
