@@ -16,8 +16,10 @@ from support.pictures import TINY_LENGTH, TINY_SIZE, draw_picture
 
 import retrain
 from retrain._tensorflow import tf
-from retrain.backbones import kept_exports, network
+from retrain.backbones import backbone as backbones
+from retrain.backbones import kept_exports
 from retrain.backbones.backbone import locate_backbone
+from retrain.cache import artifacts
 from retrain.cli import main as cli
 from retrain.export.frozen_graph import FrozenGraph
 from retrain.export.saved_model import SavedModel
@@ -74,7 +76,7 @@ def no_network(monkeypatch):
     def refuse(source):
         raise AssertionError("a network is loaded")
 
-    monkeypatch.setattr(network, "load_network", refuse)
+    monkeypatch.setattr(backbones, "load_network", refuse)
 
 
 def kept(name: str) -> Path:
@@ -89,7 +91,9 @@ def exported(model: str) -> dict[str, bytes]:
 
 def builder(tiny_backbone, cache: str = "cache", name: str = "final_result", warnings: list[str] | None = None):
     told = [] if warnings is None else warnings
-    return ExportSource(locate_backbone(BackboneOptions(backbone=str(tiny_backbone))), name, cache, told.append)
+    return ExportSource(
+        locate_backbone(BackboneOptions(backbone=str(tiny_backbone))), name, cache, warnings_to(told.append)
+    )
 
 
 def head_of(*widths: int) -> Head:
@@ -102,6 +106,7 @@ def head_of(*widths: int) -> Head:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("traced_anew")
 def test_a_second_run_loads_no_network_and_exports_the_same(train, request):
     train("first")
@@ -113,6 +118,7 @@ def test_a_second_run_loads_no_network_and_exports_the_same(train, request):
     assert len(first["files"]) == len(second["files"])
 
 
+@pytest.mark.slow
 def test_a_second_run_imports_neither_keras_nor_tensorflow_hub(train, pictures, tiny_backbone):
     train()
     code = f"""
@@ -168,7 +174,7 @@ def test_a_template_goes_with_the_graph_that_it_was_made_from(details, export):
     line, _, rest = path.read_bytes().partition(b"\n")
     note = json.loads(line)
     note["details"] |= details
-    note["sha256"] = kept_exports._digest(note["details"], [rest])
+    note["sha256"] = artifacts._digest(note["details"], [rest])
     path.write_bytes(json.dumps(note).encode() + b"\n" + rest)
     assert export("second") == []
     assert kept(TEMPLATE).read_bytes() != template
@@ -219,6 +225,7 @@ def test_a_folder_of_another_extractor_is_left_alone(tiny_backbone):
     assert [path.name for path in folder.iterdir()] == ["extractor.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("traced_anew")
 def test_heads_and_labels_share_what_is_kept(tiny_backbone, no_network_after):
     for widths in ((TINY_LENGTH, 2), (TINY_LENGTH, 5), (TINY_LENGTH, 7, 3)):
@@ -244,7 +251,7 @@ def test_heads_and_labels_share_what_is_kept(tiny_backbone, no_network_after):
 @pytest.fixture
 def no_network_after(monkeypatch):
     def call():
-        monkeypatch.setattr(network, "load_network", None)
+        monkeypatch.setattr(backbones, "load_network", None)
 
     return call
 
@@ -309,5 +316,5 @@ def test_the_cache_commands_know_what_is_kept(tiny_backbone, make_folder, capsys
         if command == ["info"]:
             assert (document["name"], document["rows"], document["bytes"]) == ("tiny", 0, sum(sizes))
     assert [kept(name).stat().st_size for name in NAMES] == sizes
-    code = "import sys; from retrain import cache_maintenance; print('tensorflow' in sys.modules)"
+    code = "import retrain.cache.maintenance, sys; print('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

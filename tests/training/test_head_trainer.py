@@ -137,6 +137,7 @@ EVERYTHING = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", EVERYTHING, ids=str)
 def test_the_same_seed_gives_the_same_head_bit_for_bit(options):
     options = {"steps": 120, "seed": 3} | options
@@ -147,6 +148,7 @@ def test_the_same_seed_gives_the_same_head_bit_for_bit(options):
         assert not same(first, train(blobs(spread=1.0), blobs(seed=1, spread=1.0), **(options | {"seed": 4})))
 
 
+@pytest.mark.slow
 def test_one_trainer_trains_as_a_new_one_does_whatever_it_did_before():
     whole, one, other, held_out = join(blobs(), blobs(per_class=30, seed=1), blobs(per_class=10, seed=2))
     shared = HeadTrainer(whole, CLASSES)
@@ -170,6 +172,7 @@ def in_cache(folder, data):
     return LabelledBottlenecks(CachedVectors(cache, cache.find(keys)), data.labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", EVERYTHING, ids=str)
 def test_vectors_from_files_train_as_those_in_memory(tmp_path, monkeypatch, options):
     monkeypatch.setattr(head_trainer, "_BYTES_PER_CALL", 7 * 4 * 10 * 20)  # seven steps: blocks cross intervals
@@ -209,14 +212,6 @@ def test_vectors_stay_in_files_only_where_they_would_take_too_much_memory(tmp_pa
     assert isinstance(vectors.load_vectors([part], 1), CachedVectors)
     assert isinstance(vectors.load_vectors([part]), np.ndarray)
     assert isinstance(vectors.load_vectors([part, part], 2), vectors.JoinedVectors)
-
-
-def test_a_container_s_limit_is_the_memory_there_is(tmp_path, monkeypatch):
-    (tmp_path / "max").write_text("max\n")
-    monkeypatch.setattr(vectors, "_MEMORY_LIMITS", (str(tmp_path / "none"), str(tmp_path / "max")))
-    whole = vectors.memory_of_machine()
-    (tmp_path / "max").write_text("1000000\n")
-    assert vectors.memory_of_machine() == 1_000_000 < whole
 
 
 def failing(data, after):
