@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from retrain.backbones.backbone import NAMES, BackboneSource, digest_of_files, input_size_of, locate_backbone
 from retrain.backbones.bfloat16 import read_cpuinfo
@@ -18,9 +18,6 @@ from retrain.errors import BackboneError, OutputError
 from retrain.files import write_whole
 from retrain.options import BackboneOptions
 from retrain.paths import display_path
-
-if TYPE_CHECKING:
-    from retrain.pipeline.benchmark import MachineBenchmark
 
 __all__ = ["Entry", "fetch_backbone", "list_backbones", "note_speed"]
 
@@ -197,9 +194,8 @@ def _copy(path: Path, target: Path) -> Path:
     return target
 
 
-def note_speed(measured: "MachineBenchmark") -> None:
+def note_speed(name: str, rate: float | None) -> None:
     """Remember how fast a network is on this machine, for the list. Where that can't be written, it is not."""
-    rate = measured.precisions[0].backbone
     with contextlib.suppress(OSError, BackboneError):
         folder = download_folder("speeds", write=False)
         if not folder.is_absolute():  # there is no home
@@ -208,7 +204,7 @@ def note_speed(measured: "MachineBenchmark") -> None:
         path = folder / "speeds.json"
         with locked(path, "speeds"):
             known = _read(path)
-            known.setdefault(_machine(), {})[measured.backbone] = rate
+            known.setdefault(_machine(), {})[name] = rate
             write_whole(path, json.dumps(known, indent=1).encode())
 
 

@@ -20,12 +20,13 @@ from retrain.errors import ImageFolderError
 from retrain.evaluation.metrics import different
 from retrain.events import Emit, StageBegan, Warned
 from retrain.extraction.pass_one import Extraction, Extractor, extract_bottlenecks, open_cache
-from retrain.options import ExtractionOptions, ImageOptions, RunOptions
+from retrain.options import RunOptions
 from retrain.paths import display_path
 from retrain.text import counted, listing
 
 __all__ = [
     "FEW_PICTURES",
+    "ClassRules",
     "Dataset",
     "check_leaks",
     "choose_extractor_for",
@@ -78,30 +79,30 @@ class Dataset:
         return [key.tobytes().hex() for key in self.keys]
 
 
-def read_classes(
-    image_dir: str | os.PathLike[str],
-    options: RunOptions,
-    emit: Emit,
-    label_of: Callable[[str], str] = str,
-    exclude: Sequence[str | os.PathLike[str]] = (),
-) -> tuple[ImageFolder, tuple[str, ...]]:
-    """The folder's classes and their labels, checked as far as that can be without reading a picture.
+@dataclass(frozen=True)
+class ClassRules:
+    """Which folders are classes, and what their labels are, beyond what options say."""
 
-    Args:
-        label_of: the label of a class folder's name, where --labels-file does not have it.
-        exclude: folders that are no classes, should they lie in image_dir; the cache is none in any case.
+    label_of: Callable[[str], str] = str  # the label of a class folder's name, if --labels-file does not have it
+    exclude: Sequence[str | os.PathLike[str]] = ()  # folders in the image folder that are no classes, as is the cache
+
+
+def read_classes(
+    image_dir: str | os.PathLike[str], options: RunOptions, emit: Emit, rules: ClassRules = ClassRules()
+) -> tuple[ImageFolder, tuple[str, ...]]:
+    """The folder's classes and their labels, checked as far as possible without reading a picture.
+
     Raises ImageFolderError, LabelsFileError.
     """
-    folder = read_image_folder(image_dir, [options.extraction.cache_dir, *exclude], emit)
-    labels = class_labels(folder.class_names, options.labels.labels_file, label_of, emit)
+    folder = read_image_folder(image_dir, [options.extraction.cache_dir, *rules.exclude], emit)
+    labels = class_labels(folder.class_names, options.labels.labels_file, rules.label_of, emit)
     _check_counts(folder, folder.counts(), emit)
     return folder, labels
 
 
 def load_training_data(folder: ImageFolder, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:
     """Pass one, and what it shows of the folder."""
-    memory = options.training.max_memory
-    data = load_dataset(folder, extractor, options.extraction, options.images, emit, memory)
+    data = load_dataset(folder, extractor, options, emit)
     if len(data.chosen) < len(folder.samples):
         _check_counts(folder, np.bincount(data.labels, minlength=len(folder.class_names)).tolist(), emit)
     _check_contradictions(data, emit)
@@ -115,21 +116,10 @@ def choose_extractor_for(folder: ImageFolder, backbone: Backbone, options: RunOp
     return choose_extractor(backbone, precision, folder, cache_dir, options.images, emit)
 
 
-def load_dataset(
-    folder: ImageFolder,
-    extractor: Extractor,
-    extraction_options: ExtractionOptions,
-    images: ImageOptions,
-    emit: Emit,
-    max_memory: int | None = None,
-) -> Dataset:
-    """Pass one over all samples.
-
-    Args:
-        max_memory: MiB that the vectors may take; half of the machine's memory where left out.
-    """
-    cache = open_cache(extractor, extraction_options)
-    extraction = extract(folder, extractor, cache, extraction_options, images, emit)
+def load_dataset(folder: ImageFolder, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:
+    """Pass one over all samples. Raises ImageFolderError if no picture can be read, CacheError, BackboneError."""
+    cache = open_cache(extractor, options.extraction)
+    extraction = extract(folder, extractor, cache, options, emit)
     chosen = np.flatnonzero(extraction.readable)
     if not len(chosen):
         raise ImageFolderError(
@@ -141,20 +131,15 @@ def load_dataset(
         cache.refresh()
         rows = cache.find(keys)
     labels = np.array([sample.label for sample in folder.samples], np.int32)[chosen]
-    return Dataset(folder, extraction, chosen, CachedVectors(cache, rows), labels, keys, max_memory)
+    return Dataset(folder, extraction, chosen, CachedVectors(cache, rows), labels, keys, options.training.max_memory)
 
 
 def extract(
-    folder: ImageFolder,
-    extractor: Extractor,
-    cache: BottleneckCache,
-    extraction: ExtractionOptions,
-    images: ImageOptions,
-    emit: Emit,
+    folder: ImageFolder, extractor: Extractor, cache: BottleneckCache, options: RunOptions, emit: Emit
 ) -> Extraction:
     """Pass one: put the bottleneck of every picture of a folder into the cache."""
     emit(StageBegan("extraction"))
-    done = extract_bottlenecks(folder, extractor, cache, extraction, images, emit)
+    done = extract_bottlenecks(folder, extractor, cache, options, emit)
     for warning in cache.warnings:
         emit(Warned(warning))
     loss = done.left_out.warning()

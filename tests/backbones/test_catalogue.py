@@ -5,7 +5,6 @@ import io
 import json
 import os
 import sys
-from types import SimpleNamespace
 
 import pytest
 from support.web_server import Server, pack
@@ -156,13 +155,9 @@ def test_the_list_as_text_and_as_json(capsys):
     assert document == [entry.as_dict() for entry in list_backbones()]
 
 
-def measured(name, rate):
-    return SimpleNamespace(backbone=name, precisions=[SimpleNamespace(backbone=rate)])
-
-
 def test_speeds_are_remembered_for_this_machine(monkeypatch, tmp_path):
-    note_speed(measured("inception_v3", 12.5))
-    note_speed(measured("vgg16", 3.0))
+    note_speed("inception_v3", 12.5)
+    note_speed("vgg16", 3.0)
     assert listed()["inception_v3"].pictures_per_second == 12.5
     assert listed()["vgg16"].pictures_per_second == 3.0
     with monkeypatch.context() as other:
@@ -171,19 +166,19 @@ def test_speeds_are_remembered_for_this_machine(monkeypatch, tmp_path):
     (tmp_path / "xdg" / "retrain" / "speeds" / "speeds.json").write_text('{"x": [1]')
     assert listed()["inception_v3"].pictures_per_second is None
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
-    note_speed(measured("inception_v3", 1.0))
+    note_speed("inception_v3", 1.0)
 
 
 def test_speeds_leave_a_folder_that_downloads_can_use(tmp_path):
     umask = os.umask(0o002)
     try:
-        note_speed(measured("vgg16", 3.0))
+        note_speed("vgg16", 3.0)
     finally:
         os.umask(umask)
     root = tmp_path / "xdg" / "retrain"
     assert [place.stat().st_mode & 0o777 for place in (root, root / "speeds")] == [0o700, 0o700]
     root.chmod(0o777)
-    note_speed(measured("vgg16", 4.0))  # not noted where others may write, and no error at the end of a benchmark
+    note_speed("vgg16", 4.0)  # not noted where others may write, and no error at the end of a benchmark
     assert (
         listed()["vgg16"].pictures_per_second is None
     )  # nor is such a note believed, and the list is shown all the same
@@ -195,7 +190,7 @@ def test_speeds_of_a_user_without_a_home_are_not_noted(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     monkeypatch.chdir(tmp_path)
-    note_speed(measured("vgg16", 3.0))
+    note_speed("vgg16", 3.0)
     assert not (tmp_path / "~").exists()
 
 

@@ -15,9 +15,9 @@ import pytest
 @contextlib.contextmanager
 def traced_once() -> Iterator[None]:
     """While this lasts, no network is traced for export a second time."""
-    from retrain.export import graph
+    from retrain.export import saved_model, source
 
-    make_trunk, make_template = graph.make_trunk, graph.make_template
+    make_trunk, make_template = source.make_trunk, saved_model.make_template
     trunks, templates = {}, {}
 
     def remembered_trunk(network):
@@ -33,8 +33,8 @@ def traced_once() -> Iterator[None]:
         return templates[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph, "make_trunk", remembered_trunk)
-        patch.setattr(graph, "make_template", remembered_template)
+        patch.setattr(source, "make_trunk", remembered_trunk)
+        patch.setattr(saved_model, "make_template", remembered_template)
         yield
 
 
