@@ -77,7 +77,6 @@ LONG: set[str] = set()
 MANY_PARAMETERS = {
     "backbones/network.py:graph_runner",
     "backbones/precision.py:choose_extractor",
-    "data/distortions.py:decode_copies",
 }
 # as the standard library calls it
 MANY_PARAMETERS_GIVEN = {"backbones/sources/downloads.py:_Redirections.redirect_request"}
