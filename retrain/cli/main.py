@@ -259,9 +259,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 @contextlib.contextmanager
 def _downloads_shown(quiet: bool) -> Iterator[None]:
     from retrain.backbones.sources import downloads
-    from retrain.cli import download_progress as download_console
+    from retrain.cli.progress import DownloadProgress
 
-    with downloads.listening(download_console.DownloadProgress(quiet)):
+    with downloads.listening(DownloadProgress(quiet)):
         yield
 
 
