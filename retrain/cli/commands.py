@@ -1,18 +1,20 @@
-"""What the commands do: call the library, show progress, print results.
+"""What the commands do: call the library, show progress, and print the result.
 
-Each takes the parsed command line, and returns the exit code.
+Each takes the parsed command line and returns the exit code.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import itertools
-import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrain.cli.arguments import EXIT_ERROR, options_from
+from retrain.cli.output import print_json, print_text, print_warning
 from retrain.errors import ImageFolderError, Interrupted, UsageError
 from retrain.options import (
     AugmentationOptions,
@@ -24,15 +26,14 @@ from retrain.options import (
     RunOptions,
     SplitOptions,
 )
-from retrain.text import counted, listing, shown, shown_json
+from retrain.text import counted, listing, shown
 
 if TYPE_CHECKING:
     from retrain.cli.progress import Progress
     from retrain.model.classifier import PictureBytes, Prediction
     from retrain.pipeline.results import WrittenModel
 
-__all__ = ["crossval", "evaluate", "extract", "inspect", "predict", "print_json", "train"]
-
+__all__ = ["crossval", "evaluate", "extract", "inspect", "predict", "train"]
 
 _SHEET = "distortions.png"
 _MOST_SCORES = 5  # of a picture, on its line
@@ -48,22 +49,16 @@ def train(args: argparse.Namespace) -> int:
     """Train on a folder, and say how it went."""
     options = _run_options(args)
     from retrain.cli import console
-    from retrain.cli.progress import Progress
     from retrain.pipeline.train import train as train_folder
 
-    progress = Progress(args.quiet)
-    try:
+    with _progress(args) as progress:
         model = train_folder(args.image_dir, args.model_dir, options, progress.show, args.command)
-    except KeyboardInterrupt:
-        raise _interrupted(progress) from None
-    finally:
-        progress.close()
     if args.json:
         print_json(model.record)
         return 0
-    _print(console.describe_run(model.result, model.record, args.model_dir, _example(model)))
+    print_text(console.describe_run(model.result, model.record, args.model_dir, _example(model)))
     if options.evaluation.print_misclassified:
-        _print(console.describe_misclassified(model.result.misclassified()))
+        print_text(console.describe_misclassified(model.result.misclassified()))
     return 0
 
 
@@ -80,20 +75,14 @@ def crossval(args: argparse.Namespace) -> int:
     """Cross-validate, and say how it went."""
     folds, options = options_from(CrossValidationOptions, args), _run_options(args)
     from retrain.cli import console
-    from retrain.cli.progress import Progress
     from retrain.pipeline.crossval import cross_validate
 
-    progress = Progress(args.quiet)
-    try:
+    with _progress(args) as progress:
         found = cross_validate(args.image_dir, folds, options, progress.show)
-    except KeyboardInterrupt:
-        raise _interrupted(progress) from None
-    finally:
-        progress.close()
     if args.json:
         print_json(found.as_dict())
     else:
-        _print(console.describe_cross_validation(found))
+        print_text(console.describe_cross_validation(found))
     return 0
 
 
@@ -107,21 +96,15 @@ def extract(args: argparse.Namespace) -> int:
     if args.image_dir is None:
         raise UsageError("IMAGE_DIR is missing: the folder with one sub-folder of pictures per class")
     from retrain.cli import console
-    from retrain.cli.progress import Progress
     from retrain.paths import display_path
     from retrain.pipeline.extract import extract as extract_folder
 
-    progress = Progress(args.quiet)
-    try:
+    with _progress(args) as progress:
         done = extract_folder(args.image_dir, options, progress.show)
-    except KeyboardInterrupt:
-        raise _interrupted(progress) from None
-    finally:
-        progress.close()
     if args.json:
         print_json(done.as_dict())
     else:
-        _print(console.describe_extraction(done.extraction, display_path(done.cache.folder)))
+        print_text(console.describe_extraction(done.extraction, display_path(done.cache.folder)))
     return 0
 
 
@@ -131,17 +114,14 @@ def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
     from retrain.cli.progress import Progress
     from retrain.pipeline.benchmark import benchmark
 
-    progress = Progress(args.quiet)
-    try:
+    with contextlib.closing(Progress(args.quiet)) as progress:
         measured = benchmark(args.image_dir, options, progress.show)
-    finally:
-        progress.close()
     if options.backbone == BackboneOptions(backbone=options.backbone.backbone):  # no other size or weights
         catalogue.note_speed(measured.backbone, measured.precisions[0].backbone)
     if args.json:
         print_json(measured.as_dict())
     else:
-        _print(console.describe_benchmark(measured))
+        print_text(console.describe_benchmark(measured))
     return 0
 
 
@@ -149,28 +129,22 @@ def evaluate(args: argparse.Namespace) -> int:
     """Measure a model on a labelled folder."""
     extraction, images = options_from(ExtractionOptions, args), options_from(ImageOptions, args)
     from retrain.cli import console
-    from retrain.cli.progress import Progress
     from retrain.model.classifier import Classifier
     from retrain.pipeline.evaluate import evaluate as evaluate_folder
     from retrain.pipeline.outputs import check_evaluation_place, write_evaluation
 
     if args.output is not None:
         check_evaluation_place(args.output)
-    progress = Progress(args.quiet)
-    try:
+    with _progress(args) as progress:
         evaluation = evaluate_folder(
             Classifier(args.model_dir, args.trust), args.image_dir, extraction, images, progress.show
         )
-    except KeyboardInterrupt:
-        raise _interrupted(progress) from None
-    finally:
-        progress.close()
     if args.output is not None:
         write_evaluation(evaluation, args.output)
     if args.json:
         print_json(evaluation.as_dict())
     else:
-        _print(console.describe_evaluation(evaluation, args.output))
+        print_text(console.describe_evaluation(evaluation, args.output))
     return 0
 
 
@@ -189,7 +163,7 @@ def predict(args: argparse.Namespace) -> int:
     expected = expected_labels(args.pictures, classifier.description.class_names) if args.wrong else {}
     strays = sum(label is None for label in expected.values())
     if strays:
-        _warn(f"{counted(strays, 'file', 'is/are')} in no folder that is named like a class: left out")
+        print_warning(f"{counted(strays, 'file', 'is/are')} in no folder that is named like a class: left out")
     found = [*picture_files(args.pictures)]
     unread = [Prediction(path, None, None, {}, problem) for path, problem in found if problem is not None]
     paths = [path for path, problem in found if problem is None and (not args.wrong or expected.get(path))]
@@ -283,11 +257,9 @@ def inspect(args: argparse.Namespace) -> int:
     sheet = (args.sheet or _SHEET) if augmentation.augment else None
     if sheet:
         check_place(sheet)
-    progress = Progress(args.quiet)
-    try:
+        _warn_of_place(sheet, args.image_dir)
+    with contextlib.closing(Progress(args.quiet)) as progress:
         inspection = inspect_folder(args.image_dir, images, split, labels, progress.show)
-    finally:
-        progress.close()
     if sheet:
         write_sheet(sheet, [Example(Path(path), label) for label, path in inspection.examples], augmentation, images)
     if args.json:
@@ -298,15 +270,37 @@ def inspect(args: argparse.Namespace) -> int:
         for picture in inspection.files:
             print("\t".join(map(shown, (picture.set, picture.label, picture.path))))
         print()
-    _print(console.describe_inspection(inspection))
+    print_text(console.describe_inspection(inspection))
     if sheet:
         print(f"Distorted copies: {display_path(sheet)}")
     return 0
 
 
+def _warn_of_place(sheet: str, image_dir: str) -> None:
+    """Warn of a sheet that will lie among the pictures, where training may take it for one."""
+    from retrain.paths import display_path
+
+    if Path(image_dir).resolve() in Path(sheet).resolve().parents:
+        print_warning(
+            f"{display_path(sheet)} will lie in the folder of pictures: move it away before you train, or choose "
+            "another place with --sheet FILE"
+        )
+
+
+@contextlib.contextmanager
+def _progress(args: argparse.Namespace) -> Iterator["Progress"]:
+    """Show the progress of work that goes on where it was interrupted. Raises Interrupted after Ctrl-C."""
+    from retrain.cli.progress import Progress
+
+    with contextlib.closing(Progress(args.quiet)) as progress:
+        try:
+            yield progress
+        except KeyboardInterrupt:
+            raise _interrupted(progress) from None
+
+
 def _interrupted(progress: "Progress") -> Interrupted:
-    """What to say after Ctrl-C: how far it came, and that nothing is lost."""
-    progress.close()
+    """What to say after Ctrl-C: how far the work got, and that nothing is lost."""
     done = progress.extraction
     if done is None:
         return Interrupted("interrupted before the first picture")
@@ -321,17 +315,3 @@ def _interrupted(progress: "Progress") -> Interrupted:
             "goes on from there"
         )
     return Interrupted(f"interrupted; the bottlenecks of all {what} are kept: the same command goes on from there")
-
-
-def print_json(value: Any) -> None:
-    """Print one JSON document."""
-    print(shown_json(json.dumps(value, indent=2, ensure_ascii=False)))
-
-
-def _warn(message: str) -> None:
-    print(f"retrain: warning: {shown(message)}", file=sys.stderr)
-
-
-def _print(text: str) -> None:
-    """Print lines, of which a terminal obeys nothing but their ends."""
-    print(shown(text, keep="\n"))

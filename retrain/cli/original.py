@@ -30,7 +30,9 @@ from retrain.options import (
     SplitOptions,
     TrainingOptions,
 )
+from retrain.options.fields import flag_of
 from retrain.paths import display_path
+from retrain.text import listing
 
 if TYPE_CHECKING:
     from retrain.export.source import ExportSource
@@ -94,8 +96,8 @@ _RENAMED = {
     "--brightness": "--random_brightness",
     "--backbone": "--tfhub_module",
     "--cache-dir": "--bottleneck_dir",
-    "give --trust": "use the command retrain train with --trust",
 }
+_LACKING = {flag_of(name) for name in RunOptions().as_dict()} - set(_RENAMED)
 _ARCHITECTURE = re.compile(r"inception_v3|mobilenet_(1\.0|0\.75|0\.50|0\.25)_(224|192|160|128)")
 
 
@@ -145,7 +147,7 @@ def _main(argv: Sequence[str]) -> int:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
-        prog="retrain",
+        prog="retrain --image_dir DIR",
         description="The command line of TensorFlow's retrain.py. For all that came since: retrain --help",
     )
     for name, kind, default, text in _FLAGS:
@@ -176,10 +178,14 @@ def _metavar(name: str) -> str:
 
 
 def _renamed(message: str) -> str:
-    """A message that speaks of our options, with the names that these users know them by."""
+    """A message with the names that these users know our options by; of the others, it says whose they are."""
+    named = set(re.findall(r"(?<![\w-])--[a-z0-9-]+", message))
     for ours, theirs in _RENAMED.items():
-        message = re.sub(rf"{ours}\b", theirs, message)
-    return message
+        message = re.sub(rf"(?<![\w-]){ours}(?![\w-])", theirs, message)
+    lacking = sorted(named & _LACKING)
+    if not lacking:
+        return message
+    return f"{message} ({listing(lacking)} {'is an option' if len(lacking) == 1 else 'are options'} of retrain train)"
 
 
 def _run_options(flags: argparse.Namespace) -> RunOptions:

@@ -190,6 +190,15 @@ def test_a_picture_comes_from_standard_input(run, trained, monkeypatch):
     assert "pipe one in" in run("predict", "my model", "-", code=2).err
 
 
+def test_a_sheet_among_the_pictures_is_warned_of(make_folder, monkeypatch, capsys):
+    monkeypatch.chdir(make_folder({"cat": 5, "dog": 5}))
+    command = ["inspect", ".", "--augment", "3", "--flip", "--quiet"]
+    assert cli.main(command) == 0
+    assert "warning: distortions.png will lie in the folder of pictures: move it away" in capsys.readouterr().err
+    assert cli.main([*command, "--sheet", "../sheet.png"]) == 0
+    assert "will lie" not in capsys.readouterr().err
+
+
 def test_evaluate_writes_files_where_it_is_told_to(run, tmp_path):
     out = tmp_path / "deep" / "found"
     said = run("evaluate", "my model", "my pictures", "--output", out)

@@ -246,7 +246,17 @@ def test_a_batch_may_be_larger_than_the_number_of_pictures(pictures, tiny_backbo
 
 def test_messages_name_what_this_command_line_has():
     assert _renamed("use another --cache-dir, or --backbone X") == "use another --bottleneck_dir, or --tfhub_module X"
-    assert _renamed("if you trust it, give --trust").endswith("use the command retrain train with --trust")
+    assert _renamed("--crop 5, --crop-x, a--crop") == "--random_crop 5, --crop-x, a--crop"
+
+
+def test_messages_say_whose_the_other_options_are(pictures, monkeypatch, capsys):
+    assert (
+        _renamed("if you trust it, give --trust")
+        == "if you trust it, give --trust (--trust is an option of retrain train)"
+    )
+    assert _renamed("--weights, or --input-size and --backbone") == (
+        "--weights, or --input-size and --tfhub_module (--input-size, --weights are options of retrain train)"
+    )
 
 
 def test_folders_that_would_get_one_label_are_refused(make_folder, tiny_backbone):
