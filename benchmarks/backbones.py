@@ -22,8 +22,8 @@ import numpy as np
 from retrain.backbones.backbone import Backbone, locate_backbone
 from retrain.data.folds import assign_folds
 from retrain.events import ignore
-from retrain.extraction.dataset import load_training_data, read_classes
 from retrain.options import BackboneOptions, ExtractionOptions, RunOptions, TrainingOptions
+from retrain.pipeline.training_data import load_training_data, read_classes
 from retrain.training.fold_trainer import FoldTrainer
 from retrain.training.head_trainer import HeadTrainer
 

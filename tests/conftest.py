@@ -2,13 +2,13 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.command import retrain
 from support.pictures import REPOSITORY, TINY_LENGTH, TINY_SIZE, MakeFolder, draw_picture
-from support.remembered import traced_once
+from support.remembered import trace_anew, trace_once
 
 
 def pytest_configure() -> None:
@@ -31,10 +31,15 @@ def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _traced_once() -> Iterator[None]:
-    with traced_once():
-        yield
+@pytest.fixture(autouse=True)
+def _traced_once() -> None:
+    trace_once()
+
+
+@pytest.fixture
+def traced_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this test every network is traced for export, as in a process of its own."""
+    trace_anew(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -95,3 +100,17 @@ def make_folder(tmp_path: Path) -> MakeFolder:
         return root
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_backbone, tmp_path_factory):
+    """A folder with pictures/, cache/ and model/, made by `retrain train`; and what that printed."""
+    folder = tmp_path_factory.mktemp("trained")
+    for label, name in enumerate(["cat", "dog", "owl"]):
+        (folder / "pictures" / name / "deep").mkdir(parents=True)
+        for number in range(30):
+            place = folder / "pictures" / name / ("deep" if number % 3 else "")
+            draw_picture(number, label).save(place / f"{name}{number}.png")
+    (folder / "pictures" / "cat" / "notes.txt").write_text("no picture")
+    done = retrain("train", "pictures", "--backbone", tiny_backbone, "--steps", 200, cwd=folder, check=0)
+    return folder, done

@@ -124,8 +124,8 @@ def _main(argv: Sequence[str]) -> int:
             logger.warning("--%s is accepted for compatibility and has no effect", name)
     if options.augmentation.augment:
         logger.info("%d distorted copies of every training picture are cached and trained on", _COPIES)
-    from retrain.extraction.dataset import ClassRules
     from retrain.pipeline.train import IntermediateGraphs, train_model
+    from retrain.pipeline.training_data import ClassRules
 
     log = _Log(flags)
     every = flags.intermediate_store_frequency

@@ -1,19 +1,99 @@
 """What a folder and options together forbid, or call for a warning, as soon as it can be known."""
 
+from collections import defaultdict
 from collections.abc import Container, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrain.data.image_folder import ImageFolder
-from retrain.data.split import SETS, check_counts
+from retrain.data.split import SETS, check_class_sizes, check_counts
 from retrain.errors import ImageFolderError, TrainingError, UsageError
+from retrain.evaluation.metrics import different
 from retrain.events import Emit, Warned
+from retrain.extraction.dataset import Dataset
 from retrain.options import RunOptions, SplitOptions, TrainingOptions
 from retrain.paths import display_path
-from retrain.text import listing
+from retrain.text import counted, listing
 
-__all__ = ["check_folds", "check_known_classes", "check_ready_made_split", "check_sets", "check_training"]
+__all__ = [
+    "check_class_counts",
+    "check_contradictions",
+    "check_copies",
+    "check_folds",
+    "check_known_classes",
+    "check_leaks",
+    "check_ready_made_split",
+    "check_sets",
+    "check_training",
+]
+
+
+_FEW_PICTURES = 20  # a class with fewer gets a warning, as in the original program
+
+
+def check_class_counts(folder: ImageFolder, counts: Sequence[int], emit: Emit) -> None:
+    """Refuse a class with too few pictures to train on; warn of those with few, and of empty folders.
+
+    Args:
+        counts: pictures of each class.
+    Raises ImageFolderError.
+    """
+    check_class_sizes(folder.class_names, counts)
+    few = [f"{name} ({n})" for name, n in zip(folder.class_names, counts, strict=True) if n < _FEW_PICTURES]
+    if few:
+        emit(Warned(f"fewer than {_FEW_PICTURES} pictures in class {listing(few)}: results may be poor, add more"))
+    if folder.empty_folders:
+        names = listing(map(display_path, folder.empty_folders))
+        emit(
+            Warned(f"{counted(len(folder.empty_folders), 'folder', 'holds/hold')} no files and make no class: {names}")
+        )
+
+
+def check_contradictions(data: Dataset, emit: Emit) -> None:
+    """Warn of pictures that are in folders of different classes."""
+    first: dict[bytes, int] = {}
+    labels = zip(data.keys, data.labels.tolist(), strict=True)
+    several = {key.tobytes() for key, label in labels if first.setdefault(key.tobytes(), label) != label}
+    if several:
+        emit(
+            Warned(
+                f"{counted(len(several), 'picture', 'is/are')} in folders of several classes: retrain inspect "
+                "shows which, keep one of each"
+            )
+        )
+
+
+def check_copies(data: Dataset, emit: Emit) -> None:
+    """Warn of classes with enough pictures of which too few differ."""
+    files = np.bincount(data.labels, minlength=len(data.folder.class_names)).tolist()
+    unique = np.bincount(data.labels[different(data.keys, data.labels)], minlength=len(files)).tolist()
+    rows = zip(data.folder.class_names, files, unique, strict=True)
+    few = [f"{name} ({own})" for name, count, own in rows if own < _FEW_PICTURES <= count]
+    if few:
+        emit(
+            Warned(
+                f"fewer than {_FEW_PICTURES} different pictures in class {listing(few)}, the others are copies: "
+                "results may be poor, add more"
+            )
+        )
+
+
+def check_leaks(data: Dataset, emit: Emit) -> None:
+    """Warn of pictures that are in several of the sets that the folder comes with."""
+    found: dict[bytes, set[str]] = defaultdict(set)
+    for key, sample in zip(data.keys, data.samples, strict=True):
+        if sample.subset:
+            found[key.tobytes()].add(sample.subset)
+    several = [sets for sets in found.values() if len(sets) > 1]
+    if several:
+        names = [name for name in SETS if any(name in sets for sets in several)]
+        emit(
+            Warned(
+                f"{counted(len(several), 'picture', 'is/are')} in more than one of the sets {', '.join(names)}: "
+                "retrain inspect shows which; figures of pictures that were trained on are too good, keep one of each"
+            )
+        )
 
 
 def check_ready_made_split(folder: ImageFolder, options: RunOptions, emit: Emit) -> None:

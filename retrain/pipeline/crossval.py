@@ -15,10 +15,11 @@ from retrain.evaluation.fold_statistics import FoldStatistics, summarize_folds
 from retrain.evaluation.metrics import Metrics, Outcomes, summarize
 from retrain.events import Emit, FoldTested, StageBegan, Warned, ignore
 from retrain.extraction.augmentation import Augmentation, add_copies
-from retrain.extraction.dataset import choose_extractor_for, load_training_data, read_classes
+from retrain.extraction.dataset import choose_extractor_for
 from retrain.extraction.pass_one import Extraction
 from retrain.options import CrossValidationOptions, RunOptions, TrainingOptions
 from retrain.pipeline.checks import check_folds
+from retrain.pipeline.training_data import load_training_data, read_classes
 from retrain.training.fold_trainer import FoldResult, FoldTrainer
 
 __all__ = ["CrossValidation", "cross_validate"]

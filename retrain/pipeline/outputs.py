@@ -46,7 +46,6 @@ from retrain.pipeline.results import FolderEvaluation, TrainedModel
 from retrain.text import counted, shown_json
 
 if TYPE_CHECKING:
-    from retrain.export.source import TrainedNetwork
     from retrain.training.tuning import Tuning
 
 __all__ = ["Origin", "check_evaluation_place", "write_evaluation", "write_files"]
@@ -82,14 +81,17 @@ def write_files(model: TrainedModel, folder: Path, origin: Origin) -> dict[str, 
 
 def _write_model(model: TrainedModel, folder: Path) -> None:
     """The model itself, in every form, and its labels."""
-    from retrain.export.exporter import EXPORTERS
+    from retrain.export.frozen_graph import FrozenGraph
+    from retrain.export.saved_model import SavedModel
 
     labels = model.result.labels
     network = model.graph.under(model.trained.head, labels)
     with ThreadPoolExecutor(1) as thread:  # the two that take long are written at once
-        graph = thread.submit(_write_graph, network, folder / GRAPH)
-        EXPORTERS[SAVED_MODEL].write(network, folder / SAVED_MODEL)
-        graph.result()
+        # its parts are made first: TensorFlow numbers what it makes, and those numbers are in the SavedModel
+        written = thread.submit(write_whole, folder / GRAPH, *FrozenGraph().parts(network))
+        SavedModel().write(network, folder / SAVED_MODEL)
+        written.result()
+    FrozenGraph().verify(network, folder / GRAPH)
     write_labels(labels, folder / LABELS)
     write_head(model.trained.head, labels, folder / HEAD)
 
@@ -114,14 +116,6 @@ def _write_results(model: TrainedModel, folder: Path) -> None:
         _write_csv(folder / TUNING, _TUNING_COLUMNS, _tuning_rows(result.tuning))
     _write_pictures(result.pictures, result.skipped, folder)
     _write_json(folder / METRICS, {name: m.as_dict() for name, m in result.metrics.items()})
-
-
-def _write_graph(network: "TrainedNetwork", place: Path) -> None:
-    """Write the graph and read it again, which is quick compared to the SavedModel."""
-    from retrain.export.exporter import EXPORTERS
-
-    EXPORTERS[GRAPH].write(network, place)
-    EXPORTERS[GRAPH].verify(network, place)
 
 
 def _write_plots(model: TrainedModel, folder: Path) -> None:

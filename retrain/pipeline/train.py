@@ -22,21 +22,15 @@ from retrain.data.split import SETS, assign_sets
 from retrain.evaluation.metrics import Metrics, PictureResult, summarize
 from retrain.events import Emit, StageBegan, TrainingBegan, Warned, ignore
 from retrain.extraction.augmentation import Augmentation, add_copies
-from retrain.extraction.dataset import (
-    ClassRules,
-    Dataset,
-    check_leaks,
-    choose_extractor_for,
-    load_training_data,
-    read_classes,
-)
+from retrain.extraction.dataset import Dataset, choose_extractor_for
 from retrain.extraction.pass_one import Extractor
 from retrain.model.folder import check_destination, write_model_folder
 from retrain.model.head import Head, judge
 from retrain.options import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, RunOptions, TrainingOptions
-from retrain.pipeline.checks import check_ready_made_split, check_sets, check_training
+from retrain.pipeline.checks import check_leaks, check_ready_made_split, check_sets, check_training
 from retrain.pipeline.outputs import Origin, write_files
 from retrain.pipeline.results import RunResult, TrainedModel, WrittenModel, results_of_pictures
+from retrain.pipeline.training_data import ClassRules, load_training_data, read_classes
 from retrain.training.calibration import Calibration, calibrate
 from retrain.training.fold_trainer import FoldTrainer
 from retrain.training.learning_curve import CurvePoint, CurveRecorder, figures_of

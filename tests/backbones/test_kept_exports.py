@@ -102,6 +102,7 @@ def head_of(*widths: int) -> Head:
     )
 
 
+@pytest.mark.usefixtures("traced_anew")
 def test_a_second_run_loads_no_network_and_exports_the_same(train, request):
     train("first")
     request.getfixturevalue("no_network")
@@ -218,6 +219,7 @@ def test_a_folder_of_another_extractor_is_left_alone(tiny_backbone):
     assert [path.name for path in folder.iterdir()] == ["extractor.json"]
 
 
+@pytest.mark.usefixtures("traced_anew")
 def test_heads_and_labels_share_what_is_kept(tiny_backbone, no_network_after):
     for widths in ((TINY_LENGTH, 2), (TINY_LENGTH, 5), (TINY_LENGTH, 7, 3)):
         head, labels = head_of(*widths), [f"label {number}" for number in range(widths[-1])]

@@ -51,7 +51,7 @@ def trained(tiny_backbone, tmp_path_factory):
     return folder / "model", sorted((folder / "pictures").glob("*/*"))[::9]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def session(trained):
     """A TensorFlow 1 session with the graph imported as the original's clients import it."""
     graph_def = v1.GraphDef()
@@ -65,7 +65,7 @@ def session(trained):
     session.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def expected(trained):
     """What `retrain predict` says: (n, 3) scores in the order of labels.txt."""
     classifier = retrain.Classifier(trained[0])
@@ -241,6 +241,7 @@ def test_a_hidden_layer_is_in_every_export(trained, tiny_backbone):
     assert {p.path: p.predicted for p in evaluation.pictures} == {p.path: p.predicted for p in model.result.pictures}
 
 
+@pytest.mark.usefixtures("traced_anew")
 def test_a_saved_model_that_cannot_be_written_is_one_clear_error(trained, tiny_backbone):
     backbone = locate_backbone(BackboneOptions(backbone=str(tiny_backbone)))
     head, labels = read_head(trained[0] / "head.h5")
@@ -370,6 +371,7 @@ def test_a_model_whose_files_are_being_put_in_place_is_read_whole(trained, tmp_p
     assert classifier.folder == folder / NEW
 
 
+@pytest.mark.usefixtures("traced_anew")
 def test_a_full_disk_is_told_in_the_words_of_the_system(trained, tiny_backbone):
     backbone = locate_backbone(BackboneOptions(backbone=str(tiny_backbone)))
     head, labels = read_head(trained[0] / "head.h5")

@@ -5,37 +5,44 @@ on the network alone, so that the tests of one process share them. What runs do 
 verifying) is done anew each time; tests/backbones/test_kept_exports.py holds that runs with and without agree.
 """
 
-import contextlib
+import functools
 import hashlib
-from collections.abc import Iterator
+import sys
 
 import pytest
 
 
-@contextlib.contextmanager
-def traced_once() -> Iterator[None]:
-    """While this lasts, no network is traced for export a second time."""
-    from retrain.export import saved_model, source
-
+def trace_once() -> None:
+    """From now on no network is traced for export a second time; where nothing exports, nothing is imported."""
+    source, saved_model = sys.modules.get("retrain.export.source"), sys.modules.get("retrain.export.saved_model")
+    if source is None or saved_model is None or hasattr(source.make_trunk, "__wrapped__"):
+        return
     make_trunk, make_template = source.make_trunk, saved_model.make_template
     trunks, templates = {}, {}
 
+    @functools.wraps(make_trunk)
     def remembered_trunk(network):
         key = _digest(network)
         if key not in trunks:
             trunks[key] = make_trunk(network)
         return trunks[key]
 
+    @functools.wraps(make_template)
     def remembered_template(trunk, final_tensor_name, layers, place):
         key = trunk.digest, final_tensor_name, layers
         if key not in templates:
             templates[key] = make_template(trunk, final_tensor_name, layers, place)
         return templates[key]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source, "make_trunk", remembered_trunk)
-        patch.setattr(saved_model, "make_template", remembered_template)
-        yield
+    source.make_trunk, saved_model.make_template = remembered_trunk, remembered_template
+
+
+def trace_anew(patch: pytest.MonkeyPatch) -> None:
+    """Forget all that, for a test about tracing."""
+    from retrain.export import saved_model, source
+
+    for module, name in ((source, "make_trunk"), (saved_model, "make_template")):
+        patch.setattr(module, name, getattr(module, name).__wrapped__)
 
 
 def _digest(network) -> bytes:
