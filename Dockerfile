@@ -12,7 +12,7 @@ ARG BASE=python:3.12-slim
 FROM ${BASE} AS base
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 WORKDIR /opt/retrain
-COPY setup.cfg pyproject.toml constraints.txt README.md ./
+COPY setup.cfg pyproject.toml constraints.txt README.md LICENSE ./
 COPY retrain retrain
 ARG EXTRAS=
 RUN pip install --constraint constraints.txt ".${EXTRAS}"

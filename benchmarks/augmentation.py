@@ -1,11 +1,10 @@
-"""What distorted copies cost in pass one, and what they give in pass two.
+"""What distorted copies cost in pass one, and what they change in pass two.
 
     python benchmarks/augmentation.py IMAGE_DIR [--smaller DIR] [--rounds 2] [--splits 5] [--copies 5]
 
-Speed: pass one over the pictures and over distorted copies of all of them, in turns, then the copies again, which are
-cached. The network is loaded, and has run, before anything is timed. Accuracy: random splits of 80 and 20 in a hundred
-of each class of the smaller folder, the same for all rows; copies are of the training pictures, which a head trains on
-with them, or without.
+Speed: pass one over the pictures and over distorted copies of all of them, in turns; then the copies again, from the
+cache. The network has run before anything is timed. Accuracy: random splits of 80 and 20 percent of each class of the
+smaller folder, the same for all rows. Heads train on the training pictures with copies or without.
 """
 
 import argparse

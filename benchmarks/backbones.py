@@ -1,11 +1,11 @@
-"""Which backbone to take: accuracy of heads on its vectors, and how fast it is.
+"""Which backbone to take: the accuracy of heads on its vectors, and its speed.
 
     python benchmarks/backbones.py IMAGE_DIR ... [--backbones inception_v3 efficientnet_lite0 ...] [--cache-dir DIR]
 
-Accuracy: cross-validation over each folder, the same folds for all backbones; the share of its pictures that get their
-label from a head that was trained without them, and its standard error. Below it, the difference to the first backbone,
-with the standard error of the difference picture by picture. Speed: each network, fed from memory, in turns; medians.
-Prints Markdown.
+Accuracy: cross-validation over each folder, with the same folds for all backbones. Every picture is labelled by a
+head that was trained without it; the table shows the share of right labels and its standard error. The second table
+shows the difference to the first backbone, with the standard error of the picture-by-picture difference. Speed: each
+network, fed from memory, in turns; medians. The output is Markdown.
 """
 
 import argparse
@@ -40,7 +40,7 @@ class Row:
 
 
 def tested(image_dir: str, backbone: Backbone, args: argparse.Namespace, cache_dir: str) -> np.ndarray:
-    """(n,) bool: whether each picture of a folder gets its label from the head that was trained without it."""
+    """(n,) bool: whether the head that was trained without a picture gives it its label."""
     options = RunOptions(
         extraction=ExtractionOptions(cache_dir=cache_dir), training=TrainingOptions(eval_step_interval=2**31 - 1)
     )
@@ -55,7 +55,7 @@ def tested(image_dir: str, backbone: Backbone, args: argparse.Namespace, cache_d
 
 
 def rate(backbone: Backbone, seconds: float) -> float:
-    """Pictures per second of a network, fed from memory."""
+    """Pictures per second of a network that is fed from memory."""
     network = backbone.network
     pixels = np.random.default_rng(0).integers(0, 256, (network.batch_size, network.height, network.width, 3), np.uint8)
     network.bottlenecks(pixels)  # the first call is the one that prepares

@@ -1,8 +1,8 @@
-"""The bottleneck cache against its limits: opening, finding, reading, writing, and finding nothing to do.
+"""The bottleneck cache at its limits: opening, finding, reading, writing, and finding nothing to do.
 
     python benchmarks/cache.py [--rows 1000000] [--reading-rows 2000000] [--files 100000] [--place DIR]
 
-Needs free disk for --reading-rows vectors of 8 KiB (16 GiB by default, as sparse files), in --place.
+Needs free disk space in --place for --reading-rows vectors of 8 KiB (16 GiB by default, as sparse files).
 """
 
 import argparse
@@ -40,7 +40,7 @@ def keys_for(start: int, count: int) -> np.ndarray:
 
 
 def resident_mib() -> float:
-    """Resident memory of this process, mapped files included."""
+    """Resident memory of this process in MiB, mapped files included."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024
@@ -52,7 +52,7 @@ def row(text: str, value: str, limit: str) -> None:
 
 
 def finding(place: Path, rows: int) -> None:
-    """A cache as compaction leaves it, of short vectors: finding reads keys, not vectors."""
+    """A compacted cache of short vectors: finding reads keys, not vectors."""
     cache = BottleneckCache(place / "finding", "short", FINGERPRINT, {})
     for start in range(0, rows, 16_384):
         count = min(16_384, rows - start)
@@ -68,7 +68,7 @@ def finding(place: Path, rows: int) -> None:
 
 
 def writing(place: Path) -> None:
-    """Whole segments: checksums, HDF5, fsync, rename; beside a plain write and fsync of the same bytes."""
+    """Whole segments (checksums, HDF5, fsync, rename), and a plain write and fsync of the same bytes."""
     rng = np.random.default_rng(0)
     parts = [
         Rows(
@@ -97,7 +97,7 @@ def writing(place: Path) -> None:
 
 
 def reading(place: Path, rows: int) -> None:
-    """Random batches of 100 from a cache of sparse segments; checksums are those of zeros."""
+    """Random batches of 100 from a cache of sparse segments; the checksums are those of zeros."""
     per_segment = 16_384
     folder = place / "reading"
     cache = BottleneckCache(folder, "sparse", FINGERPRINT, {})
@@ -129,12 +129,12 @@ def reading(place: Path, rows: int) -> None:
 
 
 def _make_sparse(path: Path) -> None:
-    """Give the disk space of a file's zeros back."""
+    """Return the disk space of a file's zeros."""
     os.system(f"fallocate --dig-holes '{path}'")
 
 
 def nothing_to_do(place: Path, files: int) -> None:
-    """A second run over unchanged pictures: no picture is read."""
+    """A second run over unchanged pictures, which reads none of them."""
     root = place / "pictures"
     head, width = b"P5\n4 4\n255\n", 16
     for number in range(files):

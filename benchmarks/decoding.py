@@ -1,8 +1,8 @@
-"""Large JPEGs decoded at a scale beside the same decoded whole: time, and what it does to the bottlenecks.
+"""Large JPEGs decoded at a reduced scale and whole: time, and the effect on the bottlenecks.
 
-python benchmarks/decoding.py IMAGE_DIR [--backbone NAME] [--pictures N] [--size WIDTH HEIGHT]
+    python benchmarks/decoding.py IMAGE_DIR [--backbone NAME] [--pictures N] [--size WIDTH HEIGHT]
 
-The large pictures are made from those of IMAGE_DIR: enlarged, with a sensor's noise, as cameras compress them.
+The large pictures are made from those of IMAGE_DIR: enlarged, with sensor noise, and compressed as a camera would.
 """
 
 import argparse
@@ -27,7 +27,7 @@ ROUNDS = 3
 
 
 def make_pictures(folder: ImageFolder, count: int, size: tuple[int, int], place: Path) -> list[Path]:
-    """Camera-like JPEGs from pictures spread over all classes."""
+    """Camera-like JPEGs, made from pictures of all classes."""
     rng = np.random.default_rng(0)
     made = []
     for number in np.linspace(0, len(folder.samples) - 1, count).astype(int).tolist():
@@ -41,7 +41,7 @@ def make_pictures(folder: ImageFolder, count: int, size: tuple[int, int], place:
 
 
 def with_margin(data: bytes, height: int, width: int, margin: int | None) -> np.ndarray:
-    """What decode_image does for a JPEG, with another margin; none: decoded whole."""
+    """Decode a JPEG as decode_image does, with another margin; None decodes it whole."""
     with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
         if margin is not None:
             image.draft(None, (margin * width, margin * height))

@@ -1,8 +1,8 @@
 """Pass one against its limits: the same backbone fed from memory, matrix arithmetic, and the original program's way.
 
-python benchmarks/extraction.py IMAGE_DIR [--backbone NAME] [--pictures N] [--rounds N]
+    python benchmarks/extraction.py IMAGE_DIR [--backbone NAME] [--pictures N] [--rounds N]
 
-All ways take turns in one run, since machines are shared and their speed changes; the ratios are of medians.
+All ways take turns in one run, since the speed of a shared machine changes. Ratios are of medians.
 """
 
 import argparse
@@ -30,7 +30,7 @@ ORIGINAL_PICTURES = 32  # that the original's way gets in each round
 
 
 def sgemm_gflops() -> float:
-    """What NumPy's matrix product reaches on this machine."""
+    """GFLOP/s that NumPy's matrix product reaches on this machine."""
     a = np.random.default_rng(0).random((2048, 2048), np.float32)
     return 2 * 2048**3 / 1e9 / statistics.median(timed(lambda: a @ a) for _ in range(9))
 
@@ -56,9 +56,9 @@ def pipeline(folder: ImageFolder, extractor) -> float:
 
 
 class OriginalWay:
-    """The original program's pass one: two calls of a session for each picture, and a text file, read back.
+    """The original program's pass one: two session calls for each picture, and a text file that is read back.
 
-    In a process of its own, with TensorFlow as it comes: `retrain._tensorflow` changes a setting.
+    It runs in a process of its own with TensorFlow's default settings; `retrain._tensorflow` changes one.
     """
 
     def __init__(self, image_dir: str, backbone: str) -> None:
@@ -74,7 +74,7 @@ class OriginalWay:
 
 
 class OriginalExtraction:
-    """What runs in that process."""
+    """The part that runs in that process."""
 
     def __init__(self, network, tf) -> None:
         graph_def, start, end = network.frozen_graph

@@ -1,10 +1,10 @@
-"""Fine-tuning from cached activations, against the whole network with its lower layers frozen, as Keras's fit runs it.
-
-Both train the same layers of MobileNetV2 at 160 x 160 and a softmax layer by Adam, in batches of 32; Keras from decoded
-pixels in memory, which is kind to it: a pass from files would decode every picture again. An epoch of each in turn, so
-that what else the machine does meets both; medians.
+"""Fine-tuning from cached activations, against Keras's fit of the whole network with its lower layers frozen.
 
     RETRAIN_BACKBONES=... python benchmarks/finetuning.py [IMAGE_DIR]
+
+Both train the same layers of MobileNetV2 at 160 x 160 and a softmax layer with Adam, in batches of 32. Keras gets
+decoded pixels from memory, which favours it: from files, it would decode every picture in every epoch. The two take
+turns, an epoch each, so that a busy machine slows both. Medians.
 """
 
 import argparse

@@ -1,10 +1,11 @@
-"""Pass two on more bottlenecks than memory should hold: from the cache's files, beside the same in memory.
+"""Pass two on more bottlenecks than memory should hold: from the cache's files, and from memory.
 
-python benchmarks/large.py [--rows 1000000] [--length 2048] [--classes 1000] [--steps 2000] [--rounds 3] [--place DIR]
+    python benchmarks/large.py [--rows 1000000] [--length 2048] [--classes 1000] [--steps 2000] [--rounds 3]
+        [--place DIR]
 
-Writes --rows vectors into a temporary cache in --place (8 GiB with the defaults, removed afterwards) and takes a
-second copy in memory for the comparison; where there isn't memory for both, that copy is of fewer rows. Every
-measurement has a process of its own. Vectors lie around centres of --classes classes, and are read from the page cache.
+Writes --rows vectors into a temporary cache in --place (8 GiB with the defaults, removed afterwards), and keeps a
+second copy in memory to compare with. If there isn't memory for both, that copy has fewer rows. Every measurement has
+a process of its own. Vectors lie around the centres of --classes classes and are read from the page cache.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def labels_of(rows: int, classes: int) -> np.ndarray:
 
 
 def write_cache(args: argparse.Namespace) -> None:
-    """Segments as compaction leaves them."""
+    """Write segments of the size that compaction makes."""
     rng = np.random.default_rng(0)
     centres = rng.normal(0, 0.1, (args.classes, args.length)).astype(np.float32)
     labels = labels_of(args.rows, args.classes)
@@ -54,7 +55,7 @@ def write_cache(args: argparse.Namespace) -> None:
 
 
 def open_data(args: argparse.Namespace, classes: int) -> LabelledBottlenecks:
-    """The rows in their files; finding them checks all, and so brings them into the page cache."""
+    """Open the rows in their files; this checks all rows, and so brings them into the page cache."""
     cache = BottleneckCache(args.place, "large", FINGERPRINT, {})
     rows = cache.find(keys_for(0, args.rows))
     return LabelledBottlenecks(CachedVectors(cache, rows), labels_of(args.rows, args.classes) % classes)
@@ -65,7 +66,7 @@ def peak_mib() -> float:
 
 
 def train(trainer, steps: int, optimizer: str = "gradient-descent"):
-    """The trained head, and seconds per step once the loop is compiled; the first blocks of steps come with that."""
+    """Train a head; return it and the seconds per step after compiling, which the first blocks of steps include."""
 
     from retrain.events import Evaluated
 
@@ -105,7 +106,7 @@ def from_files(args: argparse.Namespace) -> dict:
 
 
 def both(args: argparse.Namespace) -> dict:
-    """Rows per second from files and from memory, taking turns."""
+    """Rows per second from files and from memory, in turns."""
     from retrain.training.head_trainer import HeadTrainer
 
     data = open_data(args, FEW)

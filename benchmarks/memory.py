@@ -1,4 +1,4 @@
-"""Memory of pass one beside TensorFlow's own, and what a kill -9 half-way costs; each in a process of its own.
+"""Memory of pass one beyond TensorFlow's own, and what a kill -9 half-way costs; each in a process of its own.
 
 python benchmarks/memory.py IMAGE_DIR [--backbone NAME] [--copies 4]
 """
@@ -42,7 +42,7 @@ def run(script: str, *args: str) -> tuple[float, dict[str, int]]:
 
 
 def more_pictures(source: Path, target: Path, copies: int) -> None:
-    """The pictures of a folder several times over, no two with the same content."""
+    """The pictures of a folder several times, no two with the same content."""
     for path in sorted(source.rglob("*.*")):
         if path.is_file() and path.parent != source:
             folder = target / path.parent.name

@@ -1,11 +1,11 @@
-"""What the options of pass two make of real bottlenecks: test accuracy, cross-entropy and time, beside scikit-learn.
+"""What the options of pass two do on real bottlenecks: test accuracy, cross-entropy and time, next to scikit-learn.
 
-python benchmarks/optimizers.py [--splits 10] [--only adam]
+    python benchmarks/optimizers.py [--splits 10] [--only adam]
 
-On the original program's bottlenecks of 500 flowers (reference/flowers.h5 in the shared folder of test data, which
-RETRAIN_TEST_DATA names): random splits of 80 training and 20 test pictures a class, the same for all rows. One trainer
-serves all of them, so that what is compiled for a row's first split serves for the others: the first time holds tracing
-and compiling, the other is the median over the splits that follow. lbfgs is traced in each.
+Uses the original program's bottlenecks of 500 flowers (reference/flowers.h5 in the shared folder of test data, which
+RETRAIN_TEST_DATA names): random splits of 80 training and 20 test pictures per class, the same for all rows. One
+trainer serves all splits. So the first time of a row includes tracing and compiling, and the second is the median of
+the splits that follow. lbfgs is traced for each split.
 """
 
 import argparse

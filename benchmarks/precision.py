@@ -1,8 +1,8 @@
-"""What fewer bits cost: heads trained on bottlenecks of each precision, all tested on float32 ones.
+"""What fewer bits cost: heads trained on bottlenecks of each precision, all tested on float32 bottlenecks.
 
-python benchmarks/precision.py IMAGE_DIR [--backbone NAME] [--splits N] [--cache-dir DIR]
+    python benchmarks/precision.py IMAGE_DIR [--backbone NAME] [--splits N] [--cache-dir DIR]
 
-That is what happens to a user's model: the graph that is exported computes in float32, whatever its head learnt from.
+This is what happens to a user's model: the exported graph computes in float32, whatever its head was trained on.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def bottlenecks(folder: ImageFolder, backbone, precision: str, cache_dir: str) -
 
 
 def accuracies(vectors: np.ndarray, exact: np.ndarray, labels: np.ndarray, splits: int) -> np.ndarray:
-    """Of heads trained on 80% of the vectors, on the float32 vectors of the rest: (splits,)."""
+    """Accuracy of heads trained on 80% of the vectors and tested on the float32 vectors of the rest: (splits,)."""
     trainer = HeadTrainer(LabelledBottlenecks(vectors, labels), labels.max() + 1)
     results = []
     for split in range(splits):

@@ -1,10 +1,10 @@
-"""Pass two beside the ways it is usually done: a session call per step, Keras fit, scikit-learn.
+"""Pass two next to the usual ways: a session call per step, Keras's fit, scikit-learn.
 
-python benchmarks/training.py [--rows 3670] [--classes 5] [--steps 4000] [--rounds 3]
+    python benchmarks/training.py [--rows 3670] [--classes 5] [--steps 4000] [--rounds 3]
 
-Synthetic bottlenecks of 2,048 numbers, as sparse and as overlapping as photographs': 80% for training, 10% each for
-validation and test. Batches of 100, an evaluation every 10 steps, as the original program has it. All ways take turns;
-times are medians, and the ratio's is of each turn's.
+Synthetic bottlenecks of 2,048 numbers, as sparse and as overlapping as those of photographs: 80% for training, 10%
+each for validation and the test. Batches of 100, an evaluation every 10 steps, as in the original program. All ways
+take turns. Times are medians; the ratio is the median of the ratios of each turn.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SECONDS, TIMES = 1.5, 10  # the limits: after start-up, and the speed of a sessi
 
 
 class Task(NamedTuple):
-    """What all ways are given."""
+    """What each way gets."""
 
     data: LabelledBottlenecks
     classes: int
@@ -58,9 +58,9 @@ def make_data(rows: int, classes: int) -> LabelledBottlenecks:
 
 
 def ours(task: Task) -> Result:
-    """Start-up is all but the steps: building the trainer, tracing and compiling.
+    """Start-up is everything but the steps: building the trainer, tracing and compiling.
 
-    The first block of steps comes with compiling; it is taken to last as long as the others.
+    The first block of steps includes compiling; it is assumed to take as long as the others.
     """
     moments: list[float] = []
 
@@ -77,7 +77,7 @@ def ours(task: Task) -> Result:
 
 
 def per_step(task: Task) -> Result:
-    """As the original program writes it: batches drawn in Python, one session call with feeds per step."""
+    """As in the original program: batches drawn in Python, one session call with feeds per step."""
     rng = np.random.default_rng(0)
     (train, train_labels), (held_out, held_out_labels) = task.part(task.train), task.part(task.validation)
     members = [np.flatnonzero(train_labels == label) for label in range(task.classes)]
@@ -114,7 +114,7 @@ def per_step(task: Task) -> Result:
 
 
 def keras_fit(task: Task) -> Result:
-    """As many epochs as have the same number of steps, an evaluation on the validation set after each."""
+    """As many epochs as amount to the same steps, with an evaluation on the validation set after each."""
     import keras
 
     train, train_labels = task.part(task.train)
@@ -132,7 +132,7 @@ def keras_fit(task: Task) -> Result:
 
 
 def scikit_learn(task: Task) -> Result:
-    """The optimum of the regularised problem, with its defaults."""
+    """The optimum of the regularised problem, with scikit-learn's defaults."""
     from sklearn.linear_model import LogisticRegression
 
     train, labels = task.part(task.train)

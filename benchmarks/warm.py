@@ -1,9 +1,9 @@
-"""What a second run costs: whole processes, beside the import of TensorFlow that most of them need.
+"""What a second run costs: whole processes, next to the import of TensorFlow that most of them need.
 
     python benchmarks/warm.py IMAGE_DIR [--rounds 5] [--place DIR] [-- --backbone NAME ...]
 
-A first run of `retrain train` fills the cache; the rounds then find nothing to extract. What is measured takes turns,
-so that a busy machine slows all of it. Options after -- go to `retrain train`.
+A first run of `retrain train` fills the cache, so the rounds have nothing to extract. The commands take turns, so
+that a busy machine slows all of them. Options after -- go to `retrain train`.
 """
 
 import argparse

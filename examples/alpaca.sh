@@ -1,6 +1,6 @@
 #!/bin/sh
-# D. Alpaca or not, MobileNetV2 at 160 x 160: two classes, distorted copies, dropout; then which pictures went wrong.
-# usage: alpaca.sh PICTURES    (two folders: of the thing, and of what is not)
+# D. Alpaca or not, MobileNetV2 at 160 x 160: two classes, distorted copies, dropout. Then list the mistakes.
+# usage: alpaca.sh PICTURES    (two folders: pictures of the thing, and pictures of other things)
 set -eu
 
 retrain train "$1" --backbone mobilenet_v2 --input-size 160 \

@@ -1,6 +1,6 @@
 #!/bin/sh
-# B. Ten unbalanced classes of animals, MobileNetV2: distorted copies, class weights, dropout, Adam; the head first,
-# then the last 20 layers of the network with it.
+# B. Ten classes of animals of unequal size, MobileNetV2: distorted copies, class weights, dropout, Adam. Train the head
+# first, then the last 20 layers of the network with it.
 # usage: animals10.sh ANIMALS10
 set -eu
 

@@ -1,6 +1,7 @@
 #!/bin/sh
-# C. Ten animals of Caltech-256, ResNet50: 60 training and 10 validation pictures of each, the rest for the test; curves of
-# all three, a sheet of predictions; then the optimum of the same head; then the last three layers, too.
+# C. Ten animals of Caltech-256, ResNet50: 60 pictures of each for training, 10 for validation, the rest for the test.
+# Draw curves of all three sets and a sheet of predictions; then train the same head to its optimum; then train the last
+# three layers, too.
 # usage: caltech.sh PICTURES [BACKBONE] [TRAINING_PICTURES] [VALIDATION_PICTURES]
 set -eu
 

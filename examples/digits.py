@@ -18,7 +18,7 @@ MOST_INK = 16  # the highest value in the scans
 
 
 def main(folder: Path) -> None:
-    """Write the pictures that are not there yet."""
+    """Write the pictures that are missing."""
     digits = load_digits()
     written = 0
     for number, (ink, digit) in enumerate(zip(digits.images, digits.target, strict=True)):

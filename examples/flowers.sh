@@ -1,5 +1,5 @@
 #!/bin/sh
-# A. Flowers, Inception v3: bottlenecks once, then 4,000 steps of 10 pictures; scores of all labels for a picture.
+# A. Flowers, Inception v3: compute bottlenecks once, train for 4,000 steps of 10 pictures, show all scores of a picture.
 # usage: flowers.sh FLOWER_PHOTOS
 set -eu
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# E. Ten classes in train/ and validation/ folders named by number, MobileNetV2 at 160 x 160: Dense(64), dropout, softmax for
-# 3 epochs, then all from layer 130 on for 3 epochs more. (Of few pictures, take more epochs: these are of 9,469.)
+# E. Ten classes in train/ and validation/, in folders named by number, MobileNetV2 at 160 x 160: Dense(64), dropout and
+# softmax for 3 epochs, then everything from layer 130 for 3 more. (With fewer than 9,469 pictures, use more epochs.)
 # usage: imagenette.sh IMAGENETTE [EPOCHS]
 set -eu
 epochs=${2:-3}

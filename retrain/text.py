@@ -26,7 +26,7 @@ def counted(number: int, noun: str, verb: str = "") -> str:
 
 def plural(noun: str) -> str:
     """The plural of a regular noun."""
-    if re.search("(s|x|ch|sh)$", noun):
+    if re.search("(s|x|sh|[^o]ch)$", noun):  # epochs, but batches
         return f"{noun}es"
     return re.sub("(?<=[^aeiou])y$", "ie", noun) + "s"
 

@@ -19,6 +19,8 @@ from retrain.text import counted, listed_lines, listing, pasteable, shown
         (3, "distorted copy", "3 distorted copies"),
         (2, "try", "2 tries"),
         (2, "day", "2 days"),
+        (5, "epoch", "5 epochs"),
+        (2, "batch", "2 batches"),
         (12345, "file", "12,345 files"),
     ],
 )
