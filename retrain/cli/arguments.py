@@ -51,6 +51,7 @@ class Parser(argparse.ArgumentParser):
         formatter = functools.partial(_Formatter, rare=self.rare)
         super().__init__(**kwargs, allow_abbrev=False, add_help=False, formatter_class=formatter)
         self.add_argument("-h", "--help", action="help", help="show this help")
+        self._positionals.title = "arguments"
         self.add_argument("--help-all", action=_HelpAll, nargs=0, help="show all options")
 
     def format_help(self) -> str:
@@ -78,7 +79,7 @@ class Parser(argparse.ArgumentParser):
         """A path with ~ expanded. A URL, where none can be used, ends the program."""
         if _URL.match(text) and "URL" not in str(action.metavar) and not os.path.lexists(text):
             name = action.option_strings[-1] if action.option_strings else action.metavar
-            self.error(f"{name} {text} is a URL: download what it names first, and give its path on this machine")
+            self.error(f"{name} {text} is a URL: download it first, and give its path on this machine")
         return os.path.expanduser(text)
 
     def error(self, message: str) -> NoReturn:
@@ -164,9 +165,9 @@ def add_command(
 def add_output_options(parser: Parser) -> None:
     """Add what every command has: --json, --quiet and --verbose."""
     group = parser.add_argument_group("output")
-    group.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    group.add_argument("--quiet", action="store_true", help="print results, warnings and errors only, no progress")
-    group.add_argument("--verbose", action="store_true", help="log more details to stderr")
+    group.add_argument("--json", action="store_true", help="print the result as one JSON document")
+    group.add_argument("--quiet", action="store_true", help="show no progress, only results, warnings and errors")
+    group.add_argument("--verbose", action="store_true", help="show more details on stderr")
 
 
 def add_options(parser: Parser, title: str, *stages: type) -> None:

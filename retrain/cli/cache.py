@@ -18,36 +18,42 @@ _MIB = 2**20
 
 def add_cache_commands(commands: Commands) -> None:
     """Add `cache` and its commands."""
-    cache = add_command(commands, "cache", None, "look after the bottleneck cache")
+    cache = add_command(commands, "cache", None, "check, clean up or fill the bottleneck cache")
     actions = cache.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add(actions, "info", _info, "list the extractors in the cache, with their rows, size, segments and age")
     verify = _add(actions, "verify", _verify, "check each row against its CRC-32; the exit code is 1 if any is damaged")
     verify.add_argument(
         "--recover",
         action="store_true",
-        help="first take back *.corrupt segments that are sound, and rewrite notes that disagree with their segments; "
-        "without it, nothing is changed",
+        help="first take back *.corrupt segments that are sound, and rewrite notes that disagree with their segments",
     )
-    prune = _add(actions, "prune", _prune, "delete rows that no picture needs; says how many before it does")
+    prune = _add(actions, "prune", _prune, "delete rows that no picture needs, after saying how many there are")
     prune.add_argument(
         "--keep",
         action="append",
         required=True,
         metavar="IMAGE_DIR",
-        help="keep the rows of this folder's pictures; can be given several times",
+        help="keep the rows of this folder's pictures; may be given several times",
     )
     prune.add_argument("--yes", action="store_true", help="delete without asking")
-    _add(actions, "compact", _compact, "merge small segments")
+    _add(actions, "compact", _compact, "merge small segments into large ones")
     import_ = _add(actions, "import", _import, "import bottleneck text files of the original program")
-    import_.add_argument("text_dir", metavar="DIR", help="its --bottleneck_dir, with NAME.jpg_MODULE.txt files")
     import_.add_argument(
-        "--image-dir", required=True, metavar="IMAGE_DIR", help="its --image_dir, with the pictures of these files"
+        "text_dir", metavar="DIR", help="the original's --bottleneck_dir, with files such as NAME.jpg_MODULE.txt"
+    )
+    import_.add_argument(
+        "--image-dir",
+        required=True,
+        metavar="IMAGE_DIR",
+        help="the original's --image_dir, with the pictures that these files belong to",
     )
 
 
 def _add(actions: Commands, name: str, run: Callable[[argparse.Namespace], int], text: str) -> Parser:
     added = add_command(actions, name, run, text)
-    added.add_argument("--cache-dir", default="cache", metavar="DIR", help="the cache folder (default: cache)")
+    added.add_argument(
+        "--cache-dir", default="cache", metavar="DIR", help="folder of the bottleneck cache (default: cache)"
+    )
     add_output_options(added)
     return added
 

@@ -46,7 +46,7 @@ def _run_options(args: argparse.Namespace) -> RunOptions:
 
 
 def train(args: argparse.Namespace) -> int:
-    """Train on a folder, and say how it went."""
+    """Train a model on a folder of pictures, and show how good it is."""
     options = _run_options(args)
     from retrain.cli import console
     from retrain.pipeline.train import train as train_folder
@@ -63,7 +63,7 @@ def train(args: argparse.Namespace) -> int:
 
 
 def _example(model: "WrittenModel") -> str:
-    """The path of a picture that the model was not trained on, where there is one, to be pasted into a command."""
+    """The path of a picture to paste into a command; if possible, one that the model was not trained on."""
     from retrain.text import pasteable
 
     order = {"test": 0, "validation": 1, "train": 2}
@@ -72,7 +72,7 @@ def _example(model: "WrittenModel") -> str:
 
 
 def crossval(args: argparse.Namespace) -> int:
-    """Cross-validate, and say how it went."""
+    """Cross-validate, and show the result."""
     folds, options = options_from(CrossValidationOptions, args), _run_options(args)
     from retrain.cli import console
     from retrain.pipeline.crossval import cross_validate
@@ -87,14 +87,14 @@ def crossval(args: argparse.Namespace) -> int:
 
 
 def extract(args: argparse.Namespace) -> int:
-    """Pass one alone, or its benchmark."""
+    """Fill the cache, or measure how fast this machine does it."""
     options = _run_options(args)
     if args.benchmark:
         if options.backbone.precision != BackboneOptions.precision:
             raise UsageError("--benchmark measures every precision: leave --precision out")
         return _benchmark(args, options)
     if args.image_dir is None:
-        raise UsageError("IMAGE_DIR is missing: the folder with one sub-folder of pictures per class")
+        raise UsageError("IMAGE_DIR is missing: give the folder with one sub-folder of pictures per class")
     from retrain.cli import console
     from retrain.paths import display_path
     from retrain.pipeline.extract import extract as extract_folder
@@ -126,7 +126,7 @@ def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    """Measure a model on a labelled folder."""
+    """Test a model on a folder with known classes."""
     extraction, images = options_from(ExtractionOptions, args), options_from(ImageOptions, args)
     from retrain.cli import console
     from retrain.model.classifier import Classifier
@@ -149,7 +149,7 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def predict(args: argparse.Namespace) -> int:
-    """Classify pictures; 1 where one that was named can't be read."""
+    """Classify pictures. The exit code is 1 if one that was named can't be read."""
     images = options_from(ImageOptions, args)
     if args.top is not None and args.top < 1:
         raise UsageError(f"--top {args.top}: must be at least 1")
@@ -196,7 +196,7 @@ def predict(args: argparse.Namespace) -> int:
 
 
 def _check_standard_input(args: argparse.Namespace) -> None:
-    """Refuse what can't be meant by the picture - (standard input). Raises UsageError."""
+    """Refuse a picture - (standard input) that can't be read. Raises UsageError."""
     if "-" not in args.pictures:
         return
     if args.wrong:
@@ -208,7 +208,7 @@ def _check_standard_input(args: argparse.Namespace) -> None:
 
 
 def _picture(path: str, images: ImageOptions) -> "str | PictureBytes":
-    """A picture to predict; what comes from standard input where the path is -."""
+    """A picture to predict. The path - stands for standard input."""
     from retrain.model.classifier import PictureBytes
 
     if path != "-":
@@ -221,7 +221,7 @@ def _picture(path: str, images: ImageOptions) -> "str | PictureBytes":
 
 
 def _answer(prediction: "Prediction", should: str | None, most: int | None) -> dict[str, Any]:
-    """What --json has of a picture."""
+    """What --json shows of a picture."""
     from retrain.paths import utf8_path
 
     answer: dict[str, Any] = {"path": utf8_path(prediction.path)}
@@ -233,7 +233,7 @@ def _answer(prediction: "Prediction", should: str | None, most: int | None) -> d
 
 
 def _answer_line(prediction: "Prediction", should: str | None, most: int) -> str:
-    """What a person sees of a picture."""
+    """The line that shows the scores of a picture."""
     from retrain.paths import display_path
 
     scores = (f"{shown(label)} {score:.4f}" for label, score in list(prediction.scores.items())[:most])
@@ -242,7 +242,7 @@ def _answer_line(prediction: "Prediction", should: str | None, most: int) -> str
 
 
 def inspect(args: argparse.Namespace) -> int:
-    """Tell what is in a folder."""
+    """Show what is in a folder."""
     images, split = options_from(ImageOptions, args), options_from(SplitOptions, args)
     augmentation = options_from(AugmentationOptions, args)
     if args.sheet and not augmentation.augment:

@@ -58,7 +58,7 @@ examples:
   retrain predict model rose.jpg tulip.png     labels and scores of pictures
   retrain evaluate model other_pictures        accuracy on a labelled folder
 
-The command line of TensorFlow's retrain.py works, too: retrain --image_dir flower_photos ..."""
+The options of TensorFlow's retrain.py work, too: retrain --image_dir flower_photos ..."""
 
 _OWN_OPTIONS = ("--help", "--help-all", "--version", "--print-completion")  # others are of the original program
 
@@ -73,7 +73,7 @@ def build_parser() -> Parser:
         "--print-completion",
         action=PrintCompletion,
         choices=("bash", "zsh"),
-        help="print a script that completes commands, options and paths in this shell",
+        help="print a script for shell completion of commands, options and paths",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
@@ -92,7 +92,7 @@ def _add_train(commands: Commands) -> None:
         commands,
         "train",
         do.train,
-        "train a model on a folder of pictures, test it and export it",
+        "train a model on a folder of pictures, test it, and export it",
         "  retrain train flower_photos\n"
         "  retrain train flower_photos --augment 10 --flip --rotate 10 --model-dir flowers",
     )
@@ -112,7 +112,7 @@ def _add_crossval(commands: Commands) -> None:
         commands,
         "crossval",
         do.crossval,
-        "estimate by cross-validation how good a model of a folder would be",
+        "estimate how good a model would be, by cross-validation",
         "  retrain crossval flower_photos --folds 5",
     )
     _add_image_dir(parser)
@@ -133,7 +133,7 @@ def _add_predict(commands: Commands) -> None:
         "  retrain predict model rose.jpg\n  retrain predict model flower_photos --wrong",
     )
     _add_model_dir(parser)
-    text = "picture files, or folders of them; -: a picture from standard input"
+    text = "picture files, or folders of them; - reads a picture from standard input"
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help=text)
     add_options(parser, "predictions", PredictionOptions)
     add_options(parser, "pictures", ImageOptions)
@@ -145,7 +145,7 @@ def _add_evaluate(commands: Commands) -> None:
         commands,
         "evaluate",
         do.evaluate,
-        "measure a trained model on a labelled folder",
+        "test a trained model on a folder with one sub-folder of pictures per class",
         "  retrain evaluate model other_pictures --output results",
     )
     _add_model_dir(parser)
@@ -164,17 +164,17 @@ def _add_inspect(commands: Commands) -> None:
         commands,
         "inspect",
         do.inspect,
-        "show what is in a folder, before training on it",
+        "check a folder of pictures before training on it",
         "  retrain inspect flower_photos\n  retrain inspect flower_photos --augment 7 --flip --sheet copies.png",
     )
     _add_image_dir(parser)
-    text = "also print a line for each picture: its set, its label and its path, separated by tabs"
+    text = "also print a line for each picture, with its set, label and path, separated by tabs"
     parser.add_argument("--list", action="store_true", help=text)
     parser.add_argument(
         "--sheet",
         metavar="FILE",
-        help="with --augment: write this PNG, which shows a training picture of each class (at most 8) and its copies "
-        "(at most 7) (default: distortions.png)",
+        help="with --augment, write this PNG: a training picture of each class (at most 8) and its copies (at most 7) "
+        "(default: distortions.png)",
     )
     add_options(parser, "pictures", LabelOptions, SplitOptions, ImageOptions)
     add_options(parser, "distorted copies", AugmentationOptions)
@@ -186,15 +186,15 @@ def _add_extract(commands: Commands) -> None:
         commands,
         "extract",
         do.extract,
-        "fill the bottleneck cache, or measure how fast this machine does it",
+        "only fill the bottleneck cache, or measure how fast this machine does it",
         "  retrain extract flower_photos\n  retrain extract --benchmark",
     )
     _add_image_dir(parser, nargs="?")
     parser.add_argument(
         "--benchmark",
         action="store_true",
-        help="extract nothing; measure for about a minute how fast this machine is in each precision, on pictures of "
-        "IMAGE_DIR if given, and recommend one",
+        help="instead, measure for about a minute how fast this machine is in each precision, on pictures of IMAGE_DIR "
+        "if given, and recommend one",
     )
     add_options(parser, "backbone", BackboneOptions, ExtractionOptions)
     add_options(parser, "pictures", ImageOptions)
@@ -207,12 +207,12 @@ def _add_image_dir(parser: Parser, nargs: str | None = None) -> None:
 
 
 def _add_model_dir(parser: Parser) -> None:
-    parser.add_argument("model_dir", metavar="MODEL_DIR", help="model folder, made by retrain train")
+    parser.add_argument("model_dir", metavar="MODEL_DIR", help="model folder that retrain train wrote")
     parser.add_argument(
         "--trust",
         action="store_true",
         help="run the model's graph even if it has operations that can read or write files, start programs or call "
-        "Python; it can then do anything that you can do on this machine",
+        "Python; such a model can do anything that you can do on this machine",
     )
 
 
