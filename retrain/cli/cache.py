@@ -1,4 +1,4 @@
-"""`retrain cache ...`: the commands that look after the bottleneck cache."""
+"""`retrain cache ...`: check, clean up or fill the bottleneck cache."""
 
 import argparse
 import dataclasses
@@ -133,7 +133,7 @@ def _prune(args: argparse.Namespace) -> int:
 
 
 def _agreed(rows: int) -> bool:
-    """Ask on a terminal; without one, the answer is no."""
+    """Ask the user. Without a terminal, the answer is no."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     print(f"drop {counted(rows, 'row')}? [y/N] ", end="", file=sys.stderr, flush=True)
@@ -152,7 +152,7 @@ def _compact(args: argparse.Namespace) -> int:
             {"folder": display_path(cache.folder), "rows": len(cache), "segments_before": before}
             | {"segments": len(cache.segment_paths())}
         )
-        if not args.json:  # each at once: the next may fail
+        if not args.json:  # at once, because the next one may fail
             was = counted(before, "segment")
             rows = counted(len(cache), "row")
             print(f"{results[-1]['folder']}: {rows}, {was} became {results[-1]['segments']:,}", flush=True)
@@ -181,7 +181,7 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _ago(moment: float | None) -> str:
-    """The time since a moment, in its largest unit."""
+    """The time since a moment, in the largest unit that fits."""
     seconds = max(0.0, time.time() - (moment or 0.0))
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:

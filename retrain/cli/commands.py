@@ -175,7 +175,7 @@ def predict(args: argparse.Namespace) -> int:
     for prediction in itertools.chain(unread, predictions):
         should = expected.get(prediction.path)
         if prediction.error is not None:
-            was_named = prediction.path in args.pictures  # else it is litter in a folder, and no failure
+            was_named = prediction.path in args.pictures  # otherwise it is a stray file in a folder, and no failure
             failed += was_named
             what = f"{display_path(prediction.path)}: {shown(prediction.error)}"
             print(f"retrain: {'error' if was_named else 'warning'}: {what}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The command line: a thin shell that parses, runs a command, and turns errors into exit codes."""
+"""The command line: it parses, runs a command, and turns errors into exit codes."""
 
 import contextlib
 import io
@@ -60,7 +60,12 @@ examples:
 
 The options of TensorFlow's retrain.py work, too: retrain --image_dir flower_photos ..."""
 
-_OWN_OPTIONS = ("--help", "--help-all", "--version", "--print-completion")  # others are of the original program
+_OWN_OPTIONS = (
+    "--help",
+    "--help-all",
+    "--version",
+    "--print-completion",
+)  # other options come from the original program
 
 
 def build_parser() -> Parser:
@@ -217,9 +222,9 @@ def _add_model_dir(parser: Parser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; its exit code: 0, 1 for errors, 2 for wrong usage, 130 when interrupted."""
+    """Run a command, and return its exit code: 0, 1 for errors, 2 for wrong usage, 130 when interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    warnings.simplefilter("ignore")  # third parties' notes to developers
+    warnings.simplefilter("ignore")  # of libraries, meant for developers
     for noisy in ("tensorflow", "absl", "h5py"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     _allow_files()
@@ -237,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         log_to_stderr(logging.INFO if args.verbose else logging.CRITICAL, "retrain: %(message)s")
         with _downloads_shown(args.quiet):
             code = int(args.run(args))
-        sys.stdout.flush()  # here, where a full disk or a closed pipe is met with a message
+        sys.stdout.flush()  # here, so that a full disk or a closed pipe gives a message
         return code
     except UsageError as error:
         return _fail(error, EXIT_USAGE)
@@ -247,7 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("interrupted", EXIT_INTERRUPTED)
     except RetrainError as error:
         return _fail(error, EXIT_ERROR)
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+    except BrokenPipeError:  # the reader of our output has ended, as with `head`
         _forget_output()
         return EXIT_ERROR
     except OSError as error:
@@ -266,14 +271,14 @@ def _downloads_shown(quiet: bool) -> Iterator[None]:
 
 
 def _allow_files() -> None:
-    """Open files, as many as the system allows: every segment of the cache takes one."""
+    """Allow as many open files as the system does: every segment of the cache takes one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _forget_output() -> None:
-    """Let what could not be written to stdout go, or Python would try once more on its way out, and complain."""
+    """Drop output that could not be written; otherwise Python would try again at exit, and complain."""
     try:
         sys.stdout.flush()
     except OSError:
