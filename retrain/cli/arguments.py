@@ -21,6 +21,8 @@ __all__ = [
     "Parser",
     "PrintCompletion",
     "add_command",
+    "add_image_dir",
+    "add_model_dir",
     "add_options",
     "add_output_options",
     "options_from",
@@ -162,6 +164,23 @@ def add_command(
     return added
 
 
+def add_image_dir(parser: Parser, nargs: str | None = None) -> None:
+    """Add IMAGE_DIR."""
+    text = "folder with one sub-folder of pictures per class"
+    parser.add_argument("image_dir", metavar="IMAGE_DIR", nargs=nargs, help=text)
+
+
+def add_model_dir(parser: Parser) -> None:
+    """Add MODEL_DIR and --trust."""
+    parser.add_argument("model_dir", metavar="MODEL_DIR", help="model folder that retrain train wrote")
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="run the model's graph even if it has operations that can read or write files, start programs or call "
+        "Python; such a model can do anything that you can do on this machine",
+    )
+
+
 def add_output_options(parser: Parser) -> None:
     """Add --json, --quiet and --verbose, which every command has."""
     group = parser.add_argument_group("output")
@@ -202,6 +221,11 @@ def _add_option(group: Any, field: dataclasses.Field[Any]) -> None:
 
 
 def options_from(options: type[Options], args: argparse.Namespace) -> Options:
-    """An option class with the values from the command line. Raises UsageError."""
-    names = {field.name for field in dataclasses.fields(options) if "help" in field.metadata}  # type: ignore[arg-type]
-    return options(**{name: getattr(args, name) for name in names if hasattr(args, name)})
+    """An option class, and the option classes in it, with the values from the command line. Raises UsageError."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(options):  # type: ignore[arg-type]
+        if dataclasses.is_dataclass(field.default):
+            values[field.name] = options_from(type(field.default), args)
+        elif hasattr(args, field.name):
+            values[field.name] = getattr(args, field.name)
+    return options(**values)

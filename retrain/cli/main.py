@@ -10,37 +10,17 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import retrain
-from retrain.cli import commands as do
-from retrain.cli.arguments import (
-    EXIT_ERROR,
-    EXIT_USAGE,
-    Commands,
-    Parser,
-    PrintCompletion,
-    add_command,
-    add_options,
-    add_output_options,
-)
+from retrain.cli.arguments import EXIT_ERROR, EXIT_USAGE, Parser, PrintCompletion
 from retrain.cli.backbones import add_backbones_commands
 from retrain.cli.cache import add_cache_commands
+from retrain.cli.evaluate import add_evaluate_command
+from retrain.cli.extract import add_extract_command
+from retrain.cli.inspect import add_inspect_command
 from retrain.cli.output import log_to_stderr
+from retrain.cli.predict import add_predict_command
+from retrain.cli.train import add_crossval_command, add_train_command
 from retrain.errors import Interrupted, RetrainError, UsageError
 from retrain.interruption import EXIT_INTERRUPTED, tell
-from retrain.options import (
-    AugmentationOptions,
-    BackboneOptions,
-    CrossValidationOptions,
-    EvaluationOptions,
-    ExtractionOptions,
-    FineTuningOptions,
-    ImageOptions,
-    LabelOptions,
-    PredictionOptions,
-    RunOptions,
-    SplitOptions,
-    TrainingOptions,
-    TuningOptions,
-)
 from retrain.paths import display_path
 from retrain.text import shown
 
@@ -60,12 +40,8 @@ examples:
 
 The options of TensorFlow's retrain.py work, too: retrain --image_dir flower_photos ..."""
 
-_OWN_OPTIONS = (
-    "--help",
-    "--help-all",
-    "--version",
-    "--print-completion",
-)  # other options come from the original program
+# others are of the original program
+_OWN_OPTIONS = ("--help", "--help-all", "--version", "--print-completion")
 
 
 def build_parser() -> Parser:
@@ -81,144 +57,15 @@ def build_parser() -> Parser:
         help="print a script for shell completion of commands, options and paths",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_train(commands)
-    _add_crossval(commands)
-    _add_predict(commands)
-    _add_evaluate(commands)
-    _add_inspect(commands)
-    _add_extract(commands)
+    add_train_command(commands)
+    add_crossval_command(commands)
+    add_predict_command(commands)
+    add_evaluate_command(commands)
+    add_inspect_command(commands)
+    add_extract_command(commands)
     add_backbones_commands(commands)
     add_cache_commands(commands)
     return parser
-
-
-def _add_train(commands: Commands) -> None:
-    parser = add_command(
-        commands,
-        "train",
-        do.train,
-        "train a model on a folder of pictures, test it, and export it",
-        "  retrain train flower_photos\n"
-        "  retrain train flower_photos --augment 10 --flip --rotate 10 --model-dir flowers",
-    )
-    _add_image_dir(parser)
-    parser.add_argument("--model-dir", default="model", metavar="DIR", help="where to put the model (default: model)")
-    add_options(parser, "backbone", BackboneOptions, ExtractionOptions)
-    add_options(parser, "pictures", LabelOptions, SplitOptions, ImageOptions)
-    add_options(parser, "distorted copies", AugmentationOptions)
-    add_options(parser, "training", TrainingOptions, TuningOptions)
-    add_options(parser, "fine-tuning", FineTuningOptions)
-    add_options(parser, "results", EvaluationOptions, RunOptions)
-    add_output_options(parser)
-
-
-def _add_crossval(commands: Commands) -> None:
-    parser = add_command(
-        commands,
-        "crossval",
-        do.crossval,
-        "estimate how good a model would be, by cross-validation",
-        "  retrain crossval flower_photos --folds 5",
-    )
-    _add_image_dir(parser)
-    add_options(parser, "cross-validation", CrossValidationOptions)
-    add_options(parser, "backbone", BackboneOptions, ExtractionOptions)
-    add_options(parser, "pictures", LabelOptions, ImageOptions)
-    add_options(parser, "distorted copies", AugmentationOptions)
-    add_options(parser, "training", TrainingOptions)
-    add_output_options(parser)
-
-
-def _add_predict(commands: Commands) -> None:
-    parser = add_command(
-        commands,
-        "predict",
-        do.predict,
-        "classify pictures with a trained model",
-        "  retrain predict model rose.jpg\n  retrain predict model flower_photos --wrong",
-    )
-    _add_model_dir(parser)
-    text = "picture files, or folders of them; - reads a picture from standard input"
-    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help=text)
-    add_options(parser, "predictions", PredictionOptions)
-    add_options(parser, "pictures", ImageOptions)
-    add_output_options(parser)
-
-
-def _add_evaluate(commands: Commands) -> None:
-    parser = add_command(
-        commands,
-        "evaluate",
-        do.evaluate,
-        "test a trained model on a folder with one sub-folder of pictures per class",
-        "  retrain evaluate model other_pictures --output results",
-    )
-    _add_model_dir(parser)
-    _add_image_dir(parser)
-    parser.add_argument(
-        "--output",
-        metavar="DIR",
-        help="also write evaluation.json, confusion_matrix.csv, predictions.csv and skipped.csv to this folder",
-    )
-    add_options(parser, "pictures", ExtractionOptions, ImageOptions)
-    add_output_options(parser)
-
-
-def _add_inspect(commands: Commands) -> None:
-    parser = add_command(
-        commands,
-        "inspect",
-        do.inspect,
-        "check a folder of pictures before training on it",
-        "  retrain inspect flower_photos\n  retrain inspect flower_photos --augment 7 --flip --sheet copies.png",
-    )
-    _add_image_dir(parser)
-    text = "also print a line for each picture, with its set, label and path, separated by tabs"
-    parser.add_argument("--list", action="store_true", help=text)
-    parser.add_argument(
-        "--sheet",
-        metavar="FILE",
-        help="with --augment, write this PNG: a training picture of each class (at most 8) and its copies (at most 7) "
-        "(default: distortions.png)",
-    )
-    add_options(parser, "pictures", LabelOptions, SplitOptions, ImageOptions)
-    add_options(parser, "distorted copies", AugmentationOptions)
-    add_output_options(parser)
-
-
-def _add_extract(commands: Commands) -> None:
-    parser = add_command(
-        commands,
-        "extract",
-        do.extract,
-        "only fill the bottleneck cache, or measure how fast this machine does it",
-        "  retrain extract flower_photos\n  retrain extract --benchmark",
-    )
-    _add_image_dir(parser, nargs="?")
-    parser.add_argument(
-        "--benchmark",
-        action="store_true",
-        help="instead, measure for about a minute how fast this machine is in each precision, on pictures of IMAGE_DIR "
-        "if given, and recommend one",
-    )
-    add_options(parser, "backbone", BackboneOptions, ExtractionOptions)
-    add_options(parser, "pictures", ImageOptions)
-    add_output_options(parser)
-
-
-def _add_image_dir(parser: Parser, nargs: str | None = None) -> None:
-    text = "folder with one sub-folder of pictures per class"
-    parser.add_argument("image_dir", metavar="IMAGE_DIR", nargs=nargs, help=text)
-
-
-def _add_model_dir(parser: Parser) -> None:
-    parser.add_argument("model_dir", metavar="MODEL_DIR", help="model folder that retrain train wrote")
-    parser.add_argument(
-        "--trust",
-        action="store_true",
-        help="run the model's graph even if it has operations that can read or write files, start programs or call "
-        "Python; such a model can do anything that you can do on this machine",
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,15 +1,17 @@
 """Progress on stderr: bars on a terminal, a line every few seconds elsewhere, and warnings."""
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import singledispatchmethod
 from typing import Any
 
 from tqdm import tqdm
 
 from retrain.backbones.sources.downloads import Listener
+from retrain.errors import Interrupted
 from retrain.events import (
     EpochEnded,
     Evaluated,
@@ -27,7 +29,7 @@ from retrain.events import (
 )
 from retrain.text import counted, ratio, shown
 
-__all__ = ["DownloadProgress", "Progress"]
+__all__ = ["DownloadProgress", "Progress", "resumable_progress"]
 
 _LINE_SECONDS = 5.0  # between lines where there is no terminal
 _BAR = "{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
@@ -267,3 +269,31 @@ class Progress:
         if not self._display.has_bar:
             self._display.begin(name, done, total)
         self._display.move(done, figures)
+
+
+@contextlib.contextmanager
+def resumable_progress(quiet: bool) -> Iterator[Progress]:
+    """Show the progress of work that goes on where it was interrupted. Raises Interrupted after Ctrl-C."""
+    with contextlib.closing(Progress(quiet)) as progress:
+        try:
+            yield progress
+        except KeyboardInterrupt:
+            raise _interrupted(progress) from None
+
+
+def _interrupted(progress: Progress) -> Interrupted:
+    """What to say after Ctrl-C: how far the work got, and that nothing is lost."""
+    done = progress.extraction
+    if done is None:
+        return Interrupted("interrupted before the first picture")
+    what = counted(done.pictures, "distorted copy" if done.counts_copies else "picture")
+    if done.done < done.pictures:
+        return Interrupted(
+            f"interrupted after {done.done:,} of {what}; what is done is kept: the same command goes on from there"
+        )
+    if progress.epoch:
+        return Interrupted(
+            f"interrupted after epoch {progress.epoch} of fine-tuning; finished epochs are kept: the same command "
+            "goes on from there"
+        )
+    return Interrupted(f"interrupted; the bottlenecks of all {what} are kept: the same command goes on from there")

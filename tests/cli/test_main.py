@@ -272,7 +272,10 @@ def test_pictures_in_several_sets_are_told_of(make_folder, tiny_backbone):
     assert "2 pictures are in more than one of the sets train, validation, test: retrain inspect shows" in done.stderr
     assert "1 picture is in folders of several classes: retrain inspect shows which" in done.stderr
     done = retrain("inspect", root, check=0)
-    assert "2 pictures in several sets (a test picture that was also trained on proves nothing: keep one copy):" in done.stdout
+    assert (
+        "2 pictures in several sets (a test picture that was also trained on proves nothing: keep one copy):"
+        in done.stdout
+    )
     first = "  Training/cat/cat_000.png = VALID/cat/cat_001.png = testing/cat/cat_001.png"
     both = "  VALID/dog/dog_000.png = testing/cat/dog.png"
     assert first in done.stdout.splitlines()

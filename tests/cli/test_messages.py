@@ -242,7 +242,7 @@ def test_of_many_classes_evaluate_shows_the_worst():
 
 
 def test_predict_shows_the_five_likeliest():
-    from retrain.cli.commands import _answer, _answer_line
+    from retrain.cli.predict import _answer, _answer_line
     from retrain.model.classifier import Prediction
 
     scores = {f"class {number}": 0.5 / 2**number for number in range(400)}
