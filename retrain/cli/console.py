@@ -77,9 +77,8 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str, pict
     """
     place = display_path(os.path.join(model_dir, ""))
     lines = [_extraction_line(result), _backbone_line(record["backbone"])]
-    if (
-        not result.metrics["test"].n and result.metrics["validation"].n
-    ):  # for example, with folders train/ and validation/ only
+    is_without_test = not result.metrics["test"].n and result.metrics["validation"].n  # as with train/ and validation/
+    if is_without_test:
         lines += _metrics_lines("Validation", result.metrics["validation"])
     else:
         lines += _metrics_lines("Test", result.metrics["test"])
