@@ -170,7 +170,7 @@ def _check_names(classes: Sequence[ClassFolder], root: Path, emit: Emit) -> None
             emit(
                 Warned(
                     f"{len(paths)} folders in {display_path(root)} are named {name}, in different Unicode forms: "
-                    "they are taken for one class"
+                    "they are treated as one class"
                 )
             )
 

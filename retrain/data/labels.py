@@ -44,7 +44,7 @@ def class_labels(
     strangers = [name for name in listed if name not in class_names]
     if strangers:
         named = listing(map(display_path, strangers))
-        emit(Warned(f"{display_path(labels_file or '')} lists what is no class folder: {named}"))
+        emit(Warned(f"{display_path(labels_file or '')} lists names without a class folder: {named}"))
     labels = tuple(composed(listed[name] if name in listed else label_of(name)) for name in class_names)
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:

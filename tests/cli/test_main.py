@@ -166,7 +166,7 @@ def test_a_labels_file_names_the_classes(trained, tiny_backbone, tmp_path):
     run = json.loads(done.stdout)
     assert (run["labels"], run["class_folders"]) == (["house cat", "owl", "dog"], ["cat", "dog", "owl"])
     assert run["options"]["labels_file"] == "names.txt"
-    assert "retrain: warning: names.txt lists what is no class folder: zebra" in done.stderr
+    assert "retrain: warning: names.txt lists names without a class folder: zebra" in done.stderr
     assert Path("model/labels.txt").read_text() == "house cat\nowl\ndog\n"
     rows = Path("model/predictions.csv").read_text().splitlines()[1:]
     assert {row.split("/")[0]: row.split(",")[2] for row in rows} == {"cat": "house cat", "dog": "owl", "owl": "dog"}
