@@ -18,6 +18,7 @@ from retrain.cli.arguments import (
 from retrain.cli.output import print_json, print_warning
 from retrain.errors import ImageFolderError, UsageError
 from retrain.options import ImageOptions, PredictionOptions
+from retrain.paths import display_path, utf8_path
 from retrain.text import counted, listing, shown
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ def _predict(args: argparse.Namespace) -> int:
     from retrain.data.folder_walk import picture_files
     from retrain.data.labels import expected_labels
     from retrain.model.classifier import Classifier, Prediction
-    from retrain.paths import display_path
 
     classifier = Classifier(args.model_dir, args.trust)
     expected = expected_labels(args.pictures, classifier.description.class_names) if wanted.wrong else {}
@@ -117,8 +117,6 @@ def _picture(path: str, images: ImageOptions) -> "str | PictureBytes":
 
 def _answer(prediction: "Prediction", should: str | None, most: int | None) -> dict[str, Any]:
     """What --json shows of a picture."""
-    from retrain.paths import utf8_path
-
     answer: dict[str, Any] = {"path": utf8_path(prediction.path)}
     if prediction.error is not None:
         return answer | {"error": prediction.error}
@@ -129,8 +127,6 @@ def _answer(prediction: "Prediction", should: str | None, most: int | None) -> d
 
 def _answer_line(prediction: "Prediction", should: str | None, most: int) -> str:
     """The line that shows the scores of a picture."""
-    from retrain.paths import display_path
-
     scores = (f"{shown(label)} {score:.4f}" for label, score in list(prediction.scores.items())[:most])
     expected = "" if should is None else f", expected {shown(should)}"
     return f"{display_path(prediction.path)}: {', '.join(scores)}{expected}"
