@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 from pathlib import Path
 
 from retrain.cli.arguments import Commands, add_command, add_image_dir, add_options, add_output_options, options_from
@@ -77,7 +78,8 @@ def _warn_of_place(sheet: str, image_dir: str) -> None:
     """Warn of a sheet that will lie among the pictures, where training may take it for one."""
     from retrain.paths import display_path
 
-    if Path(image_dir).resolve() in Path(sheet).resolve().parents:
+    # unlike Path.resolve(), realpath() takes links in a circle, which are met later on
+    if Path(os.path.realpath(image_dir)) in Path(os.path.realpath(sheet)).parents:
         print_warning(
             f"{display_path(sheet)} will lie in the folder of pictures: move it away before you train, or choose "
             "another place with --sheet FILE"

@@ -197,6 +197,9 @@ def test_a_sheet_among_the_pictures_is_warned_of(make_folder, monkeypatch, capsy
     assert "warning: distortions.png will lie in the folder of pictures: move it away" in capsys.readouterr().err
     assert cli.main([*command, "--sheet", "../sheet.png"]) == 0
     assert "will lie" not in capsys.readouterr().err
+    Path("loop").symlink_to("loop")
+    assert cli.main(["inspect", "loop", "--augment", "3", "--flip"]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_evaluate_writes_files_where_it_is_told_to(run, tmp_path):
