@@ -11,6 +11,7 @@ def run(code: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_keras_is_imported_when_it_is_used():
     code = """
 import sys
@@ -34,6 +35,7 @@ print(gc.isenabled(), [f for f in sys.meta_path if f.__module__ == "retrain._ten
     assert run(code) == f"{enabled} []"
 
 
+@pytest.mark.slow
 def test_a_program_that_has_imported_tensorflow_keeps_its_ways():
     code = """
 import tensorflow, gc, sys
