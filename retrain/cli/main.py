@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import retrain
+from retrain import _tensorflow
 from retrain.cli.arguments import EXIT_ERROR, EXIT_USAGE, Parser, PrintCompletion
 from retrain.cli.backbones import add_backbones_commands
 from retrain.cli.cache import add_cache_commands
@@ -71,6 +72,7 @@ def build_parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command, and return its exit code: 0, 1 for errors, 2 for wrong usage, 130 when interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    _tensorflow.prepare_process()
     warnings.simplefilter("ignore")  # of libraries, meant for developers
     for noisy in ("tensorflow", "absl", "h5py"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
