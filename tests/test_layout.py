@@ -100,6 +100,30 @@ def test_functions_are_of_a_size_to_read():
     assert {name for name, _, lines in found if lines > 60} == LONG
 
 
+# Tests of a whole room, or of the tree.
+OF_A_WHOLE = {
+    "cache/test_faults.py",
+    "cache/test_mutations.py",
+    "cache/test_promises.py",
+    "cli/test_messages.py",
+    "test_docs.py",
+    "test_examples.py",
+    "test_layout.py",
+    "training/test_fine_tuning_run.py",
+}
+
+
+def test_tests_lie_where_what_they_test_lies():
+    """tests/<room>/test_<module>.py; tests/system/ has what goes through several rooms, or a process of its own."""
+    tests = REPOSITORY / "tests"
+    found = {str(path.relative_to(tests)) for path in tests.rglob("test_*.py")} - OF_A_WHOLE
+    modules = {name.replace("/_", "/").lstrip("_") for name in MODULES}
+    assert {
+        name for name in found if not name.startswith("system/") and name.replace("test_", "", 1) not in modules
+    } == set()
+    assert all((tests / name).is_file() for name in OF_A_WHOLE)
+
+
 def test_the_changelog_begins_with_this_version():
     text = (REPOSITORY / "CHANGELOG.md").read_text("utf-8")
     versions = re.findall(r"^## \[(\S+)\]", text, re.MULTILINE)
