@@ -23,7 +23,7 @@ from retrain.cache.store import SEGMENT_ROWS, BottleneckCache
 from retrain.data.image_folder import read_image_folder
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
 from retrain.options import ExtractionOptions, RunOptions
-from retrain.pipeline.benchmark import NoNetwork
+from retrain.pipeline.benchmark import without_network
 
 FINGERPRINT = "b" * 64
 
@@ -145,7 +145,7 @@ def nothing_to_do(place: Path, files: int) -> None:
     options = ExtractionOptions(cache_dir=str(place / "cache"))
 
     def work() -> None:
-        backbone = NoNetwork(8, 8)
+        backbone = without_network(8, 8)
         result = extract_bottlenecks(
             read_image_folder(root), backbone, open_cache(backbone, options), RunOptions(extraction=options)
         )

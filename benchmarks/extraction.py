@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from retrain.backbones.backbone import locate_backbone
-from retrain.backbones.precision import choose_extractor
+from retrain.backbones.precision import Calibration, choose_extractor
 from retrain.data.image_folder import ImageFolder, read_image_folder
 from retrain.errors import BackboneError
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
-from retrain.options import DEFAULT_MAX_PIXELS, PRECISIONS, BackboneOptions, ExtractionOptions, RunOptions
-from retrain.pipeline.benchmark import NoNetwork
+from retrain.options import PRECISIONS, BackboneOptions, ExtractionOptions, RunOptions
+from retrain.pipeline.benchmark import without_network
 
 INCEPTION_V3_GFLOP = 11.4  # a picture
 ORIGINAL_PICTURES = 32  # that the original's way gets in each round
@@ -77,7 +77,7 @@ class OriginalExtraction:
     """The part that runs in that process."""
 
     def __init__(self, network, tf) -> None:
-        graph_def, start, end = network.frozen_graph
+        frozen = network.frozen_graph
         graph = tf.Graph()
         with graph.as_default():
             self.jpeg = tf.compat.v1.placeholder(tf.string)
@@ -85,7 +85,9 @@ class OriginalExtraction:
             size = [network.height, network.width]
             self.decoded = tf.compat.v1.image.resize_bilinear(pixels[tf.newaxis], size)
             self.pixels = tf.compat.v1.placeholder(tf.float32, [None, *size, 3])
-            [self.vectors] = tf.graph_util.import_graph_def(graph_def, {start: self.pixels}, return_elements=[end])
+            [self.vectors] = tf.graph_util.import_graph_def(
+                frozen.graph_def, {frozen.start: self.pixels}, return_elements=[frozen.end]
+            )
         self.session = tf.compat.v1.Session(graph=graph)
 
     def rate(self, folder: ImageFolder) -> float:
@@ -135,7 +137,7 @@ def main() -> None:
         extractors = {}
         for precision in PRECISIONS:
             try:
-                extractors[precision] = choose_extractor(backbone, precision, folder, place, DEFAULT_MAX_PIXELS)
+                extractors[precision] = choose_extractor(backbone, precision, Calibration(folder, place))
                 from_memory(extractors[precision].network, 2)
             except BackboneError as error:
                 print(f"{precision}: {error}")
@@ -144,7 +146,7 @@ def main() -> None:
         original.rate()
         for _ in range(args.rounds):
             measure("sgemm", sgemm_gflops())
-            measure("decoding", pipeline(folder, NoNetwork(*size)))
+            measure("decoding", pipeline(folder, without_network(*size)))
             measure("original", original.rate())
             for precision, extractor in extractors.items():
                 measure(f"{precision} fed", from_memory(extractor.network))

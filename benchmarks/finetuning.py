@@ -12,10 +12,10 @@ import time
 
 import numpy as np
 
+from retrain.backbones.activations import activations_at
 from retrain.backbones.backbone import locate_backbone
 from retrain.backbones.graph import make_trunk
 from retrain.backbones.graph_cut import find_cut
-from retrain.backbones.truncation import TruncatedBackbone
 from retrain.cache.vectors import LabelledBottlenecks
 from retrain.data.decoding import decode_image
 from retrain.data.image_folder import read_image_folder
@@ -43,7 +43,7 @@ def main():
     print(f"{'from layer':24} {columns}")
     for layer in args.layers:
         cut = find_cut(trunk, FineTuningOptions(fine_tune_from=layer))
-        below = TruncatedBackbone(backbone, trunk, cut).network
+        below = activations_at(cut, backbone, trunk).network
         started = time.perf_counter()
         activations = np.concatenate([below.bottlenecks(part) for part in np.array_split(pixels, len(pixels) // 32)])
         once = time.perf_counter() - started

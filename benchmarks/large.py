@@ -26,7 +26,8 @@ import numpy as np
 from cache import FINGERPRINT, keys_for
 from retrain.cache.segments import Rows
 from retrain.cache.store import BottleneckCache
-from retrain.cache.vectors import CachedVectors, LabelledBottlenecks, memory_of_machine
+from retrain.cache.vectors import CachedVectors, LabelledBottlenecks
+from retrain.machine import memory
 from retrain.options import TrainingOptions
 
 PER_SEGMENT = 16_384
@@ -110,7 +111,7 @@ def both(args: argparse.Namespace) -> dict:
     from retrain.training.head_trainer import HeadTrainer
 
     data = open_data(args, FEW)
-    few = min(args.rows, memory_of_machine() // 3 // (4 * args.length))
+    few = min(args.rows, memory() // 3 // (4 * args.length))
     copy = LabelledBottlenecks(data.vectors[slice(few)], data.labels[:few])
     ways = {"files": HeadTrainer(data, FEW), "memory": HeadTrainer(copy, FEW)}
     rates: dict[str, list[float]] = {way: [] for way in ways}

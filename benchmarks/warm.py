@@ -40,7 +40,7 @@ def main() -> None:
         retrain = ["-m", "retrain"]
         train = [*retrain, "train", os.fspath(args.image_dir), cache, "--model-dir", model, "--quiet", *args.options]
         commands = {
-            TENSORFLOW: ["-c", "import retrain._tensorflow"],
+            TENSORFLOW: ["-c", "from retrain import _tensorflow; _tensorflow.prepare_process(); _tensorflow.tf"],
             PLAIN: ["-c", "import tensorflow"],
             TRAIN: train,
             HELP: [*retrain, "--help"],

@@ -1,32 +1,123 @@
-"""TensorFlow, imported without the lines that it writes to stderr on every start, and without Keras.
+"""TensorFlow and Keras: the only module that imports them, and the only one that uses their private parts.
 
-Whoever sets TF_CPP_MIN_LOG_LEVEL gets what TensorFlow has to say.
+`from retrain._tensorflow import tf` imports TensorFlow when it is first asked for. In somebody else's process that
+changes nothing but what TensorFlow itself does; a program of our own calls `prepare_process` first.
+
+Every private part stands behind a function that names it. tests/test_tensorflow.py fails when one of them changes.
 """
 
 import contextlib
 import gc
 import importlib.machinery
 import os
-import platform
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["tf"]
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+__all__ = [
+    "compute_in_16_bits",
+    "freeze",
+    "import_keras",
+    "parse_saved_model",
+    "prepare_process",
+    "replace_keras_downloads",
+    "tf",
+    "write_fingerprint",
+]
+
+# Environment variables that TensorFlow and Keras read while they are imported. The user's own values win.
+# By itself TensorFlow uses oneDNN's kernels only on x86 processors with AVX-512 VNNI and later. With AVX2 alone they
+# are 1.2 (Inception v3) to 2.4 times (MobileNetV2, EfficientNet-B0) as fast as its own, too. They round differently, so
+# the library and the command line must both use them: they share a cache.
+_SETTINGS = {"KERAS_BACKEND": "tensorflow"}
+if os.uname().machine == "x86_64":
+    _SETTINGS["TF_ENABLE_ONEDNN_OPTS"] = "1"
+
+
+class _State:
+    """What this process knows of TensorFlow."""
+
+    is_ours = False  # prepare_process was called
+    importing = threading.RLock()
+
+
+def prepare_process() -> None:
+    """Have TensorFlow imported quickly and quietly in this process, for programs of our own.
+
+    It then writes nothing to stderr as it starts (unless TF_CPP_MIN_LOG_LEVEL is set), leaves Keras for later, takes no
+    more of a GPU's memory than it needs, and its objects are never looked at for garbage. Has no effect once TensorFlow
+    is imported.
+    """
+    _State.is_ours = True
+
+
+def __getattr__(name: str) -> Any:
+    if name != "tf":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = globals()["tf"] = _import_tensorflow()
+    return module
+
+
+def _import_tensorflow() -> Any:
+    with _State.importing:
+        if "tensorflow" in sys.modules or not _State.is_ours:
+            with _settings():
+                import tensorflow
+            return tensorflow
+        if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+            with _settings(), _fast():
+                import tensorflow
+        else:
+            os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+            with _settings(), _stderr_to_nowhere(), _fast():
+                import tensorflow
+
+                tensorflow.config.list_physical_devices()  # the search for a GPU writes lines of its own
+            del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # it has been read; programs that we start should not see it
+        for device in tensorflow.config.list_physical_devices("GPU"):
+            tensorflow.config.experimental.set_memory_growth(device, True)
+        return tensorflow
+
+
+def import_keras() -> Any:
+    """The module keras, on TensorFlow unless the user has chosen another backend."""
+    with _State.importing:
+        _import_tensorflow()  # or Keras would import it, in its own way
+        with _settings():
+            import keras
+        return keras
+
+
+@contextlib.contextmanager
+def _settings() -> Iterator[None]:
+    """Set environment variables for an import, where they are not set; they are gone afterwards."""
+    missing = {name: value for name, value in _SETTINGS.items() if name not in os.environ}
+    os.environ.update(missing)
+    try:
+        yield
+    finally:
+        for name in missing:
+            os.environ.pop(name, None)
 
 
 class _NotYet(importlib.machinery.PathFinder):
     """Finds Keras, but does not let it be imported.
 
-    TensorFlow imports it at its end, should somebody need it, and takes an ImportError for that it is not installed. It
-    takes 0.5 s, or 1.6 s where scikit-learn is there, and is imported when `keras` or `tf.keras` is first used.
+    TensorFlow imports Keras at its end, in case somebody needs it, and takes an ImportError to mean that it is not
+    installed. That import takes 0.5 s, or 1.6 s where scikit-learn is installed. Now it waits for `import_keras`.
     """
 
     @classmethod
     def find_spec(
         cls, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Where Keras is, for TensorFlow wants to know, with a loader that fails; None for anything else."""
+        """Where Keras is, which TensorFlow asks, with a loader that fails; None for anything else."""
         if fullname != "keras":
             return None
         spec = super().find_spec(fullname, path, target)
@@ -36,7 +127,7 @@ class _NotYet(importlib.machinery.PathFinder):
 
     @staticmethod
     def create_module(spec: importlib.machinery.ModuleSpec) -> None:
-        """Import it as any other module."""
+        """Create it as any other module."""
 
     @staticmethod
     def exec_module(module: ModuleType) -> None:
@@ -48,12 +139,9 @@ class _NotYet(importlib.machinery.PathFinder):
 def _fast() -> Iterator[None]:
     """Import without Keras and without looking for garbage.
 
-    Of TensorFlow's 300,000 objects none is garbage. Looking through them takes 0.8 s while it is imported, 0.2 s each
-    time later on, and 0.9 s at the end of the process.
+    None of TensorFlow's 300,000 objects is garbage. Looking through them takes 0.8 s during the import, 0.2 s each time
+    later on, and 0.9 s at the end of the process.
     """
-    if "tensorflow" in sys.modules:  # the caller has imported it
-        yield
-        return
     was_enabled = gc.isenabled()
     gc.disable()
     sys.meta_path.insert(0, _NotYet)
@@ -68,7 +156,7 @@ def _fast() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stderr_to_nowhere() -> Iterator[None]:
-    """Send what native code writes to file descriptor 2 to /dev/null, for a while."""
+    """Send what native code writes to file descriptor 2 to /dev/null."""
     kept = os.dup(2)
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -80,22 +168,81 @@ def _stderr_to_nowhere() -> Iterator[None]:
         os.close(kept)
 
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-# TensorFlow uses oneDNN's kernels by itself only on x86 processors with AVX-512 VNNI and later. With AVX2 alone they
-# are 1.2 (Inception v3) to 2.4 times (MobileNetV2, EfficientNet-B0) as fast as its own, too.
-if platform.machine() == "x86_64":
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-    with _fast():
-        import tensorflow as tf
-else:
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    with _stderr_to_nowhere(), _fast():
-        import tensorflow as tf
+# private parts
 
-        tf.config.list_physical_devices()  # the search for a GPU has its own lines
-    del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # it has been read, and is no business of other programs started from here
 
-for _device in tf.config.list_physical_devices("GPU"):
-    with contextlib.suppress(RuntimeError):  # already in use by the caller's own code
-        tf.config.experimental.set_memory_growth(_device, True)
+def freeze(function: Any) -> "tf.compat.v1.GraphDef":
+    """The graph of a concrete function, with its variables as constants.
+
+    The public convert_variables_to_constants_v2 does the same, then makes a function of the graph again, which takes
+    ten times as long and is not needed here.
+
+    Private: `_FunctionConverterDataInEager` and `_replace_variables_by_constants` of
+    tensorflow.python.framework.convert_to_constants, and the attribute `_gradient_op_type` (TensorFlow 2.21).
+    """
+    from tensorflow.python.framework import convert_to_constants
+
+    data = convert_to_constants._FunctionConverterDataInEager(
+        func=function, lower_control_flow=True, aggressive_inlining=False
+    )
+    graph_def, _ = convert_to_constants._replace_variables_by_constants(converter_data=data)
+    for node in graph_def.node:
+        # names a function that is not in the graph (as of swish); the operations have gradients of their own
+        node.attr.pop("_gradient_op_type", None)
+    return graph_def
+
+
+def compute_in_16_bits(config: "tf.compat.v1.ConfigProto", on_gpu: bool) -> None:
+    """Have a session compute convolutions and matrix products in bfloat16; on a GPU in float16, under the same rules.
+
+    TensorFlow decides this for each operation. Where it can't do it, it leaves the graph as it is, without a word.
+
+    Private: the fields of RewriterConfig (TensorFlow 2.21); the public tf.config.optimizer knows only the GPU's, and
+    sets it for the whole process.
+    """
+    name = "auto_mixed_precision" if on_gpu else "auto_mixed_precision_onednn_bfloat16"
+    setattr(config.graph_options.rewrite_options, name, 1)  # ON of its Toggle
+
+
+def parse_saved_model(data: bytes) -> Any:
+    """The message that a saved_model.pb holds. Raises google.protobuf.message.DecodeError.
+
+    Private: tensorflow.core.protobuf.saved_model_pb2 (TensorFlow 2.21).
+    """
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    return saved_model_pb2.SavedModel.FromString(data)
+
+
+def write_fingerprint(folder: Path) -> None:
+    """Write fingerprint.pb into a SavedModel's folder, as TensorFlow does when it saves one.
+
+    Private: tensorflow.python.saved_model.fingerprinting_utils.write_fingerprint (TensorFlow 2.21).
+    """
+    from tensorflow.python.saved_model import fingerprinting_utils
+
+    fingerprinting_utils.write_fingerprint(os.fspath(folder))
+
+
+_replacing = threading.Lock()
+
+
+@contextlib.contextmanager
+def replace_keras_downloads(get_file: Callable[..., str]) -> Iterator[None]:
+    """Have Keras Applications ask another function for its weights, for a while; one thread at a time.
+
+    Args:
+        get_file: called with `fname`, `origin` and `file_hash`; returns the path of the file.
+
+    Private: its networks ask `keras.src.utils.file_utils.get_file` (Keras 3.12 and 3.15).
+    """
+    import_keras()
+    from keras.src.utils import file_utils
+
+    with _replacing:
+        keras_own = file_utils.get_file
+        file_utils.get_file = get_file
+        try:
+            yield
+        finally:
+            file_utils.get_file = keras_own

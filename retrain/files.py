@@ -16,14 +16,14 @@ _LONGEST_NAME = 200  # bytes: file systems take 255, and temporary names add to 
 
 
 def write_whole(path: str | os.PathLike[str], *data: bytes | memoryview) -> None:
-    """Write a file through a temporary sibling, flushed to disk and put in place at once.
+    """Write a file through a temporary sibling that is flushed to disk and then takes its place in one step.
 
-    A device or a pipe is written to as it is, and so is a file that is a mount of its own (`docker run -v FILE:FILE`):
-    these can't be replaced.
+    Devices, pipes, and files that are mounts (`docker run -v FILE:FILE`) are written directly, since they can't be
+    replaced.
 
     Args:
         data: the parts of the file, one after the other.
-    Raises OSError, with the temporary file removed and what was there before untouched.
+    Raises OSError; the temporary file is then removed, and what was there before is untouched.
     """
     path = Path(path)
     if _is_special(path):
@@ -34,7 +34,7 @@ def write_whole(path: str | os.PathLike[str], *data: bytes | memoryview) -> None
     try:
         with os.fdopen(handle, "wb") as file:
             with contextlib.suppress(OSError):  # some network disks have no locks
-                fcntl.flock(file.fileno(), fcntl.LOCK_EX)  # tells remove_abandoned that somebody is at work
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX)  # tells remove_abandoned that this file is being written
             file.writelines(data)
             file.flush()
             os.fsync(file.fileno())
@@ -49,7 +49,7 @@ def write_whole(path: str | os.PathLike[str], *data: bytes | memoryview) -> None
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Try whether write_whole can write a file, without changing anything. Raises OSError."""
+    """Check that write_whole can write a file; changes nothing. Raises OSError."""
     path = Path(path)
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISDIR(path.stat().st_mode):
@@ -64,7 +64,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove temporary files of write_whole whose writer was killed; those that are being written stay."""
+    """Remove temporary files of write_whole whose writer was killed; those being written stay."""
     for path in folder.glob(".*.tmp"):
         with contextlib.suppress(OSError), open(path, "rb") as file:
             if time.time() - os.fstat(file.fileno()).st_mtime > _ABANDONED_SECONDS:
@@ -78,7 +78,7 @@ def temporary_sibling(path: Path, suffix: str) -> Path:
 
 
 def short_name(path: Path) -> str:
-    """A name to be part of a longer one; one that is too long is cut, and stays different from all others."""
+    """A name for use in a longer one: one that is too long is cut, and stays unique."""
     name = os.fsencode(path.name)
     if len(name) <= _LONGEST_NAME:
         return path.name
@@ -86,8 +86,8 @@ def short_name(path: Path) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush to disk which names a folder has, where its file system does that."""
-    with contextlib.suppress(OSError):  # a folder that can't be listed, a disk that doesn't know folders
+    """Flush the names in a folder to disk, if its file system can do that."""
+    with contextlib.suppress(OSError):  # a folder that can't be listed, a disk that can't flush folders
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)

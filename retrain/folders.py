@@ -1,4 +1,4 @@
-"""Folders that are replaced whole: at any moment, and after any kill, either the old or the new one is complete.
+"""Replace folders whole: at any moment, and after any kill, either the old or the new one is complete.
 
 A new folder is filled beside its place; then the two change places in one step, and the user's files move over. A
 folder that can't be renamed (a Docker volume, the folder that one works in) is filled from inside: the new content is
@@ -46,29 +46,29 @@ _AT_FDCWD, _EXCHANGE = -100, 2  # of renameat2(2)
 _GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS of ioctl(2)
 _FROZEN = 0x10 | 0x20  # immutable, append-only
 
-# Of an exchange that can't be: mount points, folders of an image below Docker's, file systems that have no exchange,
-# folders of others in a sticky place.
+# Errors of an exchange that is impossible: mount points, folders of a Docker image's lower layer, file systems without
+# exchange, folders of others in a sticky place.
 _NO_EXCHANGE = {
     *(errno.EBUSY, errno.EXDEV, errno.EINVAL, errno.ENOSYS),
     *(errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EROFS),
 }
 
-_PATIENCE = 1.0  # seconds to wait for another process before it is said who is waited for
-_TRIES = 20  # of reading a folder that is replaced again and again
+_PATIENCE = 1.0  # seconds to wait for another process before saying so
+_TRIES = 20  # to read a folder that is replaced again and again
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of folder that the program makes; all that is in one and not its own is the user's."""
+    """A kind of folder that the program makes; anything in it that is not its own is the user's."""
 
     own: Callable[[Path], Iterable[str]]  # paths, relative to a folder, of the files and empty folders that we wrote
     last: str  # the file that makes the folder valid
 
 
 class UnfinishedError(OSError):
-    """The new folder is complete and counts, but not all could be put where it belongs."""
+    """The new folder is complete and counts, but some of it could not be put into place."""
 
 
 def _silent(_: str) -> None:
@@ -77,7 +77,7 @@ def _silent(_: str) -> None:
 
 @contextlib.contextmanager
 def staging_folder(final: Path, on_wait: Callable[[str], None] = _silent) -> Iterator[Path]:
-    """A temporary folder beside `final` (inside it, where that can't be renamed), removed at the end.
+    """A temporary folder beside `final` (inside it, if that can't be renamed), removed at the end.
 
     Args:
         on_wait: told of another process, which is putting something in place and is waited for.
@@ -90,7 +90,7 @@ def staging_folder(final: Path, on_wait: Callable[[str], None] = _silent) -> Ite
         os.mkdir(staging)
         handle = os.open(staging, os.O_RDONLY)
         with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)  # tells tidy_up that somebody is at work
+            fcntl.flock(handle, fcntl.LOCK_EX)  # tells tidy_up that this folder is in use
     try:
         yield staging
     finally:
@@ -99,7 +99,7 @@ def staging_folder(final: Path, on_wait: Callable[[str], None] = _silent) -> Ite
 
 
 def replace_folder(staging: Path, final: Path, kind: Kind, on_wait: Callable[[str], None] = _silent) -> None:
-    """Put a complete folder in the place of `final`; of an older `final`, what is not ours is kept.
+    """Put a complete folder in the place of `final`; the user's files in an older `final` are kept.
 
     Args:
         staging: from staging_folder(final); holds the complete new content.
@@ -118,7 +118,7 @@ def replace_folder(staging: Path, final: Path, kind: Kind, on_wait: Callable[[st
 
 
 def tidy_up(final: Path, kind: Kind) -> None:
-    """Finish what a killed run left: put the rest in place, bring the user's files back, remove what was begun."""
+    """Finish what a killed run left: put the rest in place, bring the user's files back, remove what is incomplete."""
     if (final / NEW).is_dir() or any(_leftovers(final)):
         with settled(final, kind):
             pass
@@ -126,7 +126,7 @@ def tidy_up(final: Path, kind: Kind) -> None:
 
 @contextlib.contextmanager
 def settled(final: Path, kind: Kind, on_wait: Callable[[str], None] = _silent) -> Iterator[None]:
-    """While nobody else replaces a folder, and after what a killed run left is finished. Raises OSError."""
+    """Finish what a killed run left, and keep others from replacing the folder meanwhile. Raises OSError."""
     if not final.parent.is_dir():
         yield
         return
@@ -144,7 +144,7 @@ def complete_folder(folder: Path) -> Path:
 
 
 def read_consistently(folder: Path, kind: Kind, read: Callable[[Path], T]) -> T:
-    """Read several files of a folder, again where it was replaced meanwhile, so that they are never of two models.
+    """Read several files of a folder; if it is replaced meanwhile, read again, so that they never mix two models.
 
     Args:
         read: is given the folder to read from; may be called several times.
@@ -164,7 +164,7 @@ def read_consistently(folder: Path, kind: Kind, read: Callable[[Path], T]) -> T:
 
 
 def check_replaceable(final: Path, names: Iterable[str]) -> None:
-    """Find out whether replace_folder can write what there is of a folder, without changing anything.
+    """Check that replace_folder can write a folder; changes nothing.
 
     Args:
         names: of files and folders that will be written in it.
@@ -215,7 +215,7 @@ def must_stay(folder: Path) -> bool:
 
 
 def _swap(staging: Path, final: Path, kind: Kind) -> bool:
-    """Let two folders change places, and give the new one the user's files; False where that can't be."""
+    """Let two folders change places, and give the new one the user's files; False if that is impossible."""
     old = _temporary(final, False, ".old")
     os.rename(staging, old)  # a name of which tidy_up knows that it may hold the user's files
     try:
@@ -276,7 +276,7 @@ def _finish(final: Path, kind: Kind) -> None:
 
 
 def _place(source: Path, target: Path) -> None:
-    """Let a file also be at `target`, in the place of any other file."""
+    """Link a file to `target` too, in the place of any other file."""
     try:
         target.unlink(missing_ok=True)
         os.link(source, target)
@@ -300,13 +300,13 @@ def _tidy(final: Path, kind: Kind) -> None:
 
 
 def _bring_back(old: Path, final: Path, kind: Kind) -> None:
-    """Give a folder the user's files of the one that it replaced, which goes."""
+    """Move the user's files from the folder that was replaced to the new one, and remove the old one."""
     _remove(old, kind.own(old))
     _merge(old, final)
 
 
 def _remove(folder: Path, names: Iterable[str]) -> None:
-    """Remove some files below a folder, and the folders that this leaves empty; of `names`, empty folders, too."""
+    """Remove some files below a folder, the folders that this leaves empty, and empty folders among `names`."""
     for name in names:
         if any((folder / parent).is_symlink() for parent in Path(name).parents[:-1]):
             continue  # what lies elsewhere is not of this folder
@@ -324,7 +324,7 @@ def _remove(folder: Path, names: Iterable[str]) -> None:
 
 
 def _merge(source: Path, target: Path) -> None:
-    """Move what is in source to target; where both have a file, the target's stays."""
+    """Move what is in source to target; if both have a file, the target's stays."""
     is_folder = source.is_dir() and not source.is_symlink()
     if not os.path.lexists(target):
         os.rename(source, target)
@@ -339,7 +339,7 @@ def _merge(source: Path, target: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """Swap two folders in one step (Linux 3.15). Raises OSError, with ENOSYS where there is no such step."""
+    """Swap two folders in one step (Linux 3.15). Raises OSError, with ENOSYS if the system has no such step."""
     function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if function is None:
         raise _error(errno.ENOSYS, other)
@@ -355,7 +355,7 @@ def _temporary(final: Path, inside: bool, suffix: str) -> Path:
 
 
 def _leftovers(final: Path) -> Iterator[Path]:
-    """What runs that were killed, or are still at work, have beside a folder and inside it."""
+    """Temporary folders of runs that were killed, or are still going on, beside a folder and inside it."""
     name = re.escape(short_name(final))
     beside = rf"\.{name}\.[^.]+\.(tmp|old|old\.swap)"
     inside = rf"\.({name}|{re.escape(_INSIDE[1:])})\.[^.]+\.tmp"  # the folder's own name in earlier versions
@@ -365,7 +365,7 @@ def _leftovers(final: Path) -> Iterator[Path]:
 
 
 def _only_inside(folder: Path) -> bool:
-    """Whether nothing can lie beside a folder that all who see it share with it."""
+    """Whether a folder can have no sibling that everyone who sees the folder sees too."""
     folder = Path(os.path.realpath(folder))
     is_mounted = os.path.ismount(folder) or folder in _mounts_in(folder)
     return folder.is_dir() and (is_mounted or not os.access(folder.parent, os.W_OK | os.X_OK))
@@ -382,7 +382,7 @@ def _mounts_in(folder: Path) -> list[Path]:
 
 
 def _identity(folder: Path, kind: Kind) -> tuple[int, ...]:
-    """What is different after a folder was replaced."""
+    """Changes if the folder is replaced."""
     place = complete_folder(folder)
     try:
         one, other = place.stat(), (place / kind.last).stat()
@@ -396,7 +396,7 @@ def _identity(folder: Path, kind: Kind) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def _lock(final: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
-    """Only one process at a time puts something in the place of a folder; the lock ends with its holder.
+    """Be the only process that puts something in the place of a folder; the lock ends with its holder.
 
     It is a file beside the folder, or in it, which goes when it is released.
     """
@@ -464,7 +464,7 @@ def _handle(path: Path) -> Iterator[int]:
 
 
 def _check_not_frozen(path: Path) -> None:
-    """Raises OSError for a file or folder that nobody may change (chattr +i, +a)."""
+    """Raise OSError for a file or folder that nobody may change (chattr +i, +a)."""
     flags = 0
     if not path.is_symlink() and (path.is_dir() or path.is_file()):
         with contextlib.suppress(OSError), _handle(path) as handle:  # file systems without such marks

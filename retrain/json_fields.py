@@ -1,4 +1,4 @@
-"""JSON documents that others may have written: every field is checked as it is read, and an error names it."""
+"""Read JSON documents from others: every field is checked when it is read, and an error names it."""
 
 import json
 import math
@@ -15,7 +15,7 @@ class FieldError(ValueError):
 
 
 def parse_json(data: bytes) -> Any:
-    """What a JSON document in UTF-8 holds. Raises FieldError."""
+    """The content of a JSON document in UTF-8. Raises FieldError."""
     try:
         return json.loads(data.decode("utf-8"))
     except RecursionError:
@@ -28,9 +28,9 @@ class Fields:
     """The fields of an object in a JSON document.
 
     Args:
-        value: what stands there.
-        path: where that is, as in "backbone.graph"; empty for the whole document.
-    Raises FieldError where it is no object; so do the methods, for a field that is missing or not as they want it.
+        value: what the document has there.
+        path: where that is, such as "backbone.graph"; empty for the whole document.
+    Raises FieldError if it is not an object. The methods raise it for a field that is missing or wrong.
     """
 
     def __init__(self, value: Any, path: str = "") -> None:
@@ -60,7 +60,7 @@ class Fields:
         return value
 
     def text(self, name: str, pattern: str, wanted: str) -> str:
-        """A text that a regular expression matches as a whole; wanted: what that means."""
+        """A text that matches a regular expression as a whole; wanted: what that means."""
         value = self._get(name, wanted)
         if not _is_text(value) or not re.fullmatch(pattern, value):
             raise self._wrong(name, value, wanted)
@@ -93,12 +93,12 @@ class Fields:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether it is a text that UTF-8 can hold; JSON can spell halves of characters."""
+    """Whether it is a text that UTF-8 can hold; JSON can have halves of characters."""
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def shown_value(value: Any) -> str:
-    """A wrong value, short and in plain letters."""
+    """A wrong value for a message, shortened."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     text = json.dumps(value)

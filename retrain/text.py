@@ -5,7 +5,17 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["MOST_NAMED", "counted", "listed_lines", "listing", "pasteable", "ratio", "shown", "shown_json"]
+__all__ = [
+    "MOST_NAMED",
+    "counted",
+    "first_line",
+    "listed_lines",
+    "listing",
+    "pasteable",
+    "ratio",
+    "shown",
+    "shown_json",
+]
 
 MOST_NAMED = 10  # entries of a list in a message: a folder may have a thousand classes
 
@@ -99,3 +109,9 @@ def pasteable(path: str | os.PathLike[str]) -> str:
         for char, data in zip(text, bytes_of, strict=True)
     )
     return f"$'{''.join(words)}'"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or else what it is called; 300 characters at most."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]

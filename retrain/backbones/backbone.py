@@ -1,17 +1,16 @@
-"""Frozen feature extractors: which network is meant, where its weights are, and its fingerprint.
+"""Find the frozen network that the user means, and where its weights are.
 
-Nothing here imports TensorFlow until the network itself is needed.
+TensorFlow is imported when the network itself is needed.
 """
 
 import hashlib
-import json
 import os
 import re
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retrain.backbones.extractor import Extractor
 from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS, find_weights
 from retrain.data.decoding import DECODER_VERSION
 from retrain.errors import BackboneError
@@ -22,9 +21,9 @@ from retrain.paths import display_path
 if TYPE_CHECKING:
     from retrain.backbones.network import Network
 
-__all__ = ["Backbone", "BackboneSource", "fingerprint_of", "locate_backbone"]
+__all__ = ["Backbone", "BackboneSource", "load_network", "locate_backbone"]
 
-# Default input sizes of Keras Applications' networks, where they are not 224.
+# Input sizes of Keras Applications' networks that are not 224.
 _INPUT_SIZES = {
     "inception_v3": 299,
     "inception_resnet_v2": 299,
@@ -45,7 +44,7 @@ _INPUT_SIZES = {
     "efficientnet_v2_l": 480,
 }
 
-# All others, whose input size is 224.
+# All others: their input size is 224.
 _OTHER_NAMES = (
     *("convnext_tiny", "convnext_small", "convnext_base", "convnext_large", "convnext_xlarge"),
     *("densenet121", "densenet169", "densenet201", "efficientnet_b0", "efficientnet_v2_b0"),
@@ -57,10 +56,10 @@ KERAS_NAMES = (*_INPUT_SIZES, *_OTHER_NAMES)
 
 NAMES = (*KERAS_NAMES, *LITE_NETWORKS)
 
-# inceptionv3 -> inception_v3: names are spelt in other ways, too, which mean the same.
+# inceptionv3 -> inception_v3: other spellings of names.
 _SPELLINGS = {name.replace("_", ""): name for name in NAMES}
 
-DEFAULT = "inception_v3"  # where none is named
+DEFAULT = "inception_v3"  # if none is named
 
 # The default of the original program's --tfhub_module; it and its later versions mean our inception_v3.
 _ORIGINAL_MODULE = re.compile(r"https://tfhub\.dev/google/imagenet/inception_v3/feature_vector/\d+")
@@ -80,45 +79,28 @@ class BackboneSource:
     alpha: float = 1.0  # width multiplier of the MobileNets
     input_size: int | None = None  # pixels; None: as the model says
     input_range: str | None = None  # "0..1", "-1..1", "0..255"; None: as Keras says
-    weights_sha256: str | None = None  # what the weights file must have; None: any
+    weights_sha256: str | None = None  # that the weights file must have; None: any
     trust: bool = False  # run it whatever its graph may do
 
 
-class Backbone:
-    """A frozen feature extractor, loaded when it is first needed.
+class Backbone(Extractor):
+    """A frozen network by its source.
+
+    Its fingerprint is made of what decides the vector: the weights (the bytes of the files, or the arrays where Keras
+    downloads them), architecture, input size and range, the decoder's version, and the precision.
 
     Args:
         source: where it comes from.
-        instead_of: the name of the backbone that it stands in for, where that could not be had.
+        instead_of: the name of the backbone that it replaces, which could not be had.
     """
 
+    network: "Network"
+
     def __init__(self, source: BackboneSource, instead_of: str | None = None) -> None:
+        super().__init__(source.name, self._describe, lambda: load_network(source))
         self.source, self.instead_of = source, instead_of
 
-    @property
-    def name(self) -> str:
-        """The name that cache folders and reports show."""
-        return self.source.name
-
-    @cached_property
-    def network(self) -> "Network":
-        """The network itself; loads TensorFlow, and downloads weights where need be. Raises BackboneError."""
-        from retrain.backbones import network
-
-        return network.load_network(self.source)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """64 hexadecimal digits; equal where the same picture gives the same bottleneck.
-
-        SHA-256 of what decides the vector: the weights (the files' bytes, or the arrays where Keras downloads them),
-        architecture, input size and range, the decoder's version, and the precision.
-        """
-        return fingerprint_of(self.description)
-
-    @cached_property
-    def description(self) -> dict[str, Any]:
-        """What the fingerprint is made of."""
+    def _describe(self) -> dict[str, Any]:
         source = self.source
         return {
             "architecture": source.architecture if source.kind == "keras" else None,
@@ -132,27 +114,38 @@ class Backbone:
         }
 
     def _weights_digest(self) -> str:
-        if self.source.kind == "hub":
-            from retrain.backbones.sources import hub
-
-            return digest_of_files(hub.resolve_handle(str(self.source.location)))
         if self.source.location is None:
             return self.network.weights_digest()
-        return digest_of_files(Path(self.source.location))
+        return digest_of_files(_place_of(self.source))
 
 
-def fingerprint_of(description: dict[str, Any]) -> str:
-    """The fingerprint of what an extractor's description says: SHA-256 of its JSON, 64 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+def load_network(source: BackboneSource) -> "Network":
+    """Load a network; imports TensorFlow, and downloads what is missing. Raises BackboneError."""
+    if source.kind == "keras":
+        from retrain.backbones.keras_networks import load_keras
+
+        return load_keras(source)
+    from retrain.backbones.saved_models import load_saved_model
+
+    return load_saved_model(str(_place_of(source)), source)
+
+
+def _place_of(source: BackboneSource) -> Path:
+    """The file or folder on this machine; a URL is downloaded."""
+    if source.kind != "hub":
+        return Path(str(source.location))
+    from retrain.backbones.sources import hub
+
+    return hub.resolve_handle(str(source.location))
 
 
 def locate_backbone(options: BackboneOptions) -> Backbone:
-    """Find out which backbone the options mean (Inception v3 where they name none), and where it is.
+    """Find the backbone that the options mean; Inception v3 if they name none.
 
-    A name is looked for in the folder that RETRAIN_BACKBONES names, then among the packages that are installed, then in
-    Keras Applications, which downloads it.
+    A name is looked up in the folder that RETRAIN_BACKBONES names, then among installed packages, then in Keras
+    Applications, which downloads it.
 
-    Raises BackboneError where a file, folder or package is missing, or options don't go together.
+    Raises BackboneError if a file, folder or package is missing, or if options don't go together.
     """
     wanted = options.backbone or DEFAULT
     if _ORIGINAL_MODULE.fullmatch(wanted):
@@ -197,7 +190,7 @@ def _named(wanted: str, options: BackboneOptions) -> Backbone:
     elif folder:
         if not Path(folder).is_dir():
             raise BackboneError(
-                f"RETRAIN_BACKBONES names {display_path(folder)}, which is no folder: correct or unset it"
+                f"RETRAIN_BACKBONES names {display_path(folder)}, which is not a folder: correct or unset it"
             )
         if _is_saved_model(Path(folder) / wanted):
             return _saved_model(Path(folder) / wanted, options, wanted, said)
@@ -221,7 +214,7 @@ def _named(wanted: str, options: BackboneOptions) -> Backbone:
 
 
 def input_size_of(architecture: str) -> int:
-    """The side of the pictures that a network was made for, in pixels."""
+    """The side of the square pictures that a network was trained on, in pixels."""
     lite = LITE_NETWORKS.get(architecture)
     return lite.size if lite else _INPUT_SIZES.get(architecture, 224)
 
@@ -250,7 +243,7 @@ def _is_saved_model(folder: Path) -> bool:
 
 
 def _weights_in(folder: Path, architecture: str, alpha: float, size: int) -> Path | None:
-    """A weights file of an architecture, such as mobilenet_v2_1.0_224.weights.h5; of several, the nearest in size."""
+    """A weights file of an architecture, such as mobilenet_v2_1.0_224.weights.h5: the one nearest in size."""
     pattern = re.compile(
         re.escape(architecture) + r"(_(?P<alpha>\d\.\d+)(_(?P<size>\d+))?)?(\.weights)?\.(h5|keras|pth)"
     )
@@ -263,18 +256,18 @@ def _weights_in(folder: Path, architecture: str, alpha: float, size: int) -> Pat
 
 
 def _folder_name(text: str) -> str:
-    """Letters, digits, dots, dashes and underlines only, the end of a long text."""
+    """A text in letters, digits, dots, dashes and underscores; only the end of a long one."""
     return re.sub(r"[^\w.-]+", "_", text)[-60:].strip("_.-") or "backbone"
 
 
 def digest_of_files(path: Path) -> str:
-    """SHA-256 over a file, or over the names and contents of all files of a folder. Raises BackboneError."""
+    """SHA-256 of a file, or of the names and contents of all files in a folder. Raises BackboneError."""
     digest = hashlib.sha256()
     try:
         if not path.is_dir():
             return digest_of_file(path)
         for file in sorted(Path(root, name) for root, _, names in os.walk(path, followlinks=True) for name in names):
-            # fingerprint.pb is TensorFlow's note about the other files, and not always there
+            # fingerprint.pb is TensorFlow's note about the other files, and may be missing
             if file.is_file() and file.name != "fingerprint.pb":
                 digest.update(f"{file.relative_to(path).as_posix()}\0{digest_of_file(file)}\n".encode())
     except OSError as error:

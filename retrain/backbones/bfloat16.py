@@ -1,43 +1,39 @@
-"""A backbone that computes in 16 bits: TensorFlow's own rewriting of its graph, where the processor has the arithmetic.
+"""A backbone that computes in 16 bits: TensorFlow rewrites its graph, if the processor has the arithmetic.
 
 bfloat16 has float32's range and 8 bits of precision; products are summed in float32. TensorFlow decides for each
-operation whether it is computed so.
+operation whether to use it.
 """
 
 import glob
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrain.errors import BackboneError
+from retrain.machine import processor_flags
 
 if TYPE_CHECKING:
     from retrain.backbones.network import Network
 
-__all__ = ["Bfloat16Network", "arithmetic", "check_device", "read_cpuinfo"]
+__all__ = ["Bfloat16Network", "arithmetic", "check_device"]
 
-# Of TensorFlow's RewriterConfig: on a GPU float16 takes bfloat16's place, under the same rules.
-_OPTIMIZER, _GPU_OPTIMIZER = "auto_mixed_precision_onednn_bfloat16", "auto_mixed_precision"
-_ON = 1  # of its Toggle
-
-# In /proc/cpuinfo: of Intel's and AMD's processors (Cooper Lake, Sapphire Rapids, Zen 4, ...), and ARM's (Neoverse V1)
+# Of the kernel: Intel's and AMD's processors (Cooper Lake, Sapphire Rapids, Zen 4, ...), and ARM's (Neoverse V1)
 _FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 class Bfloat16Network:
-    """A network of which the convolutions and matrix products are computed in bfloat16.
+    """A network whose convolutions and matrix products are computed in bfloat16.
 
     Args:
         network: in float32.
-    Raises BackboneError where neither the processor nor a GPU has the arithmetic, or TensorFlow computes in float32 all
-    the same.
+    Raises BackboneError if neither the processor nor a GPU has the arithmetic, or if TensorFlow still computes in
+    float32.
     """
 
     def __init__(self, network: "Network") -> None:
-        from retrain._tensorflow import tf
+        from retrain._tensorflow import compute_in_16_bits, tf
 
         self.height, self.width, self.batch_size = network.height, network.width, network.batch_size
         config = tf.compat.v1.ConfigProto()
@@ -47,19 +43,19 @@ class Bfloat16Network:
                 "--precision bfloat16: there is a GPU, but TensorFlow can't use it: install tensorflow[and-cuda], "
                 "or use --precision float32"
             )
-        setattr(config.graph_options.rewrite_options, _GPU_OPTIMIZER if is_gpu else _OPTIMIZER, _ON)
-        self._run = network.runner(config)
+        compute_in_16_bits(config, is_gpu)
+        self._run = network.frozen_graph.runner(config)
         self._check_against(network)
 
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, height, width, 3) uint8, RGB, to (n, d) float32. Raises BackboneError where it gives NaN or infinity."""
+        """(n, height, width, 3) uint8, RGB, to (n, d) float32. Raises BackboneError for NaN or infinity."""
         vectors = self._run(pixels)
         if not np.isfinite(vectors).all():
             raise BackboneError("the backbone gives values that are not finite in 16 bits: use --precision float32")
         return vectors
 
     def _check_against(self, network: "Network") -> None:
-        """TensorFlow leaves a graph as it is, without a word, where it can't do what is asked."""
+        """Refuse float32: TensorFlow leaves a graph as it is, silently, if it can't do what is asked."""
         pixels = np.random.default_rng(0).integers(0, 256, (2, self.height, self.width, 3), np.uint8)
         if np.allclose(self.bottlenecks(pixels), network.bottlenecks(pixels), rtol=1e-6, atol=0):
             raise BackboneError(
@@ -69,29 +65,15 @@ class Bfloat16Network:
 
 
 def arithmetic() -> str:
-    """What this machine computes in: "float16" where it has a GPU, "bfloat16" elsewhere."""
+    """What this machine computes in: "float16" if it has a GPU, else "bfloat16"."""
     return "float16" if glob.glob("/dev/nvidia[0-9]*") or os.path.exists("/dev/kfd") else "bfloat16"
 
 
 def check_device() -> None:
-    """Raises BackboneError where neither the processor nor a GPU computes in 16 bits; it would be slower, emulated."""
+    """Raise BackboneError if neither the processor nor a GPU computes in 16 bits: emulated, it would be slower."""
     if arithmetic() == "bfloat16" and not _FLAGS & processor_flags():
         raise BackboneError(
             "--precision bfloat16: this processor has no bfloat16 arithmetic (none of the flags "
             f"{', '.join(sorted(_FLAGS))} in /proc/cpuinfo), it would be emulated, slower than float32: "
             "use --precision float32 or int8"
         )
-
-
-def processor_flags() -> frozenset[str]:
-    """What the kernel says that the processor can do; empty where it does not say."""
-    return frozenset(flag for flags in read_cpuinfo("flags", "Features") for flag in flags.split())
-
-
-def read_cpuinfo(*names: str) -> list[str]:
-    """The values of all lines of /proc/cpuinfo with one of these names; none where it can't be read."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return []
-    return [value.strip() for name, _, value in (line.partition(":") for line in lines) if name.strip() in names]

@@ -1,4 +1,4 @@
-"""The networks that have a name: what is known of each, which are on this machine, and how to get the others."""
+"""The networks that have a name: facts about each, which are on this machine, and how to get the others."""
 
 import contextlib
 import json
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from retrain.backbones.backbone import NAMES, BackboneSource, digest_of_files, input_size_of, locate_backbone
-from retrain.backbones.bfloat16 import read_cpuinfo
 from retrain.backbones.sources import keras_weights
 from retrain.backbones.sources.download_folder import download_folder, locked, make_folder
 from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS
 from retrain.errors import BackboneError, OutputError
 from retrain.files import write_whole
+from retrain.machine import cores, processor_name
 from retrain.options import BackboneOptions
 from retrain.paths import display_path
 
@@ -26,13 +26,13 @@ _MB = 10**6
 
 @dataclass(frozen=True)
 class _Facts:
-    """What is published of a network."""
+    """What is published about a network."""
 
-    megabytes: int  # of its weights without the classifier; of Lite the whole file
+    megabytes: int  # its weights without the classifier; for Lite, the whole file
     length: int  # of its vector
-    top1: float | None  # accuracy of 1,000 classes, percent
+    top1: float | None  # accuracy on ImageNet's 1,000 classes, percent
     licence: str  # of the weights
-    file: str | None = None  # in which Keras publishes them
+    file: str | None = None  # the one that Keras publishes
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Entry:
     """A network as `retrain backbones` lists it."""
 
     name: str
-    state: str  # "here", "download", "package": what it takes to have it
-    where: str | None  # file or folder; for a package, its name; None: to be downloaded
+    state: str  # "here", "download" or "package": how to get it
+    where: str | None  # file or folder, or the name of the package; None: to be downloaded
     megabytes: float | None
     input_size: int | None  # pixels
     bottleneck_size: int | None
@@ -56,8 +56,8 @@ class Entry:
 
 _KERNELS = "_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
-# Accuracy: as Keras Applications' documentation has it, and for Lite its authors. Licences of the weights: from that
-# documentation, and where that has none (EfficientNet, MobileNetV3, ConvNeXt) of the repository that they come from.
+# Accuracy: from the documentation of Keras Applications; for Lite, from its authors. Licences of the weights: from that
+# documentation, or (EfficientNet, MobileNetV3, ConvNeXt) from the repository that they come from.
 FACTS = {
     "convnext_base": _Facts(350, 1024, 85.3, "MIT", "convnext_base_notop.h5"),
     "convnext_large": _Facts(785, 1536, 86.3, "MIT", "convnext_large_notop.h5"),
@@ -108,7 +108,7 @@ FACTS = {
 
 
 def list_backbones() -> list[Entry]:
-    """All networks that have a name, and those that RETRAIN_BACKBONES holds besides; looks, and loads none."""
+    """All networks that have a name, and others in the folder RETRAIN_BACKBONES; none is loaded."""
     speeds = _speeds()
     entries = [_entry(name, speeds.get(name)) for name in sorted(NAMES)]
     folder = os.environ.get("RETRAIN_BACKBONES")
@@ -129,7 +129,7 @@ def _entry(name: str, speed: float | None) -> Entry:
         path = _path_of(source, facts.file)
         if path is not None:
             state, where, size = "here", str(path), _megabytes(path)
-    except BackboneError:  # where the folder of downloads is refused, fetching and loading say so; a list needs nothing
+    except BackboneError:  # a refused folder of downloads matters when fetching and loading, not for a list
         if name in LITE_NETWORKS:
             state, where = "package", LITE_NETWORKS[name].package
     return Entry(name, state, where, size, input_size_of(name), facts.length, facts.top1, facts.licence, speed)
@@ -147,12 +147,12 @@ def _megabytes(path: Path) -> float:
 
 
 def fetch_backbone(name: str, to: str | os.PathLike[str] | None = None) -> Path:
-    """Get the weights of a network ahead of time; downloads them where they are not on this machine.
+    """Get the weights of a network ahead of time; downloads them if they are not on this machine.
 
     Args:
         name: or a URL.
-        to: a folder for a copy, which RETRAIN_BACKBONES may then name, here or on another machine.
-    Returns the file or folder. Raises BackboneError, and OutputError where the copy can't be written.
+        to: a folder for a copy, for RETRAIN_BACKBONES here or on another machine.
+    Returns the file or folder. Raises BackboneError, and OutputError if the copy can't be written.
     """
     source = locate_backbone(BackboneOptions(backbone=name)).source
     target = source.name
@@ -161,9 +161,9 @@ def fetch_backbone(name: str, to: str | os.PathLike[str] | None = None) -> Path:
 
         path = hub.resolve_handle(str(source.location))
     elif source.location is None:
-        from retrain.backbones import network
+        from retrain.backbones.keras_networks import published_weights
 
-        path = network.published_weights(source)
+        path = published_weights(source)
         target = path.name
     else:
         path = Path(source.location)
@@ -173,15 +173,13 @@ def fetch_backbone(name: str, to: str | os.PathLike[str] | None = None) -> Path:
 
 
 def _copy(path: Path, target: Path) -> Path:
-    """Copy a file or folder, whole or not at all; what is there already is left as it is."""
+    """Copy a file or folder, whole or not at all; an equal one that exists already is kept."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             if digest_of_files(target) == digest_of_files(path):
                 return target
-            raise OutputError(
-                f"{display_path(target)} is there already, and is another: remove it, or give another DIR"
-            )
+            raise OutputError(f"{display_path(target)} exists already and differs: remove it, or give another DIR")
         with tempfile.TemporaryDirectory(prefix=f".{target.name[:100]}.", suffix=".tmp", dir=target.parent) as place:
             whole = Path(place) / target.name
             if path.is_dir():
@@ -195,7 +193,11 @@ def _copy(path: Path, target: Path) -> Path:
 
 
 def note_speed(name: str, rate: float | None) -> None:
-    """Remember how fast a network is on this machine, for the list. Where that can't be written, it is not."""
+    """Remember for the list how fast a network is on this machine, if that can be written.
+
+    Args:
+        rate: pictures per second in float32.
+    """
     with contextlib.suppress(OSError, BackboneError):
         folder = download_folder("speeds", write=False)
         if not folder.is_absolute():  # there is no home
@@ -227,5 +229,4 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _machine() -> str:
-    processor = next(iter(read_cpuinfo("model name")), os.uname().machine)
-    return f"{processor}, {len(os.sched_getaffinity(0))} cores"
+    return f"{processor_name()}, {cores()} cores"

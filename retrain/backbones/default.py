@@ -1,4 +1,4 @@
-"""The backbone of a run that names none: Inception v3, or where that can't be had, the one that is always here."""
+"""The backbone of a run that names none: Inception v3, or if that can't be had, one that comes with the program."""
 
 import contextlib
 import dataclasses
@@ -17,21 +17,20 @@ __all__ = ["FALLBACK", "choose_backbone"]
 
 FALLBACK = "efficientnet_lite0"  # comes with the program
 
-# What Keras asks for when it builds Inception v3: name, address and MD5 of the weights file. Asked for here, without
-# TensorFlow, so that it takes no time to find out that there is no network.
+# What Keras asks for when it builds Inception v3: name, address and MD5 of the weights file. Asking here, without
+# TensorFlow, shows at once that there is no network connection.
 _FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _URL = f"https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/{_FILE}"
 _MD5 = "bcbd6486424b2319ff4ef7d526e38f63"
 
-# How long a run waits for the server that comes after one which waited in vain.
+# How long a run waits for the server, if an earlier run waited in vain.
 _IMPATIENT = Limits(answer_seconds=3.0, tries=1)
 
 
 def choose_backbone(options: RunOptions, emit: Emit) -> tuple[Backbone, RunOptions]:
     """The backbone of a run, and its options with the backbone's name filled in.
 
-    One that is named is that, or an error later. Where none is named, Inception v3 is made ready, that is downloaded
-    where it is not on this machine, for whether that can be must be known now.
+    If none is named, Inception v3 is downloaded now unless it is on this machine: whether that works decides.
 
     Args:
         emit: told, in one line, where the backbone is another one than Inception v3, or than in earlier runs.
@@ -77,7 +76,7 @@ def _fall_back(options: BackboneOptions, error: BackboneUnavailableError) -> Bac
 
 
 def _has_rows(cache_dir: Path, name: str) -> bool:
-    """Whether a cache has bottlenecks of a backbone, in any precision or size; what can't be read has none."""
+    """Whether a cache has bottlenecks of a backbone, in any precision or size; False if it can't be read."""
     with contextlib.suppress(CacheError):
         return any(str(note.get("name", folder.name)).startswith(name) for folder, note in read_notes(cache_dir))
     return False

@@ -1,4 +1,4 @@
-"""The trunk of a model: the graph from picture to bottleneck, which all heads on a backbone have in common."""
+"""A backbone's graph from picture to bottleneck: the trunk that all heads on it share."""
 
 import dataclasses
 import hashlib
@@ -17,7 +17,7 @@ from retrain.backbones.network import Network
 
 __all__ = ["BOTTLENECK", "JPEG_INPUT", "PIXELS_INPUT", "Trunk", "make_trunk", "without_defaults"]
 
-# Names in the graph. Those of the inputs are the ones that the original program's releases gave them.
+# Names in the graph; the inputs have those of the original program's releases.
 JPEG_INPUT = "DecodeJpeg/contents:0"  # () string: the bytes of a JPEG; of 2015 and 2016
 PIXELS_INPUT = "Placeholder:0"  # (n, height, width, 3) float32 in [0, 1]; of 2018
 BOTTLENECK = "bottleneck:0"  # (n, d) float32
@@ -30,7 +30,7 @@ _LARGE_BYTES = 4096
 class Trunk:
     """A frozen graph from picture to bottleneck, serialized.
 
-    One chain, which may be fed at any of these points:
+    It is one chain, which can be fed at any of these points:
     `DecodeJpeg/contents` () string, JPEG bytes; `DecodeJpeg` (any, any, 3) uint8 (a large JPEG arrives there
     scaled); `input` (n, any, any, 3) float32 in [-1, 1]; `Mul` (n, height, width, 3) float32 in [-1, 1];
     `Placeholder` (n, height, width, 3) float32 in [0, 1]. Out comes `bottleneck` (n, d) float32. The nodes of the
@@ -61,7 +61,7 @@ class Trunk:
         """The trunk with other constants.
 
         Args:
-            weights: names of nodes -> arrays, of the shapes that are there.
+            weights: names of nodes -> arrays, of the same shapes.
         """
         graph_def = self.nodes()
         for node in graph_def.node:
@@ -72,12 +72,12 @@ class Trunk:
 
 
 def make_trunk(network: Network) -> Trunk:
-    """Freeze a network, and put the inputs before it."""
-    backbone, input_name, output_name = network.frozen_graph
+    """Freeze a network, and put the inputs in front of it."""
+    frozen = network.frozen_graph
     with tf.Graph().as_default() as graph:
         pixels = _picture_inputs(network.height, network.width)
         [vectors] = tf.import_graph_def(
-            backbone, input_map={input_name: pixels}, return_elements=[output_name], name="backbone"
+            frozen.graph_def, input_map={frozen.start: pixels}, return_elements=[frozen.end], name="backbone"
         )
         tf.identity(vectors, name=BOTTLENECK[:-2])
         serialized = without_defaults(graph).SerializeToString(deterministic=True)
@@ -89,14 +89,14 @@ def make_trunk(network: Network) -> Trunk:
 
 
 def without_defaults(graph: tf.Graph) -> tf.compat.v1.GraphDef:
-    """A graph as a message; without attributes at their defaults, so that TensorFlow 1 can load it, too."""
+    """A graph as a message, without attributes at their defaults, so that TensorFlow 1 can load it."""
     return tf.compat.v1.train.export_meta_graph(graph=graph, strip_default_attrs=True).graph_def
 
 
 def _picture_inputs(height: int, width: int) -> tf.Tensor:
-    """The inputs of the original program's releases, one behind the other, in the default graph.
+    """The inputs of the original program's releases, one after the other, in the default graph.
 
-    What lies between them is named in scopes, for names are unique whatever their case: `mul` would turn `Mul` away.
+    What lies between them has names in scopes, since names must differ in more than case: `mul` would block `Mul`.
     """
     feed = tf.compat.v1.placeholder_with_default
     contents = tf.compat.v1.placeholder(tf.string, [], name=JPEG_INPUT[:-2])

@@ -1,4 +1,4 @@
-"""Where a network can be cut in two: the points through which everything flows, and the parts on either side."""
+"""Cut a network in two: find the points through which everything flows, and the parts on either side."""
 
 import difflib
 from collections import Counter
@@ -30,20 +30,20 @@ class Cut:
     tensor: str  # name of a tensor (n, ...) float32
     shape: tuple[int, ...]  # of one picture's activations there
     layers: tuple[str, ...]  # names of the layers to be trained, from below
-    weights: tuple[str, ...]  # their constants in the trunk
+    weights: tuple[str, ...]  # names of their constants in the trunk
 
     @property
     def size(self) -> int:
-        """Numbers in one picture's activations."""
+        """The count of numbers in one picture's activations."""
         return int(np.prod(self.shape))
 
 
 def find_cut(trunk: Trunk, options: FineTuningOptions) -> Cut:
-    """The last point through which everything flows below the first layer that is to be trained.
+    """The last point below the first layer to be trained through which everything flows.
 
-    Such a point is an articulation point of the graph: no other way leads from the pictures to the bottleneck.
+    Such a point is an articulation point of the graph: every way from the pictures to the bottleneck leads through it.
 
-    Raises UsageError where there is no such layer, BackboneError where the network has no weights to train.
+    Raises UsageError if there is no such layer, BackboneError if the network has no weights to train.
     """
     nodes = {node.name: node for node in trunk.nodes().node}
     _check(nodes, trunk.layers)
@@ -74,7 +74,7 @@ def part_below(trunk: Trunk, cut: Cut) -> tf.compat.v1.GraphDef:
 def part_above(
     trunk: Trunk, cut: Cut
 ) -> tuple[Callable[[tf.Tensor, Sequence[tf.Tensor]], tf.Tensor], list[NDArray[np.float32]]]:
-    """The network from the cut to the bottleneck, and the weights that it has now.
+    """The network from the cut to the bottleneck, and its present weights.
 
     Returns: a function of activations (n, size), float16 or float32, and of the cut's weights in their order, to
         bottlenecks (n, d) float32; and these weights.
@@ -96,7 +96,7 @@ def part_above(
 
 
 def _in_order(layers: Sequence[NetworkLayer], first_use: dict[str, int]) -> list[NetworkLayer]:
-    """The layers from below, without weights that are not used; a SavedModel tells those with weights, in any order."""
+    """The layers from below, without unused weights; a SavedModel names only layers with weights, in any order."""
     used = [NetworkLayer(layer.name, tuple(n for n in layer.weights if n in first_use)) for layer in layers]
     if all(layer.weights for layer in layers):
         used = [layer for layer in used if layer.weights]
@@ -120,7 +120,7 @@ def _check(nodes: Nodes, layers: Sequence[NetworkLayer]) -> None:
 
 
 def _first_layer(layers: Sequence[NetworkLayer], options: FineTuningOptions) -> int:
-    """The number of the first layer to be trained. Raises UsageError."""
+    """The index of the first layer to be trained. Raises UsageError."""
     wanted = options.fine_tune_from
     if wanted is None:
         count = options.fine_tune_layers or 0
@@ -151,7 +151,7 @@ def _first_layer(layers: Sequence[NetworkLayer], options: FineTuningOptions) -> 
 def _fold_scales(graph_def: tf.compat.v1.GraphDef, cut: Cut) -> None:
     """Multiply kernels by what their convolutions' outputs are multiplied by, as in batch normalisation; in place.
 
-    The same function, and the same gradients by the chain rule, with less to do for each picture.
+    The function is the same, and by the chain rule so are its gradients, with less work for each picture.
     """
     nodes = {node.name: node for node in graph_def.node}
     active = {*_order(nodes, cut.tensor[:-2], BOTTLENECK[:-2])}
@@ -194,7 +194,7 @@ def _inputs(node: tf.compat.v1.NodeDef) -> Iterator[str]:
 
 
 def _needed(nodes: Nodes, end: str, stop: str = "") -> list[str]:
-    """The nodes that `end` needs, each after those that it needs itself; none below `stop`, which is the first."""
+    """The nodes that `end` needs, each after its own inputs; `stop` is the first, and what it needs is left out."""
     found: dict[str, None] = {stop: None} if stop else {}
     pending = [end]
     while pending:
@@ -209,7 +209,7 @@ def _needed(nodes: Nodes, end: str, stop: str = "") -> list[str]:
 
 
 def _order(nodes: Nodes, start: str, end: str) -> list[str]:
-    """The nodes on the ways from start to end, each after those that it takes values from."""
+    """The nodes on all ways from start to end, each after those that it takes values from."""
     active = {start}
     order = [start]
     for name in _needed(nodes, end, start)[1:]:
@@ -220,7 +220,7 @@ def _order(nodes: Nodes, start: str, end: str) -> list[str]:
 
 
 def _first_uses(nodes: Nodes, order: Sequence[str], weights: Collection[str]) -> dict[str, int]:
-    """Where in the order each weight comes in, on its own or computed with other constants; unused ones left out."""
+    """The place in the order where each weight is first used, alone or combined with other constants."""
     places = {name: place for place, name in enumerate(order)}
     users: dict[str, list[str]] = {}
     for name in _needed(nodes, order[-1], order[0])[1:]:
@@ -243,7 +243,7 @@ def _first_uses(nodes: Nodes, order: Sequence[str], weights: Collection[str]) ->
 def _last_point(trunk: Trunk, nodes: Nodes, order: Sequence[str], lowest: int) -> tuple[str, tuple[int, ...]]:
     """The last tensor before a place in the order through which everything flows, and its shape for one picture.
 
-    One pass: a node is such a point where no edge leads from before it to behind it.
+    One pass: a node is such a point if no edge leads from before it to after it.
     """
     places = {name: place for place, name in enumerate(order)}
     furthest = [0] * len(order)
@@ -265,11 +265,11 @@ def _last_point(trunk: Trunk, nodes: Nodes, order: Sequence[str], lowest: int) -
         shape = tensor.shape.as_list() if tensor.shape.rank else [1]
         if tensor.dtype == tf.float32 and shape[0] is None and None not in shape[1:]:
             return tensor.name, tuple(shape[1:])
-    raise BackboneError("this network can't be cut into two parts: nothing in it has a fixed shape for each picture")
+    raise BackboneError("this network can't be cut into two parts: no tensor in it has a fixed shape for each picture")
 
 
 def _part(trunk: Trunk, end: str, start: str) -> tf.compat.v1.GraphDef:
-    """The nodes between two, `start` as a placeholder among them."""
+    """The nodes between two others, with `start` as a placeholder."""
     whole, part = trunk.nodes(), tf.compat.v1.GraphDef()
     part.versions.CopyFrom(whole.versions)
     wanted = {*_needed({node.name: node for node in whole.node}, end, start)}

@@ -15,7 +15,7 @@ from retrain.data.decoding import DEPTHS, MARGIN
 
 __all__ = ["decode_any", "decode_jpeg", "resize"]
 
-_EXIF_BYTES = 2**18  # of a file's start, and of its end, that are looked at for its EXIF segment
+_EXIF_BYTES = 2**18  # at a file's start and at its end, searched for the EXIF segment
 _BEFORE, _BEHIND = 16, 64  # zeros around them, so that no place is outside
 _ORIENTATION_TAG = 0x0112
 _TAG_SLOTS = 64  # entries of the first directory that are looked at; cameras write about a dozen
@@ -24,8 +24,8 @@ _TAG_SLOTS = 64  # entries of the first directory that are looked at; cameras wr
 def decode_jpeg(contents: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """Bytes of a JPEG or PNG (a GIF passes too) to (any, any, 3) uint8, upright; transparent parts become white.
 
-    A JPEG far larger than height x width comes at the scale that `images` chooses for that size.
-    Every operation used exists since TensorFlow 1.13, so that clients of that age load the graph.
+    A JPEG far larger than height x width is decoded at the scale that `data.decoding` chooses for that size.
+    Only operations of TensorFlow 1.13 and later are used, so that clients of that age load the graph.
     """
     return _decode_known(contents, _exif_orientation(contents), height, width)
 
@@ -37,10 +37,10 @@ def _decode_known(contents: tf.Tensor, orientation: tf.Tensor, height: int, widt
 def decode_any(contents: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """Bytes of a picture to (any, any, 3) uint8; a large JPEG scaled as by decode_jpeg.
 
-    JPEG and PNG as `images` decodes them; 24-bit BMP, GIF and opaque WebP as TensorFlow does, a WebP upright.
+    JPEG and PNG as `data.decoding` decodes them; 24-bit BMP, GIF and opaque WebP as TensorFlow does, a WebP upright.
     """
     is_known = tf.logical_or(_is_jpeg(contents), _is_png(contents))
-    orientation = _exif_orientation(contents)  # here, for in each branch it would be traced once more
+    orientation = _exif_orientation(contents)  # here, since each branch would trace it again
     return tf.cond(
         is_known,
         lambda: _decode_known(contents, orientation, height, width),
@@ -56,7 +56,7 @@ def resize(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 
 def _substring(contents: tf.Tensor, start: int, length: int) -> tf.Tensor:
-    """A part of some bytes; shorter, or empty, where they end before."""
+    """A part of some bytes; shorter, or empty, if they end before."""
     return tf.strings.substr(contents, tf.minimum(start, tf.strings.length(contents)), length)
 
 
@@ -71,9 +71,9 @@ def _is_png(contents: tf.Tensor) -> tf.Tensor:
 def _scaled(contents: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Decode at the smallest scale that keeps MARGIN times size: (2,) int32, height and width as stored.
 
-    The scale is an attribute of the operation, so there is one operation for each, and two for PNG. All but one of them
-    get a picture of one pixel: conditions would be functions, or operations that can't be cut off from a graph that is
-    fed behind them.
+    The scale is an attribute of the operation, so each scale has an operation, and PNG has two. All but one of them get
+    a picture of one pixel: conditions would be functions, or operations that can't be cut off from a graph that is fed
+    after them.
     """
     pixel, png_pixel = tf.constant(_one_pixel("JPEG")), tf.constant(_one_pixel("PNG"))
     stored = tf.io.extract_jpeg_shape(tf.where(_is_jpeg(contents), contents, pixel))[:2]
@@ -112,7 +112,7 @@ def _first_frame(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _upper_bits(pixels: tf.Tensor) -> tf.Tensor:
-    """(height, width, 1 to 4) uint16 to uint8: the upper bits of as many as `images` takes the range for."""
+    """(height, width, 1 to 4) uint16 to uint8: the upper 8 of the bits that `data.decoding` takes as the range."""
     colour, alpha = _colour_and_alpha(pixels)
     bounds = tf.constant([2.0**bits for bits in DEPTHS[:-1]])
     number = tf.reduce_sum(tf.cast(tf.reduce_max(colour) >= bounds, tf.int32))
@@ -130,7 +130,7 @@ def _on_white(pixels: tf.Tensor) -> tf.Tensor:
 def _colour_and_alpha(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """(height, width, 1 to 4), grey or RGB, without or with alpha, as float32: RGB, and alpha (opaque if missing).
 
-    decode_png is not asked for four channels: of pictures of 1, 2 and 4 bits, it makes opaque parts nearly transparent.
+    decode_png is not asked for four channels: in pictures of 1, 2 and 4 bits, it makes opaque parts nearly transparent.
     """
     values, channels = tf.cast(pixels, tf.float32), tf.shape(pixels)[2]
     opaque = tf.ones_like(values[..., -1:]) * pixels.dtype.max
@@ -139,7 +139,7 @@ def _colour_and_alpha(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _exif_orientation(contents: tf.Tensor) -> tf.Tensor:
-    """EXIF orientation of a JPEG, PNG or WebP, 1 to 8, int32; 1 where it has none.
+    """EXIF orientation of a JPEG, PNG or WebP, 1 to 8, int32; 1 if it has none.
 
     (EXIF 2.3, JEITA CP-3451C, 4.5 and 4.6; PNG, third edition, 11.3.4.5; WebP container specification)
     """
@@ -152,7 +152,7 @@ def _exif_orientation(contents: tf.Tensor) -> tf.Tensor:
     places = size - _BEFORE - _BEHIND
 
     def stands(text: bytes, offset: int) -> tf.Tensor:
-        """At which places a text stands, so many bytes behind each."""
+        """The places after which a text follows, at a distance in bytes."""
         start = _BEFORE + offset
         found = [tf.equal(data[start + i : start + i + places], letter) for i, letter in enumerate(text)]
         return functools.reduce(tf.logical_and, found)
@@ -171,7 +171,7 @@ def _exif_orientation(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _orientation_in(data: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
-    """The orientation in a block of EXIF that starts at a place of some bytes; 1 where it says none."""
+    """The orientation in a block of EXIF that starts at a place in the bytes; 1 if it has none."""
 
     def byte(place: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.gather(data, tf.clip_by_value(place, 0, tf.size(data) - 1)), tf.int32)

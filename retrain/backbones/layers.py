@@ -1,4 +1,4 @@
-"""The layers of a network, and which constants of its frozen graph are their weights."""
+"""The layers of a network, and the constants of its frozen graph that are their weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ class NetworkLayer:
     """One layer, from the pictures upwards."""
 
     name: str
-    weights: tuple[str, ...]  # names of constants in the frozen graph: what fine-tuning may change; often none
+    weights: tuple[str, ...]  # names of constants in the frozen graph that fine-tuning may change; often none
 
 
 def keras_groups(model: Any) -> list[VariableGroup]:
     """The layers of a Keras model in its own order, the input layer first: number 130 is `model.layers[130]`.
 
-    The moving averages of batch normalisation are no weights.
+    The moving averages of batch normalisation don't count as weights.
     """
     return [(layer.name, [variable.value for variable in layer.trainable_variables]) for layer in model.layers]
 
 
 def saved_groups(loaded: Any) -> list[VariableGroup]:
-    """The layers of a SavedModel, which knows variables only: those that share the part before the last / are one.
+    """The layers of a SavedModel, which has variables only: those whose names agree up to the last / are one layer.
 
-    TensorFlow Hub's models list their `trainable_variables`; of others, each variable tells by itself.
+    TensorFlow Hub's models list their `trainable_variables`; in others, each variable says whether it is trainable.
     """
     variables = getattr(loaded, "trainable_variables", None)
     if variables is None:
@@ -43,11 +43,11 @@ def saved_groups(loaded: Any) -> list[VariableGroup]:
 
 
 def find_layers(function: Any, groups: Sequence[VariableGroup]) -> tuple[NetworkLayer, ...]:
-    """The layers with the names that a concrete function's variables have once it is frozen.
+    """The layers, with the names that the variables have when a concrete function is frozen.
 
     Args:
         function: its captured variables become constants of the same name.
-        groups: a variable that the function does not use is left out.
+        groups: variables that the function does not use are left out.
     """
     names = {id(outside): inside.name.partition(":")[0] for outside, inside in function.graph.captures}
     return tuple(

@@ -1,16 +1,16 @@
 """What pass one computes in: the extractor that stands for a backbone in float32, bfloat16 or int8.
 
-Each precision has bottlenecks of its own, in its own part of the cache. For int8 the quantised model lies there, too:
-made once, from the user's own pictures, and used from then on, so that adding pictures changes no bottleneck.
+Each precision has its own bottlenecks, in its own part of the cache. For int8, the quantised model is kept there too:
+it is made once, from the user's pictures, and used from then on, so that adding pictures changes no bottleneck.
 """
 
 import contextlib
 import fcntl
-import hashlib
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +18,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones import bfloat16, quantization
-from retrain.backbones.backbone import Backbone, fingerprint_of
-from retrain.cache.folder import CORRUPT_SUFFIX, folder_name, read_error, read_notes, write_error, write_owner
+from retrain.backbones.backbone import Backbone
+from retrain.backbones.extractor import Extractor, ExtractorNetwork
+from retrain.cache.artifacts import QUANTIZED_MODEL
+from retrain.cache.folder import folder_name, read_error, read_notes, write_error, write_owner
 from retrain.cache.picture_index import PictureIndex
 from retrain.data.decoding import decode_image
 from retrain.data.image_folder import ImageFolder
 from retrain.data.picture_file import read_picture
 from retrain.errors import BackboneError, UnreadableImageError
 from retrain.events import Emit, Noted, Prepared, Warned, ignore
-from retrain.files import digest_of_file
 from retrain.folders import Kind, replace_folder, staging_folder, tidy_up
 from retrain.options import ImageOptions
 from retrain.paths import display_path
 
-__all__ = ["LowPrecisionBackbone", "choose_extractor", "model_digest"]
+__all__ = ["Calibration", "choose_extractor", "low_precision"]
 
-# More make no difference: with 20, 100 and 200 the mean cosine of Inception v3's bottlenecks to those in float32 was
+# More pictures make no difference: with 20, 100 and 200 the mean cosine of Inception v3's bottlenecks to float32's was
 # 0.9961, 0.9961 and 0.9959, of MobileNetV2's 0.978, 0.980 and 0.980 (100 other photographs of flowers).
 _CALIBRATION_PICTURES = 60
 _HELD_OUT_PICTURES = 40  # on which the quantised model is compared with float32
@@ -42,46 +43,48 @@ _GOOD_COSINE, _USABLE_COSINE = 0.98, 0.9
 _KIND = Kind(own=lambda _: (), last="extractor.json")
 
 
-class LowPrecisionBackbone:
-    """A backbone that computes in fewer bits; an extractor of its own.
+@dataclass(frozen=True)
+class Calibration:
+    """What a quantised model is made from, and where it is kept."""
+
+    folder: ImageFolder  # of typical pictures
+    cache_dir: str | os.PathLike[str]
+    images: ImageOptions = field(default_factory=ImageOptions)
+
+    @property
+    def cache(self) -> Path:
+        """The cache folder."""
+        return Path(self.cache_dir)
+
+
+def low_precision(
+    backbone: Backbone, precision: str, details: dict[str, Any], load: Callable[[], ExtractorNetwork]
+) -> Extractor:
+    """The extractor that computes a backbone in fewer bits.
 
     Args:
         backbone: in float32.
         precision: "bfloat16" or "int8".
         details: what else decides the bottlenecks.
-        load: gives the network when a picture must go through it.
+        load: gives the network. Raises BackboneError if this machine or the installation can't run it.
     """
-
-    def __init__(self, backbone: Backbone, precision: str, details: dict[str, Any], load: Callable[[], Any]) -> None:
-        self.name = f"{backbone.name}_{precision}"
-        self.description = backbone.description | {"precision": precision} | details
-        self._load = load
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """64 hexadecimal digits; equal where the same picture gives the same bottleneck."""
-        return fingerprint_of(self.description)
-
-    @cached_property
-    def network(self) -> Any:
-        """The network that computes so. Raises BackboneError where this machine or the installation can't."""
-        return self._load()
+    return backbone.variant(precision, {"precision": precision} | details, load)
 
 
 def choose_extractor(
     backbone: Backbone,
     precision: str,
-    folder: ImageFolder,
-    cache_dir: str | os.PathLike[str],
-    images: ImageOptions,
+    calibration: Calibration,
     emit: Emit = ignore,
-) -> Backbone | LowPrecisionBackbone:
+) -> Extractor:
     """The extractor that computes in a precision: "float32" (the backbone itself), "bfloat16" or "int8".
 
-    For int8 the cache is searched for the backbone's quantised model; where there is none, it is made from pictures of
-    the folder: each of its files is read once to choose them, and making it takes about as long as 200 of them in
-    float32.
+    For int8 the cache is searched for the backbone's quantised model. If there is none, it is made from pictures of the
+    folder: each of its files is read once to choose them, and making it takes about as long as extracting 200 of them
+    in float32.
 
+    Args:
+        calibration: for int8.
     Raises BackboneError, CacheError.
     """
     if precision == "bfloat16":
@@ -90,13 +93,13 @@ def choose_extractor(
             bfloat16.check_device()
             return bfloat16.Bfloat16Network(backbone.network)
 
-        return LowPrecisionBackbone(backbone, precision, {"arithmetic": bfloat16.arithmetic()}, load)
+        return low_precision(backbone, precision, {"arithmetic": bfloat16.arithmetic()}, load)
     if precision == "int8":
-        with contextlib.suppress(OSError):  # of a cache that can't be written
-            tidy_up(_place(backbone, Path(cache_dir)), _KIND)
-        found = _find_model(backbone, Path(cache_dir), emit)
-        model, details = found or _make_model(backbone, folder, Path(cache_dir), images, emit)
-        return LowPrecisionBackbone(backbone, precision, details, lambda: quantization.QuantizedNetwork(model))
+        with contextlib.suppress(OSError):  # if the cache can't be written
+            tidy_up(_place(backbone, calibration.cache), _KIND)
+        found = _find_model(backbone, calibration.cache, emit)
+        model, details = found or _make_model(backbone, calibration, emit)
+        return low_precision(backbone, precision, details, lambda: quantization.QuantizedNetwork(model))
     return backbone
 
 
@@ -105,16 +108,16 @@ def _find_model(backbone: Backbone, cache_dir: Path, emit: Emit) -> tuple[Path, 
     wanted = backbone.description | {"precision": "int8"}
     found = []
     for folder, note in read_notes(cache_dir):
-        if not note and (folder / quantization.MODEL_FILES[0]).exists():
+        if not note and QUANTIZED_MODEL.are_in(folder):
             emit(Warned(f"the note {display_path(folder)}/extractor.json is damaged: the model there is not used"))
         if any(note.get(name) != value for name, value in wanted.items()):
             continue
         details = {name: note[name] for name in note if name not in {*wanted, "format", "fingerprint", "name"}}
-        if not (folder / quantization.MODEL_FILES[0]).exists():
+        if not QUANTIZED_MODEL.are_in(folder):
             continue
-        made = LowPrecisionBackbone(backbone, "int8", details, lambda: None)
+        made = low_precision(backbone, "int8", details, partial(quantization.QuantizedNetwork, folder))
         if folder.name != folder_name(made.name, made.fingerprint) and made.fingerprint != note.get("fingerprint"):
-            # the model may be as sound as ever: what is damaged is the note
+            # the model may be sound: the note is damaged
             emit(
                 Warned(
                     f"the note {display_path(folder)}/extractor.json is damaged, it does not fit its fingerprint: the "
@@ -123,48 +126,35 @@ def _find_model(backbone: Backbone, cache_dir: Path, emit: Emit) -> tuple[Path, 
             )
             continue
         try:
-            is_sound = model_digest(folder) == details.get("quantized_model")
+            is_sound = QUANTIZED_MODEL.digest(folder) == details.get(QUANTIZED_MODEL.field)
         except OSError as error:
-            raise read_error(folder / quantization.MODEL_FILES[0], error) from error
+            raise read_error(folder / QUANTIZED_MODEL.names[0], error) from error
         if is_sound:
             found.append((str(details.get("quantized_at")), folder, details))
         else:
-            _set_aside(folder, emit)
+            done = QUANTIZED_MODEL.set_aside(folder)
+            emit(
+                Warned(
+                    f"{QUANTIZED_MODEL.what} in {display_path(folder)} is damaged, and {done}: another one is needed; "
+                    "the bottlenecks that it gave stay where they are"
+                )
+            )
     return min(found)[1:] if found else None
 
 
-def _set_aside(folder: Path, emit: Emit) -> None:
-    done = "set aside as *.corrupt"
-    for name in quantization.MODEL_FILES:
-        try:
-            os.replace(folder / name, folder / f"{name}{CORRUPT_SUFFIX}")
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            done = f"can't be set aside ({error.strerror})"
-    emit(
-        Warned(
-            f"the quantised model in {display_path(folder)} is damaged, and {done}: another one is needed; the "
-            "bottlenecks that it gave stay where they are"
-        )
-    )
+def _make_model(backbone: Backbone, calibration: Calibration, emit: Emit) -> tuple[Path, dict[str, Any]]:
+    """Quantise a backbone, and keep the model in the folder for its bottlenecks.
 
-
-def _make_model(
-    backbone: Backbone, folder: ImageFolder, cache_dir: Path, images: ImageOptions, emit: Emit
-) -> tuple[Path, dict[str, Any]]:
-    """Quantise a backbone, and keep the model in the folder that its bottlenecks will have.
-
-    One process at a time: the others wait, and use what it made.
+    One process at a time: the others wait, and use the same model.
     """
     quantization.check_installed()
-    network = backbone.network
+    network, cache_dir = backbone.network, calibration.cache
     try:
         with staging_folder(_place(backbone, cache_dir)) as staging, _only_one(cache_dir, emit):
             found = _find_model(backbone, cache_dir, emit)
             if found is not None:
                 return found
-            pixels = _typical_pictures(folder, cache_dir, (network.height, network.width), images, emit)
+            pixels = _typical_pictures(calibration, (network.height, network.width), emit)
             held_out = pixels[-min(_HELD_OUT_PICTURES, len(pixels) * 2 // 7) :]
             pixels = pixels[: len(pixels) - len(held_out)]
             quantized = quantization.quantize(
@@ -173,12 +163,12 @@ def _make_model(
             cosine = quantization.mean_cosine(network.bottlenecks(held_out), quantized.bottlenecks(held_out))
             _judge(cosine, len(pixels), len(held_out), emit)
             details = {
-                "quantized_model": model_digest(staging),
+                QUANTIZED_MODEL.field: QUANTIZED_MODEL.digest(staging),
                 "quantized_at": datetime.now(timezone.utc).isoformat(timespec="microseconds"),
                 "calibration_pictures": len(pixels),
                 "mean_cosine": round(cosine, 5),
             }
-            made = LowPrecisionBackbone(backbone, "int8", details, lambda: None)
+            made = low_precision(backbone, "int8", details, lambda: quantized)
             write_owner(staging, made.fingerprint, {"name": made.name} | made.description)
             final = cache_dir / folder_name(made.name, made.fingerprint)
             replace_folder(staging, final, _KIND)
@@ -188,13 +178,13 @@ def _make_model(
 
 
 def _place(backbone: Backbone, cache_dir: Path) -> Path:
-    """What the temporary folder is named after, in which a model is made."""
+    """What the temporary folder in which a model is made is named after."""
     return cache_dir / f"{backbone.name}_int8"
 
 
 @contextlib.contextmanager
 def _only_one(cache_dir: Path, emit: Emit) -> Iterator[None]:
-    """Wait until no other process makes a model in this cache; where locks don't work, don't."""
+    """Be the only process that makes a model in this cache, if locks work."""
     handle = os.open(cache_dir, os.O_RDONLY)
     try:
         try:
@@ -210,7 +200,7 @@ def _only_one(cache_dir: Path, emit: Emit) -> Iterator[None]:
 
 
 def _judge(cosine: float, pictures: int, held_out: int, emit: Emit) -> None:
-    """Say how near to float32 the quantised model is. Raises BackboneError where it is of no use."""
+    """Say how close the quantised model is to float32. Raises BackboneError if it is of no use."""
     text = f"int8 model made from {pictures} pictures; mean cosine to float32 on {held_out} others: {cosine:.4f}"
     if cosine < _USABLE_COSINE:
         raise BackboneError(
@@ -223,13 +213,12 @@ def _judge(cosine: float, pictures: int, held_out: int, emit: Emit) -> None:
         emit(Noted(text))
 
 
-def _typical_pictures(
-    folder: ImageFolder, cache_dir: Path, size: tuple[int, int], images: ImageOptions, emit: Emit
-) -> NDArray[np.uint8]:
-    """(n, height, width, 3) uint8: readable pictures of a folder, those with the lowest SHA-256, each content once."""
+def _typical_pictures(calibration: Calibration, size: tuple[int, int], emit: Emit) -> NDArray[np.uint8]:
+    """(n, height, width, 3) uint8: the readable pictures of a folder with the lowest SHA-256, copies counted once."""
+    folder, images = calibration.folder, calibration.images
     by_key: dict[bytes, Path] = {}
     paths = [sample.path for sample in folder.samples if sample.problem is None]
-    keys = PictureIndex(cache_dir, folder.root).current_keys(paths)
+    keys = PictureIndex(calibration.cache, folder.root).current_keys(paths)
     for number, (path, key) in enumerate(zip(paths, keys, strict=True), 1):
         if isinstance(key, bytes):  # extraction will say so
             by_key[key] = folder.root / path
@@ -253,18 +242,3 @@ def _typical_pictures(
             )
         )
     return np.stack(chosen)
-
-
-def model_digest(folder: Path, suffix: str = "") -> str:
-    """SHA-256 over the files of a quantised model; empty where one is missing. Raises OSError.
-
-    Args:
-        suffix: that the files have behind their names.
-    """
-    digest = hashlib.sha256()
-    for name in quantization.MODEL_FILES:
-        try:
-            digest.update(bytes.fromhex(digest_of_file(folder / f"{name}{suffix}")))
-        except FileNotFoundError:
-            return ""
-    return digest.hexdigest()

@@ -1,6 +1,6 @@
-"""The int8 form of a backbone: made by NNCF from some pictures, run by OpenVINO.
+"""The int8 form of a backbone: NNCF makes it from some pictures, OpenVINO runs it.
 
-Both come with `pip install 'retrain[int8]'`; without them, nothing here works but the clear error.
+Both come with `pip install 'retrain[int8]'`; without them, an error says so.
 """
 
 import contextlib
@@ -8,7 +8,6 @@ import ctypes
 import importlib
 import io
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.cache.artifacts import QUANTIZED_MODEL
 from retrain.errors import BackboneError
+from retrain.machine import cores
 from retrain.paths import display_path
 
 if TYPE_CHECKING:
     from retrain.backbones.network import Network
 
-__all__ = ["MODEL_FILES", "QuantizedNetwork", "check_installed", "mean_cosine", "quantize"]
-
-MODEL_FILES = ("int8.xml", "int8.bin")  # OpenVINO's form of a model: the graph, the numbers
+__all__ = ["QuantizedNetwork", "check_installed", "mean_cosine", "quantize"]
 
 _BATCH_SIZE = 32
 
@@ -37,8 +36,8 @@ class QuantizedNetwork:
     """A backbone in int8, ready to run.
 
     Args:
-        folder: holds MODEL_FILES, as `quantize` wrote them.
-    Raises BackboneError where OpenVINO is missing or can't load the model.
+        folder: holds QUANTIZED_MODEL, as `quantize` wrote them.
+    Raises BackboneError if OpenVINO is missing or can't load the model.
     """
 
     batch_size = _BATCH_SIZE
@@ -48,23 +47,23 @@ class QuantizedNetwork:
         preprocess = importlib.import_module("openvino.preprocess")
         try:
             core = openvino.Core()
-            steps = preprocess.PrePostProcessor(core.read_model(folder / MODEL_FILES[0]))
+            steps = preprocess.PrePostProcessor(core.read_model(folder / QUANTIZED_MODEL.names[0]))
             steps.input().tensor().set_element_type(openvino.Type.u8)
             steps.input().preprocess().convert_element_type(openvino.Type.f32).scale(255.0)
             model = steps.build()
-            # pinned threads would share a core with the decoding ones while another core is idle
-            settings = {"INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)), "ENABLE_CPU_PINNING": False}
+            # pinned threads would share a core with decoding threads while another core is idle
+            settings = {"INFERENCE_NUM_THREADS": cores(), "ENABLE_CPU_PINNING": False}
             with _own_signal_stack():
                 self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise BackboneError(
-                f"OpenVINO can't load {display_path(folder / MODEL_FILES[0])} ({_first_line(error)}): "
+                f"OpenVINO can't load {display_path(folder / QUANTIZED_MODEL.names[0])} ({_first_line(error)}): "
                 "upgrade openvino, or remove the file to have the model made again"
             ) from error
         _, self.height, self.width, _ = (side.get_max_length() for side in model.input().get_partial_shape())
 
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, height, width, 3) uint8, RGB, to (n, d) float32. Raises BackboneError where it gives NaN or infinity."""
+        """(n, height, width, 3) uint8, RGB, to (n, d) float32. Raises BackboneError for NaN or infinity."""
         vectors = np.array(self._compiled(pixels)[0], np.float32)
         if not np.isfinite(vectors).all():
             raise BackboneError("the int8 backbone gives values that are not finite: use --precision float32")
@@ -72,7 +71,7 @@ class QuantizedNetwork:
 
 
 def check_installed() -> None:
-    """Raises BackboneError where a package is missing that int8 needs."""
+    """Raise BackboneError if a package that int8 needs is missing."""
     _imported("openvino")
     _imported("nncf")
 
@@ -80,7 +79,7 @@ def check_installed() -> None:
 def quantize(
     network: "Network", pixels: NDArray[np.uint8], folder: Path, on_progress: Callable[[int, int], None]
 ) -> QuantizedNetwork:
-    """Write the int8 form of a network into a folder, as MODEL_FILES, and load it.
+    """Write the int8 form of a network into a folder, as QUANTIZED_MODEL, and load it.
 
     Post-training quantisation with NNCF's default settings: 8 bits for weights, per channel, and for activations, per
     tensor, from the ranges that the pictures give, biases corrected (Jacob et al., "Quantization and Training of Neural
@@ -91,8 +90,8 @@ def quantize(
         network: in float32.
         pixels: (n, height, width, 3) uint8, RGB; typical pictures.
         folder: where the files go.
-        on_progress: called with the pictures that are done, and all.
-    Raises BackboneError where OpenVINO can't convert or run the network.
+        on_progress: called with the number of pictures done, and of all.
+    Raises BackboneError if OpenVINO can't convert or run the network.
     """
     openvino, nncf = _imported("openvino"), _imported("nncf")
     nncf.set_log_level(logging.ERROR)
@@ -117,7 +116,7 @@ def quantize(
         try:
             with _no_output(), _own_signal_stack():
                 quantized = nncf.quantize(model, nncf.Dataset(pixels, as_input), subset_size=len(pixels), **settings)
-                openvino.save_model(quantized, folder / MODEL_FILES[0], compress_to_fp16=False)
+                openvino.save_model(quantized, folder / QUANTIZED_MODEL.names[0], compress_to_fp16=False)
             return QuantizedNetwork(folder)
         except (OSError, MemoryError):
             raise
@@ -128,11 +127,10 @@ def quantize(
 
 
 def _converted(openvino: ModuleType, network: "Network", folder: Path) -> Any:
-    """The network as a model of OpenVINO; it reads files of graphs with functions, which it can't read from memory."""
-    graph_def, _, _ = network.frozen_graph
+    """The network as a model of OpenVINO, which can't read graphs with functions from memory, only from files."""
     path = folder / "float32.pb"
     try:
-        path.write_bytes(graph_def.SerializeToString())
+        path.write_bytes(network.frozen_graph.graph_def.SerializeToString())
         return openvino.convert_model(path)
     finally:
         path.unlink(missing_ok=True)
@@ -141,8 +139,8 @@ def _converted(openvino: ModuleType, network: "Network", folder: Path) -> Any:
 def _attempts(nncf: ModuleType) -> Iterator[dict[str, Any]]:
     """Settings for NNCF, best first.
 
-    Its defaults have ranges per channel for the inputs of depthwise convolutions, which OpenVINO can't run where they
-    come from a swish (EfficientNet). Its correction of biases fails where several channels share one.
+    By default it uses ranges per channel for the inputs of depthwise convolutions, which OpenVINO can't run after a
+    swish (EfficientNet). Its correction of biases fails if several channels share one.
     """
     from nncf.quantization.advanced_parameters import QuantizationParameters
 
@@ -170,9 +168,9 @@ def mean_cosine(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> fl
 
 
 def _imported(name: str) -> ModuleType:
-    """OpenVINO or NNCF, without their telemetry, which would write to the home folder and call home."""
+    """OpenVINO or NNCF, without their telemetry, which would write to the home folder and send data."""
     kept = sys.modules.get("openvino_telemetry")
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # to both: it is not installed
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # both then take it to be not installed
     try:
         return importlib.import_module(name)
     except (ImportError, OSError, AttributeError, RuntimeError) as error:  # missing, or broken
@@ -190,8 +188,8 @@ def _imported(name: str) -> ModuleType:
 def _own_signal_stack() -> Iterator[None]:
     """Give this thread its stack for signals back (sigaltstack(2)).
 
-    OpenVINO gives one of its own to the thread that compiles a model, and takes it from the thread that frees the
-    model. Where that is another one, a signal such as Ctrl-C would end the first with a segmentation fault.
+    OpenVINO gives the thread that compiles a model a stack of its own, and takes it from the thread that frees the
+    model. If that is another thread, a signal such as Ctrl-C ends the first with a segmentation fault.
     """
     libc = ctypes.CDLL(None)
     kept = ctypes.create_string_buffer(24)  # stack_t: pointer, flags, size
@@ -204,13 +202,13 @@ def _own_signal_stack() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_output() -> Iterator[None]:
-    """Keep NNCF's own bars, which go to stdout, from the terminal."""
+    """Keep NNCF's progress bars, which go to stdout, off the terminal."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield
 
 
 def _first_line(error: Any) -> str:
-    """What an error says, without the lines about where in OpenVINO's sources it was raised."""
+    """What an error says, without the lines about OpenVINO's source files."""
     lines = [line.strip() for line in str(error).splitlines()]
     told = [line for line in lines if line and not line.startswith(("Exception from ", "Check '"))]
     return (told or lines or [type(error).__name__])[0][:300]

@@ -1,8 +1,8 @@
-"""Which pictures this process is extracting, so that others on the same cache take different ones.
+"""Claims on the pictures that this process is extracting, so that others with the same cache take different ones.
 
-An aid only: a claim is a POSIX lock on one byte of a file in the cache folder, at a place that the picture's key gives.
-The kernel drops it when its process ends, however that happens. Where locks don't work, every picture is free to all,
-and the worst that follows is work done twice.
+A claim is a POSIX lock on one byte of a file in the cache folder, whose place comes from the picture's key. The kernel
+drops it when the process ends, in whatever way. If locks don't work, every picture is free to all, and at worst work is
+done twice.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ class Claims:
         self._works = True
 
     def take(self, key: bytes) -> bool:
-        """Claim a picture by its 32 byte key; False where another process is at it."""
+        """Claim a picture by its 32-byte key; False if another process has it."""
         if not self._works:
             return True
         try:
@@ -44,18 +44,18 @@ class Claims:
         return True
 
     def release(self, keys: Iterable[bytes]) -> None:
-        """Give up claims, once the rows are written."""
+        """Give up claims, when the rows are written."""
         if self._handle is not None:
             for key in keys:
-                with contextlib.suppress(OSError):  # it goes when this process ends
+                with contextlib.suppress(OSError):  # they end with this process
                     fcntl.lockf(self._handle, fcntl.LOCK_UN, 1, _place(key))
 
     def ignore(self) -> None:
-        """From now on every picture is free."""
+        """Treat every picture as free from now on."""
         self._works = False
 
     def close(self) -> None:
-        """Give up all claims and the file; threads that still come get none."""
+        """Give up all claims and close the file; threads that ask later are free to take any picture."""
         self.ignore()
         if self._handle is not None:
             os.close(self._handle)
@@ -63,5 +63,5 @@ class Claims:
 
 
 def _place(key: bytes) -> int:
-    """Where in the file a picture's byte is."""
+    """The place of a picture's byte in the file."""
     return int.from_bytes(key[:8], "big") % _PLACES

@@ -1,4 +1,4 @@
-"""Which pictures show one flat colour, noted in the cache when they are decoded: later runs don't decode them again."""
+"""Pictures of one flat colour, noted in the cache when they are decoded, since later runs don't decode them again."""
 
 import logging
 import os
@@ -12,10 +12,10 @@ logger = logging.getLogger(__name__)
 
 
 class FlatPictures:
-    """The keys of such pictures, a line of hexadecimal digits each, of all image folders and networks.
+    """The keys of such pictures in all image folders, for all networks: a line of hexadecimal digits each.
 
-    The file belongs to the decoder's version: what is cached since that came has been looked at. It is an aid: where it
-    is lost, warnings are. Any number of threads and processes may add to it.
+    Each version of the decoder has its own file: what it decoded has been looked at. If the file is lost, so are
+    warnings. Any number of threads and processes may add to it.
     """
 
     def __init__(self, cache_dir: str | os.PathLike[str]) -> None:
@@ -26,7 +26,7 @@ class FlatPictures:
         return key in self._keys
 
     def note(self, key: bytes) -> None:
-        """Remember that a picture shows one flat colour; key: SHA-256 of its file."""
+        """Note that a picture shows one flat colour; key: SHA-256 of its file."""
         if key in self._keys:
             return
         self._keys.add(key)

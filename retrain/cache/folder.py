@@ -1,4 +1,4 @@
-"""An extractor's folder in the cache, and the note in it that says whose it is: extractor.json."""
+"""An extractor's folder in the cache, and its note, extractor.json, which says whose it is."""
 
 import errno
 import json
@@ -17,7 +17,6 @@ from retrain.paths import display_path
 
 __all__ = [
     "CORRUPT_SUFFIX",
-    "EXPORT_SUFFIX",
     "check_owner",
     "extractor_folders",
     "find_folder",
@@ -33,7 +32,6 @@ __all__ = [
 
 NOTE = "extractor.json"
 FORMAT = 1  # of the note
-EXPORT_SUFFIX = ".export"  # of what is kept for the exports of a backbone
 CORRUPT_SUFFIX = ".corrupt"  # of a damaged file that was set aside
 
 _NAME = re.compile(r"[\w-][\w.-]*")
@@ -44,27 +42,26 @@ _FINGERPRINT = re.compile("[0-9a-f]{64}")
 def folder_name(name: str, fingerprint: str) -> str:
     """The name of an extractor's folder, `NAME-FINGERPRINT8`.
 
-    Raises CacheError for a name or a fingerprint that could lead out of the cache: either may come from a file that
-    somebody else wrote.
+    Raises CacheError for a name or a fingerprint that could lead out of the cache: both may come from files of others.
     """
     if not _is_name(name):
         raise CacheError(
-            f"an extractor can't be called {str(name)[:80]!r}, since a folder of the cache has its name: expected "
-            f"letters, digits, '_', '-' and '.' (not first), {_LONGEST_NAME} bytes at most; give the backbone such a "
-            "name"
+            f"an extractor can't be called {str(name)[:80]!r}, since its folder in the cache has that name: expected "
+            f"letters, digits, '_', '-' and '.' (not first), {_LONGEST_NAME} bytes at most; rename the "
+            "backbone"
         )
     if not _is_fingerprint(fingerprint):
         raise CacheError(
-            f"the extractor {name} has the fingerprint {str(fingerprint)[:80]!r}: expected 64 hexadecimal digits; what "
-            "it comes from is damaged"
+            f"the extractor {name} has the fingerprint {str(fingerprint)[:80]!r}: expected 64 hexadecimal digits; its "
+            "source is damaged"
         )
     return f"{name}-{fingerprint[:8]}"
 
 
 def find_folder(cache_dir: Path, name: str, fingerprint: str) -> Path:
-    """The folder of a fingerprint, `NAME-FINGERPRINT8`; one that was made under another name of the same extractor.
+    """The folder of a fingerprint, `NAME-FINGERPRINT8`, or the one made under another name of the same extractor.
 
-    Raises CacheError for a name that can't be a folder's, and where a folder can't be read.
+    Raises CacheError for a name that a folder can't have, and if a folder can't be read.
     """
     folder = cache_dir / folder_name(name, fingerprint)
     if not folder.exists():
@@ -75,7 +72,7 @@ def find_folder(cache_dir: Path, name: str, fingerprint: str) -> Path:
 
 
 def extractor_folders(cache_dir: Path) -> list[Path]:
-    """The folders of all extractors, sorted: those with a note or with segments; hidden ones are still being made."""
+    """The folders of all extractors, sorted: those with a note or segments. Hidden folders are still being made."""
     found = (path.parent for pattern in (NOTE, "segment-*.h5") for path in cache_dir.glob(f"[!.]*/{pattern}"))
     return sorted(set(found))
 
@@ -87,28 +84,28 @@ def read_notes(cache_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def name_of(folder: Path) -> str:
-    """What the extractor of a folder is called: as its note says, else as the folder is called."""
+    """The name of a folder's extractor: from its note, or else from the folder's name."""
     name = (read_note(folder) or {}).get("name")
     return name if _is_name(name) else re.sub(r"-[0-9a-f]{8}$", "", folder.name)
 
 
 def owner_of(folder: Path) -> str | None:
-    """The fingerprint of the extractor that a folder belongs to; None where nothing tells.
+    """The fingerprint of the extractor that a folder belongs to; None if nothing tells.
 
-    It is the note's, where a segment has the same or there is none. A note that disagrees with all segments is wrong:
-    they have theirs under a checksum. Raises CacheError where something can't be read.
+    The note counts if a segment agrees, or if there are no segments. A note that disagrees with all segments is wrong,
+    since theirs is under a checksum. Raises CacheError if something can't be read.
     """
     noted = (read_note(folder) or {}).get("fingerprint")
     counts = _segment_owners(folder, noted)
     candidates = [*counts, noted] if _is_fingerprint(noted) else [*counts]
-    # a folder's name has the first digits; a file that was copied to the wrong place does not fit it
+    # the folder's name has the first digits; a file that was copied to the wrong place does not match it
     return max(candidates, key=lambda fingerprint: (_fits(folder, fingerprint), counts[fingerprint]), default=None)
 
 
 def check_owner(folder: Path, fingerprint: str) -> bool:
-    """Whether a folder's note says that it belongs to a fingerprint; False where it is missing or wrong.
+    """Whether a folder's note says that it belongs to a fingerprint; False if it is missing or wrong.
 
-    Raises CacheError where the folder is of a newer format, or belongs to another fingerprint, or can't be read.
+    Raises CacheError if the folder has a newer format, belongs to another fingerprint, or can't be read.
     """
     note = read_note(folder)
     if note is None:
@@ -122,7 +119,7 @@ def check_owner(folder: Path, fingerprint: str) -> bool:
     if noted == fingerprint:
         return True
     counts = _segment_owners(folder, fingerprint)
-    # without segments, a note that does not even fit the folder's name is a damaged one
+    # without segments, a note that does not match the folder's name either is damaged
     if fingerprint not in counts and (counts or (_is_fingerprint(noted) and _fits(folder, noted))):
         raise CacheError(
             f"{display_path(folder)} belongs to another extractor ({noted}), wanted {fingerprint}: use another "
@@ -132,9 +129,9 @@ def check_owner(folder: Path, fingerprint: str) -> bool:
 
 
 def write_owner(folder: Path, fingerprint: str, description: dict[str, Any]) -> None:
-    """Make the folder and its note where it is missing or wrong, and try whether it can be written.
+    """Make the folder, and its note if that is missing or wrong, and make sure that the folder can be written.
 
-    Call check_owner first. Raises OSError; CacheError where the note can't be read.
+    Call check_owner first. Raises OSError; CacheError if the note can't be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = json.loads(json.dumps({"format": FORMAT, "fingerprint": fingerprint} | description))
@@ -148,7 +145,7 @@ def write_owner(folder: Path, fingerprint: str, description: dict[str, Any]) -> 
 
 
 def read_error(path: Path, error: OSError) -> CacheError:
-    """What to tell the user of a failed read: it says nothing about what the file holds."""
+    """The error for a failed read, which says nothing about what the file holds."""
     if isinstance(error, PermissionError):
         remedy = "check its permissions"
     elif error.errno == errno.EIO:
@@ -159,7 +156,7 @@ def read_error(path: Path, error: OSError) -> CacheError:
 
 
 def write_error(folder: Path, error: OSError) -> CacheError:
-    """What to tell the user of a failed write."""
+    """The error for a failed write."""
     where = display_path(folder)
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return CacheError(
@@ -173,7 +170,7 @@ def write_error(folder: Path, error: OSError) -> CacheError:
 
 
 def read_note(folder: Path) -> dict[str, Any] | None:
-    """An extractor's note, with a number as its format; None where it is missing or damaged. Raises CacheError."""
+    """An extractor's note, whose format is a number; None if it is missing or damaged. Raises CacheError."""
     try:
         note = json.loads((folder / NOTE).read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
@@ -186,7 +183,7 @@ def read_note(folder: Path) -> dict[str, Any] | None:
 
 
 def _segment_owners(folder: Path, sought: object) -> Counter[str]:
-    """How many segments carry each fingerprint, also those set aside; no more are read once one carries `sought`."""
+    """How many segments, also those set aside, have each fingerprint; stops at the first that has `sought`."""
     counts: Counter[str] = Counter()
     for path in sorted(folder.glob("segment-*.h5")) + sorted(folder.glob(f"segment-*.h5{CORRUPT_SUFFIX}")):
         try:
@@ -211,5 +208,5 @@ def _is_fingerprint(text: object) -> TypeGuard[str]:
 
 
 def _fits(folder: Path, fingerprint: str) -> bool:
-    """Whether a folder is called as that of a fingerprint is."""
+    """Whether a folder's name is that of a fingerprint."""
     return folder.name.endswith(f"-{fingerprint[:8]}")

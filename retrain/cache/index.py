@@ -1,4 +1,4 @@
-"""Where in the segments of the cache the row of a picture is: rows sorted by the start of their key."""
+"""Find the row of a picture in the segments of the cache: rows sorted by the start of their key."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ __all__ = ["RowIndex", "starts_of"]
 
 
 class RowIndex:
-    """The rows of some segments, to be found by key and copy.
+    """Finds rows of segments by key and copy.
 
-    A row's number counts through all segments, one after the other.
+    Rows are numbered through all segments, one after the other.
 
     Args:
-        segments: keys and copies of theirs are used, no vectors.
+        segments: their keys and copies are used, not their vectors.
         usable: (rows,) bool, which rows may be found.
     """
 
@@ -31,7 +31,7 @@ class RowIndex:
         self._prefixes = prefixes[self._order]
 
     def look_up(self, keys: Keys, copies: Copies) -> NDArray[np.int64]:
-        """Row numbers of (n, 32) keys and (n,) copies: (n,) int64, -1 where there is none."""
+        """Row numbers of (n, 32) keys and (n,) copies: (n,) int64, -1 for those that are missing."""
         found = np.full(len(keys), -1, np.int64)
         if not len(self._order):
             return found

@@ -1,4 +1,4 @@
-"""Looking after a cache folder: what is in it, whether it is sound, what can go, and the original program's files."""
+"""Look after a cache folder: what it holds, whether it is sound, what can go; import the original program's files."""
 
 import os
 import re
@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.backbones.backbone import fingerprint_of
-from retrain.backbones.precision import model_digest
-from retrain.backbones.quantization import MODEL_FILES
+from retrain.cache.artifacts import QUANTIZED_MODEL, artifact_files
+from retrain.cache.fingerprint import fingerprint_of
 from retrain.cache.folder import (
     CORRUPT_SUFFIX,
-    EXPORT_SUFFIX,
     check_owner,
     extractor_folders,
     name_of,
@@ -35,7 +33,6 @@ from retrain.errors import CacheError, UnreadableImageError
 from retrain.events import Emit, Inspected, ignore
 from retrain.paths import display_path
 from retrain.text import counted
-from retrain.training.checkpoint import CHECKPOINTS
 
 __all__ = [
     "ExtractorInfo",
@@ -63,9 +60,9 @@ class ExtractorInfo:
     rows: int
     bottleneck_size: int | None
     segments: int
-    bytes: int  # on disk: of the segments, the quantised model, what exports need, and stopped fine-tunings
+    bytes: int  # on disk: segments, the quantised model, what exports need, and stopped fine-tunings
     set_aside: int  # damaged segments, renamed to *.corrupt
-    warnings: tuple[str, ...]  # a line for what is damaged and still in place
+    warnings: tuple[str, ...]  # a line for each damaged file that is still in place
     oldest: float | None  # seconds since 1970, when the oldest segment was written
     newest: float | None
 
@@ -87,17 +84,17 @@ class VerifyReport:
 
 @dataclass(frozen=True)
 class PruneReport:
-    """Rows that no picture needs."""
+    """Rows that no picture needs any more."""
 
     folder: str
     rows: int
     unneeded: int
-    bytes: int  # about what their vectors take on disk
+    bytes: int  # that their vectors take on disk, about
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What became of the original program's files."""
+    """What was imported of the original program's files."""
 
     folders: tuple[str, ...]  # cache folders that got rows
     imported: int
@@ -106,7 +103,7 @@ class ImportReport:
 
 
 def extractors(cache_dir: str | os.PathLike[str]) -> list[BottleneckCache]:
-    """Open all extractors' parts of a cache folder, sorted by folder. Raises CacheError where there is none."""
+    """Open all extractors' parts of a cache folder, sorted by folder. Raises CacheError if it is missing."""
     root = Path(cache_dir)
     if not root.is_dir():
         raise CacheError(f"no such cache folder: {display_path(root)}; name one with --cache-dir")
@@ -123,13 +120,13 @@ def extractors(cache_dir: str | os.PathLike[str]) -> list[BottleneckCache]:
 
 
 def _description_in(folder: Path) -> dict[str, Any]:
-    """What the note of a folder says beyond what every note does."""
+    """What the note of a folder says about its extractor alone."""
     note = read_note(folder) or {}
     return {key: note[key] for key in note if key not in ("format", "fingerprint", "name")}
 
 
 def info(cache: BottleneckCache) -> ExtractorInfo:
-    """What an extractor's part holds; no row is read, and nothing is changed."""
+    """What an extractor's part holds; reads no row, and changes nothing."""
     statuses = [os.fstat(segment.handle) for segment in cache.segments]
     return ExtractorInfo(
         cache.name,
@@ -138,7 +135,7 @@ def info(cache: BottleneckCache) -> ExtractorInfo:
         len(cache),
         cache.bottleneck_size,
         len(statuses),
-        sum(status.st_size for status in [*statuses, *(path.stat() for path in _other_files(cache.folder))]),
+        sum(status.st_size for status in [*statuses, *(path.stat() for path in artifact_files(cache.folder))]),
         _count_set_aside(cache.folder),
         tuple(cache.warnings),
         min((status.st_mtime for status in statuses), default=None),
@@ -150,21 +147,15 @@ def _count_set_aside(folder: Path) -> int:
     return sum(1 for _ in folder.glob(f"segment-*.h5{CORRUPT_SUFFIX}"))
 
 
-def _other_files(folder: Path) -> list[Path]:
-    """What is kept beside the segments."""
-    model = [path for path in map(folder.joinpath, MODEL_FILES) if path.exists()]
-    return [*model, *folder.glob(f"*{EXPORT_SUFFIX}"), *folder.glob(CHECKPOINTS)]
-
-
 def verify(cache: BottleneckCache) -> VerifyReport:
-    """Check every row against its CRC-32; nothing is changed. Raises CacheError where a file can't be read."""
+    """Check every row against its CRC-32; changes nothing. Raises CacheError if a file can't be read."""
     sound = cache.check_all()
     folder = cache.folder
     return VerifyReport(display_path(folder), len(cache), sound, tuple(cache.warnings), _count_set_aside(folder))
 
 
 def recover(cache_dir: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """Take back what was set aside and is sound, and write notes anew that disagree with their segments.
+    """Take back what was set aside but is sound, and rewrite notes that disagree with their segments.
 
     Returns: by folder, a line for each file that was taken back or written. Raises CacheError.
     """
@@ -203,15 +194,9 @@ def _recover_segments(folder: Path, owner: str) -> list[str]:
 
 
 def _recover_model(folder: Path) -> list[str]:
-    """The quantised model of a folder, where the files set aside are those that its note tells of."""
-    digest = (read_note(folder) or {}).get("quantized_model")
-    if not digest or any((folder / name).exists() for name in MODEL_FILES):
-        return []
-    if model_digest(folder, CORRUPT_SUFFIX) != digest:
-        return []
-    for name in reversed(MODEL_FILES):  # the graph last: with it the model counts
-        (folder / f"{name}{CORRUPT_SUFFIX}").rename(folder / name)
-    return [f"the quantised model in {display_path(folder)} is taken back"]
+    if QUANTIZED_MODEL.take_back(folder, read_note(folder) or {}):
+        return [f"{QUANTIZED_MODEL.what} in {display_path(folder)} is taken back"]
+    return []
 
 
 def needed_keys(
@@ -221,7 +206,7 @@ def needed_keys(
 ) -> NDArray[np.uint8]:
     """The content keys of all files of image folders: (n, 32) uint8; unchanged files are not read again.
 
-    Raises CacheError where a file can't be read, since its row might be dropped for it.
+    Raises CacheError if a file can't be read, since its row might then be dropped.
     """
     keys: list[bytes] = []
     total = sum(sample.problem is None for folder in folders for sample in folder.samples)
@@ -246,7 +231,7 @@ def needed_keys(
 
 
 def prune(cache: BottleneckCache, keys: NDArray[np.uint8], dry_run: bool) -> PruneReport:
-    """Drop the rows that belong to none of (m, 32) keys; or only tell how many there are. Raises CacheError."""
+    """Drop the rows that belong to none of (m, 32) keys, or only count them. Raises CacheError."""
     rows = len(cache)
     unneeded = int(cache.unneeded(keys).sum())
     if unneeded and not dry_run:
@@ -263,8 +248,8 @@ def import_text_files(
 ) -> ImportReport:
     """Take over the bottleneck files of the original program, for the pictures of a folder.
 
-    The files of each of its modules become an extractor of their own, `original_MODULE`. Files that are cut short, hold
-    anything but finite numbers, or belong to no picture of the folder are left out and reported.
+    The files of each module become an extractor, `original_MODULE`. Files that are cut short, hold anything but finite
+    numbers, or belong to no picture of the folder are left out and reported.
 
     Args:
         text_dir: the original's --bottleneck_dir.
@@ -320,7 +305,7 @@ def _text_files(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _parse(path: Path) -> NDArray[np.float32] | str:
-    """The vector in a file of comma-separated numbers, or why there is none."""
+    """The vector in a file of comma-separated numbers, or what is wrong with the file."""
     try:
         vector = np.array([float(number) for number in path.read_text("utf-8").split(",")], np.float32)
     except (ValueError, OSError) as error:
@@ -334,7 +319,7 @@ def _store(
     cache_dir: str | os.PathLike[str],
     skipped: dict[str, str],
 ) -> tuple[str, int, int]:
-    """Write the vectors of one module: the cache folder, how many were new, how many were there."""
+    """Write the vectors of one module. Returns the cache folder, how many were new, how many were there already."""
     length = Counter(len(vector) for _, vector in found.values()).most_common(1)[0][0]
     for key, (name, vector) in list(found.items()):
         if len(vector) != length:

@@ -1,8 +1,8 @@
-"""Which content key each picture file had when it was last read, so that an unchanged file need not be read again.
+"""The content key that each picture file had when it was last read, so that unchanged files are not read again.
 
-An entry counts only while size, modification time, change time and inode of the file are the same. Files changed
-less than two seconds before they were read are not entered: a second change might leave the same times.
-The index is an aid: lost or damaged, it is built again.
+An entry counts as long as size, modification time, change time and inode of the file are the same. A file that changed
+less than two seconds before it was read is not entered: a second change might leave the same times. An index that is
+lost or damaged is built again.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ import numpy as np
 from retrain.data.picture_file import hash_picture
 from retrain.errors import UnreadableImageError
 from retrain.files import write_whole
+from retrain.machine import cores
 from retrain.paths import display_path
 
 __all__ = ["PictureIndex", "Signature"]
@@ -38,7 +39,7 @@ Signature = tuple[int, int, int, int]  # size in bytes, mtime in ns, ctime in ns
 
 
 def signature_of(path: str | os.PathLike[str]) -> Signature:
-    """What tells that a file is unchanged. Raises OSError."""
+    """What shows that a file is unchanged. Raises OSError."""
     status = os.stat(path)
     times = (status.st_mtime_ns & _63_BITS, status.st_ctime_ns & _63_BITS)  # some disks have times and inodes beyond
     return (status.st_size, *times, status.st_ino & _63_BITS)
@@ -56,7 +57,7 @@ class PictureIndex:
         place = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]
         self.path = Path(cache_dir) / "pictures" / f"{place}.npz"
         self._root = Path(root)
-        self.warning: str | None = None  # where it is there, and can't be read at the moment
+        self.warning: str | None = None  # if it exists, but can't be read at the moment
         self._entries = self._load()
         self._new: dict[str, tuple[Signature, bytes]] = {}
 
@@ -79,11 +80,11 @@ class PictureIndex:
             except (OSError, UnreadableImageError) as error:
                 return error
 
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:
+        with ThreadPoolExecutor(cores() + 1) as pool:
             yield from pool.map(key_of, paths)
 
     def enter(self, path: str, signature: Signature, key: bytes, read_at: int) -> None:
-        """Remember the key of a file.
+        """Enter the key of a file.
 
         Args:
             path: relative to the image folder.
@@ -95,7 +96,7 @@ class PictureIndex:
             self._new[path] = (signature, key)
 
     def save(self, present: Mapping[str, object] | None) -> None:
-        """Write the index, with the files in `present` only, or all; where that fails, the next run reads more."""
+        """Write the index, with all files or those in `present` only. If that fails, the next run reads more."""
         entries = self._entries | self._new
         if present is not None:
             entries = {path: entry for path, entry in entries.items() if path in present}
@@ -123,7 +124,7 @@ class PictureIndex:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
-            # and what is in it may serve the next run, so that it is not written over
+            # the next run may be able to use it, so it is not overwritten
             self.warning = f"can't read {display_path(self.path)} ({error.strerror}): every picture is read"
             return {}
         try:

@@ -93,22 +93,22 @@ class Segment:
     dtype: np.dtype[Any]  # of the vectors: float32 or float16
     offset: int  # of the first vector, in bytes
     handle: int  # file descriptor
-    is_suspect: bool  # keys, copies and checksums are not what was written: each row must be checked
+    is_suspect: bool  # keys, copies or checksums are not as they were written: each row must be checked
 
     @property
     def nbytes(self) -> int:
-        """What the vectors take."""
+        """Bytes of all vectors."""
         return self.row_bytes * len(self.crcs)
 
     @property
     def row_bytes(self) -> int:
-        """What one vector takes."""
+        """Bytes of one vector."""
         return int(self.dtype.itemsize) * self.length
 
     def read_row(self, row: int, vector: Vectors) -> bool:
-        """Read the vector of a row into (length,) of its type; False where the file was cut short. Raises OSError.
+        """Read the vector of a row into (length,) of its type; False if the file was cut short. Raises OSError.
 
-        By a plain read: pages of a mapped file would count as this process's memory, many times what was asked for,
+        A plain read: the pages of a mapped file would count as this process's memory, many times what was asked for,
         and a mapped file that is cut short ends the process.
         """
         place = self.offset + row * self.row_bytes
@@ -117,7 +117,7 @@ class Segment:
 
 
 def _read_into(handle: int, room: memoryview, place: int) -> bool:
-    """Fill a buffer of bytes from a place in a file on; False where the file ends before. Raises OSError."""
+    """Fill a buffer from a place in a file; False if the file ends before it is full. Raises OSError."""
     while room:  # a read may give less than was asked for
         done = os.preadv(handle, [room], place)
         if not done:
@@ -127,7 +127,7 @@ def _read_into(handle: int, room: memoryview, place: int) -> bool:
 
 
 def new_vectors(rows: int, length: int, dtype: npt.DTypeLike = np.float32) -> Vectors:
-    """Room for vectors, (rows, length), not yet filled, which TensorFlow can use without copying it."""
+    """An empty array for vectors, (rows, length), which TensorFlow can use without copying it."""
     nbytes = np.dtype(dtype).itemsize * rows * length
     room = np.empty(nbytes + ALIGNMENT, np.uint8)
     start = -room.ctypes.data % ALIGNMENT
@@ -150,15 +150,15 @@ def _little_endian(vectors: Vectors) -> Vectors:
 
 
 def _index_checksum(keys: Keys, copies: Copies, crcs: NDArray[np.uint32]) -> int:
-    """CRC-32 over all that finds rows: a row that is lost under a wrong key would otherwise go unnoticed."""
+    """CRC-32 of all that rows are found by: otherwise a row lost under a damaged key would go unnoticed."""
     return zlib.crc32(crcs.tobytes(), zlib.crc32(copies.tobytes(), zlib.crc32(keys.tobytes())))
 
 
 def segment_image(rows: Rows, fingerprint: str) -> bytes:
     """The bytes of a segment file.
 
-    HDF5 builds it in memory, so that a full disk is met by one plain write and not inside the library; the latest
-    file format is chosen because its metadata carry checksums.
+    HDF5 builds it in memory, so that a full disk fails one plain write and not the library. The latest file format is
+    chosen because its metadata have checksums.
     """
     image = io.BytesIO()
     with h5py.File(image, "w", libver="latest") as file:
@@ -176,8 +176,8 @@ def segment_image(rows: Rows, fingerprint: str) -> bytes:
 def read_segment(path: Path, fingerprint: str) -> Segment:
     """Open a segment: its keys and checksums in memory, its vectors left in the file.
 
-    Raises DamagedSegmentError; ForeignSegmentError; CacheError where it is of a newer format; OSError where the system
-    can't read it, which says nothing about what the file holds.
+    Raises DamagedSegmentError; ForeignSegmentError; CacheError for a newer format; OSError if the system can't read it,
+    which says nothing about what the file holds.
     """
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -200,7 +200,7 @@ def read_segment(path: Path, fingerprint: str) -> Segment:
 
 
 def fingerprint_in(path: Path) -> str | None:
-    """Whose rows a segment file holds; None where it is damaged. Raises CacheError (a newer format), OSError."""
+    """The fingerprint of a segment file; None if it is damaged. Raises CacheError (a newer format), OSError."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with _opened(handle) as file:
@@ -212,7 +212,7 @@ def fingerprint_in(path: Path) -> str | None:
 
 
 class _Source(io.RawIOBase):
-    """What HDF5 reads a file through, so that an error of the system is told from damage."""
+    """What HDF5 reads a file through, to tell an error of the system from damage."""
 
     def __init__(self, handle: int) -> None:
         self._handle, self._place = handle, 0
@@ -246,7 +246,7 @@ class _Source(io.RawIOBase):
 
 @contextlib.contextmanager
 def _opened(handle: int) -> Iterator[h5py.File]:
-    """An HDF5 file, as long as the block lasts. Raises DamagedSegmentError; OSError where the system can't read it."""
+    """An HDF5 file, open during the block. Raises DamagedSegmentError; OSError if the system can't read it."""
     source = _Source(handle)
     try:
         with h5py.File(source, "r") as file:
@@ -258,7 +258,7 @@ def _opened(handle: int) -> Iterator[h5py.File]:
 
 
 def _fingerprint_of(file: h5py.File, path: Path) -> str:
-    """The fingerprint that a segment carries. Raises CacheError where it is of a newer format."""
+    """The fingerprint that a segment carries. Raises CacheError for a newer format."""
     newest, found = max(_FORMATS.values()), int(file.attrs["format"])
     if found > newest:
         raise CacheError(
@@ -272,7 +272,7 @@ _Place = tuple[tuple[int, ...], np.dtype[Any], int]  # shape, type, where in the
 
 
 def _place_of(file: h5py.File, name: str, size: int) -> _Place:
-    """Where the numbers of a dataset lie. Raises DamagedSegmentError where they can't be as they were written."""
+    """Where the numbers of a dataset are. Raises DamagedSegmentError if they can't be as they were written."""
     dataset = file[name]
     place: _Place = tuple(map(int, dataset.shape)), dataset.dtype, dataset.id.get_offset()
     shape, dtype, offset = place
@@ -291,18 +291,18 @@ def _read_array(handle: int, shape: tuple[int, ...], dtype: np.dtype[Any], offse
 
 
 def check_rows(segment: Segment, rows: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.uint64]]:
-    """Which of (m,) rows of a segment don't fit their CRC-32, and their `row_sums`. Raises OSError."""
+    """Which of (m,) rows of a segment don't match their CRC-32, and their `row_sums`. Raises OSError."""
     vectors: Vectors = np.zeros((len(rows), segment.length), segment.dtype)
     for row, vector in zip(rows.tolist(), vectors, strict=True):
-        segment.read_row(row, vector)  # what is missing at the end stays zero, which no checksum takes for right
+        segment.read_row(row, vector)  # what is missing at the end stays zero, and fails its checksum
     sums = row_checksums(segment.keys[rows], segment.copies[rows], vectors)
     return sums != segment.crcs[rows], row_sums(vectors)
 
 
 def row_sums(vectors: Vectors) -> NDArray[np.uint64]:
-    """A number for each of (n, d) vectors, by which one that was checked is known again: the sum of its bits' words.
+    """A number for each of (n, d) vectors, to see later that it has not changed: the sum of its words, modulo 2**64.
 
-    Modulo 2**64. It costs a fifteenth of a CRC-32, and sees any one word that changed; not words that changed places.
+    It costs a fifteenth of a CRC-32. It sees any single word that changed, but not words that changed places.
     """
     row_bytes = vectors.shape[1] * vectors.dtype.itemsize
     word = next(size for size in (8, 4, 2) if row_bytes % size == 0)

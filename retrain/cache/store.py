@@ -3,14 +3,14 @@
 A cache folder holds one folder per extractor, `NAME-FINGERPRINT8/`, and that holds
 
     extractor.json             format, the whole fingerprint, what it stands for
-    segment-<id>.h5            the rows, as `segments` describes it
+    segment-<id>.h5            rows, in the form that `segments` describes
     segment-<id>.h5.corrupt    a damaged segment, set aside
 
-Segments are written beside their place, flushed to disk and moved there, and never changed. Readers take what is
-there when they look; any number of writers add segments without locks.
+Segments are written beside their place, flushed to disk, moved into place, and never changed. Readers use the segments
+that they find; any number of writers add segments without locks.
 
-Who only reads changes nothing. A damaged segment is set aside when something is written; that a file can't be read at
-the moment, or that the note disagrees with the segments, says nothing about their rows.
+Reading changes nothing. A damaged segment is set aside when something is written. A file that can't be read at the
+moment, or a note that disagrees with the segments, says nothing about their rows.
 """
 
 import contextlib
@@ -52,6 +52,7 @@ from retrain.cache.segments import (
 )
 from retrain.errors import CacheError
 from retrain.files import remove_abandoned, write_whole
+from retrain.machine import cores
 from retrain.paths import display_path
 from retrain.text import counted
 
@@ -61,7 +62,7 @@ logger = logging.getLogger(__name__)
 
 SEGMENT_ROWS = 2048  # the most that a run buffers before it writes a segment
 _MERGED_BYTES = 128 * 2**20  # merged segments grow to about this size
-_MERGE_AT_ONCE = 64  # small segments that a run does not let pile up: each one costs a file descriptor
+_MERGE_AT_ONCE = 64  # so many small segments are merged during a run: each one costs a file descriptor
 _CHECKED_BYTES = 4 * 2**20  # of vectors that a thread holds to check them
 _MERGE_FROM = 8  # small segments that are worth merging
 
@@ -71,12 +72,12 @@ class BottleneckCache:
 
     Args:
         cache_dir: the cache folder, made when the first row is written.
-        name: the extractor's name, as it shows in the folder's name.
+        name: the extractor's name, part of the folder's name.
         fingerprint: the extractor's whole fingerprint, hexadecimal.
         description: what the fingerprint stands for, kept in extractor.json for people.
-        folder: where it is; found by name and fingerprint where left out.
+        folder: where it is; by default found by name and fingerprint.
 
-    Raises CacheError where the folder belongs to another fingerprint or a newer format, or can't be read.
+    Raises CacheError if the folder belongs to another fingerprint or a newer format, or can't be read.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class BottleneckCache:
             self._warn(f"{display_path(self.folder / NOTE)} is damaged: it is written anew from what the segments say")
 
     def __len__(self) -> int:
-        """Rows in all segments, twice written ones counted twice."""
+        """Rows in all segments; those that were written twice count twice."""
         return int(self._starts[-1])
 
     @property
@@ -121,7 +122,7 @@ class BottleneckCache:
         return self._segments[0].dtype if self._segments else np.dtype(np.float32)
 
     def refresh(self) -> None:
-        """Look again for segments, others' too."""
+        """Look again for segments, also of other processes."""
         known = {segment.path: segment for segment in self._segments}
         self._looked_at = self._changed_at()
         segments = self._open_all(known)
@@ -140,20 +141,20 @@ class BottleneckCache:
         self._index = RowIndex(self._segments, ~self._bad_rows)
 
     def refresh_if_changed(self) -> bool:
-        """Look again for segments where a file came or went since the last look; whether that was so."""
+        """Look again for segments if a file came or went since the last look; whether one did."""
         if self._changed_at() == self._looked_at:
             return False
         self.refresh()
         return True
 
     def _changed_at(self) -> int:
-        """When a file came to the folder or went, in ns; 0 where there is no folder."""
+        """When a file last came to the folder or went, in ns; 0 if there is no folder."""
         with contextlib.suppress(OSError):
             return os.stat(self.folder).st_mtime_ns
         return 0
 
     def _open_all(self, known: dict[Path, Segment]) -> list[Segment]:
-        """All segments that are there now; those in `known` are open already."""
+        """All segments that exist now; those in `known` are open already."""
         opened = dict(known)
         while True:
             paths = sorted(self.folder.glob("segment-*.h5"))
@@ -163,7 +164,7 @@ class BottleneckCache:
                 segment = opened.get(path) or self._open(path)
                 if segment is not None:
                     opened[path] = segment
-            # one that went while we looked was merged: its rows are in a file that may have come after we looked
+            # one that went while we looked was merged: its rows may be in a file that came later
             if not {*self.folder.glob("segment-*.h5")} - {*paths}:
                 return [opened[path] for path in paths if path in opened]
 
@@ -177,20 +178,20 @@ class BottleneckCache:
         return [segment.path for segment in self._segments]
 
     def check_all(self) -> int:
-        """Check every row against its CRC-32, damage goes to `warnings`; how many rows are sound."""
+        """Check every row against its CRC-32; damage goes to `warnings`. Returns how many rows are sound."""
         self._check_rows(np.flatnonzero(~self._checked))
         self._index = RowIndex(self._segments, ~self._bad_rows)
         return int((~self._bad_rows).sum())
 
     def find(self, keys: Keys, copies: Copies | None = None) -> NDArray[np.int64]:
-        """Row numbers of (key, copy) pairs; -1 where there is no sound row.
+        """Row numbers of (key, copy) pairs; -1 for those without a sound row.
 
-        Every row found is checked against its CRC-32 the first time; a row that fails is reported in `warnings` and
-        counts as missing. Row numbers hold until the next refresh, add or compact.
+        A row is checked against its CRC-32 when it is first found; one that fails is reported in `warnings` and counts
+        as missing. Row numbers hold until the next refresh, add or compact.
 
         Args:
             keys: (n, 32) uint8.
-            copies: (n,) uint32; all 0 where left out.
+            copies: (n,) uint32; by default all 0.
         Returns: (n,) int64.
         """
         keys = np.ascontiguousarray(keys, np.uint8)
@@ -208,9 +209,9 @@ class BottleneckCache:
             self._index = RowIndex(self._segments, ~self._bad_rows)
 
     def read(self, rows: NDArray[np.int64], room: Vectors | None = None) -> Vectors:
-        """The vectors of row numbers from `find`: (n,) int64 to (n, d) of their type, in `room` where that is given.
+        """The vectors of row numbers from `find`: (n,) int64 to (n, d) of their type, in `room` if that is given.
 
-        Raises CacheError where a row is not what it was when it was checked, or can't be read.
+        Raises CacheError if a row has changed since it was checked, or can't be read.
         """
         if not self._segments or (rows < 0).any():
             raise CacheError(
@@ -239,18 +240,18 @@ class BottleneckCache:
         return vectors
 
     def add(self, rows: Rows) -> None:
-        """Write rows as one segment: there whole, or not at all.
+        """Write rows as one segment, which appears whole or not at all.
 
-        Raises CacheError where the disk is full or the folder can't be written; what was there stays valid.
+        Raises CacheError if the disk is full or the folder can't be written; what was there stays valid.
         """
         if len(rows.keys):
             self.write(rows)
             self.take_in()
 
     def write(self, rows: Rows) -> None:
-        """The half of `add` that takes its time: write rows that `take_in` makes known.
+        """The slow half of `add`: write rows that `take_in` then makes known.
 
-        Another thread may look for rows meanwhile. Raises CacheError as `add` does.
+        Another thread may look for rows at the same time. Raises CacheError as `add` does.
         """
         self.prepare()
         form = rows.vectors.shape[1], rows.vectors.dtype
@@ -266,20 +267,20 @@ class BottleneckCache:
             raise write_error(self.folder, error) from error
 
     def take_in(self) -> None:
-        """Look for new segments; merge the small ones where they pile up."""
+        """Look for new segments; merge small ones if there are many."""
         self.refresh()
         if len(self._small()) >= _MERGE_AT_ONCE:
             self.tidy_up()
 
     def prepare(self) -> None:
-        """Make the folder and its note, before long work whose results are to go there. Raises CacheError."""
+        """Make the folder and its note, before long work that will fill it. Raises CacheError."""
         try:
             self._put_right()
         except OSError as error:
             raise write_error(self.folder, error) from error
 
     def _put_right(self) -> None:
-        """Write the note where it is missing or wrong, and set damaged segments aside. Raises OSError."""
+        """Write the note if it is missing or wrong, and set damaged segments aside. Raises OSError."""
         write_owner(self.folder, self.fingerprint, {"name": self.name} | self.description)
         self._has_note = True
         for path in list(self._damaged):
@@ -294,18 +295,18 @@ class BottleneckCache:
         return [segment for segment in self._segments if segment.nbytes < _MERGED_BYTES // 4]
 
     def tidy_up(self) -> None:
-        """Put the folder in order after work: compact it, where that is possible; where it is not, another run will."""
+        """Compact the folder after work, if that is possible; if not, another run will."""
         try:
             self.compact(_MERGE_FROM)
         except CacheError as error:
             logger.info("not compacted: %s", error)
 
     def compact(self, merge_from: int = 2) -> None:
-        """Merge small segments into larger ones, drop rows that are damaged or there twice, set aside what is damaged.
+        """Merge small segments, drop rows that are damaged or duplicates, set damaged segments aside.
 
         Args:
             merge_from: how many small segments are worth merging.
-        Raises CacheError where the cache can't be written, or another process is merging it; no row is lost.
+        Raises CacheError if the cache can't be written, or another process is merging it; no row is lost.
         """
         with self._alone():
             self._put_right_if_wrong()
@@ -320,9 +321,9 @@ class BottleneckCache:
         return np.array(found, bool)
 
     def prune(self, keys: Keys) -> int:
-        """Drop the rows that belong to none of (m, 32) keys; how many there were.
+        """Drop the rows that belong to none of (m, 32) keys. Returns how many there were.
 
-        Raises CacheError where the cache can't be written, or another process is merging it.
+        Raises CacheError if the cache can't be written, or another process is merging it.
         """
         with self._alone():
             self._put_right_if_wrong()  # while there are segments that tell what the note should say
@@ -333,7 +334,7 @@ class BottleneckCache:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """While this process is the only one that removes segments; looks again for segments before and after."""
+        """Be the only process that removes segments; look again for segments before and after."""
         try:
             handle = os.open(self.folder, os.O_RDONLY)
         except FileNotFoundError:
@@ -362,12 +363,12 @@ class BottleneckCache:
         return np.split(values, self._starts[1:-1]) if self._segments else []
 
     def _rewrite(self, segments: Sequence[Segment], keep: NDArray[np.bool_]) -> None:
-        """Write the sound rows of segments that are to be kept anew, as larger segments, and remove the old files.
+        """Write the sound rows of segments that are to be kept as larger segments, and remove the old files.
 
-        One group after the other, so that a full disk or a kill leaves no row without a file and little there twice.
+        One group after the other, so that a full disk or a kill loses no row and leaves few duplicates.
 
         Args:
-            segments: some of this cache's; one that is named twice counts once.
+            segments: some of this cache's; one that is given twice counts once.
             keep: (rows,) bool, over the rows of all segments.
         """
         group: list[int] = []
@@ -423,14 +424,14 @@ class BottleneckCache:
     # checking
 
     def _check_rows(self, rows: NDArray[np.int64]) -> None:
-        """Compare rows with their CRC-32, on all cores; the bad ones are marked and reported."""
+        """Compare rows with their CRC-32, on all cores; mark and report the bad ones."""
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         tasks: list[tuple[int, NDArray[np.int64]]] = []
         for number in np.unique(owner):
             inner = rows[owner == number] - self._starts[number]
             parts = max(1, len(inner) * self._segments[number].row_bytes // _CHECKED_BYTES)
             tasks += [(int(number), part) for part in np.array_split(inner, min(parts, len(inner)))]
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(min(8, cores())) as pool:
             run = pool.map if len(tasks) > 1 else map
             results = list(run(lambda task: self._compare(*task), tasks))
         damaged: dict[int, int] = {}
@@ -453,7 +454,7 @@ class BottleneckCache:
     # files
 
     def _open(self, path: Path) -> Segment | None:
-        """A segment, opened; None where it has gone, is damaged or another extractor's."""
+        """A segment, opened; None if it has gone, is damaged, or is another extractor's."""
         try:
             return read_segment(path, self.fingerprint)
         except FileNotFoundError:

@@ -1,9 +1,7 @@
-"""Bottlenecks for training: in memory where they fit, else read from the cache's files as they are asked for."""
+"""Bottlenecks for training: in memory if they fit, else read from the cache when they are needed."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +9,7 @@ from numpy.typing import NDArray
 
 from retrain.cache.segments import Vectors, new_vectors
 from retrain.cache.store import BottleneckCache
+from retrain.machine import memory
 
 __all__ = [
     "CachedVectors",
@@ -20,15 +19,13 @@ __all__ = [
     "VectorSource",
     "chunks",
     "load_vectors",
-    "memory_of_machine",
 ]
 
 _CHUNK_ROWS = 4096
-_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of containers
 
 
 class VectorSource(Protocol):
-    """What vectors come from: an array, or rows of the cache."""
+    """Where vectors come from: an array, or rows of the cache."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -42,7 +39,7 @@ class VectorSource(Protocol):
 
 @dataclass(frozen=True)
 class CachedVectors:
-    """Vectors that stay in the cache's files until they are asked for."""
+    """Vectors that stay in the cache's files until they are needed."""
 
     cache: BottleneckCache
     rows: NDArray[np.int64]  # (n,) as the cache found them
@@ -59,7 +56,7 @@ class CachedVectors:
 
 @dataclass(frozen=True)
 class JoinedVectors:
-    """Vectors of several parts of the cache, one after the other, which stay in its files."""
+    """Vectors of several parts of the cache, one after the other; they stay in its files."""
 
     parts: tuple[CachedVectors, ...]
 
@@ -82,7 +79,7 @@ class JoinedVectors:
 
 @dataclass(frozen=True)
 class SomeVectors:
-    """Some of the vectors of a source, not copied."""
+    """Some of the vectors of a source; not copied."""
 
     source: VectorSource
     numbers: NDArray[np.int64]  # (n,)
@@ -103,15 +100,15 @@ class LabelledBottlenecks:
 
     vectors: VectorSource  # (n, d) float32; activations float16
     labels: NDArray[np.int32]  # (n,), in [0, classes)
-    # (n,) the number of the picture that each row shows: the pictures, each its own number, come before the copies;
-    # None: every row is a picture of its own
+    # (n,) the number of the picture that each row shows. Pictures, which have their own number, come before copies.
+    # None: every row is a picture
     origins: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def with_copies(self, pictures: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The rows of (m,) pictures: themselves in their order, then the copies of them that there are."""
+        """The rows of (m,) pictures: first the pictures, in their order, then all copies of them."""
         if self.origins is None:
             return pictures
         chosen = np.zeros(len(self), bool)
@@ -121,14 +118,14 @@ class LabelledBottlenecks:
 
 
 def load_vectors(parts: Sequence[CachedVectors], max_memory: int | None = None) -> VectorSource:
-    """The vectors of parts of the cache, one after the other, in one array; or where that would take too much memory,
-    a source that reads them when they are asked for.
+    """The vectors of parts of the cache, one after the other: in an array, or if that takes too much memory, from a
+    source that reads them when they are needed.
 
     Args:
-        parts: one or more, all of one length of vectors.
-        max_memory: the most that the array may take, in MiB; half of the machine's memory where left out.
+        parts: at least one; all have vectors of the same length.
+        max_memory: the most that the array may take, in MiB; by default half of the machine's memory.
     """
-    limit = memory_of_machine() // 2 if max_memory is None else max_memory * 2**20
+    limit = memory() // 2 if max_memory is None else max_memory * 2**20
     source = parts[0] if len(parts) == 1 else JoinedVectors(tuple(parts))
     rows, size = source.shape
     dtype = parts[0].cache.dtype
@@ -139,17 +136,6 @@ def load_vectors(parts: Sequence[CachedVectors], max_memory: int | None = None) 
         part.cache.read(part.rows, vectors[start : start + len(part.rows)])
         start += len(part.rows)
     return vectors
-
-
-def memory_of_machine() -> int:
-    """Bytes of memory that there are, or that a container may use."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for path in _MEMORY_LIMITS:
-        try:
-            memory = min(memory, int(Path(path).read_text()))
-        except (OSError, ValueError):  # another version of control groups, or "max"
-            continue
-    return memory
 
 
 def chunks(n: int) -> Iterator[slice]:

@@ -1,4 +1,4 @@
-"""Rows on their way to the cache: collected, and written behind the work that makes them."""
+"""Rows on their way to the cache: collected, and written in the background."""
 
 import threading
 import time
@@ -14,17 +14,17 @@ from retrain.cache.store import SEGMENT_ROWS, BottleneckCache
 __all__ = ["SegmentWriter"]
 
 FLUSH_SECONDS = 30.0  # a segment is written at least this often
-_MOST_BYTES = 128 * 2**20  # of vectors in a segment; two are held in memory, and written with copies on the way
+_MOST_BYTES = 128 * 2**20  # of vectors in a segment; two are held in memory, and copied while they are written
 
 
 class SegmentWriter:
-    """Collects rows; when there are enough, or enough time has gone by, a thread writes them as a segment.
+    """Collects rows; when there are enough, or after some time, a thread writes them as a segment.
 
     Args:
         cache: where they go.
         claims: given up once the rows are written.
-        lock: held by that thread while what the cache knows of its segments changes, not while bytes go to the disk;
-            nobody who calls the writer may hold it.
+        lock: held by that thread while the cache's list of segments changes, not while bytes go to the disk. Callers
+            of the writer must not hold it.
     """
 
     def __init__(self, cache: BottleneckCache, claims: Claims, lock: threading.Lock) -> None:
@@ -37,10 +37,10 @@ class SegmentWriter:
         self._last = time.monotonic()
 
     def append(self, rows: Rows, under_way: bytes | None = None) -> None:
-        """Collect rows. Raises CacheError where those before them could not be written.
+        """Collect rows. Raises CacheError if earlier ones could not be written.
 
         Args:
-            under_way: the key of a picture of which more rows follow: until then its claim is kept.
+            under_way: the key of a picture of which more rows follow; its claim is kept until then.
         """
         self._parts.append(rows)
         self._under_way = under_way
@@ -50,19 +50,19 @@ class SegmentWriter:
             self._begin()
 
     def flush(self) -> None:
-        """Write what is collected, and wait until all is on the disk. Raises CacheError."""
+        """Write what was collected, and wait until all of it is on the disk. Raises CacheError."""
         self._begin()
         self._wait(0)
 
     def close(self) -> None:
-        """Flush, and end the thread; an interruption passes only when all is on the disk. Raises CacheError."""
+        """Flush, and end the thread; an interruption is let through when all is on the disk. Raises CacheError."""
         try:
             self.flush()
         finally:
             self._pool.shutdown(wait=True)
 
     def _begin(self) -> None:
-        if self._parts:  # handed over before anything is waited for, or an interruption would lose it
+        if self._parts:  # handed over before any waiting, or an interruption would lose them
             self._writing.append(self._pool.submit(self._write, self._parts, self._under_way))
         self._parts, self._count, self._nbytes, self._last = [], 0, 0, time.monotonic()
         self._wait(1)

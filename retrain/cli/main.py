@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import retrain
+from retrain import _tensorflow
 from retrain.cli import commands as do
 from retrain.cli.arguments import (
     EXIT_ERROR,
@@ -219,6 +220,7 @@ def _add_model_dir(parser: Parser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code: 0, 1 for errors, 2 for wrong usage, 130 when interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    _tensorflow.prepare_process()
     warnings.simplefilter("ignore")  # third parties' notes to developers
     for noisy in ("tensorflow", "absl", "h5py"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

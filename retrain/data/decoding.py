@@ -4,7 +4,6 @@
 """
 
 import io
-import os
 import struct
 import sys
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from retrain.data.foreign_files import describe_foreign
 from retrain.data.picture_bounds import check_structure, webp_canvas
 from retrain.data.png_chunks import pixels_alone
 from retrain.errors import UnreadableImageError
-from retrain.machine import MemoryBudget
+from retrain.machine import MemoryBudget, cores
 from retrain.options import DEFAULT_MAX_PIXELS
 
 __all__ = [
@@ -53,7 +52,7 @@ _BYTES_PER_PIXEL = 12
 _HUNGRY = {"WEBP": 16, "AVIF": 16}
 
 # Memory of all pictures being decoded. A larger one is decoded alone, so that threads don't multiply its memory.
-_decoding = MemoryBudget(max(2**30, len(os.sched_getaffinity(0)) * 2**27))
+_decoding = MemoryBudget(max(2**30, cores() * 2**27))
 
 # A row or column with fewer pixels takes as much memory and time as one with this many.
 _FEWEST_ACROSS = 64

@@ -18,6 +18,7 @@ from retrain.data.picture_file import picture_bytes
 from retrain.data.split import SETS, assign_sets
 from retrain.errors import UnreadableImageError
 from retrain.events import Emit, Inspected, Warned, ignore
+from retrain.machine import cores
 from retrain.options import ImageOptions, LabelOptions, SplitOptions
 from retrain.paths import utf8_path
 
@@ -127,7 +128,7 @@ def inspect_folder(
     folder = read_image_folder(root, emit=emit)
     names = class_labels(folder.class_names, labels.labels_file, emit=emit)
     found: list[_Picture | str] = []
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as pool:
+    with ThreadPoolExecutor(cores() + 1) as pool:
         for result in pool.map(lambda sample: _look_at(folder, sample, images), folder.samples):
             found.append(result)
             emit(Inspected(len(found), len(folder.samples)))

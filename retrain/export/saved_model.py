@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from retrain._tensorflow import tf
+from retrain._tensorflow import parse_saved_model, tf, write_fingerprint
 from retrain.backbones import graph_images
 from retrain.backbones.graph import BOTTLENECK, PIXELS_INPUT, Trunk
 from retrain.errors import OutputError
@@ -156,10 +156,7 @@ def make_template(trunk: Trunk, final_tensor_name: str, layers: int, place: str 
 
 def _fill(template: Template, network: TrainedNetwork, place: str | os.PathLike[str]) -> None:
     """Write a template with the numbers of a network."""
-    from tensorflow.core.protobuf import saved_model_pb2
-    from tensorflow.python.saved_model import fingerprinting_utils
-
-    model = saved_model_pb2.SavedModel.FromString(template.model)
+    model = parse_saved_model(template.model)
     for signature in ("serving_default", "pixels"):  # tells clients of a server how many classes there are
         outputs = model.meta_graphs[0].signature_def[signature].outputs
         for name in (network.final_tensor_name, "labels"):
@@ -181,7 +178,7 @@ def _fill(template: Template, network: TrainedNetwork, place: str | os.PathLike[
                 tensors=[tf.constant(value) for value in entries.values()],
             )
         write_whole(folder / "saved_model.pb", model.SerializeToString(deterministic=True))
-        fingerprinting_utils.write_fingerprint(os.fspath(folder))
+        write_fingerprint(folder)
     except (tf.errors.OpError, OSError) as error:
         raise _not_written(place, error) from error
 

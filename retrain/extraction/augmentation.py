@@ -3,18 +3,17 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.backbones.backbone import fingerprint_of
+from retrain.backbones.extractor import Extractor
 from retrain.cache.vectors import CachedVectors
 from retrain.data.distortions import DISTORTIONS_VERSION, decode_copies
 from retrain.events import Emit, Event, Extracted, Warned
 from retrain.extraction.dataset import Dataset, extract
-from retrain.extraction.pass_one import Extractor, ExtractorNetwork, open_cache
+from retrain.extraction.pass_one import open_cache
 from retrain.options import AugmentationOptions, RunOptions
 
 __all__ = ["Augmentation", "DistortedExtractor", "add_copies"]
@@ -22,7 +21,7 @@ __all__ = ["Augmentation", "DistortedExtractor", "add_copies"]
 _AT_ONCE = 8  # copies of a picture that are held in memory: of more, the picture is decoded again
 
 
-class DistortedExtractor:
+class DistortedExtractor(Extractor):
     """An extractor of distorted copies; how many there are says nothing about each, and is no part of what it is.
 
     Args:
@@ -32,28 +31,15 @@ class DistortedExtractor:
     """
 
     def __init__(self, extractor: Extractor, options: AugmentationOptions, copies: Sequence[int] = ()) -> None:
-        self._extractor, self._options = extractor, options
-        self.copies = tuple(copies or range(1, options.augment + 1))
-        self.name = f"{extractor.name}_augmented"
-
-    @cached_property
-    def description(self) -> dict[str, Any]:
-        """What the fingerprint stands for."""
-        return self._extractor.description | {
-            "distortions": self._options.distortions(),
-            "augment_seed": self._options.augment_seed,
+        details = {
+            "distortions": options.distortions(),
+            "augment_seed": options.augment_seed,
             "distortions_version": DISTORTIONS_VERSION,
         }
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """64 hexadecimal digits; equal where the same copy of the same picture gives the same bottleneck."""
-        return fingerprint_of(self.description)
-
-    @property
-    def network(self) -> ExtractorNetwork:
-        """The loaded network."""
-        return self._extractor.network
+        name = f"{extractor.name}_augmented"
+        super().__init__(name, lambda: extractor.description | details, lambda: extractor.network)
+        self.copies = tuple(copies or range(1, options.augment + 1))
+        self._options = options
 
     def make_copies(
         self, data: bytes, key: bytes, copies: Sequence[int], size: tuple[int, int], max_pixels: int

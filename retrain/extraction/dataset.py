@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones.backbone import Backbone
-from retrain.backbones.precision import choose_extractor
+from retrain.backbones.extractor import Extractor
+from retrain.backbones.precision import Calibration, choose_extractor
 from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import CachedVectors, LabelledBottlenecks, VectorSource, load_vectors
 from retrain.data.image_folder import ImageFolder, Sample
 from retrain.errors import ImageFolderError
 from retrain.events import Emit, StageBegan, Warned
-from retrain.extraction.pass_one import Extraction, Extractor, extract_bottlenecks, open_cache
+from retrain.extraction.pass_one import Extraction, extract_bottlenecks, open_cache
 from retrain.options import RunOptions
 from retrain.paths import display_path
 from retrain.text import counted, listing
@@ -70,8 +71,8 @@ class Dataset:
 
 def choose_extractor_for(folder: ImageFolder, backbone: Backbone, options: RunOptions, emit: Emit) -> Extractor:
     """The extractor that the options ask for."""
-    precision, cache_dir = options.backbone.precision, options.extraction.cache_dir
-    return choose_extractor(backbone, precision, folder, cache_dir, options.images, emit)
+    calibration = Calibration(folder, options.extraction.cache_dir, options.images)
+    return choose_extractor(backbone, options.backbone.precision, calibration, emit)
 
 
 def load_dataset(folder: ImageFolder, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:

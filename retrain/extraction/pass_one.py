@@ -15,10 +15,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.backbones.extractor import Extractor
 from retrain.cache.claims import Claims
 from retrain.cache.flat_pictures import FlatPictures
 from retrain.cache.picture_index import PictureIndex, Signature, signature_of
-from retrain.cache.segments import Rows, Vectors
+from retrain.cache.segments import Rows
 from retrain.cache.store import BottleneckCache
 from retrain.cache.writer import SegmentWriter
 from retrain.data.decoding import decode_image, is_one_colour
@@ -28,47 +29,17 @@ from retrain.data.picture_file import picture_bytes
 from retrain.errors import ImageFolderError, RetrainError, UnreadableImageError
 from retrain.events import Emit, Extracted, ignore
 from retrain.interruption import saving, unsaved
+from retrain.machine import cores
 from retrain.options import ExtractionOptions, ImageOptions, RunOptions
 from retrain.paths import display_path, utf8_path
 
-__all__ = ["CopyMaker", "Extraction", "Extractor", "extract_bottlenecks", "open_cache"]
+__all__ = ["CopyMaker", "Extraction", "extract_bottlenecks", "open_cache"]
 
 logger = logging.getLogger(__name__)
 
 _BATCHES_AHEAD = 3  # decoded ahead of the backbone
 _PRIORITY = 10  # of the decoding threads, on the scale of nice(1)
 _PATIENCE_SECONDS = 120.0  # how long pictures that another process is extracting are waited for
-
-
-class ExtractorNetwork(Protocol):
-    """What turns pixels into bottlenecks."""
-
-    height: int  # pixels
-    width: int
-    batch_size: int  # pictures in one call, as suits the device and the size of the pictures
-
-    def bottlenecks(self, pixels: NDArray[np.uint8]) -> Vectors:
-        """(n, height, width, 3) uint8 to (n, d) float32 or float16."""
-
-
-class Extractor(Protocol):
-    """What pass one needs of a backbone; the network itself is asked for only when a picture must go through it."""
-
-    @property
-    def name(self) -> str:
-        """Shows in the cache folder's name."""
-
-    @property
-    def fingerprint(self) -> str:
-        """64 hexadecimal digits; equal where the same picture gives the same bottleneck."""
-
-    @property
-    def description(self) -> dict[str, Any]:
-        """What the fingerprint stands for."""
-
-    @property
-    def network(self) -> ExtractorNetwork:
-        """The loaded network."""
 
 
 @runtime_checkable
@@ -436,7 +407,7 @@ class _Run:
 
 def _threads() -> int:
     """Threads for reading and decoding: one per core that this process may use, and one for waiting on the disk."""
-    return len(os.sched_getaffinity(0)) + 1
+    return cores() + 1
 
 
 def _give_way() -> None:

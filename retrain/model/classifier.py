@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain._tensorflow import tf
-from retrain.backbones.backbone import fingerprint_of
+from retrain.backbones.extractor import Extractor
 from retrain.backbones.graph import BOTTLENECK, PIXELS_INPUT
 from retrain.backbones.kept_exports import kept_trunk
-from retrain.backbones.network import graph_runner, suitable_batch_size
+from retrain.backbones.network import FrozenGraph, suitable_batch_size
 from retrain.backbones.sources.graph_safety import check_graph
+from retrain.cache.fingerprint import fingerprint_of
 from retrain.data.decoding import DECODER_VERSION, decode_image
 from retrain.data.picture_file import read_picture
 from retrain.errors import ModelFolderError, UnreadableImageError
@@ -101,9 +102,9 @@ class Classifier:
                 waiting = []
         yield from self._answers(waiting)
 
-    def extractor(self, cache_dir: str | os.PathLike[str]) -> "GraphExtractor":
+    def extractor(self, cache_dir: str | os.PathLike[str]) -> Extractor:
         """The model's backbone alone, for filling and using a bottleneck cache."""
-        return GraphExtractor(self._graph, self.description, cache_dir)
+        return _graph_extractor(self._graph, self.description, cache_dir)
 
     def head(self) -> Head:
         """The model's head alone. Raises ModelFolderError where head.h5 is damaged, or not that of this graph."""
@@ -169,50 +170,46 @@ def _description_in(model_dir: Path) -> ModelDescription | None:
         return None
 
 
-class GraphExtractor:
-    """The backbone inside a model's graph; stands in for `backbone.Backbone` in pass one.
+def _graph_extractor(graph: bytes, description: ModelDescription, cache_dir: str | os.PathLike[str]) -> Extractor:
+    """The extractor of the backbone inside a model's graph.
 
-    What run.json says of the backbone is a claim. The extractor goes by that backbone's name and fingerprint where its
-    graph is the one that the cache holds of it, byte for byte: `graph_runner` runs either, and gives the same bits. Any
+    What run.json says of the backbone is a claim. The extractor goes by that backbone's name and fingerprint if its
+    graph is the one that the cache holds of it, byte for byte: `FrozenGraph` runs either, and gives the same bits. Any
     other graph goes by its own SHA-256, and has bottlenecks of its own.
 
     Args:
         graph: the bytes of a graph file.
-        description: of the model.
         cache_dir: where the bottlenecks are to be.
     """
+    # a model of another version of the decoder sees pictures through this one's, which has bottlenecks of its own
+    name, claimed = description.backbone_name, description.backbone_description | {"decoder": DECODER_VERSION}
+    kept = kept_trunk(cache_dir, name, fingerprint_of(claimed))
+    if kept and hashlib.sha256(memoryview(graph)[: kept[1]]).hexdigest() == kept[0]:
+        trunk = memoryview(graph)[: kept[1]]
+        return Extractor(name, lambda: claimed, lambda: _GraphNetwork(trunk, description))
+    part = part_below(tf.compat.v1.GraphDef.FromString(graph), BOTTLENECK)
+    found = {
+        "graph": hashlib.sha256(part).hexdigest(),
+        "input_size": [description.height, description.width],
+        "decoder": DECODER_VERSION,
+        "precision": "float32",
+        "cut": "bottleneck",
+    }
+    return Extractor(f"{name}_graph", lambda: found, lambda: _GraphNetwork(part, description))
 
-    def __init__(self, graph: bytes, description: ModelDescription, cache_dir: str | os.PathLike[str]) -> None:
+
+class _GraphNetwork:
+    """The backbone inside a model's graph, as pass one runs it."""
+
+    def __init__(self, trunk: bytes | memoryview, description: ModelDescription) -> None:
         self.height, self.width = description.height, description.width
         self.batch_size = suitable_batch_size(self.height, self.width)
-        self._length = description.bottleneck_size
-        # a model of another version of the decoder sees pictures through this one's, which has bottlenecks of its own
-        claimed = description.backbone_description | {"decoder": DECODER_VERSION}
-        kept = kept_trunk(cache_dir, description.backbone_name, fingerprint_of(claimed))
-        if kept and hashlib.sha256(memoryview(graph)[: kept[1]]).hexdigest() == kept[0]:
-            self.name, self.description = description.backbone_name, claimed
-            self._trunk: bytes | memoryview = memoryview(graph)[: kept[1]]
-        else:
-            self.name = f"{description.backbone_name}_graph"
-            self._trunk = part_below(tf.compat.v1.GraphDef.FromString(graph), BOTTLENECK)
-            self.description = {
-                "graph": hashlib.sha256(self._trunk).hexdigest(),
-                "input_size": [self.height, self.width],
-                "decoder": DECODER_VERSION,
-                "precision": "float32",
-                "cut": "bottleneck",
-            }
-        self.fingerprint = fingerprint_of(self.description)
-
-    @property
-    def network(self) -> "GraphExtractor":
-        """What runs the pictures."""
-        return self
+        self._length, self._trunk = description.bottleneck_size, trunk
 
     @cached_property
     def _run(self) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
         trunk = tf.compat.v1.GraphDef.FromString(self._trunk)
-        return graph_runner(trunk, PIXELS_INPUT, BOTTLENECK, self.height, self.width)
+        return FrozenGraph(trunk, PIXELS_INPUT, BOTTLENECK, self.height, self.width).runner()
 
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, height, width, 3) uint8, RGB, to (n, d) float32. Raises ModelFolderError."""

@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrain.backbones.backbone import Backbone
-from retrain.backbones.bfloat16 import read_cpuinfo
 from retrain.backbones.default import choose_backbone
-from retrain.backbones.precision import choose_extractor
+from retrain.backbones.extractor import Extractor
+from retrain.backbones.precision import Calibration, choose_extractor
 from retrain.data.image_folder import ImageFolder, read_image_folder
 from retrain.errors import RetrainError
 from retrain.events import Emit, Event, Extracted, Noted, Warned, ignore
-from retrain.extraction.pass_one import Extractor, extract_bottlenecks, open_cache
+from retrain.extraction.pass_one import extract_bottlenecks, open_cache
+from retrain.machine import cores, processor_name
 from retrain.options import PRECISIONS, ExtractionOptions, ImageOptions, RunOptions
 
-__all__ = ["MachineBenchmark", "NoNetwork", "PrecisionRates", "benchmark", "benchmark_machine", "draw_pictures"]
+__all__ = ["MachineBenchmark", "PrecisionRates", "benchmark", "benchmark_machine", "draw_pictures", "without_network"]
 
 _SECONDS = 6.0  # that each measurement takes
 _MOST_PICTURES = 2000
@@ -65,20 +66,18 @@ class _Enough(Exception):
     """The time for a measurement is over."""
 
 
-class NoNetwork:
+def without_network(height: int, width: int) -> Extractor:
     """An extractor that does nothing, to measure the rest: reading, hashing, decoding, resizing."""
+    return Extractor("nothing", dict, lambda: _NoNetwork(height, width))
 
-    name, fingerprint = "nothing", "0" * 64
+
+class _NoNetwork:
+    """Gives zeros."""
+
     batch_size = 32
 
     def __init__(self, height: int, width: int) -> None:
         self.height, self.width = height, width
-        self.description: dict[str, Any] = {}
-
-    @property
-    def network(self) -> "NoNetwork":
-        """Itself."""
-        return self
 
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, height, width, 3) uint8 to (n, 1) float32 zeros."""
@@ -119,15 +118,15 @@ def benchmark_machine(
     network = backbone.network
     loading = time.monotonic() - started
     emit(Noted("reading and decoding alone"))
-    decoding = _pipeline_rate(sample, NoNetwork(network.height, network.width), images)
+    decoding = _pipeline_rate(sample, without_network(network.height, network.width), images)
     rates = []
     for precision in PRECISIONS:
         making = "making the model, " if precision == "int8" else ""
         emit(Noted(f"{precision}: {making}the backbone alone, all of pass one"))
         rates.append(_rates(sample, backbone, precision, images, loading))
     return MachineBenchmark(
-        _processor(),
-        len(os.sched_getaffinity(0)),
+        processor_name(),
+        cores(),
         backbone.name,
         len(folder.samples),
         decoding,
@@ -162,7 +161,7 @@ def _rates(
                 if isinstance(event, Warned):
                     warnings.append(event.message)
 
-            extractor = choose_extractor(backbone, precision, folder, place, images, hear)
+            extractor = choose_extractor(backbone, precision, Calibration(folder, place, images), hear)
             network = extractor.network
             prepared = loading + time.monotonic() - started
             alone = _network_rate(network)
@@ -236,8 +235,3 @@ def _recommendation(rates: list[PrecisionRates], decoding: float, pictures: int)
     if any(rate.pipeline > _BUSY * rate.backbone for rate in rates if rate.pipeline and rate.backbone):
         text += "; the figures contradict each other, so the machine is probably busy: measure again"
     return text
-
-
-def _processor() -> str:
-    """The processor's name, as the kernel gives it."""
-    return next(iter(read_cpuinfo("model name")), os.uname().machine)

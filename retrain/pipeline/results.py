@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones.backbone import Backbone
+from retrain.backbones.extractor import Extractor
 from retrain.data.left_out import LeftOut
 from retrain.evaluation.metrics import Metrics, Outcomes, PictureResult
 from retrain.extraction.augmentation import Augmentation
 from retrain.extraction.dataset import Dataset
-from retrain.extraction.pass_one import Extraction, Extractor
+from retrain.extraction.pass_one import Extraction
 from retrain.options import RunOptions
 from retrain.paths import utf8_path
 from retrain.training.calibration import Calibration

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from retrain.backbones.backbone import Backbone
 from retrain.backbones.default import choose_backbone
+from retrain.backbones.extractor import Extractor
 from retrain.cache.vectors import LabelledBottlenecks, SomeVectors, VectorSource
 from retrain.data.image_folder import ImageFolder
 from retrain.data.split import SETS, assign_sets
@@ -23,7 +24,6 @@ from retrain.evaluation.metrics import Metrics, PictureResult, summarize
 from retrain.events import Emit, StageBegan, TrainingBegan, Warned, ignore
 from retrain.extraction.augmentation import Augmentation, add_copies
 from retrain.extraction.dataset import Dataset, choose_extractor_for
-from retrain.extraction.pass_one import Extractor
 from retrain.model.folder import check_destination, write_model_folder
 from retrain.model.head import Head, judge
 from retrain.options import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, RunOptions, TrainingOptions

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from retrain.backbones.extractor import Extractor
 from retrain.data.image_folder import ImageFolder, read_image_folder
 from retrain.data.labels import class_labels
 from retrain.events import Emit
 from retrain.extraction.dataset import Dataset, load_dataset
-from retrain.extraction.pass_one import Extractor
 from retrain.options import RunOptions
 from retrain.pipeline.checks import check_class_counts, check_contradictions, check_copies
 

@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.cache.artifacts import CHECKPOINTS
 from retrain.files import write_whole
 from retrain.paths import display_path
 
-__all__ = ["CHECKPOINTS", "CheckpointFile"]
-
-CHECKPOINTS = "fine_tuning-*.npz"  # how the files are named
+__all__ = ["CheckpointFile"]
 
 _DAYS_KEPT = 7  # the run that left it will hardly be repeated after that
 

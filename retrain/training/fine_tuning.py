@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 import retrain
 from retrain._tensorflow import tf
-from retrain.backbones.backbone import Backbone, fingerprint_of
+from retrain.backbones.activations import activations_at
+from retrain.backbones.backbone import Backbone
 from retrain.backbones.graph import Trunk
 from retrain.backbones.graph_cut import Cut, find_cut, part_above
-from retrain.backbones.truncation import TruncatedBackbone
+from retrain.cache.fingerprint import fingerprint_of
 from retrain.cache.folder import find_folder
 from retrain.cache.segments import new_vectors
 from retrain.cache.vectors import LabelledBottlenecks, SomeVectors, VectorSource
@@ -365,7 +366,7 @@ class FineTuningPlan:
     def __init__(self, backbone: Backbone, trunk: Trunk, options: RunOptions) -> None:
         self._trunk, self._options = trunk, options
         self.cut = find_cut(trunk, options.fine_tuning)
-        self.extractor = TruncatedBackbone(backbone, trunk, self.cut)
+        self.extractor = activations_at(self.cut, backbone, trunk)
 
     def announce(self, pictures: int, emit: Emit) -> None:
         """Say how much will be cached. Raises CacheError if that is more than --max-cache-size."""

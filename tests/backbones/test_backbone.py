@@ -188,7 +188,7 @@ def test_backbones_folder_that_is_no_folder_is_an_error(kind, tmp_path, monkeypa
     if kind == "file":
         (tmp_path / "models").write_text("not a folder")
     monkeypatch.setenv("RETRAIN_BACKBONES", str(tmp_path / "models"))
-    with pytest.raises(BackboneError, match=r"RETRAIN_BACKBONES names .*/models, which is no folder"):
+    with pytest.raises(BackboneError, match=r"RETRAIN_BACKBONES names .*/models, which is not a folder"):
         locate("inception_v3")
 
 

@@ -63,7 +63,8 @@ def test_every_name_is_listed_with_what_is_known_of_it():
 @pytest.mark.slow
 def test_the_files_are_those_that_keras_asks_for(monkeypatch):
     """Keras's own functions run with layers that do nothing, as far as where they want weights."""
-    from retrain.backbones import network
+    from retrain._tensorflow import import_keras
+    from retrain.backbones import keras_networks
 
     class Found(Exception):
         pass
@@ -85,7 +86,7 @@ def test_the_files_are_those_that_keras_asks_for(monkeypatch):
             return self
 
     nothing = Nothing()
-    keras = network.importlib.import_module("keras")
+    keras = import_keras()
     for name, module in list(sys.modules.items()):
         if name.startswith("keras.src.applications.") and hasattr(module, "file_utils"):
             monkeypatch.setattr(module.file_utils, "get_file", get_file)
@@ -96,9 +97,9 @@ def test_the_files_are_those_that_keras_asks_for(monkeypatch):
                     monkeypatch.setattr(module, part, nothing)
     for name in KERAS_NAMES:
         source = locate_backbone(BackboneOptions(backbone=name)).source
-        build = network._keras_application(source)
+        build = keras_networks._keras_application(source)
         with pytest.raises(Found, match=f"^{FACTS[name].file}$"):
-            build(weights="imagenet", **network._build_options(source, source.input_size))
+            build(weights="imagenet", **keras_networks._build_options(source, source.input_size))
 
 
 @pytest.mark.parametrize("name", sorted(LITE_NETWORKS))
@@ -162,7 +163,7 @@ def test_speeds_are_remembered_for_this_machine(monkeypatch, tmp_path):
     assert listed()["inception_v3"].pictures_per_second == 12.5
     assert listed()["vgg16"].pictures_per_second == 3.0
     with monkeypatch.context() as other:
-        other.setattr(catalogue, "read_cpuinfo", lambda *_: ["another processor"])
+        other.setattr(catalogue, "processor_name", lambda: "another processor")
         assert listed()["inception_v3"].pictures_per_second is None
     (tmp_path / "xdg" / "retrain" / "speeds" / "speeds.json").write_text('{"x": [1]')
     assert listed()["inception_v3"].pictures_per_second is None
@@ -237,7 +238,7 @@ def test_fetching_twice_copies_once_and_replaces_nothing(tmp_path):
     inode = path.stat().st_ino
     assert fetch_backbone("efficientnet_lite0", tmp_path).stat().st_ino == inode
     path.write_bytes(b"mine")
-    with pytest.raises(OutputError, match="is there already, and is another: remove it"):
+    with pytest.raises(OutputError, match="exists already and differs: remove it"):
         fetch_backbone("efficientnet_lite0", tmp_path)
     assert path.read_bytes() == b"mine"
 

@@ -10,7 +10,7 @@ from support.hearing import warnings_to
 from support.web_server import Server
 
 from retrain.backbones import default as default_backbone
-from retrain.backbones.backbone import Backbone, locate_backbone
+from retrain.backbones.backbone import Backbone, load_network, locate_backbone
 from retrain.backbones.default import choose_backbone
 from retrain.backbones.sources import keras_weights
 from retrain.cli import main as cli
@@ -157,8 +157,6 @@ def test_server_is_waited_for_less_long_by_the_next_run(monkeypatch, make_folder
 @pytest.mark.slow
 def test_file_is_the_one_that_keras_asks_for(monkeypatch):
     """A canary: it is asked for here before Keras is there to do it."""
-    from retrain.backbones import network
-
     asked = []
 
     def weights_file(name, *asked_for):
@@ -168,7 +166,7 @@ def test_file_is_the_one_that_keras_asks_for(monkeypatch):
     monkeypatch.setattr(keras_weights, "weights_file", weights_file)
     monkeypatch.delenv("RETRAIN_BACKBONES")
     with pytest.raises(BackboneUnavailableError):
-        network.load_network(locate_backbone(BackboneOptions()).source)
+        load_network(locate_backbone(BackboneOptions()).source)
     assert asked == [(default_backbone._FILE, default_backbone._URL, default_backbone._MD5)]
 
 
@@ -256,7 +254,7 @@ def test_inception_v3_that_is_named_is_an_error(argv, pictures, monkeypatch, cap
     def load_network(source):
         raise BackboneUnavailableError(ABSENT)
 
-    monkeypatch.setattr("retrain.backbones.network.load_network", load_network)
+    monkeypatch.setattr("retrain.backbones.backbone.load_network", load_network)
     assert cli.main(argv) == 1
     assert capsys.readouterr().err == f"retrain: error: {ABSENT}\n"
 

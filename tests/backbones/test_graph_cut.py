@@ -8,10 +8,10 @@ from support.small_network import LENGTH, random_pixels, small_network, small_sa
 
 from retrain._tensorflow import tf
 from retrain.backbones import graph_cut
+from retrain.backbones.activations import activations_at
 from retrain.backbones.backbone import Backbone, BackboneSource
 from retrain.backbones.graph import BOTTLENECK, PIXELS_INPUT, Trunk, make_trunk
 from retrain.backbones.graph_cut import find_cut, part_above
-from retrain.backbones.truncation import TruncatedBackbone
 from retrain.errors import BackboneError, UsageError
 from retrain.options import FineTuningOptions
 
@@ -62,7 +62,7 @@ def test_both_parts_together_are_the_network(trunk, network, layer):
     cut = cut_from(trunk, layer)
     backbone = Backbone(BackboneSource("small", "saved_model", "."))
     backbone.description = {"architecture": "small"}
-    below = TruncatedBackbone(backbone, trunk, cut)
+    below = activations_at(cut, backbone, trunk)
     pixels = random_pixels(5)
     activations = below.network.bottlenecks(pixels)
     assert (activations.dtype, activations.shape) == (np.float16, (5, cut.size))
@@ -81,12 +81,12 @@ def test_only_what_training_may_change_is_a_weight(trunk):
 def test_cuts_of_one_network_have_fingerprints_of_their_own(trunk):
     backbone = Backbone(BackboneSource("small", "saved_model", "."))
     backbone.description = {"architecture": "small"}
-    prints = {TruncatedBackbone(backbone, trunk, cut_from(trunk, layer)).fingerprint for layer in CUTS}
+    prints = {activations_at(cut_from(trunk, layer), backbone, trunk).fingerprint for layer in CUTS}
     assert len(prints) == len({cut_from(trunk, layer).tensor for layer in CUTS})
 
 
 def test_a_saved_model_is_cut_by_its_variables(tmp_path):
-    from retrain.backbones.network import load_network
+    from retrain.backbones.backbone import load_network
 
     source = BackboneSource("small", "saved_model", str(small_saved_model(tmp_path / "saved")), input_range="0..1")
     network = load_network(source)
@@ -95,13 +95,13 @@ def test_a_saved_model_is_cut_by_its_variables(tmp_path):
     assert cut.shape == (8, 8, 14)
     pixels = random_pixels(4)
     above, weights = part_above(trunk, cut)
-    below = TruncatedBackbone(Backbone(source), trunk, cut).network.bottlenecks(pixels)
+    below = activations_at(cut, Backbone(source), trunk).network.bottlenecks(pixels)
     found = tf.function(above)(below, tuple(map(tf.constant, weights))).numpy()
     np.testing.assert_allclose(found, network.bottlenecks(pixels), rtol=5e-3, atol=5e-3)
 
 
 def test_a_saved_model_without_variables_can_not_be_fine_tuned(tmp_path, tiny_backbone):
-    from retrain.backbones.network import load_network
+    from retrain.backbones.backbone import load_network
 
     trunk = make_trunk(load_network(BackboneSource("tiny", "saved_model", str(tiny_backbone), input_range="0..1")))
     frozen = Trunk(trunk.graph, trunk.height, trunk.width, trunk.bottleneck_size, trunk.digest, ())
@@ -125,7 +125,7 @@ def test_layers_that_are_not_there_are_refused(trunk, options, message):
 
 
 def test_a_network_with_a_loop_is_refused(tmp_path):
-    from retrain.backbones.network import load_network
+    from retrain.backbones.backbone import load_network
 
     module = tf.Module()
     module.kernel = tf.Variable(np.ones((3, 4), np.float32))
@@ -160,7 +160,7 @@ def test_activations_beyond_float16_are_refused(trunk):
     backbone = Backbone(BackboneSource("small", "saved_model", "."))
     backbone.description = {}
     with pytest.raises(BackboneError, match="are beyond what float16 holds: choose another layer"):
-        TruncatedBackbone(backbone, large, cut).network.bottlenecks(random_pixels(2))
+        activations_at(cut, backbone, large).network.bottlenecks(random_pixels(2))
 
 
 @st.composite

@@ -16,8 +16,10 @@ from support.pictures import TINY_LENGTH, TINY_SIZE, draw_picture
 
 import retrain
 from retrain._tensorflow import tf
-from retrain.backbones import kept_exports, network
+from retrain.backbones import backbone as backbones
+from retrain.backbones import kept_exports
 from retrain.backbones.backbone import locate_backbone
+from retrain.cache import artifacts
 from retrain.cli import main as cli
 from retrain.export.frozen_graph import FrozenGraph
 from retrain.export.saved_model import SavedModel
@@ -74,7 +76,7 @@ def no_network(monkeypatch):
     def refuse(source):
         raise AssertionError("a network is loaded")
 
-    monkeypatch.setattr(network, "load_network", refuse)
+    monkeypatch.setattr(backbones, "load_network", refuse)
 
 
 def kept(name: str) -> Path:
@@ -172,7 +174,7 @@ def test_a_template_goes_with_the_graph_that_it_was_made_from(details, export):
     line, _, rest = path.read_bytes().partition(b"\n")
     note = json.loads(line)
     note["details"] |= details
-    note["sha256"] = kept_exports._digest(note["details"], [rest])
+    note["sha256"] = artifacts._digest(note["details"], [rest])
     path.write_bytes(json.dumps(note).encode() + b"\n" + rest)
     assert export("second") == []
     assert kept(TEMPLATE).read_bytes() != template
@@ -249,7 +251,7 @@ def test_heads_and_labels_share_what_is_kept(tiny_backbone, no_network_after):
 @pytest.fixture
 def no_network_after(monkeypatch):
     def call():
-        monkeypatch.setattr(network, "load_network", None)
+        monkeypatch.setattr(backbones, "load_network", None)
 
     return call
 

@@ -1,8 +1,4 @@
 import gc
-import importlib
-import inspect
-import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +6,7 @@ import numpy as np
 import pytest
 from support.web_server import Server, pack, refused
 
+from retrain._tensorflow import import_keras
 from retrain.backbones.backbone import Backbone, BackboneSource, locate_backbone
 from retrain.backbones.catalogue import fetch_backbone
 from retrain.errors import BackboneError, BackboneUnavailableError
@@ -64,13 +61,6 @@ KERAS_NAMES = {
     "vgg19": 224,
     "xception": 299,
 }
-
-
-def import_keras():
-    """Keras, after TensorFlow was imported quietly."""
-    from retrain._tensorflow import tf  # noqa: F401
-
-    return importlib.import_module("keras")
 
 
 def locate(backbone: Path | str, **options) -> Backbone:
@@ -433,11 +423,11 @@ def test_frozen_graph_has_no_variables_and_gives_the_same_vectors(form, tmp_path
     else:
         backbone = locate(save_module(tmp_path / "model", training=form != "module"), input_range="-1..1")
     network = backbone.network
-    graph_def, input_name, output_name = network.frozen_graph
-    operations = {node.op for node in graph_def.node}
+    frozen = network.frozen_graph
+    operations = {node.op for node in frozen.graph_def.node}
     assert not {op for op in operations if "Variable" in op or "VarHandle" in op or "PartitionedCall" in op}
     pixels = pictures(size=network.height)
-    vectors = run_graph(graph_def, input_name, output_name, pixels)
+    vectors = run_graph(frozen.graph_def, frozen.start, frozen.end, pixels)
     assert vectors.std() > 0
     np.testing.assert_allclose(vectors, network.bottlenecks(pixels), rtol=1e-4, atol=1e-5)
 
@@ -570,7 +560,7 @@ def test_other_keras_backend_is_an_error(monkeypatch):
 
 
 def test_every_network_of_keras_applications_has_a_name_here():
-    from retrain.backbones.network import _keras_application
+    from retrain.backbones.keras_networks import _keras_application
 
     builders = {each for each in dir(import_keras().applications) if each[0].isupper()}
     named = {_keras_application(locate(name).source).__name__ for name in KERAS_NAMES}
@@ -579,7 +569,7 @@ def test_every_network_of_keras_applications_has_a_name_here():
 
 @pytest.mark.parametrize("name", KERAS_NAMES)
 def test_keras_name_means_the_network_that_it_names(name):
-    from retrain.backbones.network import _keras_application
+    from retrain.backbones.keras_networks import _keras_application
 
     build = _keras_application(BackboneSource(name, "keras", None, name))
     assert build.__name__.lower() == name.replace("_", "")
@@ -590,7 +580,7 @@ def test_keras_name_comes_with_the_input_size_of_the_network(name, monkeypatch):
     """The size that the builder itself calls its default; nothing is built."""
     from keras.src.applications import imagenet_utils
 
-    from retrain.backbones.network import _keras_application
+    from retrain.backbones.keras_networks import _keras_application
 
     class Stop(Exception):
         pass
@@ -708,27 +698,6 @@ def test_keras_weights_that_can_not_be_had_are_an_error_that_says_what_to_do(wei
         _ = locate(SMALL).network
     assert "\n" not in str(caught.value)
     assert not list(weights_folder.glob("*.h5"))
-
-
-def test_keras_asks_for_weights_where_we_answer():
-    """The canary: `get_file` is private. Where this fails, see keras_weights.own_downloads."""
-    keras = import_keras()
-    from keras.src.utils import file_utils
-
-    from retrain.backbones.sources.keras_weights import own_downloads
-
-    used = [name for name in sys.modules if re.fullmatch(r"keras\.src\.applications\.(?!imagenet)\w+", name)]
-    assert len(used) > 10, keras.__version__
-    for name in used:
-        if name != "keras.src.applications.resnet_v2":  # which uses resnet's
-            assert sys.modules[name].file_utils is file_utils, (name, keras.__version__)
-    before = file_utils.get_file
-    with own_downloads("x"):
-        assert file_utils.get_file is not before
-    assert file_utils.get_file is before, keras.__version__
-    given = inspect.signature(before).parameters
-    assert list(given)[:2] == ["fname", "origin"], keras.__version__
-    assert {"file_hash", "cache_subdir"} <= set(given), keras.__version__
 
 
 # Real networks

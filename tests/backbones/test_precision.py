@@ -1,5 +1,6 @@
 """Fewer bits: extractors of their own; the quantised model is made once and kept like a segment."""
 
+import dataclasses
 import errno
 import fcntl
 import importlib.util
@@ -17,17 +18,19 @@ import numpy as np
 import pytest
 from support.pictures import TINY_LENGTH, TINY_SIZE
 
+from retrain import machine
 from retrain.backbones import bfloat16, precision, quantization
 from retrain.backbones.backbone import locate_backbone
-from retrain.backbones.precision import choose_extractor
+from retrain.backbones.precision import Calibration, choose_extractor
 from retrain.backbones.quantization import mean_cosine
 from retrain.cache import maintenance as cache_maintenance
+from retrain.cache.artifacts import QUANTIZED_MODEL, NotedFiles
 from retrain.data.image_folder import read_image_folder
 from retrain.errors import BackboneError, CacheError
 from retrain.events import Noted, Prepared, Warned
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
 from retrain.folders import staging_folder
-from retrain.options import BackboneOptions, ExtractionOptions, ImageOptions, RunOptions
+from retrain.options import BackboneOptions, ExtractionOptions, RunOptions
 
 needs_int8 = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("openvino", "nncf"))), reason="the extra int8 is not installed"
@@ -53,7 +56,7 @@ class Heard:
 def choose(root, backbone, wanted="int8", cache="cache", heard=None):
     located = locate_backbone(BackboneOptions(backbone=str(backbone)))
     emit = (heard or Heard()).emit
-    return choose_extractor(located, wanted, read_image_folder(root), cache, ImageOptions(), emit)
+    return choose_extractor(located, wanted, Calibration(read_image_folder(root), cache), emit)
 
 
 def vectors_of(root, extractor, cache="cache"):
@@ -139,12 +142,12 @@ def test_a_gpu_computes_in_float16_and_has_bottlenecks_of_its_own(root, tiny_bac
 
 def test_bfloat16_that_is_silently_float32_is_refused(root, tiny_backbone, monkeypatch):
     monkeypatch.setattr(bfloat16, "check_device", lambda: None)
-    monkeypatch.setattr(bfloat16, "_ON", 2)  # off
+    monkeypatch.setattr("retrain._tensorflow.compute_in_16_bits", lambda config, on_gpu: None)
     with pytest.raises(BackboneError, match="computes the backbone in float32 although"):
         _ = choose(root, tiny_backbone, "bfloat16").network
 
 
-@pytest.mark.skipif(not bfloat16._FLAGS & bfloat16.processor_flags(), reason="this processor has no bfloat16")
+@pytest.mark.skipif(not bfloat16._FLAGS & machine.processor_flags(), reason="this processor has no bfloat16")
 def test_bfloat16_is_near_float32(test_data, monkeypatch):
     monkeypatch.setenv("RETRAIN_BACKBONES", str(test_data / "backbones"))
     backbone = locate_backbone(BackboneOptions(backbone="mobilenet_v2_1.00_96"))
@@ -170,8 +173,7 @@ def test_cached_bfloat16_bottlenecks_need_no_such_processor(root, tiny_backbone,
             return np.ones((len(pixels), 3), np.float32)
 
     extractor = choose(root, tiny_backbone, "bfloat16")
-    extractor._load = Network
-    vectors_of(root, extractor)
+    vectors_of(root, dataclasses.replace(extractor, load=Network))
     monkeypatch.setattr(bfloat16, "check_device", missing)
     _, extracted = vectors_of(root, choose(root, tiny_backbone, "bfloat16"))
     assert extracted == 0
@@ -273,7 +275,7 @@ def test_a_model_that_was_set_aside_is_taken_back_if_it_is_sound(root, tiny_back
     old = choose(root, tiny_backbone)
     [folder] = cache.glob("tiny_int8-*")
     before = model_files()
-    for name in quantization.MODEL_FILES:
+    for name in QUANTIZED_MODEL.names:
         (folder / name).rename(folder / f"{name}.corrupt")
     [lines] = cache_maintenance.recover("cache").values()
     assert "the quantised model" in lines[0]
@@ -324,11 +326,11 @@ def test_a_model_in_the_making_is_nobodys(root, tiny_backbone, cache):
 
 @needs_int8
 def test_a_model_that_cannot_be_read_just_now_is_not_set_aside(root, tiny_backbone, cache, monkeypatch):
-    def busy(self):
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(self))
+    def busy(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     with monkeypatch.context() as patch:
-        patch.setattr(precision, "model_digest", busy)
+        patch.setattr(NotedFiles, "digest", busy)
         with pytest.raises(CacheError, match=r"can't read .*int8\.xml: Too many open files; run again"):
             choose(root, tiny_backbone)
     assert len(model_files()) == 2

@@ -13,7 +13,7 @@ from support.hearing import hearing, warnings_to
 from support.pictures import TINY_SIZE
 
 from retrain.backbones.backbone import Backbone, locate_backbone
-from retrain.backbones.precision import LowPrecisionBackbone
+from retrain.backbones.precision import low_precision
 from retrain.cache import vectors
 from retrain.cache import writer as segment_writer
 from retrain.cache.maintenance import extractors
@@ -138,7 +138,7 @@ def test_how_many_copies_says_nothing_about_each():
 def test_a_backbone_in_fewer_bits_can_be_augmented(tiny_backbone):
     options = BackboneOptions(backbone=str(tiny_backbone), input_size=TINY_SIZE)
     backbone = locate_backbone(options)
-    low = LowPrecisionBackbone(backbone, "bfloat16", {}, lambda: "the network")
+    low = low_precision(backbone, "bfloat16", {}, lambda: "the network")
     extractor = DistortedExtractor(low, SOME)
     assert extractor.name == "tiny_bfloat16_augmented"
     assert extractor.description["precision"] == "bfloat16"

@@ -47,19 +47,19 @@ def trace_anew(patch: pytest.MonkeyPatch) -> None:
 
 def _digest(network) -> bytes:
     """Of a network's operations and weights, whatever numbers TensorFlow has given to their names."""
-    graph, start, end = network.frozen_graph
+    frozen = network.frozen_graph
     numbers: dict[str, int] = {}
-    digest = hashlib.sha256(repr((network.height, network.width, start)).encode())
-    digest.update(graph.library.SerializeToString(deterministic=True))
+    digest = hashlib.sha256(repr((network.height, network.width, frozen.start)).encode())
+    digest.update(frozen.graph_def.library.SerializeToString(deterministic=True))
 
     def number(name: str) -> int:
         return numbers.setdefault(name.lstrip("^").partition(":")[0], len(numbers))
 
-    for node in graph.node:
+    for node in frozen.graph_def.node:
         places = [(place.startswith("^"), place.partition(":")[2], number(place)) for place in node.input]
         digest.update(repr((number(node.name), node.op, places)).encode())
         for name in sorted(node.attr):
             digest.update(name.encode() + node.attr[name].SerializeToString(deterministic=True))
     layers = [(layer.name, [number(name) for name in layer.weights]) for layer in network.layers]
-    digest.update(repr((number(end), layers)).encode())
+    digest.update(repr((number(frozen.end), layers)).encode())
     return digest.digest()

@@ -7,10 +7,10 @@ from support.hearing import hearing
 from support.small_network import random_pixels, small_keras_model, small_network
 
 from retrain._tensorflow import tf
+from retrain.backbones.activations import activations_at
 from retrain.backbones.backbone import Backbone, BackboneSource
 from retrain.backbones.graph import make_trunk
 from retrain.backbones.graph_cut import find_cut, part_above
-from retrain.backbones.truncation import TruncatedBackbone
 from retrain.cache.segments import Rows
 from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import CachedVectors, LabelledBottlenecks, SomeVectors
@@ -49,7 +49,7 @@ def pixels(labels):
 def below(trunk, cut):
     backbone = Backbone(BackboneSource("small", "saved_model", "."))
     backbone.description = {"architecture": "small"}
-    return TruncatedBackbone(backbone, trunk, cut).network
+    return activations_at(cut, backbone, trunk).network
 
 
 def tuner_of(trunk, pixels, labels, fine=GENTLE, exact=False):

@@ -14,7 +14,7 @@ from support.small_network import small_saved_model
 
 import retrain
 from retrain._tensorflow import tf
-from retrain.backbones import network
+from retrain.backbones import backbone
 from retrain.cli import main as cli
 from retrain.cli.progress import Progress
 from retrain.data.folder_walk import picture_files
@@ -137,7 +137,7 @@ def test_the_same_again_extracts_nothing_and_gives_the_same_model(tuned, options
     def refuse(source):
         raise AssertionError("the network is not needed")
 
-    monkeypatch.setattr(network, "load_network", refuse)
+    monkeypatch.setattr(backbone, "load_network", refuse)
     again = retrain.train("pictures", "again", options)
     assert again.result.extraction["extracted"] == 0
     assert Path("again/graph.pb").read_bytes() == Path("model/graph.pb").read_bytes()

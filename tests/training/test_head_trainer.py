@@ -215,14 +215,6 @@ def test_vectors_stay_in_files_only_where_they_would_take_too_much_memory(tmp_pa
     assert isinstance(vectors.load_vectors([part, part], 2), vectors.JoinedVectors)
 
 
-def test_a_container_s_limit_is_the_memory_there_is(tmp_path, monkeypatch):
-    (tmp_path / "max").write_text("max\n")
-    monkeypatch.setattr(vectors, "_MEMORY_LIMITS", (str(tmp_path / "none"), str(tmp_path / "max")))
-    whole = vectors.memory_of_machine()
-    (tmp_path / "max").write_text("1000000\n")
-    assert vectors.memory_of_machine() == 1_000_000 < whole
-
-
 def failing(data, after):
     """Vectors from files whose disk breaks after so many reads."""
 

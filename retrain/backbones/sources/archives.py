@@ -1,4 +1,4 @@
-"""Strangers' archives, unpacked: files and folders alone, no more than is sensible, whole or not at all."""
+"""Unpack archives from strangers: only files and folders, within limits, whole or not at all."""
 
 import bz2
 import gzip
@@ -15,10 +15,10 @@ from retrain.errors import BackboneError
 
 __all__ = ["ArchiveLimits", "unpack"]
 
-_BLOCK = 512  # bytes: of which tar is made
+_BLOCK = 512  # bytes: the unit of tar
 _COPY = 2**16
-_LONGEST_NAME = 1000  # characters, with its folders
-_MOST_AT_ONCE = 2**20  # bytes, in one read of tarfile: of a name, or of other particulars
+_LONGEST_NAME = 1000  # characters, folders included
+_MOST_AT_ONCE = 2**20  # bytes in one read of tarfile: of a name or other metadata
 
 _OPENERS: tuple[tuple[bytes, Callable[[Path], Any]], ...] = (
     (b"\x1f\x8b", gzip.open),
@@ -33,16 +33,16 @@ class ArchiveLimits:
 
     total_bytes: int = 8 * 2**30
     ratio: float = 50.0  # times its size: weights hardly shrink
-    ratio_from_bytes: int = 64 * 2**20  # below which the ratio does not matter
+    ratio_from_bytes: int = 64 * 2**20  # below this the ratio does not matter
     members: int = 10_000
 
 
 class _Refused(Exception):
-    """An archive that is not taken; the message says why."""
+    """An archive that is refused; the message says why."""
 
 
 class _Bounded:
-    """A stream that can be read and sought forwards, and gives only so many bytes."""
+    """A stream that can be read and sought forwards, up to a number of bytes."""
 
     def __init__(self, stream: IO[bytes], most: int) -> None:
         self._stream, self._most = stream, most
@@ -70,10 +70,10 @@ class _Bounded:
 def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits()) -> None:
     """Unpack a tar archive, plain or compressed with gzip, bzip2 or xz, into a new folder.
 
-    As with tarfile's filter "data", names that lead out of the folder are refused; so are links and devices, of which a
-    network has none. An archive is whole only where its end is: that of the compression and that of tar.
+    As with tarfile's filter "data", names that lead out of the folder are refused. So are links and devices, which no
+    network has. An archive is whole only if both ends are there: that of the compression and that of tar.
 
-    Raises BackboneError, with a reason for a sentence such as "X is refused: ...", and OSError where the disk is full.
+    Raises BackboneError, with a reason for a sentence such as "X is refused: ...", and OSError if the disk is full.
     """
     os.mkdir(folder, 0o755)
     most = min(limits.total_bytes, max(limits.ratio_from_bytes, int(limits.ratio * archive.stat().st_size)))
@@ -83,9 +83,9 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits())
     except _Refused as error:
         raise BackboneError(str(error)) from error
     except tarfile.ReadError as error:
-        raise BackboneError(f"it is no tar archive, or cut off: {error}") from error
+        raise BackboneError(f"it is not a tar archive, or is cut off: {error}") from error
     except (FileExistsError, NotADirectoryError) as error:
-        raise BackboneError("it holds a file and a folder of one name") from error
+        raise BackboneError("it holds a file and a folder with the same name") from error
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError, MemoryError) as error:
         raise BackboneError(f"it is cut off or damaged: {error}") from error
     except OSError as error:
@@ -114,7 +114,7 @@ def _unpack(stream: _Bounded, folder: Path, limits: ArchiveLimits) -> None:
                 end += -(-member.size // _BLOCK) * _BLOCK
                 _write(stream, member, folder / _safe_name(member.name))
             else:
-                raise _Refused(f"{member.name!r} in it is neither file nor folder")
+                raise _Refused(f"{member.name!r} in it is neither a file nor a folder")
     _check_end(stream, end)
 
 
@@ -143,12 +143,12 @@ def _safe_name(name: str) -> str:
     if ".." in parts:
         raise _Refused(f"{name[:100]!r} in it leads out of its folder")
     if len(name) > _LONGEST_NAME:
-        raise _Refused(f"{name[:100]!r}... in it has too long a name")
+        raise _Refused(f"{name[:100]!r}... in it has a name that is too long")
     return "/".join(parts) or "."
 
 
 def _check_end(stream: _Bounded, end: int) -> None:
-    """Whether tar's mark of its end is there, and the compression's."""
+    """Refuse an archive without tar's end mark or the end of its compression."""
     stream.seek(end)
     if stream.read(_BLOCK) != bytes(_BLOCK):
         raise _Refused("it is cut off: the mark of its end is missing")

@@ -1,4 +1,4 @@
-"""Where downloads are kept: a folder of the user's own, that nobody else can put anything into."""
+"""Where downloads are kept: a folder of the user, into which nobody else can put anything."""
 
 import atexit
 import contextlib
@@ -28,12 +28,12 @@ _LOCK_SECONDS = 0.2  # between two looks at a lock that another process holds
 def download_folder(name: str, write: bool = True) -> Path:
     """The folder `name` for downloads: below XDG_CACHE_HOME/retrain, by default ~/.cache/retrain.
 
-    It is made, for its user alone, and belongs to him. Where it can't be made, as in a home that is missing or that can
-    only be read, it lies in a temporary folder that goes when the process ends, and a warning says so.
+    It is made for its user alone. If it can't be made, as in a home that is missing or read-only, a temporary folder
+    takes its place, which goes when the process ends, and a warning says so.
 
     Args:
-        write: whether something is to be put there; else the folder may be missing.
-    Raises BackboneError where it belongs to another user, or others may write to it.
+        write: whether something will be put there; if not, the folder may be missing.
+    Raises BackboneError if it belongs to another user, or others may write to it.
     """
     root = _cache_home() / "retrain"
     folder = root / name
@@ -57,7 +57,7 @@ def download_folder(name: str, write: bool = True) -> Path:
 
 
 def make_folder(folder: Path, mode: int = 0o700) -> None:
-    """Make a folder and those above it, by default for the user alone. Raises OSError."""
+    """Make a folder and its parents, by default for the user alone. Raises OSError."""
     for place in reversed((folder, *folder.parents)):
         with contextlib.suppress(FileExistsError):
             if not place.is_dir():
@@ -73,7 +73,7 @@ def is_own(path: Path) -> bool:
 
 
 def _is_private_group(number: int) -> bool:
-    """Whether a group is the user's alone, as many systems give one to each; their umask lets it write."""
+    """Whether a group has only this user; many systems give each user one, and let it write by their umask."""
     try:
         user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(number)
     except KeyError:
@@ -82,7 +82,7 @@ def _is_private_group(number: int) -> bool:
 
 
 def check_own(folder: Path) -> None:
-    """Raise BackboneError where another user may put something into a folder, and so make us run it."""
+    """Raise BackboneError if another user may put something into a folder, which we would then run."""
     if is_own(folder):
         return
     status = os.stat(folder)
@@ -91,18 +91,18 @@ def check_own(folder: Path) -> None:
     else:
         found, remedy = "can be written by other users", f"run: chmod go-w {display_path(folder)}; or use"
     raise BackboneError(
-        f"the folder of downloads {display_path(folder)} {found}, who could put a network of theirs there: {remedy} "
+        f"the folder of downloads {display_path(folder)} {found}, who could put their own network there: {remedy} "
         "another folder (XDG_CACHE_HOME, KERAS_HOME, TFHUB_CACHE_DIR)"
     )
 
 
 @contextlib.contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Be the only process that works on a path; wait for another that does, and say so. The lock dies with its holder.
+    """Be the only process that works on a path; wait for another one, and say so. The lock ends with its holder.
 
     Args:
         path: what is worked on; the lock is a file beside it, which stays.
-        what: to be said of it.
+        what: what it is, for the message.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     handle = os.open(path.with_name(path.name + ".retrain.lock"), flags, 0o600)
@@ -127,7 +127,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
 def digest_of_tree(folder: Path) -> str:
     """SHA-256 of the names and contents of all files below a folder.
 
-    Raises OSError, and BackboneError where one is not a regular file that is the user's own.
+    Raises OSError, and BackboneError if one is not a regular file of the user.
     """
     digest = hashlib.sha256()
     for root, folders, names in os.walk(folder):

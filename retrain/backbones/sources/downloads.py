@@ -1,4 +1,4 @@
-"""Files from the web: bounded in time and size, seen to move, resumed after a break, never taken half for whole."""
+"""Download files: with limits of time and size, with progress, resumed after a break, and never half a file."""
 
 import contextlib
 import http.client
@@ -27,35 +27,35 @@ from retrain.errors import BackboneUnavailableError
 __all__ = ["Limits", "Listener", "Wanted", "download", "listening", "tell"]
 
 _BLOCK = 2**18  # bytes
-_PROGRESS = 2**20  # bytes: an attempt that brings more was not in vain
+_PROGRESS = 2**20  # bytes: an attempt that brings more does not count as failed
 
-# Answers after which the next try may fare better.
+# Answers after which another try may succeed.
 _BEYOND_THE_END = 416
 _PASSING = (408, 425, 429, 500, 502, 503, 504, _BEYOND_THE_END)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server may ask of us."""
+    """How long we wait for a server, and how much we take."""
 
     answer_seconds: float = 9.0  # until its answer begins: resolving, connecting, redirections and all
     silent_seconds: float = 30.0  # without a byte
-    window_seconds: float = 60.0  # in each of which
+    window_seconds: float = 60.0  # in each such span
     window_bytes: int = 60 * 4096  # this much must come
     total_seconds: float = 6 * 3600.0
     total_bytes: int = 4 * 2**30
-    tries: int = 3  # in a row that bring next to nothing
+    tries: int = 3  # in a row that bring almost nothing
     pause_seconds: float = 1.0  # before the second try, twice as long before the third
     say_after_seconds: float = 2.0  # of silence
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A download: where it is, and how to speak of it."""
+    """A download: its URL, and how messages speak of it."""
 
     url: str
     what: str  # "the weights of backbone inception_v3"
-    remedy: str  # what to do where it can't be had
+    remedy: str  # what to do if it can't be had
 
 
 class Listener:
@@ -100,7 +100,7 @@ def tell() -> Listener:
 
 
 class _Failed(Exception):
-    """A try that failed; the message says why. `again`: the next one may do better. `status`: of the answer."""
+    """A try that failed; the message says why. `again`: another may succeed. `status`: of the answer."""
 
     def __init__(self, reason: str, again: bool, status: int = 0) -> None:
         super().__init__(reason)
@@ -108,14 +108,14 @@ class _Failed(Exception):
 
 
 def download(wanted: Wanted, part: Path, limits: Limits = Limits()) -> None:
-    """Download a file to `part`, and go on from what is there of it already.
+    """Download a file to `part`, resuming from what is there already.
 
-    The caller holds a lock on `part`, checks what came, and moves it to its place. Beside it lies a note of what the
-    server said of the file's version: another version is not joined to the half of an old one. Where the download
-    breaks off, the half stays for the next time.
+    The caller holds a lock on `part`, checks the result, and moves it into place. A note beside it has the version that
+    the server named, so that halves of two versions are never joined. If the download breaks off, the part stays for
+    the next time.
 
-    Raises BackboneUnavailableError where there is no network (at once), where the server does not answer within
-    answer_seconds, goes silent, is too slow, or sends too much, and where the disk is full.
+    Raises BackboneUnavailableError if there is no network (at once), if the server does not answer within
+    answer_seconds, goes silent, is too slow, or sends too much, and if the disk is full.
     """
     deadline = time.monotonic() + limits.total_seconds
     in_vain = 0
@@ -128,7 +128,7 @@ def download(wanted: Wanted, part: Path, limits: Limits = Limits()) -> None:
         except _Failed as error:
             in_vain = 0 if _size(part) - before >= _PROGRESS else in_vain + 1
             if error.status == _BEYOND_THE_END:
-                _forget(part)  # it is whole already, or of no use
+                _forget(part)  # it is complete already, or useless
             if not error.again or in_vain == limits.tries:
                 if not _note(part).exists():
                     _forget(part)  # what can't be joined
@@ -148,7 +148,7 @@ def download(wanted: Wanted, part: Path, limits: Limits = Limits()) -> None:
 
 
 def _attempt(wanted: Wanted, part: Path, limits: Limits, deadline: float) -> None:
-    """One request, its body added to what is there."""
+    """One request, whose body is added to what is there."""
     done, headers = _size(part), {"Accept-Encoding": "identity"}
     validator = _validator(part, wanted.url)
     if done and validator:
@@ -164,7 +164,7 @@ def _attempt(wanted: Wanted, part: Path, limits: Limits, deadline: float) -> Non
             _forget(part)
             _keep_validator(part, wanted.url, answer.headers)
         tell().begin(wanted.what, done, total)
-        # whatever the umask is, nobody else may write to it
+        # whatever the umask, nobody else may write to it
         with open(part, "ab", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o644)) as file:
             for block in request.blocks(deadline):
                 done += len(block)
@@ -188,7 +188,7 @@ class _Answer:
 
 
 def _where(answer: _Answer, done: int) -> tuple[int, int | None]:
-    """At which byte a body begins, and how long the file is; None where the server does not say."""
+    """The byte at which a body begins, and the length of the file; None if the server does not say."""
     if answer.status == 206:
         unit, _, rest = answer.headers.get("Content-Range", "").partition(" ")
         first, _, total = rest.partition("/")
@@ -200,7 +200,7 @@ def _where(answer: _Answer, done: int) -> tuple[int, int | None]:
 
 
 class _Request:
-    """A request in a thread of its own, so that no name server and no silent server can hold up who waits for it."""
+    """A request in its own thread, so that no silent server or name server can block the caller."""
 
     def __init__(self, url: str, headers: dict[str, str], limits: Limits) -> None:
         self._limits = limits
@@ -221,7 +221,7 @@ class _Request:
         return item
 
     def blocks(self, deadline: float) -> Iterator[bytes]:
-        """The body, as it comes. Raises _Failed where it comes too slowly."""
+        """The body, as it comes. Raises _Failed if it comes too slowly."""
         limits, window, came = self._limits, time.monotonic(), 0
         while True:
             try:
@@ -242,11 +242,11 @@ class _Request:
                 window, came = now, 0
 
     def close(self) -> None:
-        """Let the thread go; it ends as soon as its system call does."""
+        """Let the thread go; it ends when its system call does."""
         self._closed.set()
 
     def _next(self, deadline: float) -> _Answer | bytes:
-        """What the thread has next. Says that it waits, where it does; raises TimeoutError."""
+        """What the thread has next. Says so if it has to wait. Raises TimeoutError."""
         started = time.monotonic()
         while True:
             left = deadline - time.monotonic()
@@ -279,7 +279,7 @@ class _Request:
         context = _context(is_checked=os.environ.get("TFHUB_DISABLE_CERT_VALIDATION") != "true")
         opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _Redirections)
         request = urllib.request.Request(self._url, headers=self._headers)
-        # who waits gives up before the thread does
+        # the caller gives up before the thread does
         return opener.open(request, timeout=2 * max(self._limits.answer_seconds, self._limits.silent_seconds))
 
     def _put(self, item: _Answer | bytes | BaseException) -> None:
@@ -303,7 +303,7 @@ class _Closed(Exception):
 
 
 class _Redirections(urllib.request.HTTPRedirectHandler):
-    """Redirections to the web alone, and none from https to http, where anybody could send us anything."""
+    """Only redirections to the web, and none from https to http, where anybody could send us anything."""
 
     def redirect_request(
         self,
@@ -357,7 +357,7 @@ def _forget(part: Path) -> None:
 
 
 def _keep_validator(part: Path, url: str, headers: Message) -> None:
-    """Note which version of the file this is: its strong ETag, else its date."""
+    """Note the version of the file: its strong ETag, or else its date."""
     etag = headers.get("ETag", "")
     validator = etag if etag.startswith('"') else headers.get("Last-Modified")
     if validator:
@@ -365,7 +365,7 @@ def _keep_validator(part: Path, url: str, headers: Message) -> None:
 
 
 def _validator(part: Path, url: str) -> str | None:
-    """The version that a half is of; None where it is not known, or of another URL."""
+    """The version of a part; None if it is unknown, or of another URL."""
     try:
         note = json.loads(_note(part).read_text())
         version = note["version"] if note["url"] == url else None

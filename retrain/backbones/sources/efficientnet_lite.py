@@ -1,8 +1,8 @@
 """EfficientNet-Lite0, -Lite1 and -Lite2: networks whose ImageNet weights come in packages of the package index.
 
 The networks are EfficientNet (Tan and Le, 2019) without squeeze-and-excitation and with ReLU6:
-https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite. Their weights are Google's, as ML
-Illustrated put them into files of PyTorch (Apache License 2.0).
+https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite. Their weights are Google's, put
+into PyTorch files by ML Illustrated (Apache License 2.0).
 
 TensorFlow is imported when a network is built.
 """
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain._tensorflow import import_keras
 from retrain.backbones.sources.torch_weights import read_torch_weights
 from retrain.errors import BackboneError
 
@@ -35,7 +36,7 @@ _STAGES = (
 )
 _STEM_CHANNELS, _HEAD_CHANNELS = 32, 1280  # the same in all of them
 _EPSILON = 1e-3  # of batch normalisation
-_SMALLEST_SIZE = 32  # pixels: half as many in each of five places
+_SMALLEST_SIZE = 32  # pixels: they are halved five times
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,9 @@ LITE_NETWORKS = {
 
 
 def find_weights(name: str) -> Path:
-    """The weights file in a network's package, which is looked for and not imported.
+    """The weights file in a network's package, which is found but not imported.
 
-    Raises BackboneError where the package is not installed.
+    Raises BackboneError if the package is not installed.
     """
     network = LITE_NETWORKS[name]
     spec = importlib.util.find_spec(network.module)
@@ -91,7 +92,7 @@ def find_weights(name: str) -> Path:
 
 
 def preprocess_input(pixels: Any) -> Any:
-    """Pixels in [0, 255] to what the networks were trained on."""
+    """Pixels in [0, 255] to the range that the networks were trained on."""
     return (pixels - 127.0) / 128.0
 
 
@@ -100,8 +101,7 @@ def build_network(name: str, size: int) -> Any:
 
     It takes (n, size, size, 3) float32 from `preprocess_input`, and gives (n, 1280) float32, >= 0. Raises ValueError.
     """
-    import keras
-
+    keras = import_keras()
     if size < _SMALLEST_SIZE:
         raise ValueError(f"pictures must be of {_SMALLEST_SIZE} pixels at least")
     layers = keras.layers
@@ -142,7 +142,7 @@ def _blocks(network: LiteNetwork) -> list[tuple[int, int, int, int]]:
 
 
 def _rounded(channels: float) -> int:
-    """The nearest multiple of 8 that is not below 90% of it."""
+    """The nearest multiple of 8 that is at least 90% of the number."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8
 
@@ -153,7 +153,7 @@ def load_torch_weights(model: Any, path: Path, sha256: str | None) -> None:
     Args:
         model: from `build_network`.
         sha256: the digest that the file must have; None: any.
-    Raises BackboneError, ValueError where the file is of another network.
+    Raises BackboneError, and ValueError if the file is of another network.
     """
     arrays = read_torch_weights(path, sha256)
     used = set()

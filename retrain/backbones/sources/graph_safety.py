@@ -1,8 +1,7 @@
-"""Whether a foreign graph computes and does nothing else.
+"""Check that a graph from somebody else only computes.
 
-A TensorFlow graph is a program: some operations read and write files, open connections, or call Python. What is checked
-here is the message, before TensorFlow sees it: its nodes, and those of all functions in its library, whether anything
-calls them or not.
+A TensorFlow graph is a program: some operations read and write files, open connections, or call Python. The message is
+checked before TensorFlow sees it: its nodes, and those of all functions in its library, called or not.
 """
 
 from collections import defaultdict
@@ -15,7 +14,7 @@ from retrain.text import listing
 
 __all__ = ["check_graph", "check_saved_model"]
 
-# Every SavedModel has them, to be saved and restored by. They are harmless as long as nothing else runs them.
+# Every SavedModel is saved and restored by these. They are harmless as long as nothing else runs them.
 _WRITERS = frozenset({"SaveV2", "Save", "SaveSlices", "MergeV2Checkpoints"})
 _READERS = frozenset({"RestoreV2", "Restore", "RestoreSlice"})
 
@@ -28,13 +27,13 @@ def check_graph(graph_def: Any, where: str, error: type[RetrainError]) -> None:
     Args:
         graph_def: tf.compat.v1.GraphDef.
         where: what it is, as a message begins: "the graph m/graph.pb".
-        error: what is raised where it holds an operation that is not known to be harmless.
+        error: raised if it holds an operation that is not known to be harmless.
     """
     _refuse(_unsafe(graph_def, SAFE_OPERATIONS), where, error)
 
 
 def check_saved_model(saved_model: Any, where: str, error: type[RetrainError]) -> None:
-    """Check a SavedModel message, as check_graph does; what it is saved and restored by may stand apart in it.
+    """Check a SavedModel message, as check_graph does; what only saves and restores it is allowed.
 
     Args:
         saved_model: tensorflow.core.protobuf.saved_model_pb2.SavedModel.
@@ -62,7 +61,7 @@ def _unsafe(graph_def: Any, allowed: frozenset[str]) -> Iterator[str]:
         for name in _operations(node):
             if name not in known:
                 yield f"{name:.60} (node {node.name:.60})"
-        # where it is missing, stderr is meant
+        # if it is missing, stderr is meant
         if node.op == "PrintV2" and "output_stream" in node.attr and node.attr["output_stream"].s.startswith(b"file"):
             yield f"PrintV2 to a file (node {node.name:.60})"
     for gradient in graph_def.library.gradient:
@@ -77,7 +76,7 @@ def _all_nodes(graph_def: Any) -> Iterator[Any]:
 
 
 def _operations(node: Any) -> Iterator[str]:
-    """The operation of a node, and all that it is told to call."""
+    """The operation of a node, and all functions that it is told to call."""
     yield node.op
     for value in node.attr.values():
         yield from _called(value)
@@ -92,10 +91,10 @@ def _called(value: Any) -> Iterator[str]:
 
 
 def _stray_savers(meta_graph: Any) -> Iterator[str]:
-    """What saves or restores, and may be run by something else than saving and restoring.
+    """Savers and restorers that something other than saving and restoring may run.
 
-    Of a graph, that is what a node computes whose name something outside the graph has: a signature, a collection. Of
-    functions, those whose name is in the graph of objects, which alone says what TensorFlow 2 may call.
+    In a graph, these are below a node that something outside names: a signature or a collection. In the library, they
+    are in functions named in the graph of objects, which alone says what TensorFlow 2 may call.
     """
     functions = {f.signature.name: list(f.node_def) for f in meta_graph.graph_def.library.function}
     roots, objects = _roots(meta_graph), meta_graph.object_graph_def.SerializeToString()
@@ -111,7 +110,7 @@ def _stray_savers(meta_graph: Any) -> Iterator[str]:
 
 
 def _functions_with(functions: dict[str, list[Any]], operations: frozenset[str]) -> set[str]:
-    """The operations, and the names of all functions that come to them."""
+    """The operations, and the names of all functions that lead to them."""
     found = set(operations)
     calls = {name: {called for node in nodes for called in _operations(node)} for name, nodes in functions.items()}
     while more := {name for name, called in calls.items() if name not in found and called & found}:
@@ -120,7 +119,7 @@ def _functions_with(functions: dict[str, list[Any]], operations: frozenset[str])
 
 
 def _reached(functions: dict[str, list[Any]], name: str) -> set[str]:
-    """All operations and functions that a function comes to."""
+    """All operations and functions that a function leads to."""
     found, waiting = {name}, [name]
     while waiting:
         for node in functions.get(waiting.pop(), ()):
@@ -131,7 +130,7 @@ def _reached(functions: dict[str, list[Any]], name: str) -> set[str]:
 
 
 def _downstream(nodes: Any, operations: set[str]) -> set[str]:
-    """The names of nodes that do one of the operations, and of all that need what these give."""
+    """The names of nodes with one of the operations, and of all nodes that depend on them."""
     users = defaultdict(list)
     for node in nodes:
         for text in node.input:
@@ -167,7 +166,7 @@ def _roots(meta_graph: Any) -> set[str]:
 def _texts(meta_graph: Any) -> list[bytes]:
     """What collections hold as bytes, such as variables with the names of what sets them.
 
-    Savers are left out: TensorFlow restores by `saver_def` alone.
+    Savers are left out: TensorFlow restores by `saver_def` only.
     """
     return [
         text

@@ -17,7 +17,7 @@ from retrain.text import listing
 
 __all__ = ["resolve_handle"]
 
-_MOST_NAMED = 5  # of what an archive holds, in a message
+_MOST_NAMED = 5  # files of an archive, in a message
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _REMEDY = "give a TensorFlow Hub or Kaggle handle, or the URL of a .tar.gz that holds a SavedModel"
 
@@ -25,14 +25,14 @@ _REMEDY = "give a TensorFlow Hub or Kaggle handle, or the URL of a .tar.gz that 
 def resolve_handle(handle: str, limits: Limits = Limits(), archive_limits: ArchiveLimits = ArchiveLimits()) -> Path:
     """The local folder of a TensorFlow Hub or Kaggle handle, or of an archive on the web; downloaded once.
 
-    It lies in TFHUB_CACHE_DIR where that is set, under the name that TensorFlow Hub gives it, too; else in the user's
-    own folder of downloads. A note beside it has the digest of its files, which is checked each time.
+    It is in TFHUB_CACHE_DIR if that is set, under the same name as TensorFlow Hub uses, or else in the user's folder of
+    downloads. A note beside it has the digest of its files, which is checked each time.
 
-    Raises BackboneUnavailableError where it can't be had, and BackboneError where it is not safe to use.
+    Raises BackboneUnavailableError if it can't be had, and BackboneError if it is not safe to use.
     """
     if urllib.parse.urlsplit(handle).scheme not in ("http", "https"):
         raise BackboneError(f"backbone {handle} can't be had: it begins with neither https:// nor http://; {_REMEDY}")
-    # as TensorFlow Hub does it
+    # as TensorFlow Hub does
     name = hashlib.sha1(handle.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
     folder = _folder(write=False) / name
     try:
@@ -103,7 +103,7 @@ def _fetch(handle: str, folder: Path, limits: Limits, archive_limits: ArchiveLim
 
 
 def _url(handle: str) -> str:
-    """Where the archive of a handle is: tfhub.dev and kaggle.com want to be asked for it."""
+    """The URL of a handle's archive; tfhub.dev and kaggle.com must be asked for it."""
     url = urllib.parse.urlsplit(handle)
     if url.path.endswith(_ARCHIVES):
         return handle

@@ -1,12 +1,12 @@
-"""The weights that Keras Applications publishes: where they are kept, and how they get there."""
+"""The weights that Keras Applications publishes: find them on this machine, or download them."""
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from retrain._tensorflow import replace_keras_downloads
 from retrain.backbones.sources.download_folder import check_own, download_folder, is_own, locked, make_folder
 from retrain.backbones.sources.downloads import Limits, Wanted, download, tell
 from retrain.errors import BackboneError, BackboneUnavailableError
@@ -20,37 +20,27 @@ _REMEDY = (
     "network and set RETRAIN_BACKBONES to a copy of DIR, or give --weights FILE or another --backbone"
 )
 
-_replacing = threading.Lock()
-
 
 @contextlib.contextmanager
 def own_downloads(name: str, on_file: Callable[[Path], object] = lambda path: None) -> Iterator[None]:
     """Have Keras Applications take weights from our downloads, for a while.
 
-    Its networks ask `keras.src.utils.file_utils.get_file`, which is private, for them (Keras 3.12 and 3.15).
-
     Args:
         name: the backbone's.
         on_file: told where they are.
     """
-    from keras.src.utils import file_utils
 
     def get_file(fname: str, origin: str, file_hash: str | None = None, **_: Any) -> str:
         path = weights_file(name, fname, origin, file_hash)
         on_file(path)
         return str(path)
 
-    with _replacing:
-        keras_own = file_utils.get_file
-        file_utils.get_file = get_file
-        try:
-            yield
-        finally:
-            file_utils.get_file = keras_own
+    with replace_keras_downloads(get_file):
+        yield
 
 
 def find_weights(file: str) -> Path | None:
-    """Where a weights file of Keras Applications lies on this machine, by its name; None where it does not."""
+    """A weights file of Keras Applications on this machine, by its name; None if it is missing."""
     return next((path for path in _places(file) if path.is_file()), None)
 
 
@@ -60,8 +50,8 @@ def weights_file(name: str, file: str, url: str, digest: str | None, limits: Lim
     Args:
         name: of the backbone.
         file: its name.
-        digest: MD5 or SHA-256 in hexadecimal digits, as Keras names it; None for the MobileNets, for which it has none.
-    Raises BackboneUnavailableError where it can't be had, and BackboneError where it is not safe to use.
+        digest: MD5 or SHA-256 in hexadecimal digits, as Keras has it; None for the MobileNets, for which it has none.
+    Raises BackboneUnavailableError if it can't be had, and BackboneError if it is not safe to use.
     """
     what = f"the weights of backbone {name}"
     try:
@@ -95,24 +85,24 @@ def _fetch(wanted: Wanted, target: Path, digest: str | None, limits: Limits) -> 
 
 
 def _what_is_wrong(part: Path, digest: str | None) -> str:
-    """Why a download is no weights file; empty where it is one."""
+    """What is wrong with a downloaded weights file; empty if nothing is."""
     if digest is not None:
-        return "" if _has_digest(part, digest) else "what came is damaged, or not that file: its checksum is another"
+        return "" if _has_digest(part, digest) else "what came is damaged or another file: its checksum is wrong"
     import h5py
 
     try:
         h5py.File(part, "r").close()
     except OSError:
-        return "what came is no HDF5 file, or half of one"
+        return "what came is not a complete HDF5 file"
     return ""
 
 
 def _is_sound(path: Path, digest: str | None) -> bool:
-    """Whether a file is as it was downloaded. Raises BackboneError where nobody can know."""
+    """Whether a file is as it was downloaded. Raises BackboneError if nobody can know."""
     if digest is None:
         folder = os.environ.get("RETRAIN_BACKBONES")
         if folder and path.parent == Path(folder):
-            return True  # as with all that the user has there
+            return True  # the user's own choice, like all files there
         if not is_own(path):
             raise BackboneError(
                 f"the weights file {display_path(path)} is another user's, or others may write to it, and Keras names "
@@ -147,12 +137,12 @@ def _places(file: str) -> Iterator[Path]:
 
 
 def _keras_home() -> Path:
-    """Keras's folder; not the one in /tmp that Keras takes where there is no home."""
+    """Keras's folder; not the one in /tmp that Keras uses if there is no home."""
     return Path(os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras"))
 
 
 def _target(file: str) -> Path:
-    """Where a download goes: where the user has Keras's files, if that is his own; else to our folder."""
+    """Where a download goes: to the user's KERAS_HOME if it is safe, or else to our folder."""
     if os.environ.get("KERAS_HOME"):
         folder = _keras_home() / "models"
         with contextlib.suppress(OSError):

@@ -24,7 +24,7 @@ __all__ = ["read_torch_weights"]
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
-# The largest file that is read, and the most of it that may be pickles: those of a network of 300 arrays have 50 KB.
+# The largest file that is read, and the most of it that may be pickles: for a network of 300 arrays they take 50 KB.
 _MOST_BYTES = 2**30
 _MOST_PICKLE_BYTES = 2**20
 
@@ -40,7 +40,7 @@ _DTYPES = {
     "BoolStorage": "?",
 }
 
-# Opcodes that push a number or a name of the memo, and how it is written.
+# Opcodes that push a number or the name of a memo entry, and how it is written.
 _NUMBERS = {pickle.BININT: "<i", pickle.BININT1: "<B", pickle.BININT2: "<H"}
 _PUTS = {pickle.BINPUT: "<B", pickle.LONG_BINPUT: "<I"}
 _GETS = {pickle.BINGET: "<B", pickle.LONG_BINGET: "<I"}
@@ -122,7 +122,7 @@ def _read(data: memoryview) -> dict[str, NDArray[Any]]:
 
 
 def _read_storages(data: memoryview, keys: Any, declared: dict[str, _Storage]) -> dict[str, NDArray[Any]]:
-    """The numbers of all storages: for each the count, in eight bytes, and the numbers themselves."""
+    """The numbers of all storages: for each, the count in eight bytes, then the numbers."""
     if not isinstance(keys, list) or len(keys) != len(declared) or {*map(_text, keys)} != declared.keys():
         raise _Damage("its list of storages is not that of its tensors")
     found, position = {}, 0
@@ -141,7 +141,7 @@ def _read_storages(data: memoryview, keys: Any, declared: dict[str, _Storage]) -
 
 
 def _view(tensor: _Tensor, storage: NDArray[Any]) -> NDArray[Any]:
-    """The array of a tensor; it can't reach beyond its storage, nor be larger than that."""
+    """The array of a tensor, which must lie within its storage."""
     size, last = 1, tensor.offset
     for length, stride in zip(tensor.shape, tensor.strides, strict=True):
         size, last = size * length, last + (length - 1) * stride
@@ -163,7 +163,7 @@ class _Machine:
         self._memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        """Run the pickle that begins here; what it makes."""
+        """Run the pickle that begins here, and return what it makes."""
         self._stack, self._marks, self._memo = [], [], {}
         while (code := self._take(1)) != pickle.STOP:
             if code in _NUMBERS:
@@ -293,7 +293,7 @@ class _Machine:
         target.extend(values)
 
     def _build(self) -> None:
-        """The state of a dictionary: versions of PyTorch's modules, which nobody needs."""
+        """Ignore the state of a dictionary: versions of PyTorch's modules, which nobody needs."""
         self._pop()
         if not isinstance(self._top(), dict):
             raise _Damage("it changes what is no dictionary")

@@ -306,7 +306,7 @@ def test_a_damaged_saved_model_is_an_error(tmp_path, content):
     if content:
         (tmp_path / "model" / "saved_model.pb").write_bytes(content)
     source = BackboneSource("model", "saved_model", str(tmp_path / "model"))
-    from retrain.backbones.network import load_network
+    from retrain.backbones.backbone import load_network
 
     with pytest.raises(BackboneError, match=r"saved_model.pb is damaged|no readable saved_model.pb"):
         load_network(source)

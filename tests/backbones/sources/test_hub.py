@@ -216,7 +216,7 @@ def test_what_is_no_network_is_refused_and_not_kept(what, url, server, store, tm
             server.body = stream.getvalue()
         given = {"archive_limits": ArchiveLimits(ratio_from_bytes=2**16)} if what == "bomb" else {}
     match = {
-        "page": "no tar archive",
+        "page": "not a tar archive",
         "other": "no saved_model.pb at its top; found there: saved",
         "hostile": "leads out",
     }
