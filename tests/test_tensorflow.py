@@ -109,6 +109,7 @@ print(keras.layers.Dense is tensorflow.keras.layers.Dense is tf.keras.layers.Den
     assert run(PREPARED + code).split() == ["False", "Dense", "True"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("enabled", [True, False])
 def test_garbage_collection_goes_on_as_it_was(enabled):
     code = f"""
@@ -120,6 +121,7 @@ print(gc.isenabled(), [f for f in sys.meta_path if f.__module__ == "retrain._ten
     assert run(PREPARED + code) == f"{enabled} []"
 
 
+@pytest.mark.slow
 def test_nothing_is_written_to_stderr():
     code = f"{PREPARED}_tensorflow.tf"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
