@@ -58,7 +58,7 @@ def show_speed(args: argparse.Namespace, place: Path, backbone) -> None:
         extractor = DistortedExtractor(backbone, options.augmentation) if options.augmentation.augment else backbone
         started = time.perf_counter()
         cache = open_cache(extractor, options.extraction)
-        done = extract_bottlenecks(folder, extractor, cache, options.extraction, options.images)
+        done = extract_bottlenecks(folder, extractor, cache, options)
         seconds = time.perf_counter() - started
         text = f"{done.extracted / seconds:8.1f} rows/s" if done.extracted else f"{done.cached} were cached"
         print(f"{name:52} {done.extracted:6} rows {seconds:7.2f} s {text}", flush=True)
@@ -84,7 +84,7 @@ def show_accuracy(args: argparse.Namespace, place: Path, backbone) -> None:
         f"--augment {args.copies} {name}": options_of(args, place, args.copies, distortions)
         for name, distortions in DISTORTIONS.items()
     }
-    data = load_dataset(folder, backbone, plain.extraction, plain.images, ignore)
+    data = load_dataset(folder, backbone, plain, ignore)
     everything = np.arange(len(data.labels))
     splits = []
     for seed in range(args.splits):

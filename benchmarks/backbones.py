@@ -22,9 +22,9 @@ import numpy as np
 from retrain.backbones.backbone import Backbone, locate_backbone
 from retrain.data.folds import assign_folds
 from retrain.events import ignore
-from retrain.extraction.dataset import load_training_data, read_classes
 from retrain.options import BackboneOptions, ExtractionOptions, RunOptions, TrainingOptions
-from retrain.pipeline.crossval import train_folds
+from retrain.pipeline.training_data import load_training_data, read_classes
+from retrain.training.fold_trainer import FoldTrainer
 from retrain.training.head_trainer import HeadTrainer
 
 BACKBONES = ("inception_v3", "efficientnet_lite0", "efficientnet_lite2", "mobilenet_v2")
@@ -48,7 +48,8 @@ def tested(image_dir: str, backbone: Backbone, args: argparse.Namespace, cache_d
     data = load_training_data(folder, backbone, options, ignore)
     folds = assign_folds(data.samples, data.keys, args.folds, options.training.seed)
     right = np.zeros(len(folds), bool)
-    for result in train_folds(HeadTrainer(data.bottlenecks, len(labels)), folds, options.training, labels):
+    trainer = FoldTrainer(HeadTrainer(data.bottlenecks, len(labels)), folds, labels)
+    for result in trainer.train_all(options.training):
         right[result.tested] = result.outcomes.given == data.labels[result.tested]
     return right[folds >= 0]
 

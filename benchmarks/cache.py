@@ -22,7 +22,7 @@ from retrain.cache.segments import Rows
 from retrain.cache.store import SEGMENT_ROWS, BottleneckCache
 from retrain.data.image_folder import read_image_folder
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
-from retrain.options import ExtractionOptions, ImageOptions
+from retrain.options import ExtractionOptions, RunOptions
 from retrain.pipeline.benchmark import without_network
 
 FINGERPRINT = "b" * 64
@@ -147,7 +147,7 @@ def nothing_to_do(place: Path, files: int) -> None:
     def work() -> None:
         backbone = without_network(8, 8)
         result = extract_bottlenecks(
-            read_image_folder(root), backbone, open_cache(backbone, options), options, ImageOptions()
+            read_image_folder(root), backbone, open_cache(backbone, options), RunOptions(extraction=options)
         )
         assert result.cached + result.extracted == files
 

@@ -22,7 +22,7 @@ from retrain.backbones.precision import Calibration, choose_extractor
 from retrain.data.image_folder import ImageFolder, read_image_folder
 from retrain.errors import BackboneError
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
-from retrain.options import PRECISIONS, BackboneOptions, ExtractionOptions, ImageOptions
+from retrain.options import PRECISIONS, BackboneOptions, ExtractionOptions, RunOptions
 from retrain.pipeline.benchmark import without_network
 
 INCEPTION_V3_GFLOP = 11.4  # a picture
@@ -51,7 +51,7 @@ def pipeline(folder: ImageFolder, extractor) -> float:
     """Pictures per second of pass one into an empty cache."""
     with tempfile.TemporaryDirectory() as place:
         options = ExtractionOptions(cache_dir=place)
-        result = extract_bottlenecks(folder, extractor, open_cache(extractor, options), options, ImageOptions())
+        result = extract_bottlenecks(folder, extractor, open_cache(extractor, options), RunOptions(extraction=options))
     return result.pictures_per_second or 0.0
 
 

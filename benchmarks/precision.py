@@ -21,7 +21,7 @@ from retrain.options import (
     PRECISIONS,
     BackboneOptions,
     ExtractionOptions,
-    ImageOptions,
+    RunOptions,
     TrainingOptions,
 )
 from retrain.training.head_trainer import HeadTrainer
@@ -33,7 +33,7 @@ def bottlenecks(folder: ImageFolder, backbone, precision: str, cache_dir: str) -
     options = ExtractionOptions(cache_dir=cache_dir)
     extractor = choose_extractor(backbone, precision, Calibration(folder, cache_dir))
     cache = open_cache(extractor, options)
-    done = extract_bottlenecks(folder, extractor, cache, options, ImageOptions())
+    done = extract_bottlenecks(folder, extractor, cache, RunOptions(extraction=options))
     return cache.read(cache.find(done.keys))
 
 

@@ -1,16 +1,19 @@
 """What the documents say of the program."""
 
 import ast
+import importlib
 import importlib.util
 import json
 import re
 import shlex
+import shutil
 
 import pytest
 from jsonschema import Draft202012Validator
 from support.command import retrain
 from support.pictures import REPOSITORY
 
+import retrain as package
 from retrain.cli.main import build_parser
 
 PACKAGE = REPOSITORY / "retrain"
@@ -91,6 +94,8 @@ def test_troubleshooting_quotes_messages_that_exist():
         assert any(pattern.search(text) for text in texts), message
 
 
+TINY = "backbone=retrain.BackboneOptions(backbone={!r})"
+
 SCHEMA = json.loads((DOCS / "run.schema.json").read_text("utf-8"))
 
 
@@ -139,3 +144,39 @@ def test_run_json_of_a_run_with_everything_fits_the_schema(make_folder, tiny_bac
     check_record(record)
     assert all(record[name] for name in ("augmentation", "tuning", "temperature"))
     assert record["extraction"]["left_out"]["classes"]
+
+
+def test_the_page_of_the_python_api_names_all_of_it_and_nothing_else():
+    page = (DOCS / "python.md").read_text("utf-8")
+    named = set(re.findall(r"`(?:retrain\.)?([A-Za-z_]+)[`(]", page)) | set(
+        re.findall(r"\bretrain\.([A-Za-z_]+)", page)
+    )
+    assert {*package.__all__} - {"__version__"} <= named
+    for used in re.findall(r"\bretrain\.([A-Za-z_]+)", page + README):
+        assert used in package.__all__ or used == "py", used
+
+
+def test_the_python_of_the_documents_runs(make_folder, tiny_backbone, capsys):
+    folder = make_folder({"daisy": 12, "rose": 12}, name="flower_photos")
+    shutil.copytree(folder, "other_flowers")
+    shutil.copy(folder / "rose" / "rose_000.png", "rose.jpg")
+    shutil.copy(folder / "daisy" / "daisy_000.png", "tulip.png")
+    for path in (REPOSITORY / "README.md", DOCS / "python.md"):
+        names: dict[str, object] = {}
+        for block in re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
+            code = block.replace('"efficientnet_lite0"', repr(str(tiny_backbone)))
+            code = code.replace("RunOptions(training", f"RunOptions({TINY.format(str(tiny_backbone))}, training")
+            code = code.replace('"model", emit', '"model", options, emit')
+            exec(code, names)
+    assert "rose.jpg rose" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_what_a_benchmark_imports_of_the_package_exists(path):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("retrain"):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                assert hasattr(module, alias.name) or importlib.util.find_spec(f"{node.module}.{alias.name}"), (
+                    alias.name
+                )

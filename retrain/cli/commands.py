@@ -29,7 +29,7 @@ from retrain.text import counted, listing, shown, shown_json
 if TYPE_CHECKING:
     from retrain.cli.progress import Progress
     from retrain.model.classifier import PictureBytes, Prediction
-    from retrain.pipeline.record import TrainedModel
+    from retrain.pipeline.results import WrittenModel
 
 __all__ = ["crossval", "evaluate", "extract", "inspect", "predict", "print_json", "train"]
 
@@ -49,11 +49,11 @@ def train(args: argparse.Namespace) -> int:
     options = _run_options(args)
     from retrain.cli import console
     from retrain.cli.progress import Progress
-    from retrain.pipeline import run
+    from retrain.pipeline.train import train as train_folder
 
     progress = Progress(args.quiet)
     try:
-        model = run.train(args.image_dir, args.model_dir, options, progress.show, args.command)
+        model = train_folder(args.image_dir, args.model_dir, options, progress.show, args.command)
     except KeyboardInterrupt:
         raise _interrupted(progress) from None
     finally:
@@ -67,7 +67,7 @@ def train(args: argparse.Namespace) -> int:
     return 0
 
 
-def _example(model: "TrainedModel") -> str:
+def _example(model: "WrittenModel") -> str:
     """The path of a picture that the model was not trained on, where there is one, to be pasted into a command."""
     from retrain.text import pasteable
 
@@ -109,19 +109,19 @@ def extract(args: argparse.Namespace) -> int:
     from retrain.cli import console
     from retrain.cli.progress import Progress
     from retrain.paths import display_path
-    from retrain.pipeline import record, run
+    from retrain.pipeline.extract import extract as extract_folder
 
     progress = Progress(args.quiet)
     try:
-        extraction, cache = run.extract_folder(args.image_dir, options, progress.show)
+        done = extract_folder(args.image_dir, options, progress.show)
     except KeyboardInterrupt:
         raise _interrupted(progress) from None
     finally:
         progress.close()
     if args.json:
-        print_json({"backbone": cache.name} | record.extraction_summary(extraction) | extraction.losses())
+        print_json(done.as_dict())
     else:
-        _print(console.describe_extraction(extraction, display_path(cache.folder)))
+        _print(console.describe_extraction(done.extraction, display_path(done.cache.folder)))
     return 0
 
 
@@ -129,11 +129,11 @@ def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
     from retrain.backbones import catalogue
     from retrain.cli import console
     from retrain.cli.progress import Progress
-    from retrain.pipeline import run
+    from retrain.pipeline.benchmark import benchmark
 
     progress = Progress(args.quiet)
     try:
-        measured = run.benchmark(args.image_dir, options, progress.show)
+        measured = benchmark(args.image_dir, options, progress.show)
     finally:
         progress.close()
     if options.backbone == BackboneOptions(backbone=options.backbone.backbone):  # no other size or weights
@@ -151,13 +151,14 @@ def evaluate(args: argparse.Namespace) -> int:
     from retrain.cli import console
     from retrain.cli.progress import Progress
     from retrain.model.classifier import Classifier
-    from retrain.pipeline import record, run
+    from retrain.pipeline.evaluate import evaluate as evaluate_folder
+    from retrain.pipeline.outputs import check_evaluation_place, write_evaluation
 
     if args.output is not None:
-        record.check_evaluation_place(args.output)
+        check_evaluation_place(args.output)
     progress = Progress(args.quiet)
     try:
-        evaluation = run.evaluate_folder(
+        evaluation = evaluate_folder(
             Classifier(args.model_dir, args.trust), args.image_dir, extraction, images, progress.show
         )
     except KeyboardInterrupt:
@@ -165,7 +166,7 @@ def evaluate(args: argparse.Namespace) -> int:
     finally:
         progress.close()
     if args.output is not None:
-        record.write_evaluation(evaluation, args.output)
+        write_evaluation(evaluation, args.output)
     if args.json:
         print_json(evaluation.as_dict())
     else:

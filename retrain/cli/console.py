@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from retrain.data.inspection import FolderInspection
 from retrain.data.split import FEWEST_PICTURES
-from retrain.evaluation.metrics import Metrics
+from retrain.evaluation.metrics import Metrics, PictureResult
 from retrain.extraction.augmentation import Augmentation
 from retrain.extraction.pass_one import Extraction
 from retrain.paths import display_path
 from retrain.pipeline.benchmark import MachineBenchmark
 from retrain.pipeline.crossval import CrossValidation
-from retrain.pipeline.record import FolderEvaluation, PictureResult, RunResult
+from retrain.pipeline.results import FolderEvaluation, RunResult
 from retrain.text import MOST_NAMED, counted, listed_lines, listing, pasteable, ratio, shown
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from retrain.cli.arguments import Parser
 from retrain.cli.output import log_to_stderr
 from retrain.errors import Interrupted, OutputError, RetrainError, UsageError
 from retrain.events import Evaluated, Event, Extracted, Warned
-from retrain.files import check_writable, write_whole
+from retrain.files import check_writable
 from retrain.options import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_STEPS,
@@ -33,9 +33,9 @@ from retrain.options import (
 from retrain.paths import display_path
 
 if TYPE_CHECKING:
-    from retrain.export.graph import GraphBuilder
+    from retrain.export.source import ExportSource
     from retrain.model.head import Head
-    from retrain.pipeline.record import TrainedModel
+    from retrain.pipeline.results import TrainedModel
 
 __all__ = ["main", "normalized_label"]
 
@@ -122,7 +122,8 @@ def _main(argv: Sequence[str]) -> int:
             logger.warning("--%s is accepted for compatibility and has no effect", name)
     if options.augmentation.augment:
         logger.info("%d distorted copies of every training picture are cached and trained on", _COPIES)
-    from retrain.pipeline.run import IntermediateGraphs, train_model
+    from retrain.pipeline.train import IntermediateGraphs, train_model
+    from retrain.pipeline.training_data import ClassRules
 
     log = _Log(flags)
     every = flags.intermediate_store_frequency
@@ -132,7 +133,9 @@ def _main(argv: Sequence[str]) -> int:
         lambda steps, head, graph: _write_intermediate(flags, steps - 1, head, graph),
     )
     try:
-        model = train_model(flags.image_dir, options, log.show, normalized_label, _output_folders(flags), intermediate)
+        model = train_model(
+            flags.image_dir, options, log.show, ClassRules(normalized_label, _output_folders(flags)), intermediate
+        )
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the bottlenecks so far are kept: the same command goes on from there") from None
     log.result(model)
@@ -275,27 +278,33 @@ def _named(name: str, path: Path) -> Iterator[None]:
         ) from error
 
 
-def _write_intermediate(flags: argparse.Namespace, step: int, head: "Head", graph: "GraphBuilder") -> None:
+def _write_intermediate(flags: argparse.Namespace, step: int, head: "Head", graph: "ExportSource") -> None:
+    from retrain.export.frozen_graph import FrozenGraph
+
     folder = Path(flags.intermediate_output_graphs_dir)
     path = folder / f"intermediate_{step}.pb"
     logger.info("Save intermediate result to : %s", display_path(path))
     with _named("intermediate_output_graphs_dir", folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, *graph.serialized(head))
+        FrozenGraph().write(graph.under(head), path)
 
 
 def _write_outputs(flags: argparse.Namespace, model: "TrainedModel") -> None:
-    from retrain.export import graph as export
+    from retrain.export.frozen_graph import FrozenGraph
+    from retrain.export.saved_model import SavedModel
+    from retrain.model.folder import write_labels
+    from retrain.report.tensorboard import write_summaries
 
     labels = model.result.labels
+    network = model.graph.under(model.trained.head, labels)
     # as the original does, what links lead to is written, and the links stay
     with _named("output_graph", Path(flags.output_graph)):
-        write_whole(os.path.realpath(flags.output_graph), *model.graph.serialized(model.trained.head))
+        FrozenGraph().write(network, os.path.realpath(flags.output_graph))
     with _named("output_labels", Path(flags.output_labels)):
-        export.write_labels(labels, os.path.realpath(flags.output_labels))
-    export.write_summaries(model.trained.history, flags.summaries_dir)
+        write_labels(labels, os.path.realpath(flags.output_labels))
+    write_summaries(model.trained.history, flags.summaries_dir)
     if flags.saved_model_dir:
-        model.graph.write_saved_model(model.trained.head, labels, flags.saved_model_dir)
+        SavedModel().write(network, flags.saved_model_dir)
 
 
 @dataclass

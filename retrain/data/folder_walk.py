@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrain.data.picture_file import what_else
+from retrain.model_files import GRAPH, HEAD, LABELS, RUN
 
 __all__ = ["UNREADABLE", "FolderWalk", "Found", "is_litter", "join", "picture_files"]
 
@@ -21,7 +22,7 @@ _LITTER = frozenset(
 )
 
 # Folders that this program wrote are recognized by what is in them.
-_MODEL_FILES = frozenset({"run.json", "labels.txt", "graph.pb", "head.h5"})  # two of them make a model folder
+_MODEL_FILES = frozenset({RUN, LABELS, GRAPH, HEAD})  # two of them make a model folder
 _EVALUATION_FILES = frozenset({"evaluation.json", "confusion_matrix.csv"})  # both make an evaluation's folder
 _EXTRACTOR_NOTE = "extractor.json"
 _INDEX_FOLDER, _INDEX_FILE = "pictures", re.compile(r"[0-9a-f]{16}\.npz|one_colour-\d+\.txt")

@@ -8,9 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.cache.vectors import VectorSource, chunks
-from retrain.model.head import Head
-
 __all__ = [
     "ClassMetrics",
     "Metrics",
@@ -19,7 +16,6 @@ __all__ = [
     "different",
     "evaluate_logits",
     "expected_calibration_error",
-    "judge",
     "mean_figures",
     "outcomes_of",
     "summarize",
@@ -215,11 +211,6 @@ def outcomes_of(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> Outco
     return Outcomes.joined(
         [_evaluate_chunk(logits[i : i + chunk], labels[i : i + chunk]) for i in range(0, len(labels), chunk)]
     )
-
-
-def judge(head: Head, vectors: VectorSource, labels: NDArray[np.int32]) -> Outcomes:
-    """What becomes of pictures by their (n, d) bottlenecks, some thousands at a time."""
-    return Outcomes.joined([outcomes_of(head.logits(vectors[rows]), labels[rows]) for rows in chunks(len(labels))])
 
 
 def mean_figures(outcomes: Outcomes, labels: NDArray[np.int32]) -> tuple[float, float]:

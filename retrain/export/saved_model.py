@@ -1,54 +1,106 @@
 """The SavedModel: picture files or pixels in, scores and labels out.
 
-TensorFlow needs seconds to trace and save one. All but the numbers is the same for every head of as many layers,
-whatever its classes, so that is done once and kept as a template; a run fills in the numbers.
+TensorFlow needs seconds to trace and save one. All but the numbers is the same for every head with the same number of
+layers, whatever its classes. So that is done once and kept as a template, and a run fills in the numbers.
 """
 
 import errno
+import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from retrain._tensorflow import parse_saved_model, tf, write_fingerprint
 from retrain.backbones import graph_images
 from retrain.backbones.graph import BOTTLENECK, PIXELS_INPUT, Trunk
 from retrain.errors import OutputError
+from retrain.export.frozen_graph import apply_layers
+from retrain.export.source import TrainedNetwork
 from retrain.files import write_whole
-from retrain.model.head import Head, Layer
+from retrain.model.head import Layer
 from retrain.paths import display_path
 
-__all__ = ["Template", "apply_layers", "make_template", "reason_of", "write_saved_model"]
+__all__ = ["SavedModel", "Template", "make_template", "reason_of"]
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # the entry of a checkpoint that says whose the others are
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_TEMPLATE = "saved_model"  # how files in the cache begin
+_SAMPLES = 3  # pictures to compare scores on
 
 
 @dataclass(frozen=True)
 class Template:
     """A SavedModel without its numbers."""
 
-    model: bytes  # what saved_model.pb holds, for any number of classes
-    object_graph: bytes  # what its checkpoint says of the variables' places
+    model: bytes  # content of saved_model.pb, for any number of classes
+    object_graph: bytes  # where its checkpoint says that the variables are
 
 
-def apply_layers(vectors: tf.Tensor, layers: Sequence[Layer]) -> tf.Tensor:
-    """What `Head.logits` does, on tensors."""
-    for layer in layers[:-1]:
-        vectors = tf.nn.relu(tf.matmul(vectors, layer.weights) + layer.biases)
-    return tf.matmul(vectors, layers[-1].weights) + layers[-1].biases
+class SavedModel:
+    """Writes a SavedModel.
+
+    Signature `serving_default`: `image_bytes` (n,) string, the bytes of pictures (over REST: {"b64": ...}).
+    Signature `pixels`: `pixels` (n, height, width, 3) float32 in [0, 1].
+    Both give the scores (n, classes) float32 under the final tensor's name, and `labels` (n, classes) string in the
+    order of the scores.
+    """
+
+    def write(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> None:
+        """Write the folder. Raises OutputError."""
+        _fill(_template_for(network, place), network, place)
+
+    def verify(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> None:
+        """Load the folder and compare labels and scores of a few pictures, singly and together.
+
+        Takes seconds, for TensorFlow rebuilds the functions. Raises OutputError.
+        """
+        trunk = network.trunk
+        shape = (_SAMPLES, trunk.height, trunk.width, 3)
+        pixels = np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)
+        try:
+            run = tf.saved_model.load(os.fspath(place)).signatures["pixels"]
+            answers = [run(pixels=tf.constant(part)) for part in (pixels, *np.split(pixels, len(pixels)))]
+            together, *singly = [answer[network.final_tensor_name].numpy() for answer in answers]
+            labels = [label.decode() for label in answers[0]["labels"].numpy()[0]]
+        except (OSError, LookupError, ValueError, TypeError, AttributeError, tf.errors.OpError) as error:
+            raise OutputError(f"can't load the SavedModel {display_path(place)}: {reason_of(error)}") from error
+        expected = network.scores(pixels)
+        is_same = all(np.allclose(found, expected, rtol=0, atol=1e-3) for found in (together, np.concatenate(singly)))
+        if not is_same or labels != list(network.labels):
+            raise OutputError(
+                f"the SavedModel {display_path(place)} does not give the scores of the trained model: train it again"
+            )
+
+
+def _template_for(network: TrainedNetwork, place: str | os.PathLike[str]) -> Template:
+    """Find the template in the cache. If it must be made, it is saved to `place` on the way."""
+    layers, name = len(network.head.layers), network.final_tensor_name
+    # the trunk's weights have no names in a SavedModel, only their places in the graph
+    details = {"trunk": network.trunk.digest, "final_tensor_name": name, "layers": layers}
+    kept_as = f"{_TEMPLATE}-{layers}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    found = network.source.find(kept_as)
+    if found is not None and found[0].items() >= details.items():
+        length = found[0]["model_bytes"]
+        return Template(bytes(found[1][:length]), bytes(found[1][length:]))
+    template = make_template(network.trunk, name, layers, place)
+    details["model_bytes"] = len(template.model)
+    network.source.keep(kept_as, details, [template.model, template.object_graph])
+    return template
 
 
 def make_template(trunk: Trunk, final_tensor_name: str, layers: int, place: str | os.PathLike[str]) -> Template:
-    """Trace and save a SavedModel of a backbone below any head of so many layers.
+    """Trace and save a SavedModel of a backbone under any head of so many layers.
 
-    Large weights are variables, for TensorFlow copies constants with every function that calls theirs: as constants,
-    Inception v3 took three times as long to load, eight seconds to answer for the first time, and twice the memory.
-    Small ones are constants: with 93 variables tracing took 0.6 s, with 188 it took 1.1 s.
+    Large weights are variables, because TensorFlow copies constants into every function that calls theirs: with
+    constants, Inception v3 took three times as long to load, eight seconds for the first answer, and twice the memory.
+    Small weights are constants: tracing took 0.6 s with 93 variables, 1.1 s with 188.
 
     Args:
-        place: a folder that it is saved to; it takes as much room as the finished one.
+        place: the folder to save it to. It takes as much room as the finished one.
     Raises OutputError.
     """
     module = tf.Module()
@@ -74,7 +126,7 @@ def make_template(trunk: Trunk, final_tensor_name: str, layers: int, place: str 
     bottlenecks = _function(backbone, arrays).get_concrete_function()
 
     def answer(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        scores = tf.nn.softmax(apply_layers(bottlenecks(pixels), [Layer(*pair) for pair in module.head]))
+        scores = tf.nn.softmax(apply_layers(bottlenecks(pixels), tuple(Layer(*pair) for pair in module.head)))
         labels = tf.tile(module.labels.value()[tf.newaxis], [tf.shape(scores)[0], 1])
         return {final_tensor_name: scores, "labels": labels}
 
@@ -83,7 +135,7 @@ def make_template(trunk: Trunk, final_tensor_name: str, layers: int, place: str 
         pixels = graph_images.resize(pixels, trunk.height, trunk.width)[0] / 255.0
         return tf.ensure_shape(pixels, [trunk.height, trunk.width, 3])
 
-    # traced here, once: TensorFlow traces what calls it twice
+    # traced once, here: TensorFlow traces its callers twice
     decode = _function(decoded, tf.TensorSpec([], tf.string, "contents")).get_concrete_function()
 
     def answer_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -92,7 +144,7 @@ def make_template(trunk: Trunk, final_tensor_name: str, layers: int, place: str 
     module.__call__ = _function(answer_files, tf.TensorSpec([None], tf.string, "image_bytes"))
     module.from_pixels = _function(answer, arrays)
     signatures = {"serving_default": module.__call__, "pixels": module.from_pixels}
-    # given as they are, TensorFlow would trace them once more
+    # given as functions, TensorFlow would trace them once more
     signatures = {name: function.get_concrete_function() for name, function in signatures.items()}
     try:
         tf.saved_model.save(module, os.fspath(place), signatures=signatures)
@@ -102,36 +154,19 @@ def make_template(trunk: Trunk, final_tensor_name: str, layers: int, place: str 
         raise _not_written(place, error) from error
 
 
-def write_saved_model(
-    trunk: Trunk,
-    template: Template,
-    head: Head,
-    labels: Sequence[str],
-    final_tensor_name: str,
-    folder: str | os.PathLike[str],
-) -> None:
-    """Write a SavedModel.
-
-    Signature `serving_default`: `image_bytes` (n,) string, the bytes of pictures (over REST: {"b64": ...}).
-    Signature `pixels`: `pixels` (n, height, width, 3) float32 in [0, 1].
-    Both give the scores (n, classes) float32 under the final tensor's name, and `labels` (n, classes) string in the
-    order of the scores.
-
-    Args:
-        template: made from this trunk, for this final tensor's name and this many layers.
-    Raises OutputError.
-    """
+def _fill(template: Template, network: TrainedNetwork, place: str | os.PathLike[str]) -> None:
+    """Write a template with the numbers of a network."""
     model = parse_saved_model(template.model)
-    for signature in ("serving_default", "pixels"):  # says how many classes there are to whoever asks the server
+    for signature in ("serving_default", "pixels"):  # tells clients of a server how many classes there are
         outputs = model.meta_graphs[0].signature_def[signature].outputs
-        for name in (final_tensor_name, "labels"):
-            outputs[name].tensor_shape.dim[1].size = len(labels)
-    entries: dict[str, Any] = {_OBJECT_GRAPH: template.object_graph, f"labels{_VALUE}": list(labels)}
-    for number, array in enumerate(trunk.weights.values()):
+        for name in (network.final_tensor_name, "labels"):
+            outputs[name].tensor_shape.dim[1].size = len(network.labels)
+    entries: dict[str, Any] = {_OBJECT_GRAPH: template.object_graph, f"labels{_VALUE}": list(network.labels)}
+    for number, array in enumerate(network.trunk.weights.values()):
         entries[f"backbone/{number}{_VALUE}"] = array
-    for number, layer in enumerate(head.layers):
+    for number, layer in enumerate(network.head.layers):
         entries[f"head/{number}/0{_VALUE}"], entries[f"head/{number}/1{_VALUE}"] = layer.weights, layer.biases
-    folder = Path(folder)
+    folder = Path(place)
     try:
         for part in ("assets", "variables"):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -145,11 +180,11 @@ def write_saved_model(
         write_whole(folder / "saved_model.pb", model.SerializeToString(deterministic=True))
         write_fingerprint(folder)
     except (tf.errors.OpError, OSError) as error:
-        raise _not_written(folder, error) from error
+        raise _not_written(place, error) from error
 
 
 def reason_of(error: Exception) -> str:
-    """Why a file couldn't be written, as the operating system says it.
+    """Return why a file couldn't be written, in the words of the operating system.
 
     TensorFlow's own messages name operations, devices and temporary files.
     """
@@ -165,7 +200,7 @@ def _function(function: Callable[..., Any], spec: tf.TensorSpec) -> Any:
 
 
 def _without_weights(trunk: Trunk) -> tf.compat.v1.GraphDef:
-    """The network of a trunk without its large constants."""
+    """Return the network of a trunk without its large constants."""
     whole, graph_def = trunk.nodes(), tf.compat.v1.GraphDef()
     graph_def.versions.CopyFrom(whole.versions)
     for node in whole.node:

@@ -82,7 +82,7 @@ def add_copies(
         part = DistortedExtractor(extractor, options.augmentation, numbers)
         cache = open_cache(part, options.extraction)
         shown = _shifted(emit, (first - 1) * len(pictures), count * len(pictures))
-        done = extract(folder, part, cache, options.extraction, options.images, shown)
+        done = extract(folder, part, cache, options, shown)
         extracted, seconds = extracted + done.extracted, seconds + done.seconds
         skipped |= done.skipped
     keys = data.keys[pictures].repeat(count, axis=0)

@@ -1,8 +1,7 @@
-"""A folder of pictures with its bottlenecks: what training, cross-validation and evaluation start from."""
+"""A folder of pictures with its bottlenecks."""
 
-import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,35 +13,26 @@ from retrain.backbones.extractor import Extractor
 from retrain.backbones.precision import Calibration, choose_extractor
 from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import CachedVectors, LabelledBottlenecks, VectorSource, load_vectors
-from retrain.data.image_folder import ImageFolder, Sample, read_image_folder
-from retrain.data.labels import class_labels
-from retrain.data.split import SETS, check_class_sizes
+from retrain.data.image_folder import ImageFolder, Sample
 from retrain.errors import ImageFolderError
-from retrain.evaluation.metrics import different
 from retrain.events import Emit, StageBegan, Warned
 from retrain.extraction.pass_one import Extraction, extract_bottlenecks, open_cache
-from retrain.options import ExtractionOptions, ImageOptions, RunOptions
+from retrain.options import RunOptions
 from retrain.paths import display_path
 from retrain.text import counted, listing
 
 __all__ = [
-    "FEW_PICTURES",
     "Dataset",
-    "check_leaks",
     "choose_extractor_for",
     "extract",
     "flat_warnings",
     "load_dataset",
-    "load_training_data",
-    "read_classes",
 ]
-
-FEW_PICTURES = 20  # a class with fewer gets a warning, as in the original program
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The readable pictures of a folder, and their bottlenecks, which are read when they are first asked for."""
+    """The readable pictures of a folder, and their bottlenecks, which are read when first needed."""
 
     folder: ImageFolder
     extraction: Extraction
@@ -79,58 +69,16 @@ class Dataset:
         return [key.tobytes().hex() for key in self.keys]
 
 
-def read_classes(
-    image_dir: str | os.PathLike[str],
-    options: RunOptions,
-    emit: Emit,
-    label_of: Callable[[str], str] = str,
-    exclude: Sequence[str | os.PathLike[str]] = (),
-) -> tuple[ImageFolder, tuple[str, ...]]:
-    """The folder's classes and their labels, checked as far as that can be without reading a picture.
-
-    Args:
-        label_of: the label of a class folder's name, where --labels-file does not have it.
-        exclude: folders that are no classes, should they lie in image_dir; the cache is none in any case.
-    Raises ImageFolderError, LabelsFileError.
-    """
-    folder = read_image_folder(image_dir, [options.extraction.cache_dir, *exclude], emit)
-    labels = class_labels(folder.class_names, options.labels.labels_file, label_of, emit)
-    _check_counts(folder, folder.counts(), emit)
-    return folder, labels
-
-
-def load_training_data(folder: ImageFolder, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:
-    """Pass one, and what it shows of the folder."""
-    memory = options.training.max_memory
-    data = load_dataset(folder, extractor, options.extraction, options.images, emit, memory)
-    if len(data.chosen) < len(folder.samples):
-        _check_counts(folder, np.bincount(data.labels, minlength=len(folder.class_names)).tolist(), emit)
-    _check_contradictions(data, emit)
-    _check_copies(data, emit)
-    return data
-
-
 def choose_extractor_for(folder: ImageFolder, backbone: Backbone, options: RunOptions, emit: Emit) -> Extractor:
-    """What computes the bottlenecks, in the precision asked for."""
+    """The extractor that the options ask for."""
     calibration = Calibration(folder, options.extraction.cache_dir, options.images)
     return choose_extractor(backbone, options.backbone.precision, calibration, emit)
 
 
-def load_dataset(
-    folder: ImageFolder,
-    extractor: Extractor,
-    extraction_options: ExtractionOptions,
-    images: ImageOptions,
-    emit: Emit,
-    max_memory: int | None = None,
-) -> Dataset:
-    """Pass one over all samples.
-
-    Args:
-        max_memory: MiB that the vectors may take; half of the machine's memory where left out.
-    """
-    cache = open_cache(extractor, extraction_options)
-    extraction = extract(folder, extractor, cache, extraction_options, images, emit)
+def load_dataset(folder: ImageFolder, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:
+    """Run pass one over all samples. Raises ImageFolderError if no picture can be read, CacheError, BackboneError."""
+    cache = open_cache(extractor, options.extraction)
+    extraction = extract(folder, extractor, cache, options, emit)
     chosen = np.flatnonzero(extraction.readable)
     if not len(chosen):
         raise ImageFolderError(
@@ -142,20 +90,18 @@ def load_dataset(
         cache.refresh()
         rows = cache.find(keys)
     labels = np.array([sample.label for sample in folder.samples], np.int32)[chosen]
-    return Dataset(folder, extraction, chosen, CachedVectors(cache, rows), labels, keys, max_memory)
+    return Dataset(folder, extraction, chosen, CachedVectors(cache, rows), labels, keys, options.training.max_memory)
 
 
 def extract(
-    folder: ImageFolder,
-    extractor: Extractor,
-    cache: BottleneckCache,
-    extraction: ExtractionOptions,
-    images: ImageOptions,
-    emit: Emit,
+    folder: ImageFolder, extractor: Extractor, cache: BottleneckCache, options: RunOptions, emit: Emit
 ) -> Extraction:
-    """Pass one: put the bottleneck of every picture of a folder into the cache."""
+    """Put the bottleneck of every picture of a folder into the cache, and tell what was left out.
+
+    Raises ImageFolderError, CacheError, BackboneError.
+    """
     emit(StageBegan("extraction"))
-    done = extract_bottlenecks(folder, extractor, cache, extraction, images, emit)
+    done = extract_bottlenecks(folder, extractor, cache, options, emit)
     for warning in cache.warnings:
         emit(Warned(warning))
     loss = done.left_out.warning()
@@ -167,7 +113,7 @@ def extract(
 
 
 def flat_warnings(folder: ImageFolder, extraction: Extraction) -> Iterator[str]:
-    """What to say of pictures, and of whole classes, that show one flat colour."""
+    """Warnings about pictures, and whole classes, that show one flat colour."""
     flat = set(extraction.one_colour)
     labels = [sample.label for sample in folder.samples]
     pictures = Counter(label for label, is_readable in zip(labels, extraction.readable, strict=True) if is_readable)
@@ -176,8 +122,8 @@ def flat_warnings(folder: ImageFolder, extraction: Extraction) -> Iterator[str]:
     if nothing_else:
         yield (
             f"every picture of class {listing(folder.class_names[label] for label in sorted(nothing_else))} shows one "
-            "flat colour: nothing can be learned from it; look at its files, and save them as 8-bit PNG or JPEG if "
-            "they show more elsewhere"
+            "flat colour, so there is nothing to learn: look at the files, and save them as 8-bit PNG or JPEG if other "
+            "programs show more"
         )
     rest = sorted(number for number in flat if labels[number] not in nothing_else)
     if rest:
@@ -185,62 +131,4 @@ def flat_warnings(folder: ImageFolder, extraction: Extraction) -> Iterator[str]:
             f"{counted(len(rest), 'picture', 'shows/show')} one flat colour, such as "
             f"{display_path(folder.samples[rest[0]].path)}: retrain inspect lists such pictures; remove those that "
             "show nothing"
-        )
-
-
-def _check_counts(folder: ImageFolder, counts: Sequence[int], emit: Emit) -> None:
-    check_class_sizes(folder.class_names, counts)
-    few = [f"{name} ({n})" for name, n in zip(folder.class_names, counts, strict=True) if n < FEW_PICTURES]
-    if few:
-        emit(Warned(f"fewer than {FEW_PICTURES} pictures in class {listing(few)}: results may be poor, add more"))
-    if folder.empty_folders:
-        names = listing(map(display_path, folder.empty_folders))
-        emit(
-            Warned(f"{counted(len(folder.empty_folders), 'folder', 'holds/hold')} no files and make no class: {names}")
-        )
-
-
-def _check_contradictions(data: Dataset, emit: Emit) -> None:
-    """Warn of pictures that lie in folders of different classes."""
-    first: dict[bytes, int] = {}
-    labels = zip(data.keys, data.labels.tolist(), strict=True)
-    several = {key.tobytes() for key, label in labels if first.setdefault(key.tobytes(), label) != label}
-    if several:
-        emit(
-            Warned(
-                f"{counted(len(several), 'picture', 'is/are')} in folders of several classes: retrain inspect "
-                "shows which, keep one of each"
-            )
-        )
-
-
-def _check_copies(data: Dataset, emit: Emit) -> None:
-    """Warn of classes that have pictures enough, but too few that differ."""
-    files = np.bincount(data.labels, minlength=len(data.folder.class_names)).tolist()
-    unique = np.bincount(data.labels[different(data.keys, data.labels)], minlength=len(files)).tolist()
-    rows = zip(data.folder.class_names, files, unique, strict=True)
-    few = [f"{name} ({own})" for name, count, own in rows if own < FEW_PICTURES <= count]
-    if few:
-        emit(
-            Warned(
-                f"fewer than {FEW_PICTURES} different pictures in class {listing(few)}, the others are copies of them: "
-                "results may be poor, add more"
-            )
-        )
-
-
-def check_leaks(data: Dataset, emit: Emit) -> None:
-    """Warn of pictures that lie in more than one of the sets which the folder comes with."""
-    found: dict[bytes, set[str]] = defaultdict(set)
-    for key, sample in zip(data.keys, data.samples, strict=True):
-        if sample.subset:
-            found[key.tobytes()].add(sample.subset)
-    several = [sets for sets in found.values() if len(sets) > 1]
-    if several:
-        names = [name for name in SETS if any(name in sets for sets in several)]
-        emit(
-            Warned(
-                f"{counted(len(several), 'picture', 'is/are')} in more than one of the sets {', '.join(names)}: "
-                "retrain inspect shows which; figures of pictures that were trained on are too good, keep one of each"
-            )
         )

@@ -30,7 +30,7 @@ from retrain.errors import ImageFolderError, RetrainError, UnreadableImageError
 from retrain.events import Emit, Extracted, ignore
 from retrain.interruption import saving, unsaved
 from retrain.machine import cores
-from retrain.options import ExtractionOptions, ImageOptions
+from retrain.options import ExtractionOptions, ImageOptions, RunOptions
 from retrain.paths import display_path, utf8_path
 
 __all__ = ["CopyMaker", "Extraction", "extract_bottlenecks", "open_cache"]
@@ -82,6 +82,20 @@ class Extraction:
         """Extracted pictures per second of extracting; None where nothing was extracted."""
         return self.extracted / self.seconds if self.extracted and self.seconds > 0 else None
 
+    def figures(self) -> dict[str, Any]:
+        """Pass one in figures, for JSON."""
+        rate = self.pictures_per_second
+        return {
+            "pictures": len(self.readable),
+            "different": self.different,
+            "cached": self.cached,
+            "extracted": self.extracted,
+            "skipped": len(self.skipped),
+            "left_out": self.left_out.as_dict(),
+            "seconds": round(self.seconds, 3),
+            "pictures_per_second": None if rate is None else round(rate, 2),
+        }
+
     def losses(self) -> dict[str, Any]:
         """What was left out, in sum and file by file, for JSON."""
         skipped = {utf8_path(path): reason for path, reason in self.skipped.items()}
@@ -97,8 +111,7 @@ def extract_bottlenecks(
     folder: ImageFolder,
     backbone: Extractor,
     cache: BottleneckCache,
-    extraction: ExtractionOptions,
-    images: ImageOptions,
+    options: RunOptions = RunOptions(),
     emit: Emit = ignore,
 ) -> Extraction:
     """Put the bottleneck of every readable picture of a folder into the cache, or those of its copies.
@@ -108,10 +121,10 @@ def extract_bottlenecks(
 
     Raises ImageFolderError for an unreadable picture where options are strict, CacheError, BackboneError.
     """
-    index = PictureIndex(extraction.cache_dir, folder.root)
+    index = PictureIndex(options.extraction.cache_dir, folder.root)
     if index.warning:
         cache.warnings.append(index.warning)
-    run = _Run(folder, backbone, cache, index, images, extraction, emit)
+    run = _Run(folder, backbone, cache, index, options.images, options.extraction, emit)
     try:
         run.execute()
     finally:

@@ -21,10 +21,11 @@ from retrain.cache.fingerprint import fingerprint_of
 from retrain.data.decoding import DECODER_VERSION, decode_image
 from retrain.data.picture_file import read_picture
 from retrain.errors import ModelFolderError, UnreadableImageError
-from retrain.export.graph import checked_run, parse_graph, part_of_graph
 from retrain.folders import read_consistently
 from retrain.model.folder import MODEL, ModelDescription, read_description, read_file, read_sets
+from retrain.model.graph_file import array_identity, checked_run, head_constants, parse_graph, part_below, part_of_graph
 from retrain.model.head import Head, parse_head
+from retrain.model_files import GRAPH, HEAD, LABELS
 from retrain.options import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS
 from retrain.paths import display_path
 
@@ -64,11 +65,11 @@ class Classifier:
     def __init__(self, model_dir: str | os.PathLike[str], trust: bool = False) -> None:
         self.model_dir = Path(model_dir)
         self.folder, self.description, self._graph = read_consistently(self.model_dir, MODEL, _read)
-        where = display_path(self.model_dir / "graph.pb")
+        where = display_path(self.model_dir / GRAPH)
         graph_def = parse_graph(self._graph, where)
         if not trust:
             check_graph(graph_def, f"the graph {where}", ModelFolderError)
-        self._head_constants = _constants_of_head(graph_def)
+        self._head_constants = head_constants(graph_def)
         picture, end = (self.description.height, self.description.width, 3), self.description.final_tensor_name
         self._scores = part_of_graph(graph_def, PIXELS_INPUT, f"{end}:0", picture, len(self.labels))
 
@@ -108,14 +109,14 @@ class Classifier:
     def head(self) -> Head:
         """The model's head alone. Raises ModelFolderError where head.h5 is damaged, or not that of this graph."""
         with self._unreplaced():
-            data = read_file(self.folder, "head.h5", self.description)
-        head, labels = parse_head(data, display_path(self.folder / "head.h5"))
-        where = f"head.h5 in {display_path(self.folder)}"
+            data = read_file(self.folder, HEAD, self.description)
+        head, labels = parse_head(data, display_path(self.folder / HEAD))
+        where = f"{HEAD} in {display_path(self.folder)}"
         if labels not in (None, [*self.labels]) or head.layers[-1].biases.size != len(self.labels):
-            raise ModelFolderError(f"{where} does not fit labels.txt: train the model again")
-        arrays = {_identity(array) for layer in head.layers for array in (layer.weights, layer.biases)}
+            raise ModelFolderError(f"{where} does not fit {LABELS}: train the model again")
+        arrays = {array_identity(array) for layer in head.layers for array in (layer.weights, layer.biases)}
         if head.bottleneck_size != self.description.bottleneck_size or self._head_constants not in (set(), arrays):
-            raise ModelFolderError(f"{where} does not fit graph.pb: train the model again")
+            raise ModelFolderError(f"{where} does not fit {GRAPH}: train the model again")
         return head
 
     def sets(self) -> dict[str, str]:
@@ -158,7 +159,7 @@ class Classifier:
 def _read(folder: Path) -> tuple[Path, ModelDescription, bytes]:
     """The folder, what run.json says, and the bytes of the graph. Raises ModelFolderError."""
     description = read_description(folder)
-    return folder, description, read_file(folder, "graph.pb", description)
+    return folder, description, read_file(folder, GRAPH, description)
 
 
 def _description_in(model_dir: Path) -> ModelDescription | None:
@@ -186,7 +187,7 @@ def _graph_extractor(graph: bytes, description: ModelDescription, cache_dir: str
     if kept and hashlib.sha256(memoryview(graph)[: kept[1]]).hexdigest() == kept[0]:
         trunk = memoryview(graph)[: kept[1]]
         return Extractor(name, lambda: claimed, lambda: _GraphNetwork(trunk, description))
-    part = _part_below(tf.compat.v1.GraphDef.FromString(graph), BOTTLENECK)
+    part = part_below(tf.compat.v1.GraphDef.FromString(graph), BOTTLENECK)
     found = {
         "graph": hashlib.sha256(part).hexdigest(),
         "input_size": [description.height, description.width],
@@ -213,35 +214,3 @@ class _GraphNetwork:
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, height, width, 3) uint8, RGB, to (n, d) float32. Raises ModelFolderError."""
         return checked_run(lambda: self._run(pixels), len(pixels), self._length)
-
-
-def _part_below(graph_def: tf.compat.v1.GraphDef, end: str) -> bytes:
-    """The nodes of a graph that a tensor needs, as a graph file: the same for all heads on a backbone."""
-    inputs = {node.name: [text.lstrip("^").partition(":")[0] for text in node.input] for node in graph_def.node}
-    for node in graph_def.node:
-        if "_class" in node.attr:  # nodes that it is to be on one device with
-            inputs[node.name] += [text.decode().removeprefix("loc:@") for text in node.attr["_class"].list.s]
-    needed: set[str] = set()
-    waiting = [end.partition(":")[0]]
-    while waiting:
-        name = waiting.pop()
-        if name not in needed:
-            needed.add(name)
-            waiting += inputs.get(name, ())
-    part = tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library)
-    part.node.extend(node for node in graph_def.node if node.name in needed)
-    return bytes(part.SerializeToString(deterministic=True))
-
-
-def _constants_of_head(graph_def: tf.compat.v1.GraphDef) -> set[tuple[tuple[int, ...], bytes]]:
-    """The arrays of the head inside a graph; empty where it is built in another way."""
-    nodes = [node for node in graph_def.node if node.op == "Const" and node.name.startswith("head/")]
-    try:
-        return {_identity(tf.make_ndarray(node.attr["value"].tensor)) for node in nodes}
-    except (ValueError, TypeError) as error:
-        raise ModelFolderError(f"the graph can't be used ({error}): train the model again") from error
-
-
-def _identity(array: NDArray[np.float32]) -> tuple[tuple[int, ...], bytes]:
-    """What two arrays have in common where they are the same, bit for bit."""
-    return array.shape, hashlib.sha256(array.tobytes()).digest()

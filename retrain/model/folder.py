@@ -7,10 +7,10 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from retrain.data.folder_walk import is_litter
 from retrain.data.labels import ClassNames
@@ -18,6 +18,7 @@ from retrain.data.picture_file import what_else
 from retrain.data.split import SETS
 from retrain.errors import ModelFolderError, OutputError
 from retrain.events import Emit, Warned, ignore
+from retrain.files import write_whole
 from retrain.folders import (
     Kind,
     UnfinishedError,
@@ -28,6 +29,7 @@ from retrain.folders import (
     staging_folder,
 )
 from retrain.json_fields import FieldError, Fields, parse_json, shown_value
+from retrain.model_files import FOLDERS, GRAPH, HEAD, LABELS, NAMES, PREDICTIONS, RUN, SAVED_MODEL
 from retrain.paths import display_path
 from retrain.text import counted, listing
 
@@ -41,36 +43,16 @@ __all__ = [
     "read_file",
     "read_sets",
     "seal",
+    "write_labels",
     "write_model_folder",
 ]
 
+Written = TypeVar("Written")
+
 FORMAT = 1
 
-# All that a run leaves in a model folder; anything else there is the user's.
-OWN_NAMES = frozenset(
-    {
-        "graph.pb",
-        "labels.txt",
-        "saved_model",
-        "head.h5",
-        "run.json",
-        "history.csv",
-        "fine_tuning.csv",
-        "tuning.csv",
-        "metrics.json",
-        "predictions.csv",
-        "predictions.png",
-        "curves.csv",
-        "curves.png",
-        "skipped.csv",
-        "logs",
-    }
-)
-
-
-_OWN_FOLDERS = frozenset({"saved_model", "logs"})  # the rest are files
-_EMPTY_FOLDER = "saved_model/assets"  # which TensorFlow wants, and no list of files has
-_MODEL_ALONE = frozenset({"graph.pb", "head.h5", "saved_model"})  # what shows that a model was there
+_EMPTY_FOLDER = f"{SAVED_MODEL}/assets"  # which TensorFlow wants, and no list of files has
+_MODEL_ALONE = frozenset({GRAPH, HEAD, SAVED_MODEL})  # what shows that a model was there
 
 _PERMISSIONS = "check its permissions or use another --model-dir"
 _REMEDIES = {
@@ -135,7 +117,7 @@ def check_destination(
                 _check_content(final, where, os.path.realpath(cache_dir) if cache_dir else "")
             elif final.exists():
                 raise OutputError(f"{where} is a file: give a folder as --model-dir")
-            check_replaceable(final, OWN_NAMES)
+            check_replaceable(final, NAMES)
         with staging_folder(final, say):
             pass
     except OSError as error:
@@ -145,10 +127,10 @@ def check_destination(
 def _check_content(final: Path, where: str, cache_dir: str) -> None:
     """Refuse a folder that holds what is not ours and no model. Raises OutputError."""
     names = [name for name in sorted(os.listdir(final)) if not is_litter(name)]
-    own = set(names) & OWN_NAMES
+    own = set(names) & NAMES
     for name in sorted(own):
-        if (final / name).is_dir() != (name in _OWN_FOLDERS):
-            found, wanted = ("file", "folder") if name in _OWN_FOLDERS else ("folder", "file")
+        if (final / name).is_dir() != (name in FOLDERS):
+            found, wanted = ("file", "folder") if name in FOLDERS else ("folder", "file")
             raise OutputError(
                 f"the model folder {where} holds a {found} {name}, where a model has a {wanted}: "
                 "move it away or use another --model-dir"
@@ -156,7 +138,7 @@ def _check_content(final: Path, where: str, cache_dir: str) -> None:
     # earlier versions, when killed, could leave a part of a model where they had to replace it file by file
     is_part = bool(own & _MODEL_ALONE) and must_stay(final)
     foreign = [name for name in names if os.path.join(final, name) != cache_dir and not (is_part and name in own)]
-    if foreign and not (final / "run.json").is_file():
+    if foreign and not (final / RUN).is_file():
         raise OutputError(
             f"the model folder {where} holds other things ({listing(map(display_path, foreign), 3)}) and no model: "
             "give a new or empty folder as --model-dir"
@@ -165,22 +147,23 @@ def _check_content(final: Path, where: str, cache_dir: str) -> None:
 
 def write_model_folder(
     model_dir: str | os.PathLike[str],
-    write: Callable[[Path], None],
+    write: Callable[[Path], Written],
     emit: Emit = ignore,
-) -> None:
+) -> Written:
     """Let `write` fill a folder beside the final place, then move it there; an older model stays until then.
 
     Args:
         emit: told of another run that writes the same model folder just now, and is waited for.
-    Raises OutputError where the disk is full or the place can't be written.
+    Returns what `write` does. Raises OutputError where the disk is full or the place can't be written.
     """
     final = _resolved(Path(model_dir))
     where = display_path(model_dir)
     say = _waiting(where, emit)
     try:
         with staging_folder(final, say) as staging:
-            _fill(staging, where, write)
+            written = _fill(staging, where, write)
             replace_folder(staging, final, MODEL, say)
+            return written
     except UnfinishedError as error:
         raise OutputError(
             f"the new model is complete and can be used, but not all of {where} is in its place yet "
@@ -190,9 +173,9 @@ def write_model_folder(
         raise OutputError(f"{_not_written(final, where, error)}; what was there before is intact") from error
 
 
-def _fill(staging: Path, where: str, write: Callable[[Path], None]) -> None:
+def _fill(staging: Path, where: str, write: Callable[[Path], Written]) -> Written:
     try:
-        write(staging)
+        return write(staging)
     except OutputError as error:  # which names the place that is to be
         message = str(error).replace(display_path(staging), where)
         raise OutputError(f"{message}; what was there before is intact") from error
@@ -218,14 +201,14 @@ def _reason(final: Path, where: str, error: OSError) -> str:
 def own_files(folder: Path) -> list[str]:
     """What the program wrote into a model folder, as its run.json lists it; nothing where there is no list."""
     try:
-        listed = parse_json(_read_bytes(folder / "run.json"))["files"]
+        listed = parse_json(_read_bytes(folder / RUN))["files"]
         paths = [PurePosixPath(name) for name in [*listed, _EMPTY_FOLDER]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    return [str(path) for path in paths if path.parts and path.parts[0] in OWN_NAMES and ".." not in path.parts]
+    return [str(path) for path in paths if path.parts and path.parts[0] in NAMES and ".." not in path.parts]
 
 
-MODEL = Kind(own_files, "run.json")
+MODEL = Kind(own_files, RUN)
 
 
 def list_files(folder: Path) -> list[str]:
@@ -240,7 +223,7 @@ def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
     if not folder.is_dir():
         raise ModelFolderError(f"no such model folder: {where}; make one with: retrain train IMAGE_DIR")
     try:
-        data = _read_bytes(folder / "run.json")
+        data = _read_bytes(folder / RUN)
     except OSError as error:
         raise ModelFolderError(
             f"{where} is no model folder: can't read run.json ({error.strerror}); "
@@ -260,7 +243,7 @@ def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
         raise ModelFolderError(
             f"{where}/run.json is damaged: {error}; put the file back that was written with the model, or train again"
         ) from error
-    labels = read_labels(folder / "labels.txt")
+    labels = read_labels(folder / LABELS)
     if tuple(labels) != description.labels:
         raise ModelFolderError(
             f"{where}/labels.txt does not fit the model: it has {counted(len(labels), 'label')} "
@@ -330,7 +313,7 @@ def read_file(folder: Path, name: str, model: ModelDescription) -> bytes:
 def read_sets(folder: Path, model: ModelDescription) -> dict[str, str]:
     """Which set each picture was in when a model was trained, by the SHA-256 of its file; as predictions.csv has it."""
     try:
-        text = read_file(folder, "predictions.csv", model).decode("utf-8")
+        text = read_file(folder, PREDICTIONS, model).decode("utf-8")
         rows = [(row["key"], row["set"]) for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)]
     except KeyError as error:
         raise _bad_predictions(folder, f"it has no column {error}") from error
@@ -346,7 +329,7 @@ def read_sets(folder: Path, model: ModelDescription) -> dict[str, str]:
 
 def _bad_predictions(folder: Path, reason: str) -> ModelFolderError:
     return ModelFolderError(
-        f"can't read {display_path(folder)}/predictions.csv: {reason}; put the file back that was written with the "
+        f"can't read {display_path(folder)}/{PREDICTIONS}: {reason}; put the file back that was written with the "
         "model, or train the model again"
     )
 
@@ -359,6 +342,11 @@ def read_labels(path: str | os.PathLike[str]) -> list[str]:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ModelFolderError(f"can't read {display_path(path)}: {reason}; train the model again") from error
     return text.removesuffix("\n").split("\n")
+
+
+def write_labels(labels: Sequence[str], path: str | os.PathLike[str]) -> None:
+    """Write labels.txt: one label a line, UTF-8, in the order of the outputs. Raises OSError."""
+    write_whole(path, "".join(f"{label}\n" for label in labels).encode())
 
 
 def _read_bytes(path: Path) -> bytes:

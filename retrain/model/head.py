@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from retrain.cache.vectors import VectorSource, chunks
 from retrain.errors import ModelFolderError
+from retrain.evaluation.metrics import Outcomes, outcomes_of
 from retrain.files import write_whole
 from retrain.paths import display_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Head", "Layer", "parse_head", "read_head", "write_head"]
+__all__ = ["Head", "Layer", "judge", "parse_head", "read_head", "write_head"]
 
 FORMAT = 1
 
@@ -63,6 +64,16 @@ class Head:
         last = self.layers[-1]
         # float32 as before: a Python float takes the type of the array
         return Head((*self.layers[:-1], Layer(last.weights / temperature, last.biases / temperature)))
+
+
+def judge(head: Head, vectors: VectorSource, labels: NDArray[np.int32]) -> Outcomes:
+    """What a head makes of labelled pictures. Bottlenecks are read some thousands at a time.
+
+    Args:
+        vectors: (n, d) float32 bottlenecks.
+        labels: (n,) int32, in [0, classes).
+    """
+    return Outcomes.joined([outcomes_of(head.logits(vectors[rows]), labels[rows]) for rows in chunks(len(labels))])
 
 
 def write_head(head: Head, labels: "Sequence[str]", path: str | os.PathLike[str]) -> None:

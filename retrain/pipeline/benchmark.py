@@ -1,6 +1,7 @@
-"""A one-minute look at this machine: how fast pass one is here, in each precision, and what to use."""
+"""`extract --benchmark`: how fast pass one is on this machine, in each precision, and what to use."""
 
 import contextlib
+import os
 import random
 import statistics
 import tempfile
@@ -14,20 +15,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrain.backbones.backbone import Backbone
+from retrain.backbones.default import choose_backbone
 from retrain.backbones.extractor import Extractor
 from retrain.backbones.precision import Calibration, choose_extractor
-from retrain.data.image_folder import ImageFolder
+from retrain.data.image_folder import ImageFolder, read_image_folder
 from retrain.errors import RetrainError
 from retrain.events import Emit, Event, Extracted, Noted, Warned, ignore
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
 from retrain.machine import cores, processor_name
-from retrain.options import PRECISIONS, ExtractionOptions, ImageOptions
+from retrain.options import PRECISIONS, ExtractionOptions, ImageOptions, RunOptions
 
-__all__ = ["MachineBenchmark", "PrecisionRates", "benchmark_machine", "draw_pictures", "without_network"]
+__all__ = ["MachineBenchmark", "PrecisionRates", "benchmark", "benchmark_machine", "draw_pictures", "without_network"]
 
 _SECONDS = 6.0  # that each measurement takes
 _MOST_PICTURES = 2000
-_BUSY = 1.15  # times as fast: more than the whole can be beside a part
+_BUSY = 1.15  # times as fast as one of its parts: more than the whole can be
 _WORTH_IT = 1.2  # times as fast: less is no reason to leave float32
 
 
@@ -38,8 +40,8 @@ class PrecisionRates:
     precision: str
     backbone: float | None = None  # pictures/s, fed from memory
     pipeline: float | None = None  # pictures/s of the whole of pass one
-    preparation_seconds: float = 0.0  # loading the backbone; for int8, making the quantised model, too, which is kept
-    warning: str | None = None  # what is to be known of it
+    preparation_seconds: float = 0.0  # loading the backbone, and for int8 making the quantised model, which is kept
+    warning: str | None = None  # what the user should know of it
     reason: str | None = None  # why there are no figures
 
 
@@ -65,7 +67,7 @@ class _Enough(Exception):
 
 
 def without_network(height: int, width: int) -> Extractor:
-    """An extractor that does nothing: what is left is reading, hashing, decoding, resizing."""
+    """An extractor that does nothing, to measure the rest: reading, hashing, decoding, resizing."""
     return Extractor("nothing", dict, lambda: _NoNetwork(height, width))
 
 
@@ -82,6 +84,18 @@ class _NoNetwork:
         return np.zeros((len(pixels), 1), np.float32)
 
 
+def benchmark(
+    image_dir: str | os.PathLike[str] | None, options: RunOptions = RunOptions(), emit: Emit = ignore
+) -> MachineBenchmark:
+    """How fast pass one is on this machine, on pictures of a folder, or on drawn ones if it is None."""
+    backbone, options = choose_backbone(options, emit)
+    with tempfile.TemporaryDirectory() as place:
+        if image_dir is None:
+            draw_pictures(Path(place))
+        folder = read_image_folder(image_dir or place, [options.extraction.cache_dir])
+        return benchmark_machine(folder, backbone, options.images, emit)
+
+
 def benchmark_machine(
     folder: ImageFolder,
     backbone: Backbone,
@@ -90,13 +104,13 @@ def benchmark_machine(
 ) -> MachineBenchmark:
     """Measure pass one over pictures of a folder, each part and precision for a few seconds.
 
-    The cache is not touched: what is made lies in a temporary folder.
+    Leaves the cache alone: its own files are in a temporary folder.
 
     Args:
         folder: typical pictures.
         backbone: in float32.
         emit: told what is measured next.
-    Raises RetrainError where the float32 backbone can't be run.
+    Raises RetrainError if the backbone can't run in float32.
     """
     some = random.Random(0).sample(folder.samples, min(len(folder.samples), _MOST_PICTURES))
     sample = ImageFolder(folder.root, folder.class_names, tuple(some), (), ())
@@ -163,7 +177,7 @@ def _network_rate(network: Any) -> float:
     """Pictures per second of a network that is fed from memory."""
     shape = (network.batch_size, network.height, network.width, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    network.bottlenecks(pixels)  # the first call is the one that prepares
+    network.bottlenecks(pixels)  # the first call also prepares
     seconds: list[float] = []
     end = time.monotonic() + _SECONDS
     while not seconds or time.monotonic() < end:
@@ -174,7 +188,7 @@ def _network_rate(network: Any) -> float:
 
 
 def _pipeline_rate(folder: ImageFolder, extractor: Extractor, images: ImageOptions) -> float:
-    """Pictures per second of pass one into empty caches, again and again for a few seconds."""
+    """Pictures per second of pass one into empty caches, repeated for a few seconds."""
     extracted, seconds = 0, 0.0
     while seconds < _SECONDS:
         last = Extracted(0)
@@ -187,8 +201,8 @@ def _pipeline_rate(folder: ImageFolder, extractor: Extractor, images: ImageOptio
                     raise _Enough
 
         with tempfile.TemporaryDirectory() as place, contextlib.suppress(_Enough):
-            options = ExtractionOptions(cache_dir=place)
-            extract_bottlenecks(folder, extractor, open_cache(extractor, options), options, images, watch)
+            options = RunOptions(extraction=ExtractionOptions(cache_dir=place), images=images)
+            extract_bottlenecks(folder, extractor, open_cache(extractor, options.extraction), options, watch)
         if not last.extracted:
             return 0.0
         extracted, seconds = extracted + last.extracted, seconds + last.seconds
@@ -210,14 +224,14 @@ def _recommendation(rates: list[PrecisionRates], decoding: float, pictures: int)
         even = max(0.0, best.preparation_seconds - rates[0].preparation_seconds) / saved
         if even > pictures:
             text += (
-                f", from about {even:,.0f} pictures on; for these {pictures} its preparation takes longer than it saves"
+                f", from about {even:,.0f} pictures on; for these {pictures} preparing it takes longer than it saves"
             )
         elif even:
-            text += f"; its preparation, once, pays from about {even:,.0f} pictures on"
+            text += f"; preparing it, once, pays off from about {even:,.0f} pictures on"
         if best.warning:
             text += f"; but {best.warning}"
     if decoding < 1.5 * fastest:
         text += "; reading and decoding take much of the time: a faster disk or more cores help"
     if any(rate.pipeline > _BUSY * rate.backbone for rate in rates if rate.pipeline and rate.backbone):
-        text += "; the figures contradict each other, the machine seems to be busy: measure again"
+        text += "; the figures contradict each other, so the machine is probably busy: measure again"
     return text

@@ -1,24 +1,103 @@
-"""What a run refuses, or warns of, as soon as it can be known."""
+"""What a folder and options together forbid, or call for a warning, as soon as it can be known."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Container, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrain.data.image_folder import ImageFolder
-from retrain.data.split import SETS, check_counts
-from retrain.errors import ImageFolderError, UsageError
+from retrain.data.split import SETS, check_class_sizes, check_counts
+from retrain.errors import ImageFolderError, TrainingError, UsageError
+from retrain.evaluation.metrics import different
 from retrain.events import Emit, Warned
-from retrain.options import RunOptions, SplitOptions
+from retrain.extraction.dataset import Dataset
+from retrain.options import RunOptions, SplitOptions, TrainingOptions
 from retrain.paths import display_path
-from retrain.text import listing
-from retrain.training.calibration import check_pictures
+from retrain.text import counted, listing
 
-__all__ = ["check_ready_made_split", "check_sets", "check_training"]
+__all__ = [
+    "check_class_counts",
+    "check_contradictions",
+    "check_copies",
+    "check_folds",
+    "check_known_classes",
+    "check_leaks",
+    "check_ready_made_split",
+    "check_sets",
+    "check_training",
+]
+
+
+_FEW_PICTURES = 20  # a class with fewer gets a warning, as in the original program
+
+
+def check_class_counts(folder: ImageFolder, counts: Sequence[int], emit: Emit) -> None:
+    """Refuse a class with too few pictures to train on; warn of those with few, and of empty folders.
+
+    Args:
+        counts: pictures of each class.
+    Raises ImageFolderError.
+    """
+    check_class_sizes(folder.class_names, counts)
+    few = [f"{name} ({n})" for name, n in zip(folder.class_names, counts, strict=True) if n < _FEW_PICTURES]
+    if few:
+        emit(Warned(f"fewer than {_FEW_PICTURES} pictures in class {listing(few)}: results may be poor, add more"))
+    if folder.empty_folders:
+        names = listing(map(display_path, folder.empty_folders))
+        emit(
+            Warned(f"{counted(len(folder.empty_folders), 'folder', 'holds/hold')} no files and make no class: {names}")
+        )
+
+
+def check_contradictions(data: Dataset, emit: Emit) -> None:
+    """Warn of pictures that are in folders of different classes."""
+    first: dict[bytes, int] = {}
+    labels = zip(data.keys, data.labels.tolist(), strict=True)
+    several = {key.tobytes() for key, label in labels if first.setdefault(key.tobytes(), label) != label}
+    if several:
+        emit(
+            Warned(
+                f"{counted(len(several), 'picture', 'is/are')} in folders of several classes: retrain inspect "
+                "shows which, keep one of each"
+            )
+        )
+
+
+def check_copies(data: Dataset, emit: Emit) -> None:
+    """Warn of classes with enough pictures of which too few differ."""
+    files = np.bincount(data.labels, minlength=len(data.folder.class_names)).tolist()
+    unique = np.bincount(data.labels[different(data.keys, data.labels)], minlength=len(files)).tolist()
+    rows = zip(data.folder.class_names, files, unique, strict=True)
+    few = [f"{name} ({own})" for name, count, own in rows if own < _FEW_PICTURES <= count]
+    if few:
+        emit(
+            Warned(
+                f"fewer than {_FEW_PICTURES} different pictures in class {listing(few)}, the others are copies: "
+                "results may be poor, add more"
+            )
+        )
+
+
+def check_leaks(data: Dataset, emit: Emit) -> None:
+    """Warn of pictures that are in several of the sets that the folder comes with."""
+    found: dict[bytes, set[str]] = defaultdict(set)
+    for key, sample in zip(data.keys, data.samples, strict=True):
+        if sample.subset:
+            found[key.tobytes()].add(sample.subset)
+    several = [sets for sets in found.values() if len(sets) > 1]
+    if several:
+        names = [name for name in SETS if any(name in sets for sets in several)]
+        emit(
+            Warned(
+                f"{counted(len(several), 'picture', 'is/are')} in more than one of the sets {', '.join(names)}: "
+                "retrain inspect shows which; figures of pictures that were trained on are too good, keep one of each"
+            )
+        )
 
 
 def check_ready_made_split(folder: ImageFolder, options: RunOptions, emit: Emit) -> None:
-    """Say which options have no effect on a folder that comes with a split of its own."""
+    """Warn of options that have no effect because the folder comes with a split of its own."""
     if folder.has_subsets and options.split != SplitOptions():
         emit(
             Warned(
@@ -30,7 +109,7 @@ def check_ready_made_split(folder: ImageFolder, options: RunOptions, emit: Emit)
 
 
 def check_training(folder: ImageFolder, options: RunOptions) -> None:
-    """Refuse, before any picture is read, what can't be trained. Raises UsageError, ImageFolderError."""
+    """Refuse what can't be trained, before any picture is read. Raises UsageError, ImageFolderError."""
     ready_made = folder.has_subsets
     training = [sample for sample in folder.samples if not ready_made or sample.subset == "train"]
     if ready_made:
@@ -45,15 +124,18 @@ def check_training(folder: ImageFolder, options: RunOptions) -> None:
     else:
         check_counts(dict(zip(folder.class_names, folder.counts(), strict=True)), options.split)
         has_validation = options.split.wants("validation")
-    for flag, is_wanted in (("--patience", options.training.patience), ("--calibrate", options.evaluation.calibrate)):
-        if is_wanted and not has_validation:
-            share = options.split.validation_per_class is None
-            remedy = (
-                "add a folder validation/"
-                if ready_made
-                else f"raise --validation-{'percentage' if share else 'per-class'}"
-            )
-            raise UsageError(f"{flag} needs validation pictures, and there are none: {remedy}, or leave it out")
+    flag = _needing_validation(options)
+    if flag and not has_validation:
+        share = "percentage" if options.split.validation_per_class is None else "per-class"
+        remedy = "add a folder validation/" if ready_made else f"raise --validation-{share}"
+        raise UsageError(f"{flag} needs validation pictures, and there are none: {remedy}, or leave it out")
+
+
+def _needing_validation(options: RunOptions) -> str | None:
+    """An option that needs validation pictures, if one is given."""
+    if options.training.patience:
+        return "--patience"
+    return "--calibrate" if options.evaluation.calibrate else None
 
 
 def check_sets(
@@ -63,11 +145,12 @@ def check_sets(
     options: RunOptions,
     emit: Emit,
 ) -> None:
-    """Refuse a split that leaves a class without training pictures, or calibration without any; warn of other gaps.
+    """Refuse a split in which a class or an option lacks the pictures it needs; warn of other gaps.
 
     Args:
         members: set -> (n,) label numbers of its pictures.
         is_ready_made: whether the folder came with the sets.
+    Raises ImageFolderError, TrainingError.
     """
     present = {name: set(np.unique(members[name]).tolist()) for name in SETS}
     missing = {name: [label for number, label in enumerate(labels) if number not in present[name]] for name in SETS}
@@ -76,8 +159,12 @@ def check_sets(
             f"no training pictures of class {listing(missing['train'])}: add pictures that differ from those there, "
             "or remove the folder"
         )
-    if options.evaluation.calibrate:
-        check_pictures(len(members["validation"]))
+    flag = _needing_validation(options)
+    if flag and not len(members["validation"]):
+        raise TrainingError(
+            f"{flag} needs validation pictures, and the split of this folder has none: add pictures, raise "
+            f"--validation-percentage or --validation-per-class, or leave out {flag}"
+        )
     for name in SETS:
         wanted: int | None = getattr(options.split, f"{name}_per_class")
         found = np.bincount(members[name], minlength=len(labels)).tolist()
@@ -92,3 +179,31 @@ def check_sets(
                 )
         elif name != "train" and options.split.wants(name) and len(members[name]) and missing[name]:
             emit(Warned(f"no {name} pictures of class {listing(missing[name])}"))
+
+
+def check_folds(folder: ImageFolder, folds: int, training: TrainingOptions) -> None:
+    """Refuse folds that a folder can't have, before any picture is read. Raises UsageError, ImageFolderError."""
+    few = [f"{n} of {name}" for name, n in zip(folder.class_names, folder.counts(), strict=True) if n < folds]
+    if few:
+        raise ImageFolderError(
+            f"--folds {folds} is more than there are pictures ({listing(few)}): every fold needs one of each class; "
+            "lower --folds or add pictures"
+        )
+    if training.patience and folds < 3:
+        raise UsageError("--patience takes a fold for validation, besides those for training and testing: 3 or more")
+
+
+def check_known_classes(folder: ImageFolder, known: Container[str], labels: Sequence[str]) -> None:
+    """Refuse classes that a model does not know.
+
+    Args:
+        known: names of class folders that the model knows.
+        labels: the model's.
+    Raises ImageFolderError.
+    """
+    unknown = [name for name in folder.class_names if name not in known]
+    if unknown:
+        raise ImageFolderError(
+            f"{display_path(folder.root)} has classes that the model does not know: {listing(unknown)}; "
+            f"its labels are {listing(labels)}: rename or remove these folders"
+        )

@@ -12,7 +12,7 @@ from retrain._tensorflow import tf
 from retrain.cache.segments import ALIGNMENT, Vectors
 from retrain.cache.vectors import LabelledBottlenecks
 
-__all__ = ["Feed", "Members", "Source", "draw", "members_of"]
+__all__ = ["Feed", "Members", "Source", "Sources", "draw", "members_of"]
 
 
 class Members(NamedTuple):
@@ -74,6 +74,13 @@ class Source(NamedTuple):
     vectors: tf.Tensor  # (n, d) float32; activations float16
     labels: tf.Tensor  # (n,) int32
     members: Members | None
+
+
+class Sources(NamedTuple):
+    """What training and its evaluations draw from."""
+
+    training: Source
+    validation: Source | None = None  # None: there are no validation pictures
 
 
 class Feed:

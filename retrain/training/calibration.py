@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.cache.vectors import VectorSource
-from retrain.errors import TrainingError
 from retrain.model.head import Head
 
-__all__ = ["Calibration", "calibrate", "check_pictures", "fit_temperature"]
+__all__ = ["Calibration", "calibrate", "fit_temperature"]
 
 LOWEST, HIGHEST = 0.01, 100.0  # temperatures that are looked at
 
@@ -24,15 +23,6 @@ class Calibration:
     temperature: float
     cross_entropy_before: float  # of the validation pictures, nats
     cross_entropy_after: float
-
-
-def check_pictures(validation_pictures: int) -> None:
-    """Refuse, before a head is trained, what leaves nothing to calibrate it with. Raises TrainingError."""
-    if not validation_pictures:
-        raise TrainingError(
-            "--calibrate fits the scores to validation pictures, and the split of this folder has none: add pictures, "
-            "raise --validation-percentage or --validation-per-class, or leave out --calibrate"
-        )
 
 
 def calibrate(head: Head, bottlenecks: VectorSource, labels: NDArray[np.int32]) -> tuple[Head, Calibration]:

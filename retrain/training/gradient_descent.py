@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from retrain._tensorflow import tf
 from retrain.options import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, TrainingOptions
-from retrain.training.batches import Members, Source, draw
+from retrain.training.batches import Members, Source, Sources, draw
 from retrain.training.loss import Parameters, accuracy_and_cross_entropy, cross_entropies, logits_of, penalty
 
 __all__ = ["STEPS_PER_CALL", "DescentLoop", "Evaluation", "Settings", "State", "structure"]
@@ -122,13 +122,13 @@ class DescentLoop:
         return State(parameters, averages, best, tf.constant(math.inf), tf.constant(0), tf.constant(0), tf.constant(-1))
 
     def run(
-        self, state: State, source: Source, validation: Source | None, settings: Settings, first: int, end: int
+        self, state: State, sources: Sources, settings: Settings, first: int, end: int
     ) -> tuple[State, list[Evaluation], int]:
-        """Do steps first to end - 1, steps_per_call at most; stops before where patience is at its end.
+        """Do the steps first to end - 1, at most steps_per_call of them. Stops earlier when patience ends.
 
-        Returns: the state then, the evaluations on the way, and how many steps are done in all.
+        Returns: the new state, the evaluations on the way, and how many steps are done in all.
         """
-        done = self._block(state, source, validation, settings, tf.constant(first), tf.constant(end))
+        done = self._block(state, sources, settings, tf.constant(first), tf.constant(end))
         state, step, count, steps, figures = done
         # cut as arrays: to slice a tensor takes longer than a step
         rows = zip(steps.numpy()[: int(count)].tolist(), figures.numpy()[: int(count)].tolist(), strict=True)
@@ -140,13 +140,7 @@ class DescentLoop:
         return numbers
 
     def _steps(
-        self,
-        state: State,
-        source: Source,
-        validation: Source | None,
-        settings: Settings,
-        first: tf.Tensor,
-        end: tf.Tensor,
+        self, state: State, sources: Sources, settings: Settings, first: tf.Tensor, end: tf.Tensor
     ) -> tuple[State, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """The state after the steps, the number of the next, how many evaluations, their steps and (e, 4) figures."""
         interval, last = self.options.eval_step_interval, settings.steps - 1
@@ -165,14 +159,14 @@ class DescentLoop:
                 lambda step, state: step < stop,
                 lambda step, state: (
                     step + 1,
-                    self._update(state, *self._batch(source, settings, step, first), settings, step),
+                    self._update(state, *self._batch(sources.training, settings, step, first), settings, step),
                 ),
                 (step, state),
             )
 
             def evaluate() -> tuple[State, tf.Tensor, tf.Tensor, tf.Tensor]:
-                batch = self._batch(source, settings, evaluated, first)
-                row = self._evaluate(state, batch, validation, settings, evaluated)
+                batch = self._batch(sources.training, settings, evaluated, first)
+                row = self._evaluate(state, batch, sources.validation, settings, evaluated)
                 return (
                     _keep_best(state, row[3], evaluated) if self.options.patience else state,
                     count + 1,

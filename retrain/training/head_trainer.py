@@ -17,9 +17,9 @@ from retrain.events import Emit, Evaluated, Stepped, ignore
 from retrain.model.head import Head
 from retrain.options import DEFAULT_STEPS, TrainingOptions
 from retrain.text import counted
-from retrain.training.batches import Feed, Source, members_of
+from retrain.training.batches import Feed, Source, Sources, members_of
 from retrain.training.gradient_descent import STEPS_PER_CALL, DescentLoop, Settings, structure
-from retrain.training.lbfgs import Arrays, Figures, FullBatch, Part, find_optimum
+from retrain.training.lbfgs import Arrays, Figures, FullBatch, Part, Penalties, find_optimum
 from retrain.training.loss import class_weights, head_of, initial_head, parameters_of, picture_weights
 
 __all__ = ["HeadTrainer", "Snapshots", "TrainedHead", "some_of", "split_steps"]
@@ -102,38 +102,31 @@ class HeadTrainer:
         _check(train, validation, options)
         options = options.resolved(len(train))  # copies make training pictures no more
         start = initial_head(self.data.vectors.shape[1], self.classes, options.seed, options.hidden_units)
-        go = self._to_optimum if options.optimizer == "lbfgs" else self._descend
-        return go(start, self.data.with_copies(train), validation, options, emit, snapshots)
+        task = _Task(self.data.with_copies(train), validation, options, emit, snapshots)
+        return self._to_optimum(start, task) if options.optimizer == "lbfgs" else self._descend(start, task)
 
     # by random batches
 
-    def _descend(
-        self,
-        start: Head,
-        train: Numbers,
-        validation: Numbers,
-        options: TrainingOptions,
-        emit: Emit,
-        snapshots: Snapshots,
-    ) -> TrainedHead:
+    def _descend(self, start: Head, task: "_Task") -> TrainedHead:
+        options, snapshots = task.options, task.snapshots
         loop = self._loop(options)
-        settings = Settings.of(options, class_weights(self.data.labels[train], self.classes))
-        held_out = self._validation(validation, options)
+        settings = Settings.of(options, class_weights(self.data.labels[task.train], self.classes))
+        held_out = self._validation(task.validation, options)
         state = loop.start(parameters_of(start))
         history: list[Evaluated] = []
         steps = options.steps or DEFAULT_STEPS
         blocks, ahead = (split_steps(steps, loop.steps_per_call, snapshots.steps) for _ in range(2))
-        members = members_of(train, self.data.labels).as_tensors()
+        members = members_of(task.train, self.data.labels).as_tensors()
         with contextlib.closing(self._feed.sources(members, partial(loop.drawn, options.seed), ahead)) as sources:
             for (first, end), source in zip(blocks, sources, strict=True):
-                state, evaluations, done = loop.run(state, source, held_out, settings, first, end)
+                state, evaluations, done = loop.run(state, Sources(source, held_out), settings, first, end)
                 if state.diverged >= 0:
                     raise _divergence(int(state.diverged), options)
                 for evaluation in evaluations:
                     figures = evaluation if held_out is not None else (*evaluation[:3], None, None)
                     history.append(_checked(Evaluated(*figures), options))
-                    emit(history[-1])
-                emit(Stepped(done))
+                    task.emit(history[-1])
+                task.emit(Stepped(done))
                 if options.patience and int(state.unimproved) >= options.patience:
                     break
                 if end in snapshots.steps:
@@ -163,15 +156,8 @@ class HeadTrainer:
 
     # to the optimum
 
-    def _to_optimum(
-        self,
-        start: Head,
-        train: Numbers,
-        validation: Numbers,
-        options: TrainingOptions,
-        emit: Emit,
-        snapshots: Snapshots,
-    ) -> TrainedHead:
+    def _to_optimum(self, start: Head, task: "_Task") -> TrainedHead:
+        train, validation, options = task.train, task.validation, task.options
         objective = FullBatch(
             lambda: self._parts(train, picture_weights(self.data.labels[train], self.classes, options)),
             options.label_smoothing,
@@ -185,7 +171,7 @@ class HeadTrainer:
             nonlocal best
             tested = held_out(parameters)[0][:2] if len(validation) else (None, None)
             history.append(_checked(Evaluated(step, *figures[:2], *tested), options))
-            emit(history[-1])
+            task.emit(history[-1])
             if tested[1] is not None and tested[1] < best[0]:
                 best = (tested[1], step, parameters)
             return options.patience is not None and step - best[1] >= options.patience
@@ -195,16 +181,15 @@ class HeadTrainer:
             last = (step, parameters, figures)
             # with patience after each step, for there are few
             stop = (options.patience or step % options.eval_step_interval == 0) and evaluate(*last)
-            if step + 1 in snapshots.steps:
-                snapshots.take(step + 1, head_of(parameters))
-            emit(Stepped(step + 1))
+            if step + 1 in task.snapshots.steps:
+                task.snapshots.take(step + 1, head_of(parameters))
+            task.emit(Stepped(step + 1))
             return bool(stop)
 
         parameters, steps, converged = find_optimum(
             objective,
             [part.numpy() for part in parameters_of(start)],
-            options.l1,
-            options.l2 or 0.0,
+            Penalties(options.l1, options.l2 or 0.0),
             options.steps or DEFAULT_STEPS,
             on_step,
         )
@@ -229,6 +214,17 @@ class HeadTrainer:
             else:
                 vectors = tf.convert_to_tensor(self.data.vectors[chosen])
                 yield vectors, tf.constant(self.data.labels[chosen]), tf.constant(weights[rows])
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What one head is trained on, how, and who is told."""
+
+    train: Numbers  # with the copies
+    validation: Numbers
+    options: TrainingOptions  # resolved
+    emit: Emit
+    snapshots: Snapshots
 
 
 def _check(train: Numbers, validation: Numbers, options: TrainingOptions) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from retrain._tensorflow import tf
 from retrain.training.loss import Parameters, cross_entropies, logits_of
 
-__all__ = ["Figures", "FullBatch", "find_optimum"]
+__all__ = ["Figures", "FullBatch", "Penalties", "find_optimum"]
 
 Arrays = list[NDArray[np.float64]]
 Flat = NDArray[np.float64]  # all parameters, one after the other
@@ -28,6 +28,13 @@ class Figures(NamedTuple):
     accuracy: float
     cross_entropy: float  # without smoothing
     loss: float  # with smoothing, without penalties
+
+
+class Penalties(NamedTuple):
+    """How much large weights cost. Biases cost nothing."""
+
+    l1: float  # times the sum of the weights' magnitudes
+    l2: float  # half of it times the sum of their squares
 
 
 class FullBatch:
@@ -74,8 +81,7 @@ class FullBatch:
 def find_optimum(
     objective: FullBatch,
     start: Arrays,
-    l1: float,
-    l2: float,
+    penalties: Penalties,
     steps: int,
     on_step: Callable[[int, Arrays, Figures], bool],
 ) -> tuple[Arrays, int, bool]:
@@ -91,6 +97,7 @@ def find_optimum(
     Returns: parameters, how many steps were taken, and whether nothing is left to gain: by the Newton decrement, with
     L-BFGS's own estimate of the Hessian, less than a thousandth of the objective.
     """
+    l1, l2 = penalties
     shape = _Shape(start, split=l1 > 0)
     seen: dict[bytes, Figures] = {}
     taken = 0

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,7 @@ from retrain.data.image_folder import Sample
 from retrain.errors import TrainingError
 from retrain.events import Emit, Event, TryTested, ignore
 from retrain.options import TrainingOptions
-from retrain.pipeline.crossval import train_fold
-
-if TYPE_CHECKING:
-    from retrain.training.head_trainer import HeadTrainer
+from retrain.training.fold_trainer import FoldTrainer
 
 __all__ = ["Try", "Tuning", "candidates", "choose_folds", "tune"]
 
@@ -143,14 +140,7 @@ def candidates(options: TrainingOptions, pictures: int) -> list[Try]:
     return [Try(other, resolved) for resolved, other in found.items()]
 
 
-def tune(
-    trainer: "HeadTrainer",
-    folds: NDArray[np.int32],
-    options: TrainingOptions,
-    labels: Sequence[str],
-    budget: float,
-    emit: Emit = ignore,
-) -> Tuning:
+def tune(folds: FoldTrainer, options: TrainingOptions, budget: float, emit: Emit = ignore) -> Tuning:
     """Try options by cross-validation; the best have the lowest mean cross-entropy.
 
     Successive halving (Jamieson and Talwalkar, AISTATS 2016) over folds: all are trained and tested on the first, the
@@ -158,24 +148,23 @@ def tune(
     and what came through a whole round is compared. The order is fixed: time decides where it ends, and nothing else.
 
     Args:
-        folds: (n,) the fold of each of the trainer's pictures; -1 for those that must not be seen, as the test set.
+        folds: of training and validation pictures; none of the test set.
         options: what is not searched for stays as it is here.
         budget: seconds, after which training ends; the first fold of the first try is done whole in any case.
         emit: called with a TryTested after each.
     Raises TrainingError where not one try succeeds.
     """
     started = time.monotonic()
-    count = int(folds.max()) + 1
-    tries = candidates(options, int((folds > 0).sum()))
+    tries = candidates(options, int((folds.folds > 0).sum()))
     rounds = [len(tries)]
-    while len(rounds) < count:
+    while len(rounds) < folds.count:
         rounds.append(max(min(_FEWEST, len(tries)), math.ceil(rounds[-1] / 2)))
     going, compared, done, is_complete = tries, 0, 0, True
     for fold, size in enumerate(rounds):
         going = sorted(going, key=_loss)[:size] if fold else going
         for tried in going:
             deadline = started + budget if done else math.inf
-            if not _test(tried, trainer, folds, fold, labels, deadline):
+            if not _test(tried, folds, fold, deadline):
                 is_complete = False
                 break
             done += 1
@@ -197,9 +186,7 @@ class _OutOfTime(Exception):
     """The time for the search has come to its end."""
 
 
-def _test(
-    tried: Try, trainer: "HeadTrainer", folds: NDArray[np.int32], fold: int, labels: Sequence[str], deadline: float
-) -> bool:
+def _test(tried: Try, folds: FoldTrainer, fold: int, deadline: float) -> bool:
     """Train and test one fold; False where there was no time for it."""
     started = time.monotonic()
 
@@ -209,7 +196,7 @@ def _test(
 
     try:
         check_time(Event())
-        metrics = train_fold(trainer, folds, fold, tried.options, labels, check_time).metrics
+        metrics = folds.train(fold, tried.options, check_time).metrics
         tried.accuracies.append(metrics.accuracy or 0.0)
         tried.cross_entropies.append(math.inf if metrics.cross_entropy is None else metrics.cross_entropy)
     except _OutOfTime:

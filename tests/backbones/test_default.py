@@ -17,8 +17,10 @@ from retrain.cli import main as cli
 from retrain.cli import original
 from retrain.errors import BackboneError, BackboneUnavailableError
 from retrain.options import BackboneOptions, CrossValidationOptions, ExtractionOptions, RunOptions, TrainingOptions
+from retrain.pipeline.benchmark import benchmark
 from retrain.pipeline.crossval import cross_validate
-from retrain.pipeline.run import benchmark, extract_folder, train
+from retrain.pipeline.extract import extract as extract_folder
+from retrain.pipeline.train import train
 
 ABSENT = "the weights of backbone inception_v3 can't be downloaded (no network): go online once"
 
@@ -177,8 +179,8 @@ def test_change_is_said_in_both_directions(offline, backbones, make_folder):
 
     def run() -> tuple[int, str, list[str]]:
         heard.clear()
-        extraction, cache = extract_folder(root, options_of(), emit)
-        return extraction.extracted, cache.name, list(heard)
+        done = extract_folder(root, options_of(), emit)
+        return done.extraction.extracted, done.cache.name, list(heard)
 
     extracted, name, said = run()
     assert (extracted, name, len(said)) == (48, "efficientnet_lite0", 1)

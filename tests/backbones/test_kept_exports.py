@@ -21,7 +21,9 @@ from retrain.backbones import kept_exports
 from retrain.backbones.backbone import locate_backbone
 from retrain.cache import artifacts
 from retrain.cli import main as cli
-from retrain.export.graph import GraphBuilder
+from retrain.export.frozen_graph import FrozenGraph
+from retrain.export.saved_model import SavedModel
+from retrain.export.source import ExportSource
 from retrain.model.head import Head, Layer
 from retrain.options import BackboneOptions, RunOptions, TrainingOptions
 
@@ -60,8 +62,8 @@ def export(tiny_backbone):
         graphs, head = builder(tiny_backbone, warnings=warnings), head_of(TINY_LENGTH, 2)
         graphs.prepare()
         Path(model_dir).mkdir()
-        Path(model_dir, "graph.pb").write_bytes(b"".join(graphs.serialized(head)))
-        graphs.write_saved_model(head, ["a", "b"], Path(model_dir, "saved_model"))
+        Path(model_dir, "graph.pb").write_bytes(b"".join(FrozenGraph().parts(graphs.under(head))))
+        SavedModel().write(graphs.under(head, ["a", "b"]), Path(model_dir, "saved_model"))
         return warnings
 
     return call
@@ -89,7 +91,7 @@ def exported(model: str) -> dict[str, bytes]:
 
 def builder(tiny_backbone, cache: str = "cache", name: str = "final_result", warnings: list[str] | None = None):
     told = [] if warnings is None else warnings
-    return GraphBuilder(locate_backbone(BackboneOptions(backbone=str(tiny_backbone))), name, cache, told.append)
+    return ExportSource(locate_backbone(BackboneOptions(backbone=str(tiny_backbone))), name, cache, told.append)
 
 
 def head_of(*widths: int) -> Head:
@@ -215,7 +217,7 @@ def test_a_folder_of_another_extractor_is_left_alone(tiny_backbone):
     folder.mkdir(parents=True)
     other = made.backbone.fingerprint[:8] + "0" * 56
     (folder / "extractor.json").write_text(json.dumps({"format": 1, "fingerprint": other}))
-    made.serialized(head_of(TINY_LENGTH, 2))
+    FrozenGraph().parts(made.under(head_of(TINY_LENGTH, 2)))
     assert [path.name for path in folder.iterdir()] == ["extractor.json"]
 
 
@@ -225,7 +227,7 @@ def test_heads_and_labels_share_what_is_kept(tiny_backbone, no_network_after):
         head, labels = head_of(*widths), [f"label {number}" for number in range(widths[-1])]
         graphs = builder(tiny_backbone)
         graphs.prepare()
-        graphs.write_saved_model(head, labels, "-".join(map(str, widths)))
+        SavedModel().write(graphs.under(head, labels), "-".join(map(str, widths)))
         no_network_after()
         pixels = np.random.default_rng(0).random((4, TINY_SIZE, TINY_SIZE, 3), np.float32)
         expected = head.logits(bottlenecks(graphs, pixels))
@@ -236,7 +238,9 @@ def test_heads_and_labels_share_what_is_kept(tiny_backbone, no_network_after):
         assert [text.decode() for text in answer["labels"].numpy()[3]] == labels
         answer = loaded.from_pixels(tf.constant(pixels))
         np.testing.assert_allclose(answer["final_result"].numpy(), expected, atol=1e-6)
-        np.testing.assert_allclose(run_graph(b"".join(graphs.serialized(head)), pixels), expected, atol=1e-6)
+        np.testing.assert_allclose(
+            run_graph(b"".join(FrozenGraph().parts(graphs.under(head))), pixels), expected, atol=1e-6
+        )
 
 
 @pytest.fixture
@@ -247,7 +251,7 @@ def no_network_after(monkeypatch):
     return call
 
 
-def bottlenecks(graphs: GraphBuilder, pixels: np.ndarray) -> np.ndarray:
+def bottlenecks(graphs: ExportSource, pixels: np.ndarray) -> np.ndarray:
     return run_graph(graphs.trunk.graph, pixels, "bottleneck:0")
 
 
@@ -261,7 +265,7 @@ def run_graph(graph, pixels: np.ndarray, end: str = "final_result:0") -> np.ndar
 def test_another_name_of_the_scores_needs_another_template_only(tiny_backbone, no_network_after):
     for number, name in enumerate(["final_result", "scores", "zzz", "scores"]):
         graphs = builder(tiny_backbone, name=name)
-        graphs.write_saved_model(head_of(TINY_LENGTH, 2), ["a", "b"], f"saved{number}")
+        SavedModel().write(graphs.under(head_of(TINY_LENGTH, 2), ["a", "b"]), f"saved{number}")
         no_network_after()
         loaded = tf.saved_model.load(f"saved{number}")
         answer = loaded.signatures["pixels"](pixels=tf.zeros([1, TINY_SIZE, TINY_SIZE, 3]))
@@ -272,7 +276,7 @@ def test_another_name_of_the_scores_needs_another_template_only(tiny_backbone, n
 def test_the_saved_model_says_how_many_classes_there_are(tiny_backbone):
     from tensorflow.core.protobuf import saved_model_pb2
 
-    builder(tiny_backbone).write_saved_model(head_of(TINY_LENGTH, 5), list("abcde"), "saved")
+    SavedModel().write(builder(tiny_backbone).under(head_of(TINY_LENGTH, 5), list("abcde")), "saved")
     model = saved_model_pb2.SavedModel.FromString(Path("saved/saved_model.pb").read_bytes())
     for signature in ("serving_default", "pixels"):
         outputs = model.meta_graphs[0].signature_def[signature].outputs
@@ -284,7 +288,7 @@ def test_the_saved_model_says_how_many_classes_there_are(tiny_backbone):
 
 
 def test_tensorflow_1_style_programs_load_the_saved_model(tiny_backbone):
-    builder(tiny_backbone).write_saved_model(head_of(TINY_LENGTH, 2), ["a", "ü"], "saved")
+    SavedModel().write(builder(tiny_backbone).under(head_of(TINY_LENGTH, 2), ["a", "ü"]), "saved")
     picture = draw_picture(1, 1, 40)
     picture.save("a.png")
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
@@ -298,7 +302,7 @@ def test_tensorflow_1_style_programs_load_the_saved_model(tiny_backbone):
 
 def test_the_cache_commands_know_what_is_kept(tiny_backbone, make_folder, capsys):
     """As after a run with --precision int8, whose bottlenecks lie elsewhere."""
-    builder(tiny_backbone).write_saved_model(head_of(TINY_LENGTH, 2), ["a", "b"], "saved")
+    SavedModel().write(builder(tiny_backbone).under(head_of(TINY_LENGTH, 2), ["a", "b"]), "saved")
     sizes = [kept(name).stat().st_size for name in NAMES]
     pictures = make_folder({"cat": 1, "dog": 1})
     for command in (["info"], ["verify"], ["compact"], ["prune", "--keep", str(pictures), "--yes"]):

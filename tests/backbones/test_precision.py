@@ -30,7 +30,7 @@ from retrain.errors import BackboneError, CacheError
 from retrain.events import Noted, Prepared, Warned
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
 from retrain.folders import staging_folder
-from retrain.options import BackboneOptions, ExtractionOptions, ImageOptions
+from retrain.options import BackboneOptions, ExtractionOptions, RunOptions
 
 needs_int8 = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("openvino", "nncf"))), reason="the extra int8 is not installed"
@@ -63,7 +63,7 @@ def vectors_of(root, extractor, cache="cache"):
     """One pass over a folder: the vectors, and how many pictures went through the network."""
     options = ExtractionOptions(cache_dir=str(cache))
     opened = open_cache(extractor, options)
-    done = extract_bottlenecks(read_image_folder(root), extractor, opened, options, ImageOptions())
+    done = extract_bottlenecks(read_image_folder(root), extractor, opened, RunOptions(extraction=options))
     return opened.read(opened.find(done.keys)), done.extracted
 
 
@@ -487,7 +487,8 @@ def test_mean_cosine_of_rows():
 def test_a_model_trained_in_int8_is_served_in_float32(root, tiny_backbone, cache):
     from retrain.model.classifier import Classifier
     from retrain.options import RunOptions, TrainingOptions
-    from retrain.pipeline.run import evaluate_folder, train
+    from retrain.pipeline.evaluate import evaluate as evaluate_folder
+    from retrain.pipeline.train import train
 
     options = RunOptions(
         BackboneOptions(backbone=str(tiny_backbone), precision="int8"), training=TrainingOptions(steps=200)

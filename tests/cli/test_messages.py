@@ -14,7 +14,7 @@ from support.pictures import draw_picture
 from retrain.cli import console
 from retrain.cli import main as cli
 from retrain.evaluation.metrics import evaluate_logits
-from retrain.pipeline.record import _guarded, _write_csv
+from retrain.pipeline.outputs import _guarded, _write_csv
 from retrain.text import shown
 
 EVIL = "cat\x1b]52;c;ZXZpbA==\x07"

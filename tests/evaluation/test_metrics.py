@@ -8,17 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.evaluation import metrics as evaluation
 from retrain.evaluation.metrics import (
     different,
     evaluate_logits,
     expected_calibration_error,
-    judge,
     outcomes_of,
     summarize,
     wilson_interval,
 )
-from retrain.training.loss import initial_head
 
 NAMES = ("cat", "dog", "owl")
 
@@ -81,7 +78,7 @@ def test_figures_agree_with_scikit_learn():
 @pytest.mark.parametrize("values", [1, 7, 100, 299 * 7, 300 * 7])
 def test_chunks_change_nothing(values, monkeypatch):
     whole = evaluate_logits(*wavy_case(), "abcdefg")
-    monkeypatch.setattr(evaluation, "_CHUNK_VALUES", values)
+    monkeypatch.setattr("retrain.evaluation.metrics._CHUNK_VALUES", values)
     assert evaluate_logits(*wavy_case(), "abcdefg") == whole
 
 
@@ -196,17 +193,3 @@ def test_copies_are_not_counted(rows):
     assert different(keys, labels).tolist() == first
     counted, alone = summarize(outcomes, labels, NAMES, keys), summarize(outcomes.select(first), labels[first], NAMES)
     assert counted == dataclasses.replace(alone, copies=len(rows) - len(first))
-
-
-def test_outcomes_of_parts_join_to_those_of_the_whole():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 3, 9000).astype(np.int32)  # more than is worked on at once
-    vectors = rng.normal(0, 1, (9000, 5)).astype(np.float32)
-    head = initial_head(5, 3, 0)
-    whole = judge(head, vectors, labels)
-    assert summarize(whole, labels, NAMES) == evaluate_logits(head.logits(vectors), labels, NAMES)
-    chosen = rng.permutation(9000)[:100]
-    assert summarize(whole.select(chosen), labels[chosen], NAMES) == evaluate_logits(
-        head.logits(vectors)[chosen], labels[chosen], NAMES
-    )
-    assert summarize(judge(head, vectors[:0], labels[:0]), labels[:0], NAMES).n == 0

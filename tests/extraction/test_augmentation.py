@@ -28,19 +28,19 @@ from retrain.errors import ImageFolderError
 from retrain.events import Extracted, ignore
 from retrain.extraction import augmentation
 from retrain.extraction.augmentation import DistortedExtractor
+from retrain.extraction.dataset import load_dataset
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
 from retrain.options import (
     AugmentationOptions,
     BackboneOptions,
     CrossValidationOptions,
     ExtractionOptions,
-    ImageOptions,
     RunOptions,
     SplitOptions,
     TrainingOptions,
 )
-from retrain.pipeline import run
 from retrain.pipeline.crossval import cross_validate
+from retrain.pipeline.train import train, train_model
 from retrain.training.head_trainer import HeadTrainer
 
 SOME = AugmentationOptions(augment=5, flip=True, rotate=20, crop=10, brightness=30)
@@ -61,7 +61,7 @@ def extract(root, options=SOME, backbone=None, numbers=None, emit=ignore, **sett
     cache = open_cache(extractor, settings)
     folder = read_image_folder(root)
     folder = folder if numbers is None else folder.part(numbers)
-    return extract_bottlenecks(folder, extractor, cache, settings, ImageOptions(), emit), backbone, cache
+    return extract_bottlenecks(folder, extractor, cache, RunOptions(extraction=settings), emit), backbone, cache
 
 
 def rows_of(result, cache, count=5):
@@ -212,7 +212,7 @@ def test_a_run_over_a_part_of_a_folder_forgets_no_file_of_the_rest(make_folder):
 def test_only_training_pictures_have_copies_and_a_second_run_computes_nothing(make_folder, tiny_backbone, monkeypatch):
     root = make_folder({"cat": 40, "dog": 40})
     options = train_options(tiny_backbone)
-    model = run.train(root, "model", options)
+    model = train(root, "model", options)
     record = json.loads(Path("model/run.json").read_text())
     training = {picture.key for picture in model.result.pictures if picture.set == "train"}
     assert record["augmentation"]["copies"] == 5
@@ -225,18 +225,18 @@ def test_only_training_pictures_have_copies_and_a_second_run_computes_nothing(ma
         raise AssertionError("the network was loaded")
 
     monkeypatch.setattr(Backbone, "network", property(refuse))
-    again = run.train(root, "model", options)
+    again = train(root, "model", options)
     assert again.result.augmentation.extracted == 0
     assert np.array_equal(again.trained.head.layers[0].weights, model.trained.head.layers[0].weights)
-    plain = run.train(root, "plain", dataclasses.replace(options, augmentation=AugmentationOptions()))
+    plain = train(root, "plain", dataclasses.replace(options, augmentation=AugmentationOptions()))
     assert json.loads(Path("plain/run.json").read_text())["augmentation"] is None
     assert not np.array_equal(plain.trained.head.layers[0].weights, model.trained.head.layers[0].weights)
 
 
 def test_another_split_extracts_only_the_copies_that_are_missing(make_folder, tiny_backbone):
     root = make_folder({"cat": 40, "dog": 40})
-    first = run.train_model(root, train_options(tiny_backbone)).result
-    larger = run.train_model(root, train_options(tiny_backbone, test_percentage=0)).result
+    first = train_model(root, train_options(tiny_backbone)).result
+    larger = train_model(root, train_options(tiny_backbone, test_percentage=0)).result
     added = larger.split["train"] - first.split["train"]
     assert larger.augmentation.extracted == 5 * added > 0
     assert len(augmented()) == 1
@@ -244,12 +244,12 @@ def test_another_split_extracts_only_the_copies_that_are_missing(make_folder, ti
 
 def test_many_copies_are_made_some_at_a_time_and_are_the_same(make_folder, tiny_backbone, monkeypatch):
     root = make_folder({"cat": 20, "dog": 20})
-    whole = run.train_model(root, train_options(tiny_backbone)).trained.head.layers[0].weights
+    whole = train_model(root, train_options(tiny_backbone)).trained.head.layers[0].weights
     shutil.rmtree("cache")
     monkeypatch.setattr(augmentation, "_AT_ONCE", 2)
     seen = []
     emit = hearing(Extracted, lambda p: seen.append((p.done, p.pictures)) if p.counts_copies else None)
-    model = run.train_model(root, train_options(tiny_backbone), emit)
+    model = train_model(root, train_options(tiny_backbone), emit)
     assert model.trained.head.layers[0].weights == pytest.approx(whole, abs=1e-5)  # other batches, other rounding
     assert model.result.augmentation.extracted == model.result.augmentation.rows == seen[-1][0] == seen[-1][1]
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
@@ -265,18 +265,18 @@ def test_copies_that_are_missing_are_warned_of(make_folder, tiny_backbone, monke
         return inner(folder, *args)
 
     monkeypatch.setattr(augmentation, "extract", first_goes)
-    result = run.train_model(root, train_options(tiny_backbone), warnings_to(said.append)).result
+    result = train_model(root, train_options(tiny_backbone), warnings_to(said.append)).result
     assert result.augmentation.rows == 5 * (result.split["train"] - 1)
     assert any("5 of" in text and "distorted copies are missing" in text for text in said)
 
     monkeypatch.setattr(augmentation, "extract", lambda folder, *args: inner(folder.part([]), *args))
     none = train_options(tiny_backbone, dataclasses.replace(SOME, augment_seed=9))
-    assert run.train_model(root, none).result.augmentation.rows == 0
+    assert train_model(root, none).result.augmentation.rows == 0
 
 
 def test_prune_keeps_the_copies_of_kept_pictures_and_info_shows_them(make_folder, tiny_backbone, capsys):
     root = make_folder({"cat": 20, "dog": 20})
-    result = run.train_model(root, train_options(tiny_backbone)).result
+    result = train_model(root, train_options(tiny_backbone)).result
     gone = [picture for picture in result.pictures if picture.set == "train"][:3]
     for picture in gone:
         (root / picture.path).unlink()
@@ -303,11 +303,10 @@ def test_no_copy_of_a_tested_picture_is_trained_on(make_folder, tiny_backbone, m
     found = cross_validate(root, CrossValidationOptions(4), train_options(tiny_backbone))
     assert found.augmentation.rows == 44 * 5
     assert found.as_dict()["augmentation"]["copies"] == 5
-    keys = run.load_dataset(
+    keys = load_dataset(
         read_image_folder(root),
         locate_backbone(train_options(tiny_backbone).backbone),
-        ExtractionOptions(),
-        ImageOptions(),
+        RunOptions(),
         ignore,
     ).hex_keys()
     tested_in_all = 0

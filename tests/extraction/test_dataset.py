@@ -57,7 +57,7 @@ def test_pictures_and_classes_of_one_colour_are_told():
     ]
     assert told([0, 4])[0].startswith("2 pictures show one flat colour, such as a/0.png")
     [whole] = told([0, 2], unreadable=[1])
-    assert whole.startswith("every picture of class a shows one flat colour: nothing can be learned from it")
+    assert whole.startswith("every picture of class a shows one flat colour, so there is nothing to learn")
     assert len(told([0, 1, 2, 4])) == 2
 
 

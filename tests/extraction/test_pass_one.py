@@ -23,14 +23,14 @@ from retrain.errors import BackboneError, CacheError, ImageFolderError
 from retrain.events import Extracted, ignore
 from retrain.extraction import pass_one as extraction_module
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
-from retrain.options import ExtractionOptions, ImageOptions
+from retrain.options import ExtractionOptions, RunOptions
 
 
 def extract(root, backbone, emit=ignore):
     """One pass with a given backbone, which may fail."""
     cache = open_cache(backbone, ExtractionOptions())
     folder = read_image_folder(root)
-    extract_bottlenecks(folder, backbone, cache, ExtractionOptions(), ImageOptions(), emit)
+    extract_bottlenecks(folder, backbone, cache, RunOptions(), emit)
 
 
 class InterruptedBackbone(CountingBackbone):

@@ -18,11 +18,12 @@ import retrain
 from retrain._tensorflow import tf
 from retrain.backbones.backbone import locate_backbone
 from retrain.errors import ModelFolderError
-from retrain.export.graph import parse_graph
 from retrain.model.classifier import Classifier
 from retrain.model.folder import read_description, seal
+from retrain.model.graph_file import parse_graph
 from retrain.options import BackboneOptions, RunOptions, TrainingOptions
-from retrain.pipeline.run import evaluate_folder, extract_folder
+from retrain.pipeline.evaluate import evaluate as evaluate_folder
+from retrain.pipeline.extract import extract as extract_folder
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, TINY_SIZE, TINY_SIZE, 3)).astype(np.uint8)
 
@@ -282,7 +283,7 @@ def test_scores_that_are_not_finite_are_an_error(model, earlier):
                 tf.make_tensor_proto(tf.make_ndarray(node.attr["value"].tensor) * np.inf)
             )
     (model / "graph.pb").write_bytes(graph.SerializeToString())
-    with pytest.raises(ModelFolderError, match="the graph gives values that are not finite: train the model again"):
+    with pytest.raises(ModelFolderError, match="the graph returns values that are not finite: train the model again"):
         Classifier(model).scores(PIXELS)
 
 
@@ -310,7 +311,9 @@ def test_what_another_graph_computes_is_kept_apart(earlier, options):
     assert rows_of("tiny-*") == before
     assert rows_of("tiny_graph-*")
     assert evaluate_folder(Classifier(earlier), "pictures").extraction.extracted == 0
-    extraction, _ = extract_folder("pictures", options)  # the backbone itself has computed the new picture nowhere
+    extraction = extract_folder(
+        "pictures", options
+    ).extraction  # the backbone itself has computed the new picture nowhere
     assert extraction.extracted == 1
 
 
@@ -321,7 +324,7 @@ def test_evaluate_gives_the_same_bits_as_the_backbone_and_shares_its_rows(model,
     assert np.array_equal(extractor.bottlenecks(PIXELS), backbone.network.bottlenecks(PIXELS))
     draw_picture(99, 0).save("pictures/cat/new.png")
     assert evaluate_folder(Classifier(model), "pictures").extraction.extracted == 1
-    assert extract_folder("pictures", options)[0].extracted == 0
+    assert extract_folder("pictures", options).extraction.extracted == 0
 
 
 def test_a_cache_that_does_not_know_the_backbone_gets_rows_of_the_graph(model, options):

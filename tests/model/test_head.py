@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from retrain.errors import ModelFolderError
-from retrain.model.head import Head, read_head, write_head
+from retrain.evaluation.metrics import evaluate_logits, summarize
+from retrain.model.head import Head, judge, read_head, write_head
 from retrain.training.loss import initial_head
 
 LABELS = ["Ä", "b c", "花"]
@@ -28,6 +29,20 @@ def test_logits_go_through_every_layer():
     expected = np.maximum(vectors @ below.weights + below.biases, 0) @ above.weights + above.biases
     assert head.logits(vectors) == pytest.approx(expected, abs=1e-6)
     assert head.logits(vectors[:0]).shape == (0, 3)
+
+
+def test_outcomes_of_parts_join_to_those_of_the_whole():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 9000).astype(np.int32)  # more than is worked on at once
+    vectors = rng.normal(0, 1, (9000, 5)).astype(np.float32)
+    head = initial_head(5, 3, 0)
+    whole = judge(head, vectors, labels)
+    assert summarize(whole, labels, LABELS) == evaluate_logits(head.logits(vectors), labels, LABELS)
+    chosen = rng.permutation(9000)[:100]
+    assert summarize(whole.select(chosen), labels[chosen], LABELS) == evaluate_logits(
+        head.logits(vectors)[chosen], labels[chosen], LABELS
+    )
+    assert summarize(judge(head, vectors[:0], labels[:0]), labels[:0], LABELS).n == 0
 
 
 def test_a_damaged_head_file_is_an_error(tmp_path):

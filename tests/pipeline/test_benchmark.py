@@ -69,10 +69,15 @@ SLOW = PrecisionRates("float32", 11, 10, 5)
     [
         ([PrecisionRates("int8", reason="missing")], 600, 500, ["use --precision float32: nothing is 1.2 times"]),
         ([PrecisionRates("int8", 12, 11.5, 25)], 600, 500, ["use --precision float32"]),
-        ([PrecisionRates("int8", 26, 25, 35)], 600, 600, ["int8: 2.5 times as fast", "pays from about 500 pictures"]),
-        ([PrecisionRates("int8", 26, 25, 35)], 600, 400, ["for these 400 its", "longer than it saves"]),
+        (
+            [PrecisionRates("int8", 26, 25, 35)],
+            600,
+            600,
+            ["int8: 2.5 times as fast", "pays off from about 500 pictures"],
+        ),
+        ([PrecisionRates("int8", 26, 25, 35)], 600, 400, ["for these 400 preparing it", "longer than it saves"]),
         ([PrecisionRates("int8", 26, 25, 35, "cosine 0.95")], 600, 9000, ["; but cosine 0.95"]),
-        ([PrecisionRates("int8", 12, 25, 35)], 600, 9000, ["the machine seems to be busy"]),
+        ([PrecisionRates("int8", 12, 25, 35)], 600, 9000, ["the machine is probably busy"]),
         ([PrecisionRates("bfloat16", 21, 20, 5), PrecisionRates("int8", 31, 30, 9)], 40, 900, ["int8", "faster disk"]),
     ],
 )

@@ -1,7 +1,10 @@
 import numpy as np
+import pytest
 from support.hearing import warnings_to
 
-from retrain.options import RunOptions, SplitOptions
+from retrain.errors import TrainingError
+from retrain.events import ignore
+from retrain.options import EvaluationOptions, RunOptions, SplitOptions, TrainingOptions
 from retrain.pipeline.checks import check_sets
 
 
@@ -12,6 +15,16 @@ def warnings_of(counts, split, is_ready_made=False):
     options = RunOptions(split=split)
     check_sets(["cat", "dog"], members, is_ready_made, options, warnings_to(said.append))
     return said
+
+
+@pytest.mark.parametrize(
+    "options",
+    [RunOptions(training=TrainingOptions(patience=5)), RunOptions(evaluation=EvaluationOptions(calibrate=True))],
+)
+def test_a_split_without_validation_pictures_is_refused_if_an_option_needs_them(options):
+    members = {"train": np.array([0, 1], np.int32), "validation": np.zeros(0, np.int32), "test": np.zeros(0, np.int32)}
+    with pytest.raises(TrainingError, match=r"--(patience|calibrate) needs validation pictures, and the split of this"):
+        check_sets(["cat", "dog"], members, False, options, ignore)
 
 
 def test_numbers_that_groups_of_pictures_do_not_come_to_are_warned_of():

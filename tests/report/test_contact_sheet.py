@@ -87,5 +87,5 @@ def test_a_sheet_of_nothing_is_refused(make_folder, capsys):
 def test_what_is_no_such_sheet_is_not_written_over(tmp_path):
     check_place("sheet.png")
     Image.new("RGB", (4, 4)).save("sheet.png")
-    with pytest.raises(OutputError, match=r"sheet\.png is there, and no sheet of distorted copies: give another place"):
+    with pytest.raises(OutputError, match=r"sheet\.png exists and is not a sheet of distorted copies: choose"):
         check_place("sheet.png")

@@ -4,7 +4,7 @@ import numpy as np
 
 from retrain.data.image_folder import read_image_folder
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
-from retrain.options import ExtractionOptions, ImageOptions
+from retrain.options import ExtractionOptions, RunOptions
 
 
 class CountingBackbone:
@@ -35,7 +35,7 @@ def run(root, **options):
     backbone = CountingBackbone()
     settings = ExtractionOptions(**options)
     cache = open_cache(backbone, settings)
-    result = extract_bottlenecks(read_image_folder(root), backbone, cache, settings, ImageOptions())
+    result = extract_bottlenecks(read_image_folder(root), backbone, cache, RunOptions(extraction=settings))
     found = cache.find(result.keys[result.readable])
     assert (found >= 0).all()
     return result, backbone, cache.read(found)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -53,3 +54,14 @@ def every_call(names: Sequence[str], number: int) -> Iterator[Fault]:
         if not fault.happened:
             return
     raise AssertionError("there is no end of calls")
+
+
+@contextlib.contextmanager
+def full_after(size: int) -> Iterator[None]:
+    """As on a full disk, no file can have more bytes than this."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

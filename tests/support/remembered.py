@@ -11,15 +11,13 @@ import sys
 
 import pytest
 
-NAMES = ("make_trunk", "make_template")
-
 
 def trace_once() -> None:
     """From now on no network is traced for export a second time; where nothing exports, nothing is imported."""
-    graph = sys.modules.get("retrain.export.graph")
-    if graph is None or hasattr(graph.make_trunk, "__wrapped__"):
+    source, saved_model = sys.modules.get("retrain.export.source"), sys.modules.get("retrain.export.saved_model")
+    if source is None or saved_model is None or hasattr(source.make_trunk, "__wrapped__"):
         return
-    make_trunk, make_template = (getattr(graph, name) for name in NAMES)
+    make_trunk, make_template = source.make_trunk, saved_model.make_template
     trunks, templates = {}, {}
 
     @functools.wraps(make_trunk)
@@ -36,15 +34,15 @@ def trace_once() -> None:
             templates[key] = make_template(trunk, final_tensor_name, layers, place)
         return templates[key]
 
-    graph.make_trunk, graph.make_template = remembered_trunk, remembered_template
+    source.make_trunk, saved_model.make_template = remembered_trunk, remembered_template
 
 
 def trace_anew(patch: pytest.MonkeyPatch) -> None:
     """Forget all that, for a test about tracing."""
-    from retrain.export import graph
+    from retrain.export import saved_model, source
 
-    for name in NAMES:
-        patch.setattr(graph, name, getattr(graph, name).__wrapped__)
+    for module, name in ((source, "make_trunk"), (saved_model, "make_template")):
+        patch.setattr(module, name, getattr(module, name).__wrapped__)
 
 
 def _digest(network) -> bytes:

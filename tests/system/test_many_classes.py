@@ -12,10 +12,10 @@ from retrain.data.labels import ClassNames, class_labels, expected_labels
 from retrain.data.split import check_counts
 from retrain.errors import ImageFolderError
 from retrain.events import ignore
-from retrain.extraction import dataset
 from retrain.options import CrossValidationOptions, RunOptions, SplitOptions
 from retrain.pipeline.checks import check_sets, check_training
 from retrain.pipeline.crossval import cross_validate
+from retrain.pipeline.training_data import read_classes
 
 NAMES = [f"class {number:03}" for number in range(400)]
 TEN = ", ".join(NAMES[:10])
@@ -52,7 +52,7 @@ def test_too_few_pictures(root):
     counts = dict(zip(NAMES, folder.counts(), strict=True))
     keys = np.arange(800 * 32, dtype=np.uint32).astype(np.uint8).reshape(800, 32)
     for message in (
-        refused(dataset.read_classes, root, RunOptions(), ignore),
+        refused(read_classes, root, RunOptions(), ignore),
         refused(check_counts, counts, SplitOptions(test_per_class=5)),
         refused(assign_folds, folder.samples, keys, 3, 0),
     ):
@@ -64,7 +64,7 @@ def test_few_pictures_and_empty_folders_are_one_warning_each(tmp_path):
     root = folder_of(tmp_path / "p", NAMES[:30], files=3)
     for number in range(25):
         (root / f"empty {number}").mkdir()
-    few, empty = warned(dataset.read_classes, root, RunOptions())
+    few, empty = warned(read_classes, root, RunOptions())
     assert few.endswith("class 009 (3) and 20 more: results may be poor, add more")
     assert empty.startswith("25 folders hold no files and make no class: empty 0, ")
     assert empty.endswith(" and 15 more")

@@ -13,9 +13,9 @@ from retrain.errors import TrainingError, UsageError
 from retrain.evaluation.metrics import evaluate_logits
 from retrain.model.head import Head, Layer, read_head
 from retrain.options import BackboneOptions, EvaluationOptions, RunOptions, SplitOptions, TrainingOptions
-from retrain.pipeline.run import train
+from retrain.pipeline.train import train
 from retrain.training import calibration
-from retrain.training.calibration import calibrate, check_pictures, fit_temperature
+from retrain.training.calibration import calibrate, fit_temperature
 
 
 def drawn_case(n=20_000, classes=7, seed=0):
@@ -124,12 +124,6 @@ def test_calibrating_a_head_says_what_it_did():
     assert done.cross_entropy_after < done.cross_entropy_before
 
 
-def test_no_validation_pictures_are_an_error():
-    check_pictures(1)
-    with pytest.raises(TrainingError, match=r"the split of this folder has none: add pictures, .* leave out --calibra"):
-        check_pictures(0)
-
-
 def options_for(backbone, calibrate=True, **split):
     return RunOptions(
         backbone=BackboneOptions(str(backbone)),
@@ -165,9 +159,9 @@ def test_a_run_leaves_the_calibrated_head(tiny_backbone, make_folder, tmp_path):
 
 def test_a_split_without_validation_is_refused_before_training(tiny_backbone, make_folder, monkeypatch):
     folder = make_folder({"cat": 30, "dog": 30})
-    from retrain.pipeline import run
+    from retrain.pipeline import train as train_module
 
-    monkeypatch.setattr(run, "assign_sets", lambda samples, *_: ["train"] * len(samples))
+    monkeypatch.setattr(train_module, "assign_sets", lambda samples, *_: ["train"] * len(samples))
     with pytest.raises(TrainingError, match="the split of this folder has none"):
         train(folder, "model", options_for(tiny_backbone))
 

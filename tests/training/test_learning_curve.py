@@ -4,7 +4,7 @@ import pytest
 from retrain.cache.vectors import LabelledBottlenecks
 from retrain.evaluation.metrics import evaluate_logits
 from retrain.options import BackboneOptions, EvaluationOptions, RunOptions, TrainingOptions
-from retrain.pipeline.run import IntermediateGraphs, train_model
+from retrain.pipeline.train import IntermediateGraphs, train_model
 from retrain.training.head_trainer import HeadTrainer, Snapshots
 from retrain.training.learning_curve import CurveRecorder, curve_steps
 

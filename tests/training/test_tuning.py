@@ -13,6 +13,7 @@ from retrain.errors import TrainingError
 from retrain.events import Stepped, TryTested
 from retrain.options import BackboneOptions, RunOptions, TrainingOptions, TuningOptions
 from retrain.training import tuning
+from retrain.training.fold_trainer import FoldTrainer
 from retrain.training.head_trainer import HeadTrainer
 from retrain.training.tuning import candidates, choose_folds, tune
 
@@ -57,7 +58,7 @@ def test_nothing_is_tried_twice():
 def test_the_best_has_the_lowest_cross_entropy_and_nothing_is_random():
     seen = []
     trainer, options = HeadTrainer(noisy(), 2), TrainingOptions(steps=200)
-    found = tune(trainer, folds_of(), options, LABELS, LONG, hearing(TryTested, seen.append))
+    found = tune(FoldTrainer(trainer, folds_of(), LABELS), options, LONG, hearing(TryTested, seen.append))
     assert [(test.done, test.planned) for test in seen] == [
         (number, 4 + 3 + 3) for number in range(1, 11)
     ]  # folds that were tested
@@ -70,13 +71,13 @@ def test_the_best_has_the_lowest_cross_entropy_and_nothing_is_random():
     assert dropped.cross_entropy == max(first)
     assert found.is_complete
     assert found.folds == 3
-    again = tune(HeadTrainer(noisy(), 2), folds_of(), options, LABELS, LONG)
+    again = tune(FoldTrainer(HeadTrainer(noisy(), 2), folds_of(), LABELS), options, LONG)
     assert [tried.cross_entropies for tried in again.tries] == [tried.cross_entropies for tried in found.tries]
     assert again.best == found.best
 
 
 def test_each_round_halves_the_tries():
-    found = tune(HeadTrainer(noisy(), 2), folds_of(count=4), TrainingOptions(steps=30), LABELS, LONG)
+    found = tune(FoldTrainer(HeadTrainer(noisy(), 2), folds_of(count=4), LABELS), TrainingOptions(steps=30), LONG)
     assert sorted((len(tried.accuracies) for tried in found.tries), reverse=True) == [4] * 3 + [3] + [2] * 3 + [1] * 7
 
 
@@ -90,7 +91,7 @@ def stop_after(monkeypatch, moments):
 @pytest.mark.parametrize("moments", [1, 4, 8, 12, 16, 20, 24, 28])
 def test_wherever_time_ends_what_was_compared_is_compared_fairly(monkeypatch, moments):
     stop_after(monkeypatch, moments)
-    found = tune(HeadTrainer(noisy(), 2), folds_of(), TrainingOptions(steps=20), LABELS, 1.0)
+    found = tune(FoldTrainer(HeadTrainer(noisy(), 2), folds_of(), LABELS), TrainingOptions(steps=20), 1.0)
     assert not found.is_complete
     rounds = [len(tried.cross_entropies) for tried in found.tries]
     assert rounds[0] >= 1
@@ -115,7 +116,7 @@ def test_time_ends_within_a_training_too(monkeypatch):
         return train(self, numbers, held_out, options, count)
 
     monkeypatch.setattr(HeadTrainer, "train", counted)
-    found = tune(HeadTrainer(noisy(), 2), folds_of(), TrainingOptions(steps=100_000), LABELS, 1.0)
+    found = tune(FoldTrainer(HeadTrainer(noisy(), 2), folds_of(), LABELS), TrainingOptions(steps=100_000), 1.0)
     assert found.best == 0  # done whole in any case, five hundred blocks of it
     assert [len(tried.accuracies) for tried in found.tries] == [1, 0, 0, 0]
 
@@ -134,13 +135,15 @@ def test_tries_that_fail_are_no_choice(monkeypatch):
     wild = noisy()
     wild.vectors[:] *= np.float32(1e18)
     monkeypatch.setattr(tuning, "_CANDIDATES", (("lbfgs", None, 1.0), ("adam", 1e6, 1e6)))
-    found = tune(HeadTrainer(wild, 2), folds_of(), TrainingOptions(steps=200, learning_rate=1e6), LABELS, LONG)
+    found = tune(
+        FoldTrainer(HeadTrainer(wild, 2), folds_of(), LABELS), TrainingOptions(steps=200, learning_rate=1e6), LONG
+    )
     assert "training diverged at step" in found.tries[0].error
     assert found.tries[0].accuracy is None
     assert found.options.optimizer == "lbfgs"
     monkeypatch.setattr(tuning, "_CANDIDATES", ())
     with pytest.raises(TrainingError, match="none of 1 tries of --tune succeeded; the first: training diverged"):
-        tune(HeadTrainer(wild, 2), folds_of(), TrainingOptions(steps=200, learning_rate=1e6), LABELS, LONG)
+        tune(FoldTrainer(HeadTrainer(wild, 2), folds_of(), LABELS), TrainingOptions(steps=200, learning_rate=1e6), LONG)
 
 
 def test_test_pictures_are_in_no_fold(make_folder):
@@ -187,7 +190,7 @@ def test_a_run_trains_with_what_was_found_and_keeps_the_tries(make_folder, tiny_
 def test_the_reference_vectors_get_no_worse_by_tuning(reference_flowers):
     data, labels = reference_flowers
     folds = (np.random.default_rng(0).permutation(len(data)) % 4).astype(np.int32) - 1  # a quarter is for the test
-    found = tune(HeadTrainer(data, len(labels)), folds, TrainingOptions(steps=1000), labels, 5.0)
+    found = tune(FoldTrainer(HeadTrainer(data, len(labels)), folds, labels), TrainingOptions(steps=1000), 5.0)
     assert found.tries[found.best].cross_entropy <= found.tries[0].cross_entropy
     assert found.tries[found.best].accuracy > 0.8
 

@@ -236,7 +236,8 @@ def options_of(**stages) -> RunOptions:
 def test_run_with_copies_and_its_exports(make_folder):
     from retrain._tensorflow import tf
     from retrain.model.classifier import Classifier
-    from retrain.pipeline.run import evaluate_folder, train
+    from retrain.pipeline.evaluate import evaluate as evaluate_folder
+    from retrain.pipeline.train import train
 
     root = make_folder({"cat": 24, "dog": 24})
     model = train(root, "model", options_of(augmentation=AugmentationOptions(augment=1, flip=True)))
@@ -254,7 +255,7 @@ def test_run_with_copies_and_its_exports(make_folder):
 
 
 def test_fine_tuning(make_folder):
-    from retrain.pipeline.run import train
+    from retrain.pipeline.train import train
 
     fine_tuning = FineTuningOptions(fine_tune_from="conv_head", fine_tune_epochs=1)
     train(make_folder({"cat": 24, "dog": 24}), "model", options_of(fine_tuning=fine_tuning))
@@ -268,12 +269,12 @@ def test_int8(test_data):
     """Of real pictures, for in int8 the network is far off on noise."""
     pytest.importorskip("nncf")
     pytest.importorskip("openvino")
-    from retrain.pipeline.run import extract_folder
+    from retrain.pipeline.extract import extract as extract_folder
 
     folder = Path("pictures")
     for name in list(CLASSES)[:2]:
         (folder / name).mkdir(parents=True)
         for path in sorted((test_data / "images" / "imagenette" / "train" / name).iterdir())[:24]:
             (folder / name / path.name).symlink_to(path)
-    _, cache = extract_folder(folder, RunOptions(BackboneOptions("efficientnet_lite0", precision="int8")))
+    cache = extract_folder(folder, RunOptions(BackboneOptions("efficientnet_lite0", precision="int8"))).cache
     assert cache.description["mean_cosine"] > 0.9

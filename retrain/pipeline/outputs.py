@@ -1,4 +1,4 @@
-"""What a run leaves behind: its results, and the files of the model folder that record them."""
+"""The files that training and evaluation leave behind."""
 
 import contextlib
 import csv
@@ -18,181 +18,128 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import retrain
-from retrain.backbones.backbone import Backbone
-from retrain.backbones.extractor import Extractor
-from retrain.data.left_out import LeftOut
 from retrain.data.split import SETS
 from retrain.errors import OutputError
-from retrain.evaluation.metrics import Metrics, PictureResult
-from retrain.extraction.augmentation import Augmentation
-from retrain.extraction.pass_one import Extraction
+from retrain.evaluation.metrics import PictureResult
 from retrain.files import digest_of_file, write_whole
-from retrain.model.folder import FORMAT, list_files, seal
+from retrain.model.folder import FORMAT, list_files, seal, write_labels
 from retrain.model.head import write_head
-from retrain.options import RunOptions
+from retrain.model_files import (
+    CURVES,
+    CURVES_PLOT,
+    FINE_TUNING,
+    GRAPH,
+    HEAD,
+    HISTORY,
+    LABELS,
+    LOGS,
+    METRICS,
+    PREDICTIONS,
+    PREDICTIONS_SHEET,
+    RUN,
+    SAVED_MODEL,
+    SKIPPED,
+    TUNING,
+)
 from retrain.paths import display_path, utf8_path
+from retrain.pipeline.results import FolderEvaluation, TrainedModel
 from retrain.text import counted, shown_json
-from retrain.training.calibration import Calibration
-from retrain.training.learning_curve import CurvePoint
 
 if TYPE_CHECKING:
-    from retrain.export.graph import GraphBuilder
-    from retrain.training.fine_tuning_plan import FineTunedBackbone, FineTuning
-    from retrain.training.head_trainer import TrainedHead
     from retrain.training.tuning import Tuning
 
-__all__ = [
-    "FolderEvaluation",
-    "PictureResult",
-    "RunResult",
-    "TrainedModel",
-    "check_evaluation_place",
-    "extraction_summary",
-    "write_evaluation",
-    "write_files",
-]
+__all__ = ["Origin", "check_evaluation_place", "write_evaluation", "write_files"]
 
-# What spreadsheets take for the start of a formula, or leave out before one; also in the wide forms of East Asia.
+# What spreadsheets take for the start of a formula, or ignore before one; also in the wide forms of East Asia.
 _FORMULA = re.compile("'*[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 
 
 @dataclass(frozen=True)
-class RunResult:
-    """What a run did, as run.json records it."""
+class Origin:
+    """Where a model comes from, for run.json."""
 
-    labels: tuple[str, ...]
-    split: dict[str, int]  # set -> pictures
-    metrics: dict[str, Metrics]  # set -> metrics
-    pictures: tuple[PictureResult, ...]
-    skipped: dict[str, str]  # path -> reason
-    timings: dict[str, float]  # seconds
-    extraction: dict[str, Any]  # as `retrain extract --json`
-    tested: frozenset[str]  # paths of the test pictures that the metrics are of
-    calibration: Calibration | None = None  # where it was asked for; the metrics are of the calibrated head
-    tuning: "Tuning | None" = None  # where it was asked for
-    augmentation: Augmentation | None = None  # where it was asked for
-    fine_tuning: "FineTuning | None" = None  # where it was asked for; the metrics are of the model after it
-    class_folders: tuple[str, ...] = ()  # names of the folders, in the order of the labels
-    curve: list[CurvePoint] = field(default_factory=list)  # where plots were asked for; before any calibration
-    left_out: LeftOut = field(default_factory=LeftOut)  # what was skipped, in sum
-
-    def misclassified(self) -> list[PictureResult]:
-        """The tested pictures with a wrong label, most confident mistake first."""
-        wrong = [p for p in self.pictures if p.path in self.tested and p.predicted != p.label]
-        return sorted(wrong, key=lambda picture: -picture.score)
-
-
-@dataclass(frozen=True)
-class FolderEvaluation:
-    """How a trained model does on a folder."""
-
-    metrics: Metrics  # of all pictures
-    held_out: Metrics  # of those that it was not trained on, which alone say how it will do
-    pictures: tuple[PictureResult, ...]
-    extraction: Extraction
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        predictions = [asdict(picture) | {"path": utf8_path(picture.path)} for picture in self.pictures]
-        return (
-            self.metrics.as_dict()
-            | {"held_out": self.held_out.as_dict(), "predictions": predictions}
-            | self.extraction.losses()
-        )
-
-
-@dataclass
-class TrainedModel:
-    """A head, its backbone, and the results; not yet written anywhere."""
-
-    image_dir: str
-    options: RunOptions  # with every default filled in
-    backbone: "Backbone | FineTunedBackbone"  # in float32, as it is in the graph
-    extractor: Extractor  # what computed the bottlenecks: the backbone, or its form in fewer bits
-    graph: "GraphBuilder"
-    trained: "TrainedHead"
-    result: RunResult
     command: Sequence[str] = ()  # the command line that asked for it
-    record: dict[str, Any] = field(default_factory=dict)  # what run.json holds, once it is written
+    started: float = field(default_factory=time.monotonic)
 
 
-def extraction_summary(extraction: Extraction) -> dict[str, Any]:
-    """Pass one in figures, as `retrain extract --json` prints them."""
-    rate = extraction.pictures_per_second
-    return {
-        "pictures": len(extraction.readable),
-        "different": extraction.different,
-        "cached": extraction.cached,
-        "extracted": extraction.extracted,
-        "skipped": len(extraction.skipped),
-        "left_out": extraction.left_out.as_dict(),
-        "seconds": round(extraction.seconds, 3),
-        "pictures_per_second": None if rate is None else round(rate, 2),
-    }
+def write_files(model: TrainedModel, folder: Path, origin: Origin) -> dict[str, Any]:
+    """Write everything that belongs into a model folder, which is empty.
 
-
-def write_files(model: TrainedModel, folder: Path, started: float) -> None:
-    """Write everything that belongs into a model folder.
-
-    Args:
-        model: what was trained.
-        folder: an empty one.
-        started: time.monotonic() at the start of the run.
+    Returns what run.json holds.
     """
-    from retrain.export import graph as export
-
     export_started = time.monotonic()
-    result = model.result
+    _write_model(model, folder)
+    _write_results(model, folder)
+    now = time.monotonic()
+    written = {"export_seconds": now - export_started, "total_seconds": now - origin.started}
+    files = list_files(folder)
+    record = run_record(model, origin.command, {**model.result.timings, **written}, [*files, RUN])
+    record = seal(record | {"sha256": {name: digest_of_file(folder / name) for name in files}})
+    _write_json(folder / RUN, record)
+    return record
+
+
+def _write_model(model: TrainedModel, folder: Path) -> None:
+    """The model itself, in every form, and its labels."""
+    from retrain.export.frozen_graph import FrozenGraph
+    from retrain.export.saved_model import SavedModel
+
+    labels = model.result.labels
+    network = model.graph.under(model.trained.head, labels)
     with ThreadPoolExecutor(1) as thread:  # the two that take long are written at once
-        graph = thread.submit(write_whole, folder / "graph.pb", *model.graph.serialized(model.trained.head))
-        model.graph.write_saved_model(model.trained.head, result.labels, folder / "saved_model")
-        graph.result()
-    export.write_labels(result.labels, folder / "labels.txt")
-    write_head(model.trained.head, result.labels, folder / "head.h5")
-    export.write_summaries(model.trained.history, folder / "logs")
+        # its parts are made first: TensorFlow numbers what it makes, and those numbers are in the SavedModel
+        written = thread.submit(write_whole, folder / GRAPH, *FrozenGraph().parts(network))
+        SavedModel().write(network, folder / SAVED_MODEL)
+        written.result()
+    FrozenGraph().verify(network, folder / GRAPH)
+    write_labels(labels, folder / LABELS)
+    write_head(model.trained.head, labels, folder / HEAD)
+
+
+def _write_results(model: TrainedModel, folder: Path) -> None:
+    """How training went, and what the model says of every picture."""
+    from retrain.report.tensorboard import write_summaries
+
+    result = model.result
+    write_summaries(model.trained.history, folder / LOGS)
     _write_csv(
-        folder / "history.csv",
+        folder / HISTORY,
         ["step", "train_accuracy", "train_cross_entropy", "validation_accuracy", "validation_cross_entropy"],
         [list(asdict(row).values()) for row in model.trained.history],
     )
     if result.fine_tuning:
         rows = [asdict(row) for row in result.fine_tuning.tuned.history]
-        _write_csv(folder / "fine_tuning.csv", [*rows[0]], [[*row.values()] for row in rows])
+        _write_csv(folder / FINE_TUNING, [*rows[0]], [[*row.values()] for row in rows])
     if result.curve:
         _write_plots(model, folder)
     if result.tuning:
-        _write_csv(folder / "tuning.csv", _TUNING_COLUMNS, _tuning_rows(result.tuning))
+        _write_csv(folder / TUNING, _TUNING_COLUMNS, _tuning_rows(result.tuning))
     _write_pictures(result.pictures, result.skipped, folder)
-    _write_json(folder / "metrics.json", {name: m.as_dict() for name, m in result.metrics.items()})
-    now = time.monotonic()
-    result.timings.update(export_seconds=now - export_started, total_seconds=now - started)
-    files = list_files(folder)
-    record = run_record(model, [*files, "run.json"])
-    model.record = seal(record | {"sha256": {name: digest_of_file(folder / name) for name in files}})
-    _write_json(folder / "run.json", model.record)
+    _write_json(folder / METRICS, {name: m.as_dict() for name, m in result.metrics.items()})
 
 
 def _write_plots(model: TrainedModel, folder: Path) -> None:
-    from retrain.report import plots
+    from retrain.report.plots import draw_curves
+    from retrain.report.predictions import draw_predictions
 
     result = model.result
     _write_csv(
-        folder / "curves.csv",
+        folder / CURVES,
         ["step", "epoch", *(f"{name}_{figure}" for name in SETS for figure in ("accuracy", "cross_entropy"))],
         [
             [point.step, round(point.epoch, 4), *(v for name in SETS for v in point.figures.get(name, (None, None)))]
             for point in result.curve
         ],
     )
-    write_whole(folder / "curves.png", plots.draw_curves(result.curve))
+    write_whole(folder / CURVES_PLOT, draw_curves(result.curve))
     name, shown = "test", [picture for picture in result.pictures if picture.path in result.tested]
     if not shown:  # as with folders train/ and validation/
         name, shown = "validation", [picture for picture in result.pictures if picture.set == "validation"]
     wrong = sum(picture.predicted != picture.label for picture in shown)
     title = f"{wrong} of {counted(len(shown), f'{name} picture')} {'has' if wrong == 1 else 'have'} a wrong label"
-    sheet = plots.draw_predictions(shown, model.image_dir, model.options.images, title)
+    sheet = draw_predictions(shown, model.image_dir, model.options.images, title)
     if sheet is not None:
-        write_whole(folder / "predictions.png", sheet)
+        write_whole(folder / PREDICTIONS_SHEET, sheet)
 
 
 _TUNING_COLUMNS = [
@@ -215,12 +162,19 @@ def _tuning_rows(tuning: "Tuning") -> Iterator[list[Any]]:
         ]
 
 
-def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
-    """What run.json holds: all that is needed to know, and to repeat, the run; files: what lies in the model folder."""
+def run_record(
+    model: TrainedModel, command: Sequence[str], timings: Mapping[str, float], files: list[str]
+) -> dict[str, Any]:
+    """What run.json holds: everything needed to understand and repeat the run.
+
+    Args:
+        timings: seconds.
+        files: what lies in the model folder.
+    """
     trunk, result = model.graph.trunk, model.result
     return {
         "format": FORMAT,
-        "command": [utf8_path(word) for word in model.command],
+        "command": [utf8_path(word) for word in command],
         "image_dir": utf8_path(os.path.abspath(model.image_dir)),
         "labels": list(result.labels),
         "class_folders": list(result.class_folders),
@@ -254,7 +208,7 @@ def run_record(model: TrainedModel, files: list[str]) -> dict[str, Any]:
             for name, m in result.metrics.items()
         },
         "temperature": None if result.calibration is None else result.calibration.temperature,
-        "timings": {name: round(seconds, 3) for name, seconds in result.timings.items()},
+        "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "files": files,
         "versions": _versions(),
     }
@@ -271,7 +225,7 @@ def _versions() -> dict[str, str]:
 def write_evaluation(evaluation: FolderEvaluation, folder: str | os.PathLike[str]) -> None:
     """Write what `retrain evaluate` found: evaluation.json, confusion_matrix.csv, predictions.csv and skipped.csv.
 
-    The folder is made where it is not there; other files in it stay. Raises OutputError.
+    If the folder is missing, it is made. Other files in it stay. Raises OutputError.
     """
     labels = [c.label for c in evaluation.metrics.per_class]
     rows = zip(labels, evaluation.metrics.confusion_matrix, strict=True)
@@ -285,8 +239,8 @@ def write_evaluation(evaluation: FolderEvaluation, folder: str | os.PathLike[str
 
 
 def check_evaluation_place(folder: str | os.PathLike[str]) -> None:
-    """Refuse, before any work is done, a place where the files of an evaluation can't go. Raises OutputError."""
-    if (Path(folder) / "run.json").exists():
+    """Refuse a place where the files of an evaluation can't go, before any work is done. Raises OutputError."""
+    if (Path(folder) / RUN).exists():
         raise OutputError(f"{display_path(folder)} is a model folder, whose files would be lost: give another --output")
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -304,17 +258,15 @@ def _not_written(folder: str | os.PathLike[str], error: OSError) -> OutputError:
 def _write_pictures(pictures: Iterable[PictureResult], skipped: Mapping[str, str], folder: Path) -> None:
     """What became of every file: predictions.csv and skipped.csv."""
     _write_csv(
-        folder / "predictions.csv",
+        folder / PREDICTIONS,
         ["path", "set", "label", "predicted", "score", "key"],
         [[utf8_path(p.path), p.set, p.label, p.predicted, f"{p.score:.6f}", p.key] for p in pictures],
     )
-    _write_csv(
-        folder / "skipped.csv", ["path", "reason"], [[utf8_path(path), reason] for path, reason in skipped.items()]
-    )
+    _write_csv(folder / SKIPPED, ["path", "reason"], [[utf8_path(path), reason] for path, reason in skipped.items()])
 
 
 def _guarded(cell: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula: an apostrophe goes before names such as =1+1.
+    """A cell that no spreadsheet takes for a formula: names such as =1+1 get an apostrophe in front.
 
     So it does before names which begin with apostrophes and then such a character, so that it can be taken off again.
     """

@@ -20,8 +20,8 @@ from retrain.cli.progress import Progress
 from retrain.data.folder_walk import picture_files
 from retrain.errors import CacheError, UsageError
 from retrain.events import EpochEnded, FineTuningStepped
-from retrain.export.graph import parse_graph
 from retrain.model.classifier import Classifier
+from retrain.model.graph_file import parse_graph
 from retrain.options import (
     AugmentationOptions,
     BackboneOptions,
@@ -31,7 +31,7 @@ from retrain.options import (
     SplitOptions,
     TrainingOptions,
 )
-from retrain.pipeline.run import evaluate_folder
+from retrain.pipeline.evaluate import evaluate as evaluate_folder
 from retrain.training.fine_tuning import FineTuner
 
 
@@ -202,7 +202,7 @@ def test_interrupted_in_fine_tuning_it_says_that_nothing_is_lost(tuned, small_ba
     folder, _, _ = tuned
     monkeypatch.chdir(folder)
 
-    show = Progress.show
+    show = vars(Progress)["show"]
 
     def stop(self, event):
         if isinstance(event, FineTuningStepped) and event.done > event.steps // 2:
@@ -219,7 +219,7 @@ def test_interrupted_in_fine_tuning_it_says_that_nothing_is_lost(tuned, small_ba
     monkeypatch.undo()
     monkeypatch.chdir(folder)
     assert cli.main(command) == 0
-    assert "fine-tuning goes on after epoch 1, where an earlier run was stopped" in capsys.readouterr().err
+    assert "fine-tuning continues after epoch 1, where an earlier run stopped" in capsys.readouterr().err
 
 
 def test_resnet50_goes_all_the_way(make_folder, monkeypatch):
@@ -257,7 +257,7 @@ def test_interrupted_fine_tuning_goes_on_after_the_last_epoch(options, make_fold
     with pytest.raises(KeyboardInterrupt):
         retrain.train(pictures, "model", options, stop)
     model = retrain.train(pictures, "model", options, notes_to(told.append))
-    assert told[-1] == "fine-tuning goes on after epoch 1, where an earlier run was stopped"
+    assert told[-1] == "fine-tuning continues after epoch 1, where an earlier run stopped"
     for name in ("head.h5", "graph.pb", "fine_tuning.csv", "curves.csv"):
         assert (tmp_path / "model" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     assert model.result.curve == whole.result.curve

@@ -1,14 +1,14 @@
 """The exported forms, called as clients of each generation call them."""
 
-import contextlib
 import io
+import itertools
 import os
-import resource
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+from support.faults import full_after
 from support.pictures import TINY_LENGTH, TINY_SIZE, draw_picture
 
 import retrain
@@ -17,13 +17,14 @@ from retrain.backbones.backbone import locate_backbone
 from retrain.backbones.graph_images import decode_any, decode_jpeg, resize
 from retrain.data.decoding import decode_image
 from retrain.errors import ModelFolderError, OutputError
-from retrain.events import Evaluated
-from retrain.export.graph import GraphBuilder, write_summaries
-from retrain.export.saved_model import reason_of
+from retrain.export.exporter import EXPORTERS
+from retrain.export.frozen_graph import FrozenGraph
+from retrain.export.saved_model import SavedModel, reason_of
+from retrain.export.source import ExportSource
 from retrain.folders import NEW
-from retrain.model.head import read_head
+from retrain.model.head import Head, Layer, read_head
 from retrain.options import BackboneOptions, EvaluationOptions, ExtractionOptions, RunOptions, TrainingOptions
-from retrain.pipeline.run import evaluate_folder
+from retrain.pipeline.evaluate import evaluate as evaluate_folder
 
 v1 = tf.compat.v1
 
@@ -246,10 +247,8 @@ def test_a_saved_model_that_cannot_be_written_is_one_clear_error(trained, tiny_b
     head, labels = read_head(trained[0] / "head.h5")
     for _ in range(2):  # without a template and with one
         with pytest.raises(OutputError, match="can't write the SavedModel /proc/x"):
-            GraphBuilder(backbone, "final_result", "cache").write_saved_model(head, labels, "/proc/x")
-        GraphBuilder(backbone, "final_result", "cache").write_saved_model(head, labels, "saved_model")
-    with pytest.raises(OutputError, match="can't write the summaries /proc/x"):
-        write_summaries([Evaluated(0, 1.0, 0.1, None, None)], "/proc/x")
+            SavedModel().write(ExportSource(backbone, "final_result", "cache").under(head, labels), "/proc/x")
+        SavedModel().write(ExportSource(backbone, "final_result", "cache").under(head, labels), "saved_model")
 
 
 def test_only_the_exif_segment_turns_a_picture():
@@ -372,32 +371,17 @@ def test_a_model_whose_files_are_being_put_in_place_is_read_whole(trained, tmp_p
     assert classifier.folder == folder / NEW
 
 
-@contextlib.contextmanager
-def full_after(size):
-    """As on a full disk, no file can have more bytes than this."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.usefixtures("traced_anew")
 def test_a_full_disk_is_told_in_the_words_of_the_system(trained, tiny_backbone):
     backbone = locate_backbone(BackboneOptions(backbone=str(tiny_backbone)))
     head, labels = read_head(trained[0] / "head.h5")
     for _ in range(2):  # without a template and with one
-        builder = GraphBuilder(backbone, "final_result", "cache")
-        _ = builder.trunk
+        source = ExportSource(backbone, "final_result", "cache")
+        _ = source.trunk
         with full_after(1000), pytest.raises(OutputError) as caught:
-            builder.write_saved_model(head, labels, "out")
+            SavedModel().write(source.under(head, labels), "out")
         assert str(caught.value) == "can't write the SavedModel out: File too large"
-        GraphBuilder(backbone, "final_result", "cache").write_saved_model(head, labels, "saved_model")
-    history = [Evaluated(step, 1.0, 0.1, 1.0, 0.1) for step in range(100)]
-    with full_after(1000), pytest.raises(OutputError) as caught:
-        write_summaries(history, "logs")
-    assert str(caught.value) == "can't write the summaries logs: File too large"
+        SavedModel().write(ExportSource(backbone, "final_result", "cache").under(head, labels), "saved_model")
 
 
 def test_a_reason_that_the_system_does_not_know_is_the_first_line():
@@ -405,9 +389,41 @@ def test_a_reason_that_the_system_does_not_know_is_the_first_line():
     assert reason_of(RuntimeError("no such op\n\nmore")) == "no such op"
 
 
-def test_summaries_can_be_read_back(trained):
-    [path] = (trained[0] / "logs" / "validation").iterdir()
-    events = list(v1.train.summary_iterator(str(path)))
-    accuracies = {e.step: v.simple_value for e in events for v in e.summary.value if v.tag == "accuracy"}
-    assert list(accuracies) == [*range(0, 300, 10), 299]
-    assert 0 <= min(accuracies.values()) <= max(accuracies.values()) <= 1
+@pytest.fixture(params=[(TINY_LENGTH, 3), (TINY_LENGTH, 8, 3)], ids=["one layer", "two layers"])
+def network(request, tiny_backbone):
+    backbone = locate_backbone(BackboneOptions(backbone=str(tiny_backbone)))
+    return ExportSource(backbone, "scores", "cache").under(head_of(request.param, 0), ["a", "b", "ü"])
+
+
+def head_of(widths, seed):
+    rng = np.random.default_rng(seed)
+    pairs = itertools.pairwise(widths)
+    return Head(
+        tuple(Layer(rng.normal(0, 1, pair).astype("f"), rng.normal(0, 1, pair[1]).astype("f")) for pair in pairs)
+    )
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_every_format_is_verified_by_reading_it_again(network, name):
+    exporter = EXPORTERS[name]
+    exporter.write(network, name)
+    exporter.verify(network, name)
+    widths = [network.head.bottleneck_size, *(layer.biases.size for layer in network.head.layers)]
+    with pytest.raises(OutputError, match="does not give the scores of the trained model: train it again"):
+        exporter.verify(network.source.under(head_of(widths, 1), network.labels), name)
+    other = network.source.trunk.with_weights({key: -array for key, array in network.trunk.weights.items()})
+    network.source.trunk = other
+    with pytest.raises(OutputError, match="does not give the scores of the trained model: train it again"):
+        exporter.verify(network, name)
+
+
+def test_other_labels_or_no_file_are_no_sound_export(network):
+    EXPORTERS["saved_model"].write(network, "saved_model")
+    with pytest.raises(OutputError, match="does not give the scores"):
+        EXPORTERS["saved_model"].verify(network.source.under(network.head, ["a", "b", "c"]), "saved_model")
+    with pytest.raises(OutputError, match="can't load the SavedModel nowhere"):
+        EXPORTERS["saved_model"].verify(network, "nowhere")
+    with open("graph.pb", "wb") as file:
+        file.writelines([network.trunk.graph, b"damaged"])
+    with pytest.raises(OutputError, match=r"graph\.pb does not give the scores"):
+        FrozenGraph().verify(network, "graph.pb")

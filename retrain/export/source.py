@@ -1,0 +1,145 @@
+"""What is exported: a head on its backbone. What all exports on one backbone share is kept in the cache."""
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.backbones.backbone import Backbone
+from retrain.backbones.graph import BOTTLENECK, PIXELS_INPUT, Trunk, make_trunk
+from retrain.backbones.kept_exports import TRUNK, KeptExports
+from retrain.backbones.layers import NetworkLayer
+from retrain.backbones.sources.graph_safety import check_graph
+from retrain.errors import BackboneError
+from retrain.events import Emit, Warned, ignore
+from retrain.model.graph_file import parse_graph, part_of_graph
+from retrain.model.head import Head
+
+__all__ = ["ExportSource", "TrainedNetwork", "softmax"]
+
+_DETAILS = ("height", "width", "bottleneck_size", "digest", "layers")  # of a trunk
+
+
+class ExportSource:
+    """A backbone as exports need it, for any number of heads.
+
+    Its parts are found in the cache. If they are not there, they are made when first asked for, and kept there.
+
+    Args:
+        backbone: in float32.
+        final_tensor_name: name of the scores.
+        cache_dir: the bottleneck cache.
+        emit: told of damaged files in the cache.
+    """
+
+    def __init__(
+        self, backbone: Backbone, final_tensor_name: str, cache_dir: str | os.PathLike[str], emit: Emit = ignore
+    ) -> None:
+        self.backbone, self.final_tensor_name = backbone, final_tensor_name
+        self._cache_dir, self._emit = cache_dir, emit
+        self._reading: Future[Trunk | None] | None = None
+        self._is_kept = True  # whether what is made of it is useful to later runs
+
+    @cached_property
+    def _kept(self) -> KeptExports:
+        return KeptExports(self.backbone, self._cache_dir)
+
+    def prepare(self) -> None:
+        """Start to read the graph from the cache, in a thread of its own."""
+        thread = ThreadPoolExecutor(1)
+        self._reading = thread.submit(self._read_trunk)
+        thread.shutdown(wait=False)
+
+    def _read_trunk(self) -> Trunk | None:
+        found = self._kept.find(TRUNK)
+        if found is None or set(found[0]) != set(_DETAILS):
+            return None
+        layers = tuple(NetworkLayer(name, tuple(weights)) for name, weights in found[0]["layers"])
+        trunk = Trunk(found[1], **found[0] | {"layers": layers})
+        _ = trunk.weights
+        source = self.backbone.source
+        if source.kind != "keras" and not source.trust:  # as when the backbone was loaded
+            check_graph(trunk.nodes(), f"the graph of backbone {self.backbone.name}", BackboneError)
+        return trunk
+
+    @cached_property
+    def trunk(self) -> Trunk:
+        """The backbone's graph. Raises BackboneError, CacheError."""
+        trunk = self._reading.result() if self._reading else self._read_trunk()
+        self._tell_warnings()
+        if trunk is not None:
+            return trunk
+        trunk = make_trunk(self.backbone.network)
+        details = {name: getattr(trunk, name) for name in _DETAILS}
+        details["layers"] = [[layer.name, list(layer.weights)] for layer in trunk.layers]
+        self._kept.keep(TRUNK, details, [trunk.graph])
+        return trunk
+
+    def with_weights(self, weights: Mapping[str, NDArray[np.float32]]) -> "ExportSource":
+        """The same network with other constants, as in `Trunk.with_weights`. Nothing of it is kept in the cache."""
+        other = copy.copy(self)
+        other.trunk = self.trunk.with_weights(weights)
+        other._is_kept = False
+        return other
+
+    def under(self, head: Head, labels: Sequence[str] = ()) -> "TrainedNetwork":
+        """The backbone with a head on it."""
+        return TrainedNetwork(self, head, tuple(labels))
+
+    def find(self, name: str) -> tuple[dict[str, Any], memoryview] | None:
+        """Find a part that an earlier export kept: its details and content. None if there is none."""
+        found = self._kept.find(name) if self._is_kept else None
+        self._tell_warnings()
+        return found
+
+    def keep(self, name: str, details: dict[str, Any], content: Sequence[bytes | memoryview]) -> None:
+        """Keep a part for later exports, if it is useful to them."""
+        if self._is_kept:
+            self._kept.keep(name, details, content)
+
+    def _tell_warnings(self) -> None:
+        while self._kept.warnings:
+            self._emit(Warned(self._kept.warnings.pop()))
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A head on its backbone: what an exporter writes."""
+
+    source: ExportSource
+    head: Head
+    labels: tuple[str, ...]  # in the order of the scores; graphs alone need none
+
+    @property
+    def trunk(self) -> Trunk:
+        """The backbone's graph. Raises BackboneError, CacheError."""
+        return self.source.trunk
+
+    @property
+    def final_tensor_name(self) -> str:
+        """Name of the scores."""
+        return self.source.final_tensor_name
+
+    def scores(self, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Run the network: (n, height, width, 3) float32 in [0, 1] to (n, classes) scores. For comparison with exports.
+
+        Raises ModelFolderError if the backbone's graph can't run.
+        """
+        trunk = self.trunk
+        graph_def = parse_graph(bytes(trunk.graph), "the backbone's graph")
+        picture = (trunk.height, trunk.width, 3)
+        run = part_of_graph(graph_def, PIXELS_INPUT, BOTTLENECK, picture, trunk.bottleneck_size)
+        return softmax(self.head.logits(run(pixels)))
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(n, classes) logits to scores in [0, 1]."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    scores: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return scores

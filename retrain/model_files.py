@@ -1,0 +1,43 @@
+"""The names in a model folder. They stand below all rooms, because a walk over pictures knows a model by its files."""
+
+__all__ = [
+    "CURVES",
+    "CURVES_PLOT",
+    "FINE_TUNING",
+    "FOLDERS",
+    "GRAPH",
+    "HEAD",
+    "HISTORY",
+    "LABELS",
+    "LOGS",
+    "METRICS",
+    "NAMES",
+    "PREDICTIONS",
+    "PREDICTIONS_SHEET",
+    "RUN",
+    "SAVED_MODEL",
+    "SKIPPED",
+    "TUNING",
+]
+
+GRAPH = "graph.pb"
+LABELS = "labels.txt"
+SAVED_MODEL = "saved_model"
+HEAD = "head.h5"
+RUN = "run.json"  # written last: it makes the folder a model
+HISTORY = "history.csv"
+FINE_TUNING = "fine_tuning.csv"
+TUNING = "tuning.csv"
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.csv"
+PREDICTIONS_SHEET = "predictions.png"
+CURVES = "curves.csv"
+CURVES_PLOT = "curves.png"
+SKIPPED = "skipped.csv"
+LOGS = "logs"
+
+FOLDERS = frozenset({SAVED_MODEL, LOGS})
+NAMES = FOLDERS | {
+    *(GRAPH, LABELS, HEAD, RUN, HISTORY, FINE_TUNING, TUNING, METRICS),
+    *(PREDICTIONS, PREDICTIONS_SHEET, CURVES, CURVES_PLOT, SKIPPED),
+}

@@ -1,0 +1,54 @@
+"""`evaluate`: how a trained model does on a labelled folder."""
+
+import os
+
+import numpy as np
+
+from retrain.data.image_folder import read_image_folder
+from retrain.evaluation.metrics import summarize
+from retrain.events import Emit, ignore
+from retrain.extraction.dataset import load_dataset
+from retrain.model.classifier import Classifier
+from retrain.model.head import judge
+from retrain.options import ExtractionOptions, ImageOptions, RunOptions
+from retrain.pipeline.checks import check_known_classes
+from retrain.pipeline.results import FolderEvaluation, results_of_pictures
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    model: Classifier | str | os.PathLike[str],
+    image_dir: str | os.PathLike[str],
+    extraction: ExtractionOptions = ExtractionOptions(),
+    images: ImageOptions = ImageOptions(),
+    emit: Emit = ignore,
+) -> FolderEvaluation:
+    """Measure a model on any labelled folder.
+
+    Args:
+        model: or its folder.
+        image_dir: one sub-folder of pictures per class, named like the model's labels or like the folders that it was
+            trained on.
+        emit: called with events; see `retrain.events`.
+    Raises ImageFolderError if the folder has a class that the model doesn't know, ModelFolderError if the files of the
+    model folder don't belong together, and other kinds of RetrainError.
+    """
+    classifier = model if isinstance(model, Classifier) else Classifier(model)
+    names = {*classifier.labels, *classifier.description.class_folders}
+    folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.model_dir], emit, names)
+    known = classifier.description.class_names.numbers_of(folder.class_names)
+    check_known_classes(folder, known, classifier.labels)
+    head, labels, sets = classifier.head(), classifier.labels, classifier.sets()
+    options = RunOptions(extraction=extraction, images=images)
+    data = load_dataset(folder, classifier.extractor(extraction.cache_dir), options, emit)
+    numbers = np.array([known[name] for name in folder.class_names], np.int32)[data.labels]
+    outcomes = judge(head, data.vectors, numbers)
+    pictures = results_of_pictures(data, [sets.get(key, "new") for key in data.hex_keys()], numbers, outcomes, labels)
+    held_out = np.flatnonzero([picture.set != "train" for picture in pictures])
+    return FolderEvaluation(
+        summarize(outcomes, numbers, labels, data.keys),
+        summarize(outcomes.select(held_out), numbers[held_out], labels, data.keys[held_out]),
+        pictures,
+        data.extraction,
+    )

@@ -1,0 +1,355 @@
+"""`train`: one run from a folder of pictures to a model folder, stage by stage.
+
+Each stage takes what it needs of the stages before it, and returns one frozen value.
+"""
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.backbones.backbone import Backbone
+from retrain.backbones.default import choose_backbone
+from retrain.backbones.extractor import Extractor
+from retrain.cache.vectors import LabelledBottlenecks, SomeVectors, VectorSource
+from retrain.data.image_folder import ImageFolder
+from retrain.data.split import SETS, assign_sets
+from retrain.evaluation.metrics import Metrics, PictureResult, summarize
+from retrain.events import Emit, StageBegan, TrainingBegan, Warned, ignore
+from retrain.extraction.augmentation import Augmentation, add_copies
+from retrain.extraction.dataset import Dataset, choose_extractor_for
+from retrain.model.folder import check_destination, write_model_folder
+from retrain.model.head import Head, judge
+from retrain.options import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, RunOptions, TrainingOptions
+from retrain.pipeline.checks import check_leaks, check_ready_made_split, check_sets, check_training
+from retrain.pipeline.outputs import Origin, write_files
+from retrain.pipeline.results import RunResult, TrainedModel, WrittenModel, results_of_pictures
+from retrain.pipeline.training_data import ClassRules, load_training_data, read_classes
+from retrain.training.calibration import Calibration, calibrate
+from retrain.training.fold_trainer import FoldTrainer
+from retrain.training.learning_curve import CurvePoint, CurveRecorder, figures_of
+from retrain.training.tuning import Tuning, choose_folds, tune
+
+if TYPE_CHECKING:
+    from retrain.export.source import ExportSource
+    from retrain.training.fine_tuning import FineTunedBackbone, FineTuning, FineTuningPlan
+    from retrain.training.head_trainer import HeadTrainer, TrainedHead
+
+__all__ = ["IntermediateGraphs", "train", "train_model"]
+
+
+@dataclass(frozen=True)
+class IntermediateGraphs:
+    """A request for the model as it is after some steps of training."""
+
+    steps: Sequence[int] = ()
+    write: "Callable[[int, Head, ExportSource], None]" = lambda steps, head, graph: None  # called after each of these
+
+
+def train(
+    image_dir: str | os.PathLike[str],
+    model_dir: str | os.PathLike[str] = "model",
+    options: RunOptions = RunOptions(),
+    emit: Emit = ignore,
+    command: Sequence[str] = (),
+) -> WrittenModel:
+    """Train a classifier on a folder of pictures, and write its model folder.
+
+    Args:
+        image_dir: one sub-folder of pictures per class.
+        model_dir: the model folder. An older model there is replaced once the new one is complete.
+        emit: called with events; see `retrain.events`.
+        command: the command line, for run.json.
+    Raises RetrainError.
+    """
+    origin = Origin(command)
+    check_destination(model_dir, options.extraction.cache_dir, emit)
+    model = train_model(image_dir, options, emit, ClassRules(exclude=[model_dir]))
+    emit(StageBegan("export"))
+    record = write_model_folder(model_dir, lambda folder: write_files(model, folder, origin), emit)
+    if model.result.fine_tuning:
+        model.result.fine_tuning.checkpoint.remove()
+    return WrittenModel(**vars(model), model_dir=os.fspath(model_dir), record=record)
+
+
+def train_model(
+    image_dir: str | os.PathLike[str],
+    options: RunOptions = RunOptions(),
+    emit: Emit = ignore,
+    rules: ClassRules = ClassRules(),
+    intermediate: IntermediateGraphs = IntermediateGraphs(),
+) -> TrainedModel:
+    """Extract, train and test, without writing a model. Raises RetrainError."""
+    start = _start(os.fspath(image_dir), options, emit, rules)
+    from retrain.training.head_trainer import HeadTrainer
+
+    split = _extract(start)
+    trainer = HeadTrainer(split.bottlenecks, len(start.labels))
+    tuning = _tune(start, split, trainer) if options.tuning.tune else None
+    wanted = tuning.options if tuning else start.options.training
+    head = _train_head(start, split, trainer, wanted, intermediate)
+    network = _fine_tune(start, split, head, split.plan) if split.plan else _unchanged(start, split, head)
+    test = _test(start, split, network)
+    seconds = {
+        "extraction_seconds": split.seconds,
+        "tuning_seconds": tuning.seconds if tuning else None,
+        "training_seconds": head.seconds,
+        "fine_tuning_seconds": network.seconds,
+        "evaluation_seconds": test.seconds,
+    }
+    result = RunResult(
+        labels=start.labels,
+        split={name: len(split.members[name]) for name in SETS},
+        metrics=test.metrics,
+        pictures=test.pictures,
+        skipped=split.data.extraction.skipped,
+        timings={name: value for name, value in seconds.items() if value is not None},
+        extraction=split.data.extraction.figures(),
+        tested=test.tested,
+        calibration=test.calibration,
+        tuning=tuning,
+        augmentation=split.augmentation,
+        fine_tuning=network.fine_tuning,
+        class_folders=start.folder.class_names,
+        curve=network.curve,
+        left_out=split.data.extraction.left_out,
+    )
+    options = dataclasses.replace(start.options, training=head.options)
+    return TrainedModel(
+        start.image_dir, options, network.backbone, split.extractor, network.graph, test.trained, result
+    )
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What is known before a picture is read."""
+
+    image_dir: str
+    folder: ImageFolder
+    labels: tuple[str, ...]
+    graph: "ExportSource"
+    options: RunOptions  # with the backbone filled in
+    emit: Emit
+
+
+def _start(image_dir: str, options: RunOptions, emit: Emit, rules: ClassRules) -> _Start:
+    """Read the folder, refuse what can't be trained, choose the backbone."""
+    folder, labels = read_classes(image_dir, options, emit, rules)
+    check_ready_made_split(folder, options, emit)
+    check_training(folder, options)
+    backbone, options = choose_backbone(options, emit)
+    from retrain.export.source import ExportSource
+
+    graph = ExportSource(backbone, options.final_tensor_name, options.extraction.cache_dir, emit)
+    graph.prepare()
+    return _Start(image_dir, folder, labels, graph, options, emit)
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Pictures with bottlenecks, in their sets."""
+
+    data: Dataset  # of activations inside the backbone, if that is to be fine-tuned
+    sets: list[str]  # (n,) the set of each picture
+    members: dict[str, NDArray[np.int64]]  # set -> numbers of its pictures
+    extractor: Extractor
+    bottlenecks: LabelledBottlenecks  # of the pictures and their copies
+    seconds: float
+    augmentation: Augmentation | None
+    plan: "FineTuningPlan | None"
+
+
+def _extract(start: _Start) -> _Split:
+    """Pass one, the split, and distorted copies of the training pictures if they are asked for."""
+    from retrain.training.fine_tuning import FineTuningPlan
+
+    folder, options, emit, plan = start.folder, start.options, start.emit, None
+    began = time.monotonic()
+    if options.fine_tuning.is_wanted:
+        plan = FineTuningPlan(start.graph.backbone, start.graph.trunk, options)
+        plan.announce(len(folder.samples), emit)
+    extractor = plan.extractor if plan else choose_extractor_for(folder, start.graph.backbone, options, emit)
+    data = load_training_data(folder, extractor, options, emit)
+    check_leaks(data, emit)
+    sets = assign_sets(data.samples, data.keys, options.split, start.image_dir)
+    members = {name: np.flatnonzero(np.array(sets) == name) for name in SETS}
+    labels_of = {name: data.labels[chosen] for name, chosen in members.items()}
+    check_sets(start.labels, labels_of, folder.has_subsets, options, emit)
+    data, augmentation = add_copies(data, members["train"], extractor, options, emit)
+    seconds = time.monotonic() - began
+    bottlenecks = plan.prepare(data, len(start.labels)) if plan else data.bottlenecks
+    return _Split(data, sets, members, extractor, bottlenecks, seconds, augmentation, plan)
+
+
+def _tune(start: _Start, split: _Split, trainer: "HeadTrainer") -> Tuning:
+    options, emit = start.options, start.emit
+    emit(StageBegan("tuning"))
+    folds = choose_folds(split.data.samples, split.data.keys, split.sets, options.training)
+    tuning = tune(FoldTrainer(trainer, folds, start.labels), options.training, options.tuning.tune_seconds, emit)
+    if not tuning.is_complete:
+        emit(
+            Warned(
+                f"--tune ran out of time in round {tuning.folds + 1}: the result depends on the speed of this machine; "
+                "raise --tune-seconds to get the same on another"
+            )
+        )
+    return tuning
+
+
+@dataclass(frozen=True)
+class _HeadStage:
+    """A head, trained on the frozen backbone."""
+
+    trained: "TrainedHead"
+    options: TrainingOptions  # with every default filled in
+    curve: list[CurvePoint]  # if it was asked for
+    seconds: float
+
+
+def _train_head(
+    start: _Start, split: _Split, trainer: "HeadTrainer", options: TrainingOptions, intermediate: IntermediateGraphs
+) -> _HeadStage:
+    """Pass two."""
+    from retrain.training.head_trainer import Snapshots
+
+    began, members, emit = time.monotonic(), split.members, start.emit
+    pictures = len(members["train"])
+    options = options.with_steps(pictures)  # an epoch is of pictures
+    emit(StageBegan("training"))
+    emit(_training_began(options, pictures))
+    recorder = None
+    if start.options.evaluation.plots:
+        alone = np.arange(sum(map(len, members.values())))  # pictures come before their copies
+        vectors = SomeVectors(trainer.data.vectors, alone)
+        recorder = CurveRecorder(vectors, trainer.data.labels[alone], members, options)
+
+    def take(step: int, head: Head) -> None:
+        if step in intermediate.steps:
+            intermediate.write(step, head, start.graph)
+        if recorder:
+            recorder.measure(step, head)
+
+    snapshots = Snapshots(sorted({*intermediate.steps, *(recorder.steps if recorder else ())}), take)
+    trained = trainer.train(members["train"], members["validation"], options, emit, snapshots)
+    resolved = options.resolved(pictures)
+    for warning in trained.warnings(resolved):
+        emit(Warned(warning))
+    curve = recorder.finish(trained.steps, trained.head) if recorder else []
+    return _HeadStage(trained, resolved, curve, time.monotonic() - began)
+
+
+def _training_began(options: TrainingOptions, pictures: int) -> TrainingBegan:
+    batch = pictures if options.optimizer == "lbfgs" else options.batch_size or DEFAULT_BATCH_SIZE
+    return TrainingBegan(pictures, options.steps or DEFAULT_STEPS, options.epochs, batch)
+
+
+@dataclass(frozen=True)
+class _Network:
+    """The head on its backbone, after fine-tuning if that was asked for."""
+
+    trained: "TrainedHead"
+    graph: "ExportSource"
+    backbone: "Backbone | FineTunedBackbone"  # what the model is known by
+    vectors: VectorSource  # (n, d) bottlenecks of the pictures
+    curve: list[CurvePoint]
+    fine_tuning: "FineTuning | None" = None
+    seconds: float | None = None  # of fine-tuning
+
+
+def _unchanged(start: _Start, split: _Split, head: _HeadStage) -> _Network:
+    return _Network(head.trained, start.graph, start.graph.backbone, split.data.vectors, head.curve)
+
+
+def _fine_tune(start: _Start, split: _Split, head: _HeadStage, plan: "FineTuningPlan") -> _Network:
+    """Train the head and the layers above the cut together; the curve continues with the ends of epochs."""
+    from retrain.training.fine_tuning import FineTunedBackbone
+
+    began = time.monotonic()
+    steps = math.ceil(len(split.members["train"]) / start.options.fine_tuning.fine_tune_batch_size)
+    recorder = _EpochCurve(plan, split, steps, head.curve[-1] if head.curve else None)
+    done = plan.train(head.trained.head, split.members, head.options, start.emit, recorder)
+    weights = done.tuned.weights
+    graph = start.graph.with_weights(weights)
+    return _Network(
+        dataclasses.replace(head.trained, head=done.tuned.head),
+        graph,
+        FineTunedBackbone(start.graph.backbone, graph.trunk.digest),
+        plan.bottlenecks(split.data.vectors, weights.values()),
+        head.curve + recorder.points[: done.tuned.best_epoch],  # it ends with what was kept
+        done,
+        time.monotonic() - began,
+    )
+
+
+@dataclass(frozen=True)
+class _EpochCurve:
+    """Adds a point to the curve, if there is one, at the end of every epoch of fine-tuning."""
+
+    plan: "FineTuningPlan"
+    split: _Split
+    steps: int  # of an epoch
+    last: CurvePoint | None  # of the training of the head
+    points: list[CurvePoint] = field(default_factory=list)
+
+    def measure(self, head: Head, weights: Sequence[Any]) -> dict[str, Any] | None:
+        """Add the point, and return it."""
+        last = self.points[-1] if self.points else self.last
+        if last is None:
+            return None
+        data = self.split.data
+        vectors = self.plan.bottlenecks(data.vectors, weights)
+        figures = figures_of(head, vectors, data.labels, self.split.members)
+        self.points.append(CurvePoint(last.step + self.steps, last.epoch + 1, figures))
+        return dataclasses.asdict(self.points[-1])
+
+    def restore(self, kept: Sequence[dict[str, Any] | None]) -> None:
+        """Add the points of epochs that an earlier run finished."""
+        for point in filter(None, kept):
+            figures = {name: tuple(values) for name, values in point["figures"].items()}  # JSON has lists
+            self.points.append(CurvePoint(point["step"], point["epoch"], figures))
+
+
+@dataclass(frozen=True)
+class _Test:
+    """What the finished network says of all pictures."""
+
+    trained: "TrainedHead"  # calibrated, if that was asked for
+    calibration: Calibration | None
+    metrics: dict[str, Metrics]  # set -> metrics
+    pictures: tuple[PictureResult, ...]
+    tested: frozenset[str]  # paths of the test pictures that the metrics are of
+    seconds: float
+
+
+def _test(start: _Start, split: _Split, network: _Network) -> _Test:
+    """Calibrate the head if that is asked for, then judge all pictures."""
+    start.emit(StageBegan("evaluation"))
+    began, options = time.monotonic(), start.options
+    data, members, trained, calibration = split.data, split.members, network.trained, None
+    if options.evaluation.calibrate:
+        held_out = members["validation"]
+        head, calibration = calibrate(trained.head, SomeVectors(network.vectors, held_out), data.labels[held_out])
+        trained = dataclasses.replace(trained, head=head)
+    tested = _test_batch(members["test"], options)
+    outcomes = judge(trained.head, network.vectors, data.labels)
+    metrics = {
+        name: summarize(outcomes.select(chosen), data.labels[chosen], start.labels, data.keys[chosen])
+        for name, chosen in (members | {"test": tested}).items()
+    }
+    pictures = results_of_pictures(data, split.sets, data.labels, outcomes, start.labels)
+    paths = frozenset(data.samples[number].path for number in tested)
+    return _Test(trained, calibration, metrics, pictures, paths, time.monotonic() - began)
+
+
+def _test_batch(members: NDArray[np.int64], options: RunOptions) -> NDArray[np.int64]:
+    """The test pictures, or a random part of them if a size is given."""
+    size = options.evaluation.test_batch_size
+    if size == -1 or size >= len(members):
+        return members
+    return np.sort(np.random.default_rng(options.training.seed).permutation(members)[:size])

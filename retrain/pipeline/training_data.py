@@ -1,0 +1,51 @@
+"""What training and cross-validation start from: the classes of a folder, and its pictures with bottlenecks."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from retrain.backbones.extractor import Extractor
+from retrain.data.image_folder import ImageFolder, read_image_folder
+from retrain.data.labels import class_labels
+from retrain.events import Emit
+from retrain.extraction.dataset import Dataset, load_dataset
+from retrain.options import RunOptions
+from retrain.pipeline.checks import check_class_counts, check_contradictions, check_copies
+
+__all__ = ["ClassRules", "load_training_data", "read_classes"]
+
+
+@dataclass(frozen=True)
+class ClassRules:
+    """Which folders are classes, and what their labels are, beyond what options say."""
+
+    label_of: Callable[[str], str] = str  # the label of a class folder's name, if --labels-file does not have it
+    exclude: Sequence[str | os.PathLike[str]] = ()  # folders in the image folder that are no classes, as is the cache
+
+
+def read_classes(
+    image_dir: str | os.PathLike[str], options: RunOptions, emit: Emit, rules: ClassRules = ClassRules()
+) -> tuple[ImageFolder, tuple[str, ...]]:
+    """The folder's classes and their labels, checked as far as possible without reading a picture.
+
+    Raises ImageFolderError, LabelsFileError.
+    """
+    folder = read_image_folder(image_dir, [options.extraction.cache_dir, *rules.exclude], emit)
+    labels = class_labels(folder.class_names, options.labels.labels_file, rules.label_of, emit)
+    check_class_counts(folder, folder.counts(), emit)
+    return folder, labels
+
+
+def load_training_data(folder: ImageFolder, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:
+    """Extract the pictures, and warn of what they show of the folder.
+
+    Raises ImageFolderError if a class has too few readable pictures, CacheError, BackboneError.
+    """
+    data = load_dataset(folder, extractor, options, emit)
+    if len(data.chosen) < len(folder.samples):
+        check_class_counts(folder, np.bincount(data.labels, minlength=len(folder.class_names)).tolist(), emit)
+    check_contradictions(data, emit)
+    check_copies(data, emit)
+    return data
