@@ -1,5 +1,6 @@
 # make demo: install into .venv, and train on 1,797 scans of handwritten digits
-# make test: install into .venv, and run every check and test
+# make check: install into .venv; format, lint, types, and the fast tests, in two minutes
+# make test: the same with every test; PYTEST_OPTIONS are passed on
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,9 @@ endif
 install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 fast_install = $(BIN)/uv pip install --system-certs --quiet --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: demo test check format docs clean
+pytest = $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+.PHONY: demo test check lint format docs clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' \
@@ -40,10 +43,13 @@ demo: $(VENV)/.demo
 	@echo "Your turn: make a folder with one sub-folder of pictures per class, and run"
 	@echo "    $(BIN)/retrain train FOLDER"
 
-test: check
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+test: lint
+	$(pytest) $(PYTEST_OPTIONS)
 
-check: $(VENV)/.installed
+check: lint
+	$(pytest) -m "not slow" $(PYTEST_OPTIONS)
+
+lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy retrain

@@ -295,6 +295,7 @@ def fast_folder(tmp_path):
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "found"),
     [
@@ -312,6 +313,7 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_model_and_the_next_run_g
     assert sum(kills.values()) > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "mounted"])
 def test_of_four_processes_that_write_one_model_folder_all_succeed(kind, fast_folder):
     done = run_replacing("race", kind, fast_folder)

@@ -55,23 +55,6 @@ os.umask(0o22)
 """
 
 
-def test_training_from_python_leaves_the_process_as_it_was(make_folder, tiny_backbone):
-    root = make_folder({"cat": 12, "dog": 12})
-    code = f"""
-{SURROUNDINGS}
-import tensorflow  # which changes some of it
-before = surroundings()
-import retrain
-from retrain.options.run import BackboneOptions, TrainingOptions
-options = retrain.RunOptions(
-    backbone=BackboneOptions(backbone={str(tiny_backbone)!r}), training=TrainingOptions(steps=10)
-)
-retrain.train({str(root)!r}, "model", options)
-assert surroundings() == before, (before, surroundings())
-"""
-    run(code)
-
-
 def test_importing_tensorflow_sets_no_more_than_it_does_itself():
     told = "print([environment, finders, *surroundings()[2:5]])"
     code = f"{SURROUNDINGS}\nimport tensorflow\nenvironment, finders, *_ = surroundings()\n{told}"
@@ -112,6 +95,7 @@ print(function(tf.constant(rng.random((8, 96, 96, 3), np.float32))).numpy().toby
 # in a process of our own
 
 
+@pytest.mark.slow
 def test_keras_is_imported_when_it_is_used():
     code = """
 import sys

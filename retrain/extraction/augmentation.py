@@ -1,4 +1,4 @@
-"""Distorted copies of training pictures: extracted into a part of the cache of their own, like pictures."""
+"""Distorted copies of training pictures: extracted like pictures, into a part of the cache of their own."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ from retrain.options import AugmentationOptions, RunOptions
 
 __all__ = ["Augmentation", "DistortedExtractor", "add_copies"]
 
-_AT_ONCE = 8  # copies of a picture that are held in memory: of more, the picture is decoded again
+_AT_ONCE = 8  # copies of a picture in memory; for more, the picture is decoded again
 
 
 class DistortedExtractor(Extractor):
-    """An extractor of distorted copies; how many there are says nothing about each, and is no part of what it is.
+    """An extractor of distorted copies. How many there are is no part of its identity: it does not change any of them.
 
     Args:
         extractor: what the copies go through.
         options: what distorts them.
-        copies: their numbers, from 1 on; all that the options ask for where left out.
+        copies: their numbers, from 1 on; by default, all that the options ask for.
     """
 
     def __init__(self, extractor: Extractor, options: AugmentationOptions, copies: Sequence[int] = ()) -> None:
@@ -50,7 +50,7 @@ class DistortedExtractor(Extractor):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What distorted copies were trained on."""
+    """The distorted copies that were trained on."""
 
     copies: int  # of each training picture
     rows: int  # in all
@@ -65,7 +65,7 @@ class Augmentation:
 def add_copies(
     data: Dataset, pictures: NDArray[np.int64], extractor: Extractor, options: RunOptions, emit: Emit
 ) -> tuple[Dataset, Augmentation | None]:
-    """Extract the distorted copies of some pictures, where the options ask for any: the data with them.
+    """Extract the distorted copies of some pictures, if the options ask for any; returns the data with them.
 
     Args:
         pictures: (m,) numbers of those that will be trained on.
@@ -89,7 +89,7 @@ def add_copies(
     copies = np.tile(np.arange(1, count + 1, dtype=np.uint32), len(pictures))
     cache.refresh()
     rows = cache.find(keys, copies)
-    there = rows >= 0  # all, but for files that changed or went since they were read
+    there = rows >= 0  # all, except of files that changed or went since they were read
     if not there.all():
         reason = next(iter(skipped.values()), "their pictures changed or went while they were extracted: run again")
         emit(Warned(f"{int((~there).sum())} of {len(rows)} distorted copies are missing: {reason}"))
@@ -101,7 +101,7 @@ def add_copies(
 
 
 def _shifted(emit: Emit, before: int, total: int) -> Emit:
-    """Tell of the extraction of some copies as a part of that of all."""
+    """Report the extraction of some copies as a part of that of all."""
 
     def shifted(event: Event) -> None:
         if isinstance(event, Extracted):

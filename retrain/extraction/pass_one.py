@@ -44,7 +44,7 @@ _PATIENCE_SECONDS = 120.0  # how long pictures that another process is extractin
 
 @runtime_checkable
 class CopyMaker(Protocol):
-    """An extractor of other things than the pictures themselves: of copies that it makes of them."""
+    """An extractor that makes copies of each picture and extracts these."""
 
     copies: tuple[int, ...]  # their numbers, the same for every picture
 
@@ -58,18 +58,18 @@ class CopyMaker(Protocol):
 class Extraction:
     """What pass one found and did."""
 
-    keys: NDArray[np.uint8]  # (n, 32), SHA-256 of each sample's file; zeros where it could not be read
+    keys: NDArray[np.uint8]  # (n, 32), SHA-256 of each sample's file; zeros if it could not be read
     readable: NDArray[np.bool_]  # (n,), whether the sample has a bottleneck
     skipped: dict[str, str]  # relative path -> reason
     extracted: int  # pictures that went through the backbone
-    seconds: float  # from the first file to the last, loading the backbone left out
+    seconds: float  # from the first file to the last, without loading the backbone
     copies: int = 1  # bottlenecks of each picture
-    left_out: LeftOut = field(default_factory=LeftOut)  # what was skipped, in sum
+    left_out: LeftOut = field(default_factory=LeftOut)  # summary of what was skipped
     one_colour: tuple[int, ...] = ()  # numbers of the samples that show one flat colour
 
     @property
     def cached(self) -> int:
-        """Pictures (or copies) that needed no work: cached before, or the same as another picture."""
+        """Pictures (or copies) that needed no work: already cached, or the same as another picture."""
         return int(self.readable.sum()) * self.copies - self.extracted
 
     @property
@@ -79,7 +79,7 @@ class Extraction:
 
     @property
     def pictures_per_second(self) -> float | None:
-        """Extracted pictures per second of extracting; None where nothing was extracted."""
+        """Extracted pictures per second of extracting; None if nothing was extracted."""
         return self.extracted / self.seconds if self.extracted and self.seconds > 0 else None
 
     def figures(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class Extraction:
         }
 
     def losses(self) -> dict[str, Any]:
-        """What was left out, in sum and file by file, for JSON."""
+        """What was left out, as a summary and file by file, for JSON."""
         skipped = {utf8_path(path): reason for path, reason in self.skipped.items()}
         return {"left_out": self.left_out.as_dict(), "skipped_files": skipped}
 
@@ -117,9 +117,9 @@ def extract_bottlenecks(
     """Put the bottleneck of every readable picture of a folder into the cache, or those of its copies.
 
     The backbone is loaded only if a bottleneck is missing. Interrupted at any moment (KeyboardInterrupt), it writes
-    what is done before it lets the interruption pass; the same call later goes on from there.
+    what is done before it lets the interruption pass; the same call later continues from there.
 
-    Raises ImageFolderError for an unreadable picture where options are strict, CacheError, BackboneError.
+    Raises ImageFolderError for an unreadable picture if options are strict, CacheError, BackboneError.
     """
     index = PictureIndex(options.extraction.cache_dir, folder.root)
     if index.warning:
@@ -135,12 +135,12 @@ def extract_bottlenecks(
 
 @dataclass(frozen=True)
 class _Picture:
-    """A file that was read: its key, and its pixels where they are needed."""
+    """A file that was read: its key, and its pixels if they are needed."""
 
     key: bytes
     signature: Signature
     read_at: int  # ns since 1970
-    copies: Sequence[int] = ()  # numbers of what must be extracted; none: another picture has, or gets, the same
+    copies: Sequence[int] = ()  # numbers of those to extract; none if another picture has, or gets, the same
     pixels: NDArray[np.uint8] | None = None  # (m, height, width, 3)
     failure: str | None = None  # why it is skipped
     is_elsewhere: bool = False  # another process is extracting it
@@ -228,14 +228,14 @@ class _Run:
         return Extraction(keys, readable, skipped, self.extracted, self.seconds, len(self.copies), left_out, flat)
 
     def _take_known(self) -> list[int]:
-        """Fill in the samples whose file is unchanged and whose bottleneck is cached; the numbers of the others."""
+        """Fill in the samples with an unchanged file and a cached bottleneck; return the numbers of the others."""
         known: list[int] = []
         keys: list[bytes] = []
         unread: list[int] = []
         for number, sample in enumerate(self.folder.samples):
             key = None
             if not self.options.rehash:
-                with contextlib.suppress(OSError):  # reading the file tells what is wrong
+                with contextlib.suppress(OSError):  # reading the file will tell what is wrong
                     key = self.index.key(sample.path, signature_of(self.folder.root / sample.path))
             if key is None:
                 unread.append(number)
@@ -254,10 +254,10 @@ class _Run:
         return sorted(unread)
 
     def _wait_for(self, pool: ThreadPoolExecutor, numbers: list[int]) -> None:
-        """Take over what other processes extract; do it here where they fail to."""
+        """Take over what other processes extract, or do it here if they fail to."""
         waited, pause = 0.0, 0.1
         while numbers:
-            self.writer.flush()  # for they may wait for us, too
+            self.writer.flush()  # since they may wait for us, too
             time.sleep(pause)
             waited, pause = waited + pause, min(2 * pause, 2.0)
             if waited > _PATIENCE_SECONDS:
@@ -314,7 +314,7 @@ class _Run:
             else:
                 pixels = decode_image(data, *size, self.images.max_pixels)[np.newaxis]
                 if is_one_colour(pixels[0]):
-                    self.flat.note(key)  # now, for later runs decode it no more
+                    self.flat.note(key)  # now, since later runs don't decode it again
             return _Picture(key, signature, now, missing, pixels)
         except UnreadableImageError as error:
             self.claims.release([key])
@@ -337,17 +337,17 @@ class _Run:
             before = time.monotonic()
             try:
                 if not self.loading:
-                    self.cache.prepare()  # a cache that can't be written is better known before the work
+                    self.cache.prepare()  # find out before the work if the cache can't be written
                 network = self.backbone.network
             except RetrainError as error:
-                self.load_error = error  # the other threads need not try, too
+                self.load_error = error  # so that the other threads don't try, too
                 raise
             self.batch_size = network.batch_size
             self.loading += time.monotonic() - before
         return network.height, network.width
 
     def _extract(self, pictures: Iterator[tuple[int, _Picture]]) -> list[int]:
-        """Run the backbone over what was read; the numbers of the samples that other processes are extracting."""
+        """Run the backbone over what was read; return the numbers of samples that other processes are extracting."""
         rows: deque[_Row] = deque()
         elsewhere: list[int] = []
         for number, picture in pictures:

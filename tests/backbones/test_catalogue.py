@@ -60,6 +60,7 @@ def test_every_name_is_listed_with_what_is_known_of_it():
     assert entries["efficientnet_lite2"].input_size == 260
 
 
+@pytest.mark.slow
 def test_the_files_are_those_that_keras_asks_for(monkeypatch):
     """Keras's own functions run with layers that do nothing, as far as where they want weights."""
     from retrain._tensorflow import import_keras

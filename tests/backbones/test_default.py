@@ -154,6 +154,7 @@ def test_server_is_waited_for_less_long_by_the_next_run(monkeypatch, make_folder
     assert waited == [9, 3]
 
 
+@pytest.mark.slow
 def test_file_is_the_one_that_keras_asks_for(monkeypatch):
     """A canary: it is asked for here before Keras is there to do it."""
     asked = []
@@ -239,6 +240,7 @@ def test_train_says_what_it_used_where_it_is_the_default(offline, backbones, pic
     assert (record["backbone"]["instead_of"], record["options"]["backbone"]) == (None, "inception_v3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "argv",
     [

@@ -75,6 +75,7 @@ def test_the_scale_is_chosen_for_the_picture_as_turned(orientation, ratio):
     assert np.array_equal(by_graph(data, height, width), expected)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(
     stored=st.tuples(st.integers(1, 400), st.integers(1, 400)),

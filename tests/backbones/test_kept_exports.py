@@ -91,7 +91,9 @@ def exported(model: str) -> dict[str, bytes]:
 
 def builder(tiny_backbone, cache: str = "cache", name: str = "final_result", warnings: list[str] | None = None):
     told = [] if warnings is None else warnings
-    return ExportSource(locate_backbone(BackboneOptions(backbone=str(tiny_backbone))), name, cache, told.append)
+    return ExportSource(
+        locate_backbone(BackboneOptions(backbone=str(tiny_backbone))), name, cache, warnings_to(told.append)
+    )
 
 
 def head_of(*widths: int) -> Head:
@@ -104,6 +106,7 @@ def head_of(*widths: int) -> Head:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("traced_anew")
 def test_a_second_run_loads_no_network_and_exports_the_same(train, request):
     train("first")
@@ -115,6 +118,7 @@ def test_a_second_run_loads_no_network_and_exports_the_same(train, request):
     assert len(first["files"]) == len(second["files"])
 
 
+@pytest.mark.slow
 def test_a_second_run_imports_neither_keras_nor_tensorflow_hub(train, pictures, tiny_backbone):
     train()
     code = f"""
@@ -221,6 +225,7 @@ def test_a_folder_of_another_extractor_is_left_alone(tiny_backbone):
     assert [path.name for path in folder.iterdir()] == ["extractor.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("traced_anew")
 def test_heads_and_labels_share_what_is_kept(tiny_backbone, no_network_after):
     for widths in ((TINY_LENGTH, 2), (TINY_LENGTH, 5), (TINY_LENGTH, 7, 3)):
@@ -311,5 +316,5 @@ def test_the_cache_commands_know_what_is_kept(tiny_backbone, make_folder, capsys
         if command == ["info"]:
             assert (document["name"], document["rows"], document["bytes"]) == ("tiny", 0, sum(sizes))
     assert [kept(name).stat().st_size for name in NAMES] == sizes
-    code = "import sys; from retrain import cache_maintenance; print('tensorflow' in sys.modules)"
+    code = "import retrain.cache.maintenance, sys; print('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

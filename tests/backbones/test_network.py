@@ -500,6 +500,7 @@ def small_backbone(small_weights) -> Backbone:
     return backbone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [96, 64])
 def test_keras_network_gives_what_keras_gives(size, small_model, small_weights, small_backbone):
     from keras.applications.mobilenet_v2 import preprocess_input
@@ -655,6 +656,7 @@ def keras_vectors(model, pixels: np.ndarray) -> np.ndarray:
     return model(pixels.astype(np.float32) / 127.5 - 1, training=False).numpy()
 
 
+@pytest.mark.slow
 def test_keras_weights_are_downloaded_once_and_told_apart(weights_folder, server, small_model, capfd):
     pixels = pictures(size=96)
     first = locate(SMALL)

@@ -371,6 +371,7 @@ def test_few_pictures_are_enough_and_fewer_are_refused(make_folder, tiny_backbon
     assert os.listdir("other") == []
 
 
+@pytest.mark.slow
 @needs_int8
 @pytest.mark.parametrize(("cosine", "what"), [(0.95, "warning"), (0.5, "error")])
 def test_a_model_far_from_float32(root, tiny_backbone, monkeypatch, cosine, what):
@@ -464,6 +465,7 @@ def test_an_interruption_after_the_network_went_is_no_crash(made):
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
+@pytest.mark.slow
 @needs_int8
 def test_no_telemetry_is_loaded():
     code = """

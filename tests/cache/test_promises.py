@@ -100,6 +100,7 @@ class Crowd:
         process.join()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(7200)  # with RETRAIN_SLOW=1, on a busy machine
 @pytest.mark.parametrize("size", [1, 4])
 def test_killed_at_any_moment_they_lose_nothing_that_was_written(make_folder, size):
@@ -140,6 +141,7 @@ def test_killed_at_any_moment_they_lose_nothing_that_was_written(make_folder, si
         assert not list(Path("cache").glob("*/*.corrupt"))
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_leaves_a_sound_cache(make_folder, tiny_backbone):
     root = make_folder({"cat": 60, "dog": 60})
     command = [sys.executable, "-m", "retrain", "train", str(root), "--backbone", str(tiny_backbone), "--steps", "20"]

@@ -101,6 +101,7 @@ def test_segments_are_as_the_design_says():
     assert sorted(os.listdir(cache.folder)) == ["extractor.json", path.name]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_damage_crashes_or_gives_a_wrong_vector(data, tmp_path):

@@ -421,6 +421,7 @@ def test_epochs_are_passes_over_the_training_pictures(trained, tiny_backbone):
     one_line_error(retrain("train", "x", "--epochs", 3, "--steps", 4000, check=2), "--steps and --epochs both say")
 
 
+@pytest.mark.slow
 def test_plots_come_with_the_model(trained, tiny_backbone):
     folder, _ = trained
     options = ["--backbone", tiny_backbone, "--cache-dir", folder / "cache", "--epochs", 4, "--batch-size", 10]

@@ -186,6 +186,7 @@ def test_sets_may_use_other_unicode_forms(tmp_path):
     assert said == []
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_composed_names_are_one_for_all_forms(name):
     forms = {unicodedata.normalize(form, name) for form in ("NFC", "NFD")} | {name}

@@ -216,6 +216,7 @@ def test_the_saved_model_takes_a_batch_of_picture_bytes(trained, expected):
     check([loaded.signatures["pixels"](pixels=tf.constant(batch))["final_result"].numpy()], expected)
 
 
+@pytest.mark.slow
 def test_a_hidden_layer_is_in_every_export(trained, tiny_backbone):
     """With everything on that changes a head; beside it in the cache lies what was kept for heads of one layer."""
     folder = trained[0].parent
@@ -241,6 +242,7 @@ def test_a_hidden_layer_is_in_every_export(trained, tiny_backbone):
     assert {p.path: p.predicted for p in evaluation.pictures} == {p.path: p.predicted for p in model.result.pictures}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("traced_anew")
 def test_a_saved_model_that_cannot_be_written_is_one_clear_error(trained, tiny_backbone):
     backbone = locate_backbone(BackboneOptions(backbone=str(tiny_backbone)))
@@ -371,6 +373,7 @@ def test_a_model_whose_files_are_being_put_in_place_is_read_whole(trained, tmp_p
     assert classifier.folder == folder / NEW
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("traced_anew")
 def test_a_full_disk_is_told_in_the_words_of_the_system(trained, tiny_backbone):
     backbone = locate_backbone(BackboneOptions(backbone=str(tiny_backbone)))

@@ -224,6 +224,7 @@ t.run(sys.argv[1])
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_from_what_was_written(make_folder, tmp_path):
     root = make_folder({"cat": 100, "dog": 100})
     _, _, expected = run(root, cache_dir="untouched")

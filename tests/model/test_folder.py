@@ -165,6 +165,7 @@ def test_a_damaged_run_json_is_told(model):
     assert refused > MUTATIONS * 0.9
 
 
+@pytest.mark.slow
 def test_a_run_json_of_other_types_and_values_gives_no_other_scores(earlier):
     """Without a digest, as whoever makes a model folder by hand would leave it."""
     expected = Classifier(earlier).scores(PIXELS)

@@ -20,6 +20,7 @@ def measured(capsys, *args):
     return capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_a_machine_is_measured_on_a_folder(quick, make_folder, tiny_backbone, capsys):
     root = make_folder({"cat": 30, "dog": 30})
     answer = json.loads(measured(capsys, root, "--backbone", tiny_backbone, "--json").out)
@@ -35,6 +36,7 @@ def test_a_machine_is_measured_on_a_folder(quick, make_folder, tiny_backbone, ca
     assert os.listdir() == ["pictures"]  # no cache
 
 
+@pytest.mark.slow
 def test_without_a_folder_pictures_are_drawn(quick, tiny_backbone, capsys):
     shown = measured(capsys, "--backbone", tiny_backbone)
     assert "float32" in shown.out

@@ -14,10 +14,16 @@ from retrain.model.head import read_head
 
 @pytest.fixture(scope="module")
 def flowers(test_data, tmp_path_factory):
-    """A folder with cache/ and model/ from `retrain train` on 500 flowers, and what it printed."""
+    """A folder with cache/ and model/ from `retrain train` on every third of 500 flowers, and what it printed.
+
+    All 500 are in training/test_head_trainer.py and pipeline/test_crossval.py, which begin with their bottlenecks.
+    """
     folder = tmp_path_factory.mktemp("flowers")
     env = {"RETRAIN_BACKBONES": str(test_data / "backbones")}
-    pictures = test_data / "images" / "flowers"
+    pictures = folder / "pictures"
+    for path in sorted((test_data / "images" / "flowers").glob("*/*.jpg"))[::3]:
+        (pictures / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (pictures / path.parent.name / path.name).symlink_to(path)
     done = retrain("train", pictures, "--json", cwd=folder, env=env, check=0)
     return folder, pictures, json.loads(done.stdout), env
 
@@ -27,11 +33,11 @@ def test_flowers_are_told_apart(flowers):
     _, _, run, _ = flowers
     assert run["backbone"]["name"] == "inception_v3"
     assert (run["backbone"]["height"], run["backbone"]["bottleneck_size"]) == (299, 2048)
-    assert run["extraction"]["extracted"] == 500
+    assert run["extraction"]["extracted"] == 167
     assert run["labels"] == ["daisy", "dandelion", "roses", "sunflowers", "tulips"]
     held_out = [run["results"][name] for name in ("validation", "test")]
     right = sum(result["n"] * result["accuracy"] for result in held_out) / sum(result["n"] for result in held_out)
-    assert right > 0.78  # 87.5% is the expectation for such splits, three standard errors below it 77.9%
+    assert right > 0.7  # 87.5% is the expectation for such splits, three standard errors below it 70%
 
 
 @pytest.mark.real
@@ -51,7 +57,7 @@ def test_every_client_agrees_with_predict_on_every_test_picture(flowers):
     folder, pictures, _, _ = flowers
     rows = (folder / "model" / "predictions.csv").read_text().splitlines()[1:]
     paths = [str(pictures / row.split(",")[0]) for row in rows if row.split(",")[1] == "test"]
-    assert len(paths) > 30
+    assert len(paths) > 10
     answers = json.loads(retrain("predict", folder / "model", *paths, "--json", "--quiet", check=0).stdout)
     labels = (folder / "model" / "labels.txt").read_text().splitlines()
     expected = np.array([[answer["scores"][label] for label in labels] for answer in answers])
@@ -87,9 +93,9 @@ def test_evaluate_uses_the_cache_of_training(flowers):
     folder, pictures, run, _ = flowers
     done = retrain("evaluate", "model", pictures, "--json", "--quiet", cwd=folder, check=0)
     figures = json.loads(done.stdout)
-    assert figures["n"] == 500
+    assert figures["n"] == 167
     assert figures["accuracy"] == pytest.approx(
-        sum(result["n"] * result["accuracy"] for result in run["results"].values()) / 500
+        sum(result["n"] * result["accuracy"] for result in run["results"].values()) / 167
     )
     assert len(os.listdir(folder / "cache")) == 2  # the extractor's folder, and pictures/
 

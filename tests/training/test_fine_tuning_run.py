@@ -34,6 +34,8 @@ from retrain.options import (
 from retrain.pipeline.evaluate import evaluate as evaluate_folder
 from retrain.training.fine_tuning import FineTuner
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def small_backbone(tmp_path_factory):

@@ -138,6 +138,7 @@ EVERYTHING = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", EVERYTHING, ids=str)
 def test_the_same_seed_gives_the_same_head_bit_for_bit(options):
     options = {"steps": 120, "seed": 3} | options
@@ -148,6 +149,7 @@ def test_the_same_seed_gives_the_same_head_bit_for_bit(options):
         assert not same(first, train(blobs(spread=1.0), blobs(seed=1, spread=1.0), **(options | {"seed": 4})))
 
 
+@pytest.mark.slow
 def test_one_trainer_trains_as_a_new_one_does_whatever_it_did_before():
     whole, one, other, held_out = join(blobs(), blobs(per_class=30, seed=1), blobs(per_class=10, seed=2))
     shared = HeadTrainer(whole, CLASSES)
@@ -171,6 +173,7 @@ def in_cache(folder, data):
     return LabelledBottlenecks(CachedVectors(cache, cache.find(keys)), data.labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", EVERYTHING, ids=str)
 def test_vectors_from_files_train_as_those_in_memory(tmp_path, monkeypatch, options):
     monkeypatch.setattr(training, "_BYTES_PER_CALL", 7 * 4 * 10 * 20)  # seven steps: intervals and blocks fall apart

@@ -46,6 +46,7 @@ def finite_differences(loss, parameters, step=1e-6):
     return gradients
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     length=st.integers(1, 6),

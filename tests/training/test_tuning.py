@@ -54,6 +54,7 @@ def test_nothing_is_tried_twice():
     assert len({tried.resolved for tried in same}) == len(same)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_candidates")
 def test_the_best_has_the_lowest_cross_entropy_and_nothing_is_random():
     seen = []
@@ -161,6 +162,7 @@ def test_test_pictures_are_in_no_fold(make_folder):
         choose_folds(samples, keys, ["train"] * 14 + ["test"] * 7, TrainingOptions(patience=5))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_candidates")
 def test_a_run_trains_with_what_was_found_and_keeps_the_tries(make_folder, tiny_backbone):
     backbone = BackboneOptions(backbone=str(tiny_backbone), input_size=TINY_SIZE)

@@ -61,6 +61,7 @@ def weights() -> dict[str, np.ndarray]:
 # The networks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_bottlenecks_are_those_of_an_independent_port(number, test_data):
     reference = test_data / "reference" / "efficientnet_lite.npz"
@@ -95,11 +96,6 @@ def test_classifier_knows_the_thousand_classes(test_data, weights):
 def test_pictures_must_not_be_too_small():
     with pytest.raises(BackboneError, match=r"at 31 x 31 can't be built: pictures must be of 32 pixels at least"):
         _ = locate(input_size=31).network
-
-
-def test_network_at_another_size():
-    network = locate(input_size=SIZE).network
-    assert (network.height, network.width, network.bottleneck_size) == (SIZE, SIZE, 1280)
 
 
 # Names, and where the weights are
@@ -186,6 +182,7 @@ def test_misspelt_name_brings_the_right_one_to_mind():
 # Other weights
 
 
+@pytest.mark.slow
 def test_own_weights_in_both_formats_give_the_same(weights, tmp_path):
     """Those of efficientnet_lite0 with the first layer turned off, as PyTorch and as Keras have them."""
     arrays = weights | {"_bn0.weight": np.zeros(32, "<f4")}
@@ -233,6 +230,7 @@ def options_of(**stages) -> RunOptions:
     return RunOptions(backbone=backbone, training=TrainingOptions(steps=40), **stages)
 
 
+@pytest.mark.slow
 def test_run_with_copies_and_its_exports(make_folder):
     from retrain._tensorflow import tf
     from retrain.model.classifier import Classifier
@@ -243,6 +241,7 @@ def test_run_with_copies_and_its_exports(make_folder):
     model = train(root, "model", options_of(augmentation=AugmentationOptions(augment=1, flip=True)))
     assert model.record["backbone"]["name"] == "efficientnet_lite0"
     assert model.record["backbone"]["bottleneck_size"] == 1280
+    assert model.record["backbone"]["height"] == model.record["backbone"]["width"] == SIZE
     again = train(root, "again", options_of())
     assert again.result.extraction["extracted"] == 0
     classifier = Classifier("model")
@@ -254,6 +253,7 @@ def test_run_with_copies_and_its_exports(make_folder):
     assert np.abs(scores - expected).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_fine_tuning(make_folder):
     from retrain.pipeline.train import train
 

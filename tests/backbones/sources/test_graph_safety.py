@@ -239,6 +239,7 @@ def test_our_backbones_and_models_pass(tmp_path, tiny_backbone, test_data):
         check_saved_model(model, "this model", BackboneError)
 
 
+@pytest.mark.slow
 def test_a_network_of_keras_passes_in_training_and_in_use():
     import keras
 
@@ -268,6 +269,7 @@ def trained(tiny_backbone, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_model_whose_graph_writes_a_file_is_refused(trained, tmp_path):
     shutil.copytree(trained / "model", "model")
     run = json.loads(Path("model/run.json").read_text())
@@ -286,6 +288,7 @@ def test_a_model_whose_graph_writes_a_file_is_refused(trained, tmp_path):
     assert Path("written").exists()
 
 
+@pytest.mark.slow
 def test_a_kept_graph_of_a_backbone_that_was_trusted_once_is_refused_later(tmp_path, trained):
     folder = save_module(write_file, tmp_path / "hostile")
     options = {"training": TrainingOptions(steps=5)}

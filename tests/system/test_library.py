@@ -1,0 +1,61 @@
+"""The library in a process of its own: what it exports is enough, and it leaves the process as it was."""
+
+import json
+import subprocess
+import sys
+
+STATE = r"""
+import gc, json, os, re, signal, sys, warnings
+
+def state():
+    return json.loads(re.sub(r" at 0x[0-9a-f]+", "", json.dumps({
+        "imports": [repr(finder) for finder in [*sys.meta_path, *sys.path_hooks]],
+        "environment": dict(os.environ),
+        "collector": [gc.isenabled(), gc.get_freeze_count(), gc.get_threshold()],
+        "error output": [os.fstat(2).st_ino, os.readlink("/proc/self/fd/2"), repr(sys.stderr)],
+        "signals": [repr(signal.getsignal(number)) for number in sorted(signal.valid_signals())],
+        "warnings": [repr(one) for one in warnings.filters],
+    })))
+"""
+
+# What the packages below do to a process is theirs.
+WITHOUT = (
+    STATE
+    + """
+import tensorflow, h5py, PIL.Image, scipy.optimize
+tensorflow.saved_model.load(sys.argv[2])
+print(json.dumps(state()))
+"""
+)
+
+WITH = (
+    STATE
+    + """
+before = state()
+import retrain
+assert state() == before
+told = []
+options = retrain.RunOptions(
+    backbone=retrain.BackboneOptions(sys.argv[2]), training=retrain.TrainingOptions(steps=20)
+)
+model = retrain.train(sys.argv[1], "model", options, emit=told.append)
+[answer] = retrain.Classifier("model").predict([f"{sys.argv[1]}/{model.result.pictures[0].path}"])
+assert answer.label in ("cat", "dog")
+assert retrain.evaluate("model", sys.argv[1]).metrics.n == 50
+assert model.record["training"]["steps"] == 20
+stages = [event.name for event in told if isinstance(event, retrain.events.StageBegan)]
+assert stages == ["extraction", "training", "evaluation", "export"]
+print(json.dumps(state()))
+"""
+)
+
+
+def test_a_process_that_trains_is_as_it_was(make_folder, tiny_backbone):
+    root = make_folder({"cat": 25, "dog": 25})
+    found = []
+    for code in (WITHOUT, WITH):
+        command = [sys.executable, "-c", code, str(root), str(tiny_backbone)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    theirs, ours = found
+    assert {name: value for name, value in ours.items() if value != theirs[name]} == {}
