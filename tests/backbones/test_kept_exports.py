@@ -17,7 +17,6 @@ from support.pictures import TINY_LENGTH, TINY_SIZE, draw_picture
 import retrain
 from retrain._tensorflow import tf
 from retrain.backbones import backbone as backbones
-from retrain.backbones import kept_exports
 from retrain.backbones.backbone import locate_backbone
 from retrain.cache import artifacts
 from retrain.cli import main as cli
