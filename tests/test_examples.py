@@ -12,10 +12,11 @@ EXAMPLES = sorted((REPOSITORY / "examples").glob("*.sh"))
 STAND_IN = f"""#!{sys.executable}
 import sys
 from retrain.cli.main import build_parser
-from retrain.cli.commands import _run_options
+from retrain.cli.arguments import options_from
+from retrain.options import RunOptions
 args = build_parser().parse_args(sys.argv[1:])
 if sys.argv[1] == "train":
-    _run_options(args)
+    options_from(RunOptions, args)
 print(*sys.argv[1:], file=open("commands.txt", "a"))
 """
 

@@ -1,4 +1,4 @@
-"""The parser: options made from option classes, short and full help, paths, and suggestions for misspelt options."""
+"""The parser: options of the option classes, short and full help, completion, paths, hints for misspelt options."""
 
 import argparse
 import dataclasses
@@ -21,6 +21,8 @@ __all__ = [
     "Parser",
     "PrintCompletion",
     "add_command",
+    "add_image_dir",
+    "add_model_dir",
     "add_options",
     "add_output_options",
     "options_from",
@@ -30,7 +32,7 @@ EXIT_ERROR, EXIT_USAGE = 1, 2
 
 Options = TypeVar("Options")
 
-Commands = Any  # what add_subparsers() gives: argparse has no public name for it
+Commands = Any  # what add_subparsers() returns; argparse has no public name for it
 
 # Metavars of arguments that are paths. One with URL in it is a path or a URL.
 _PATH = re.compile(r"(DIR|FILE|PICTURE)\b")
@@ -42,8 +44,8 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 class Parser(argparse.ArgumentParser):
     """A parser whose --help shows the common options, and whose --help-all shows all of them.
 
-    It takes no abbreviations, and suggests what a misspelt option may have meant. In arguments that are paths, as their
-    metavars say, it expands ~, because shells don't do that in --option=~/folder.
+    It takes no abbreviations, and suggests what a misspelt option may have meant. It expands ~ in arguments whose
+    metavar says that they are paths, because shells don't do that in --option=~/folder.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -51,10 +53,11 @@ class Parser(argparse.ArgumentParser):
         formatter = functools.partial(_Formatter, rare=self.rare)
         super().__init__(**kwargs, allow_abbrev=False, add_help=False, formatter_class=formatter)
         self.add_argument("-h", "--help", action="help", help="show this help")
+        self._positionals.title = "arguments"
         self.add_argument("--help-all", action=_HelpAll, nargs=0, help="show all options")
 
     def format_help(self) -> str:
-        """The help; where it is not all, it says so at its end."""
+        """The help. If it leaves options out, its last line says so."""
         if len(self.rare) < _WORTH_HIDING:
             self.rare.clear()
         text = super().format_help().replace(self.prog, f"{self.prog} [options]", 1)
@@ -63,7 +66,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse the arguments, then look at those that are paths."""
+        """Parse the arguments, then expand those that are paths."""
         parsed, rest = super().parse_known_args(args, namespace)
         for action in self._actions:
             if _PATH.search(str(action.metavar or "")):
@@ -75,10 +78,10 @@ class Parser(argparse.ArgumentParser):
         return parsed, rest
 
     def _path(self, text: str, action: argparse.Action) -> str:
-        """A path with ~ expanded. A URL, where none can be used, ends the program."""
+        """A path with ~ expanded. If it is a URL and must not be one, exit with EXIT_USAGE."""
         if _URL.match(text) and "URL" not in str(action.metavar) and not os.path.lexists(text):
             name = action.option_strings[-1] if action.option_strings else action.metavar
-            self.error(f"{name} {text} is a URL: download what it names first, and give its path on this machine")
+            self.error(f"{name} {text} is a URL: download it first, and give its path on this machine")
         return os.path.expanduser(text)
 
     def error(self, message: str) -> NoReturn:
@@ -93,7 +96,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Help without the rare options; its usage line has only what is required."""
+    """Formats help without the rare options, and with a usage line of what is required only."""
 
     def __init__(self, prog: str, rare: set[str]) -> None:
         super().__init__(prog)
@@ -150,8 +153,8 @@ def add_command(
     """Add a command.
 
     Args:
-        run: does it, and returns the exit code.
-        text: what it does, for the list of commands and its own help.
+        run: does the work and returns the exit code.
+        text: what the command does, for the list of commands and its own help.
         examples: lines for the end of its help.
     """
     epilog = f"examples:\n{examples}" if examples else None
@@ -161,12 +164,29 @@ def add_command(
     return added
 
 
+def add_image_dir(parser: Parser, nargs: str | None = None) -> None:
+    """Add IMAGE_DIR."""
+    text = "folder with one sub-folder of pictures per class"
+    parser.add_argument("image_dir", metavar="IMAGE_DIR", nargs=nargs, help=text)
+
+
+def add_model_dir(parser: Parser) -> None:
+    """Add MODEL_DIR and --trust."""
+    parser.add_argument("model_dir", metavar="MODEL_DIR", help="model folder that retrain train wrote")
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="run the model's graph even if it has operations that can read or write files, start programs or call "
+        "Python; such a model can do anything that you can do on this machine",
+    )
+
+
 def add_output_options(parser: Parser) -> None:
-    """Add what every command has: --json, --quiet and --verbose."""
+    """Add --json, --quiet and --verbose, which every command has."""
     group = parser.add_argument_group("output")
-    group.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    group.add_argument("--quiet", action="store_true", help="print results, warnings and errors only, no progress")
-    group.add_argument("--verbose", action="store_true", help="log more details to stderr")
+    group.add_argument("--json", action="store_true", help="print the result as one JSON document")
+    group.add_argument("--quiet", action="store_true", help="show no progress, only results, warnings and errors")
+    group.add_argument("--verbose", action="store_true", help="show more details on stderr")
 
 
 def add_options(parser: Parser, title: str, *stages: type) -> None:
@@ -201,6 +221,11 @@ def _add_option(group: Any, field: dataclasses.Field[Any]) -> None:
 
 
 def options_from(options: type[Options], args: argparse.Namespace) -> Options:
-    """The option class, filled from what was parsed. Raises UsageError."""
-    names = {field.name for field in dataclasses.fields(options) if "help" in field.metadata}  # type: ignore[arg-type]
-    return options(**{name: getattr(args, name) for name in names if hasattr(args, name)})
+    """An option class, and the option classes in it, with the values from the command line. Raises UsageError."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(options):  # type: ignore[arg-type]
+        if dataclasses.is_dataclass(field.default):
+            values[field.name] = options_from(type(field.default), args)
+        elif hasattr(args, field.name):
+            values[field.name] = getattr(args, field.name)
+    return options(**values)

@@ -1,4 +1,4 @@
-"""`retrain backbones ...`: list the networks, and get their weights ahead of time."""
+"""`retrain backbones ...`: list the networks, and download their weights ahead of time."""
 
 import argparse
 import os
@@ -14,22 +14,24 @@ if TYPE_CHECKING:
 __all__ = ["add_backbones_commands"]
 
 _LEGEND = """
-weights     here: on this machine; otherwise retrain backbones fetch NAME gets them, or names the package
-vector      its length
+weights     here: on this machine; for others, retrain backbones fetch NAME downloads them, or names the package
+vector      numbers in a bottleneck
 top-1       published accuracy on ImageNet, in percent
-pictures/s  on this machine, if retrain extract --benchmark --backbone NAME has measured it"""
+pictures/s  on this machine, once retrain extract --benchmark --backbone NAME has measured it"""
 
 
 def add_backbones_commands(commands: Commands) -> None:
     """Add `backbones` and its command."""
-    text = "list the networks with a name: which are on this machine, their size, speed and accuracy"
+    text = "list the named networks: which are on this machine, and their size, speed and accuracy"
     backbones = add_command(commands, "backbones", _list, text)
     add_output_options(backbones)
     actions = backbones.add_subparsers(title="commands", metavar="COMMAND")
-    text = "get a network's weights ahead of time, for a Docker image or a machine without network access"
+    text = "download a network's weights ahead of time, for a Docker image or a machine without network access"
     fetch = add_command(actions, "fetch", _fetch, text)
     fetch.add_argument("name", metavar="NAME", help="a name that retrain backbones lists, or a URL")
-    fetch.add_argument("--to", metavar="DIR", help="also copy them to this folder, for RETRAIN_BACKBONES to name")
+    fetch.add_argument(
+        "--to", metavar="DIR", help="also copy the weights to this folder, for use with RETRAIN_BACKBONES"
+    )
     add_output_options(fetch)
 
 

@@ -1,4 +1,4 @@
-"""`retrain cache ...`: the commands that look after the bottleneck cache."""
+"""`retrain cache ...`: check, clean up or fill the bottleneck cache."""
 
 import argparse
 import dataclasses
@@ -18,36 +18,42 @@ _MIB = 2**20
 
 def add_cache_commands(commands: Commands) -> None:
     """Add `cache` and its commands."""
-    cache = add_command(commands, "cache", None, "look after the bottleneck cache")
+    cache = add_command(commands, "cache", None, "check, clean up or fill the bottleneck cache")
     actions = cache.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add(actions, "info", _info, "list the extractors in the cache, with their rows, size, segments and age")
     verify = _add(actions, "verify", _verify, "check each row against its CRC-32; the exit code is 1 if any is damaged")
     verify.add_argument(
         "--recover",
         action="store_true",
-        help="first take back *.corrupt segments that are sound, and rewrite notes that disagree with their segments; "
-        "without it, nothing is changed",
+        help="first take back *.corrupt segments that are sound, and rewrite notes that disagree with their segments",
     )
-    prune = _add(actions, "prune", _prune, "delete rows that no picture needs; says how many before it does")
+    prune = _add(actions, "prune", _prune, "delete rows that no picture needs, after saying how many there are")
     prune.add_argument(
         "--keep",
         action="append",
         required=True,
         metavar="IMAGE_DIR",
-        help="keep the rows of this folder's pictures; can be given several times",
+        help="keep the rows of this folder's pictures; may be given several times",
     )
     prune.add_argument("--yes", action="store_true", help="delete without asking")
-    _add(actions, "compact", _compact, "merge small segments")
+    _add(actions, "compact", _compact, "merge small segments into large ones")
     import_ = _add(actions, "import", _import, "import bottleneck text files of the original program")
-    import_.add_argument("text_dir", metavar="DIR", help="its --bottleneck_dir, with NAME.jpg_MODULE.txt files")
     import_.add_argument(
-        "--image-dir", required=True, metavar="IMAGE_DIR", help="its --image_dir, with the pictures of these files"
+        "text_dir", metavar="DIR", help="the original's --bottleneck_dir, with files such as NAME.jpg_MODULE.txt"
+    )
+    import_.add_argument(
+        "--image-dir",
+        required=True,
+        metavar="IMAGE_DIR",
+        help="the original's --image_dir, with the pictures that these files belong to",
     )
 
 
 def _add(actions: Commands, name: str, run: Callable[[argparse.Namespace], int], text: str) -> Parser:
     added = add_command(actions, name, run, text)
-    added.add_argument("--cache-dir", default="cache", metavar="DIR", help="the cache folder (default: cache)")
+    added.add_argument(
+        "--cache-dir", default="cache", metavar="DIR", help="folder of the bottleneck cache (default: cache)"
+    )
     add_output_options(added)
     return added
 
@@ -127,7 +133,7 @@ def _prune(args: argparse.Namespace) -> int:
 
 
 def _agreed(rows: int) -> bool:
-    """Ask on a terminal; without one, the answer is no."""
+    """Ask the user. Without a terminal, the answer is no."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     print(f"drop {counted(rows, 'row')}? [y/N] ", end="", file=sys.stderr, flush=True)
@@ -146,7 +152,7 @@ def _compact(args: argparse.Namespace) -> int:
             {"folder": display_path(cache.folder), "rows": len(cache), "segments_before": before}
             | {"segments": len(cache.segment_paths())}
         )
-        if not args.json:  # each at once: the next may fail
+        if not args.json:  # at once, because the next one may fail
             was = counted(before, "segment")
             rows = counted(len(cache), "row")
             print(f"{results[-1]['folder']}: {rows}, {was} became {results[-1]['segments']:,}", flush=True)
@@ -175,7 +181,7 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _ago(moment: float | None) -> str:
-    """The time since a moment, in its largest unit."""
+    """The time since a moment, in the largest unit that fits."""
     seconds = max(0.0, time.time() - (moment or 0.0))
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:

@@ -1,4 +1,4 @@
-"""What a person sees of results: summaries as text."""
+"""Results as text for people."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,7 +44,7 @@ def describe_benchmark(measured: MachineBenchmark) -> str:
     ]
     for rates in measured.precisions:
         if rates.backbone is None or rates.pipeline is None:
-            lines.append(f"  {rates.precision:12} not here: {rates.reason}")
+            lines.append(f"  {rates.precision:12} not available: {rates.reason}")
         else:
             lines.append(
                 f"  {rates.precision:12} {rates.backbone:16.1f} {rates.pipeline:16.1f} "
@@ -77,7 +77,8 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str, pict
     """
     place = display_path(os.path.join(model_dir, ""))
     lines = [_extraction_line(result), _backbone_line(record["backbone"])]
-    if not result.metrics["test"].n and result.metrics["validation"].n:  # as with folders train/ and validation/
+    is_without_test = not result.metrics["test"].n and result.metrics["validation"].n  # as with train/ and validation/
+    if is_without_test:
         lines += _metrics_lines("Validation", result.metrics["validation"])
     else:
         lines += _metrics_lines("Test", result.metrics["test"])
@@ -95,7 +96,7 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str, pict
 
 
 def _ways_lines(result: RunResult, record: dict[str, Any], place: str) -> Iterator[str]:
-    """How the head came about, where that is out of the ordinary; record: run.json."""
+    """How the head was trained, if not in the ordinary way. record: run.json."""
     training = record["training"]
     yield from _augmentation_lines(result.augmentation, "training picture")
     if result.tuning:
@@ -112,9 +113,9 @@ def _ways_lines(result: RunResult, record: dict[str, Any], place: str) -> Iterat
         yield f"{epochs} of {counted(result.split['train'], 'picture')}: {counted(steps, 'step')}{of}"
     if training["best_step"] is not None:
         length = counted(training["steps"], "step")
-        yield f"Ended after {length}; the weights are those after step {training['best_step']}"
+        yield f"Stopped after {length}; the weights are those of step {training['best_step']}"
     elif training["converged"]:
-        yield f"lbfgs came to its end in {counted(training['steps'], 'step')}"
+        yield f"lbfgs converged in {counted(training['steps'], 'step')}"
     if result.fine_tuning:
         yield _fine_tuning_line(result.fine_tuning.as_dict(), result.fine_tuning.tuned.history)
     done = result.calibration
@@ -127,7 +128,7 @@ def _fine_tuning_line(done: dict[str, Any], history: "Sequence[EpochEnded]") -> 
     layers = done["layers"]
     what = f"{len(layers)} layers from {layers[0]} on" if len(layers) > 1 else layers[0]
     first, last = history[0], history[-1 if done["best_epoch"] is None else done["best_epoch"]]
-    kept = "" if done["best_epoch"] is None else f", the weights are those after epoch {last.epoch}"
+    kept = "" if done["best_epoch"] is None else f", the weights are those of epoch {last.epoch}"
     figures = ""
     if last.validation_accuracy is not None:
         figures = (
@@ -145,12 +146,12 @@ def _augmentation_lines(augmentation: Augmentation | None, what: str) -> Iterato
 
 def _backbone_line(backbone: dict[str, Any]) -> str:
     """backbone: of run.json."""
-    reason = f", for {backbone['instead_of']} could not be had" if backbone["instead_of"] else ""
+    reason = f", because {backbone['instead_of']} could not be downloaded" if backbone["instead_of"] else ""
     return f"Backbone: {backbone['name']}, {backbone['height']} x {backbone['width']} pixels{reason}"
 
 
 def _precision_line(run: dict[str, Any]) -> Iterator[str]:
-    """Where the figures are not of what the exported graph computes."""
+    """A note if the exported graph computes in another precision than that of the figures."""
     precision = run["backbone"]["description"]["precision"]
     if precision != "float32":
         yield f"Measured on {precision} bottlenecks; the graph computes in float32, which retrain evaluate measures"
@@ -174,7 +175,7 @@ def _pictures(count: int, different: int) -> str:
 
 def _metrics_lines(name: str, metrics: Metrics) -> Iterator[str]:
     if metrics.accuracy is None or metrics.accuracy_interval is None:
-        yield f"{name} accuracy: none, for there are no such pictures"
+        yield f"{name} accuracy: none, because there are no such pictures"
         return
     low, high = metrics.accuracy_interval
     copies = f" different pictures; {counted(metrics.copies, 'copy')} not counted" if metrics.copies else ""
@@ -195,7 +196,7 @@ def _confused_line(metrics: Metrics) -> Iterator[str]:
 
 
 def _scores_line(metrics: Metrics) -> str:
-    """Top-k accuracy, where guessing would not reach it (k of four times as many classes), and calibration."""
+    """Calibration error, and top-k accuracy if it means something: for k of at most a quarter of the classes."""
     telling = [k for k in metrics.top_k_accuracy if 4 * int(k) <= len(metrics.per_class)]
     top = f"Top {telling[-1]}: {metrics.top_k_accuracy[telling[-1]]:.1%}, calibration" if telling else "Calibration"
     return f"{top} error {metrics.expected_calibration_error:.1%}"
@@ -254,7 +255,7 @@ def describe_evaluation(evaluation: FolderEvaluation, output: str | None = None)
 
 
 def describe_metrics(metrics: Metrics) -> str:
-    """Totals, a line per class, the confusion matrix; of many classes the worst, and what they are taken for."""
+    """Totals, a line per class, and the confusion matrix; of many classes, only the worst ones."""
     lines = [*_metrics_lines("Total", metrics), ""]
     lines += _table(
         ["class", "pictures", "precision", "recall", "F1"],
@@ -286,7 +287,7 @@ def _matrix_lines(metrics: Metrics) -> Iterator[str]:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines with the first column on the left and numbers on the right, each as wide as it must be."""
+    """Lines of a table: the first column is aligned to the left, numbers to the right."""
     cells = [header, *([shown(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
@@ -298,7 +299,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _few(classes: Sequence[_Class], figure: Callable[[_Class], float | None]) -> Sequence[_Class]:
-    """The classes for a table: all, or of many those whose figure is the lowest; such without a figure come last."""
+    """The classes for a table: all, or if there are many, those with the lowest figures."""
     if len(classes) <= _MOST_ROWS:
         return classes
     known = [(value, place) for place, value in enumerate(map(figure, classes)) if value is not None]
@@ -306,7 +307,7 @@ def _few(classes: Sequence[_Class], figure: Callable[[_Class], float | None]) ->
 
 
 def _rest_line(classes: int, which: str) -> Iterator[str]:
-    """What a table leaves out."""
+    """A line that says what a table leaves out."""
     if classes > _MOST_ROWS:
         yield f"... and {classes - MOST_NAMED:,} more (above: those {which}; all of them with --json)"
 
@@ -335,7 +336,7 @@ def describe_inspection(inspection: FolderInspection) -> str:
     few = [f"{c.label} ({c.pictures})" for c in inspection.classes if c.pictures < FEWEST_PICTURES]
     if few or len(inspection.classes) < 2:
         lines.append(
-            f"retrain train will refuse this folder: it wants two classes, and {FEWEST_PICTURES} pictures in each"
+            f"retrain train will refuse this folder: it needs two classes with {FEWEST_PICTURES} pictures each"
             + (f"; too few in {listing(few)}" if few else "")
         )
     if inspection.formats:
@@ -358,8 +359,8 @@ def _finding_lines(inspection: FolderInspection) -> Iterator[str]:
         yield f"Unreadable: {inspection.left_out.told()}"
         yield from listed_lines([f"{path}: {why}" for path, why in inspection.unreadable.items()], _ALL_IN_JSON)
     for groups, title in (
-        (inspection.contradictions, "in folders of several classes (at most one is right: keep that)"),
-        (inspection.leaks, "in several sets (a test picture that was trained on says nothing: keep one copy)"),
+        (inspection.contradictions, "in folders of several classes (at most one is right: keep that one)"),
+        (inspection.leaks, "in several sets (a test picture that was also trained on proves nothing: keep one copy)"),
         (inspection.duplicates, "more than once in the same class"),
     ):
         if groups:

@@ -1,6 +1,6 @@
-"""The command line of TensorFlow's retrain.py (tensorflow/hub, examples/image_retraining), with its meanings.
+"""The command line of TensorFlow's retrain.py (tensorflow/hub, examples/image_retraining), with the same meanings.
 
-`retrain --image_dir X --output_graph G ...`: every flag that its releases from 2016 to 2018 had.
+`retrain --image_dir X --output_graph G ...` takes every flag of its releases from 2016 to 2018.
 """
 
 import argparse
@@ -30,7 +30,9 @@ from retrain.options import (
     SplitOptions,
     TrainingOptions,
 )
+from retrain.options.fields import flag_of
 from retrain.paths import display_path
+from retrain.text import listing
 
 if TYPE_CHECKING:
     from retrain.export.source import ExportSource
@@ -43,9 +45,9 @@ logger = logging.getLogger(__name__)
 
 _HUB_DEFAULT = "https://tfhub.dev/google/imagenet/inception_v3/feature_vector/3"
 
-# The original distorts every picture anew for every batch; we once, and cache what comes of it.
+# The original distorts every picture anew for every batch. We make copies once, and cache their bottlenecks.
 _COPIES = 10
-_COPIES_TEXT = f"any distortion: trains on {_COPIES} distorted copies of every training picture, too"
+_COPIES_TEXT = f"any distortion adds {_COPIES} distorted copies of every training picture"
 
 # flag, type or bool, default, meaning; in the order of the original's help
 _FLAGS: tuple[tuple[str, type, Any, str], ...] = (
@@ -53,11 +55,11 @@ _FLAGS: tuple[tuple[str, type, Any, str], ...] = (
     ("output_graph", str, "/tmp/output_graph.pb", "where the trained graph goes"),
     ("intermediate_output_graphs_dir", str, "/tmp/intermediate_graph/", "folder for graphs saved during training"),
     ("intermediate_store_frequency", int, 0, "save a graph every N steps as intermediate_<step>.pb; 0: never"),
-    ("output_labels", str, "/tmp/output_labels.txt", "where the labels go, one a line"),
-    ("summaries_dir", str, "/tmp/retrain_logs", "TensorBoard summaries; other files there are left alone"),
+    ("output_labels", str, "/tmp/output_labels.txt", "where the labels go, one per line"),
+    ("summaries_dir", str, "/tmp/retrain_logs", "folder for TensorBoard summaries; other files there are left alone"),
     ("how_many_training_steps", int, DEFAULT_STEPS, "training steps"),
     ("learning_rate", float, 0.01, "learning rate of gradient descent"),
-    ("testing_percentage", float, 10, "share of the pictures for the test"),
+    ("testing_percentage", float, 10, "share of the pictures for the final test"),
     ("validation_percentage", float, 10, "share of the pictures for validation"),
     ("eval_step_interval", int, 10, "evaluate every N steps and after the last"),
     ("train_batch_size", int, DEFAULT_BATCH_SIZE, "pictures in a training batch"),
@@ -66,15 +68,15 @@ _FLAGS: tuple[tuple[str, type, Any, str], ...] = (
     ("print_misclassified_test_images", bool, False, "list the misclassified test pictures at the end"),
     ("bottleneck_dir", str, "/tmp/bottleneck", "the cache (HDF5; the original's text files are not read)"),
     ("final_tensor_name", str, "final_result", "name of the output in the graph"),
-    ("flip_left_right", bool, False, f"half of the copies are mirrored; {_COPIES_TEXT}"),
-    ("random_crop", int, 0, f"margin to cut from, in percent; {_COPIES_TEXT}"),
-    ("random_scale", int, 0, f"enlarged by up to so many percent; {_COPIES_TEXT}"),
-    ("random_brightness", int, 0, f"brighter or darker by up to so many percent; {_COPIES_TEXT}"),
+    ("flip_left_right", bool, False, f"mirror half of the copies; {_COPIES_TEXT}"),
+    ("random_crop", int, 0, f"margin to crop from copies, in percent; {_COPIES_TEXT}"),
+    ("random_scale", int, 0, f"enlarge copies by up to this many percent; {_COPIES_TEXT}"),
+    ("random_brightness", int, 0, f"make copies brighter or darker by up to this many percent; {_COPIES_TEXT}"),
     ("tfhub_module", str, _HUB_DEFAULT, "the backbone; the default means inception_v3"),
-    ("saved_model_dir", str, "", "also write a SavedModel there; must not exist yet"),
+    ("saved_model_dir", str, "", "also write a SavedModel to this folder, which must not exist yet"),
     ("logging_verbosity", str, "INFO", "DEBUG, INFO, WARN, ERROR or FATAL"),
-    ("checkpoint_path", str, "/tmp/_retrain_checkpoint", "without effect: nothing is lost on interruption anyway"),
-    ("model_dir", str, "/tmp/imagenet", "without effect: Keras and TensorFlow Hub keep their downloads"),
+    ("checkpoint_path", str, "/tmp/_retrain_checkpoint", "no effect: an interrupted run loses nothing"),
+    ("model_dir", str, "/tmp/imagenet", "no effect: Keras and TensorFlow Hub keep their downloads elsewhere"),
     ("architecture", str, "inception_v3", "inception_v3 or mobilenet_<1.0|0.75|0.50|0.25>_<224|192|160|128>"),
 )
 
@@ -94,8 +96,8 @@ _RENAMED = {
     "--brightness": "--random_brightness",
     "--backbone": "--tfhub_module",
     "--cache-dir": "--bottleneck_dir",
-    "give --trust": "use the command retrain train with --trust",
 }
+_LACKING = {flag_of(name) for name in RunOptions().as_dict()} - set(_RENAMED)
 _ARCHITECTURE = re.compile(r"inception_v3|mobilenet_(1\.0|0\.75|0\.50|0\.25)_(224|192|160|128)")
 
 
@@ -145,8 +147,8 @@ def _main(argv: Sequence[str]) -> int:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
-        prog="retrain",
-        description="The command line of TensorFlow's retrain.py. For all that came since: retrain --help",
+        prog="retrain --image_dir DIR",
+        description="The command line of TensorFlow's retrain.py. For everything newer, see retrain --help.",
     )
     for name, kind, default, text in _FLAGS:
         text += "" if kind is bool or default == "" else f" (default: {default})"
@@ -158,7 +160,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     given = {word.partition("=")[0] for word in argv}
     flags.names_backbone = bool(given & {"--tfhub_module", "--architecture"})
     if not flags.image_dir:
-        parser.error("--image_dir is missing: the folder with one sub-folder of pictures per class")
+        parser.error("--image_dir is missing: give the folder with one sub-folder of pictures per class")
     if flags.logging_verbosity not in _LEVELS:
         parser.error(f"--logging_verbosity {flags.logging_verbosity}: not one of {', '.join(_LEVELS)}")
     if flags.intermediate_store_frequency < 0:
@@ -167,7 +169,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _metavar(name: str) -> str:
-    """What a flag takes; the parser looks after paths."""
+    """What a flag takes. The parser treats DIR and FILE as paths."""
     if name == "tfhub_module":
         return "URL|DIR"
     if name.endswith("_dir"):
@@ -176,14 +178,18 @@ def _metavar(name: str) -> str:
 
 
 def _renamed(message: str) -> str:
-    """A message that speaks of our options, with the names that these users know them by."""
+    """Rewrite a message for these users: our options get their names, or a note that they belong to retrain train."""
+    named = set(re.findall(r"(?<![\w-])--[a-z0-9-]+", message))
     for ours, theirs in _RENAMED.items():
-        message = re.sub(rf"{ours}\b", theirs, message)
-    return message
+        message = re.sub(rf"(?<![\w-]){ours}(?![\w-])", theirs, message)
+    lacking = sorted(named & _LACKING)
+    if not lacking:
+        return message
+    return f"{message} ({listing(lacking)} {'is an option' if len(lacking) == 1 else 'are options'} of retrain train)"
 
 
 def _run_options(flags: argparse.Namespace) -> RunOptions:
-    """The original's flags as our options. Raises UsageError."""
+    """Our options for the original's flags. Raises UsageError."""
     return RunOptions(
         backbone=BackboneOptions(backbone=_backbone(flags)),
         extraction=ExtractionOptions(cache_dir=flags.bottleneck_dir),
@@ -256,19 +262,19 @@ def _check_outputs(flags: argparse.Namespace) -> None:
 
 
 def _output_folders(flags: argparse.Namespace) -> list[str]:
-    """Where outputs go; should one lie in the folder of pictures, it is no class."""
+    """The folders of outputs. One that lies in the folder of pictures is not a class."""
     return [flags.summaries_dir, flags.intermediate_output_graphs_dir, flags.saved_model_dir]
 
 
 def _make_folder(folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
-        folder.stat()  # of links in a circle, mkdir says that they exist
+        folder.stat()  # mkdir says that links in a circle exist
     folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager
 def _named(name: str, path: Path) -> Iterator[None]:
-    """Raises OutputError, which names the flag, for what can't be written."""
+    """Turn an OSError into an OutputError that names the flag."""
     try:
         yield
     except OSError as error:
@@ -297,7 +303,7 @@ def _write_outputs(flags: argparse.Namespace, model: "TrainedModel") -> None:
 
     labels = model.result.labels
     network = model.graph.under(model.trained.head, labels)
-    # as the original does, what links lead to is written, and the links stay
+    # like the original, write to where links lead, and keep the links
     with _named("output_graph", Path(flags.output_graph)):
         FrozenGraph().write(network, os.path.realpath(flags.output_graph))
     with _named("output_labels", Path(flags.output_labels)):
@@ -309,7 +315,7 @@ def _write_outputs(flags: argparse.Namespace, model: "TrainedModel") -> None:
 
 @dataclass
 class _Log:
-    """What the original logs, in its words."""
+    """Logs what the original logs, in its words."""
 
     flags: argparse.Namespace
     reported: int = 0
@@ -336,7 +342,7 @@ class _Log:
     def result(self, model: "TrainedModel") -> None:
         test = model.result.metrics["test"]
         if test.accuracy is None:
-            logger.info("Final test accuracy: none, for there are no test pictures")
+            logger.info("Final test accuracy: none, because there are no test pictures")
         else:
             logger.info("Final test accuracy = %.1f%% (N=%d)", test.accuracy * 100, test.n)
         if model.result.left_out.count:

@@ -1,4 +1,4 @@
-"""What the commands write: results on stdout, warnings and logs on stderr. A terminal obeys none of it."""
+"""Printing: results on stdout, warnings and logs on stderr, without control characters for the terminal."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Where the command `retrain` begins: nothing comes before Ctrl-C is looked after.
+"""The entry point of the command `retrain`. It sees to Ctrl-C before anything else.
 
 Only for programs: importing it changes what Ctrl-C does.
 """
@@ -7,12 +7,12 @@ import signal
 
 __all__ = ["main"]
 
-# Until main() listens, which takes some imports, Ctrl-C ends the process without a word, as it does any program.
+# Until main() listens, which takes some imports, Ctrl-C silently ends the process, as with any program.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def main() -> int:
-    """Run the command line; its exit code."""
+    """Run the command line, and return its exit code."""
     import contextlib
     import os
     import sys
@@ -25,12 +25,12 @@ def main() -> int:
 
         code = cli.main()
         interruption.stop_listening()
-    except KeyboardInterrupt:  # where cli.main() does not heed it yet, or any more
+    except KeyboardInterrupt:  # before or after cli.main() handles it
         interruption.tell("retrain: error: interrupted")
         code = interruption.EXIT_INTERRUPTED
     if interruption.has_come():
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):
                 stream.flush()
-        os._exit(code)  # threads may be loading a network, for which Python would wait
+        os._exit(code)  # Python would wait for threads that may be loading a network
     return code

@@ -16,7 +16,7 @@ from PIL import Image, ImageEnhance
 from retrain.data.decoding import decode_image
 from retrain.options import DEFAULT_MAX_PIXELS, AugmentationOptions
 
-__all__ = ["DISTORTIONS_VERSION", "Distortion", "decode_copies", "distort", "draw_distortion", "largest_enlargement"]
+__all__ = ["DISTORTIONS_VERSION", "Distorter", "Distortion", "distort", "draw_distortion", "largest_enlargement"]
 
 # Part of the extractor's fingerprint: raise it when the same copy looks different.
 DISTORTIONS_VERSION = 1
@@ -68,28 +68,28 @@ def largest_enlargement(options: AugmentationOptions) -> float:
     return float(min(_MOST_ENLARGED, math.prod(1 + p / 100 for p in (options.crop, options.zoom, options.stretch))))
 
 
-def decode_copies(
-    data: bytes,
-    key: bytes,
-    copies: Sequence[int],
-    size: tuple[int, int],
-    options: AugmentationOptions,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-) -> NDArray[np.uint8]:
-    """Decode a picture file once, and make distorted copies of it.
+@dataclass(frozen=True)
+class Distorter:
+    """Makes distorted copies of picture files, all of one size."""
 
-    Args:
-        data: the file.
-        key: its SHA-256, 32 bytes.
-        copies: (m,) their numbers.
-        size: height and width of the copies.
-    Returns: (m, height, width, 3) uint8, RGB.
-    Raises UnreadableImageError with the reason.
-    """
-    enlargement = largest_enlargement(options)
-    height, width = (max(1, round(side * enlargement)) for side in size)
-    canvas = Image.fromarray(decode_image(data, height, width, max_pixels))
-    return np.stack([distort(canvas, draw_distortion(key, copy, options), size) for copy in copies])
+    options: AugmentationOptions
+    size: tuple[int, int]  # height and width of the copies
+    max_pixels: int = DEFAULT_MAX_PIXELS  # of the pictures
+
+    def copies(self, data: bytes, key: bytes, numbers: Sequence[int]) -> NDArray[np.uint8]:
+        """Decode a picture file once, and make copies of it.
+
+        Args:
+            data: the file.
+            key: its SHA-256, 32 bytes.
+            numbers: (m,) of the copies, from 1 on.
+        Returns: (m, height, width, 3) uint8, RGB.
+        Raises UnreadableImageError with the reason.
+        """
+        enlargement = largest_enlargement(self.options)
+        height, width = (max(1, round(side * enlargement)) for side in self.size)
+        canvas = Image.fromarray(decode_image(data, height, width, self.max_pixels))
+        return np.stack([distort(canvas, draw_distortion(key, n, self.options), self.size) for n in numbers])
 
 
 def distort(canvas: Image.Image, drawn: Distortion, size: tuple[int, int]) -> NDArray[np.uint8]:

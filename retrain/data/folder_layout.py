@@ -1,4 +1,4 @@
-"""Which folders of an image folder are classes: its sub-folders, those of a wrapping folder, or those of each set."""
+"""Find the classes of an image folder: its sub-folders, those of a wrapping folder, or those of each set."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from retrain.text import listing
 
 __all__ = ["ClassFolder", "Layout", "composed", "find_classes", "is_named_like_a_picture"]
 
-# How the folders of a ready-made split are named, in any case: train, Training, training_set, TestData, val-images.
+# Names of the folders of a ready-made split, in any case: train, Training, training_set, TestData, val-images.
 _SET_NAME = re.compile(
     "(train|training|val|valid|validation|dev|test|testing)"
     "([ _.-]?(set|data|dataset|images?|imgs?|pics|pictures|photos|split|folder))*",
@@ -24,7 +24,7 @@ _SET_NAME = re.compile(
 _WITH_HEAD = re.compile(f"(.+[ _.-])({_SET_NAME.pattern})", re.IGNORECASE)  # seg_train
 _SETS = {"train": "train", "val": "validation", "dev": "validation", "test": "test"}  # first letters -> set
 
-_MOST_WRAPPINGS = 5  # one in the other; a link may make them endless
+_MOST_WRAPPINGS = 5  # one inside the other; links may nest them endlessly
 
 _PICTURE_SUFFIXES = frozenset(
     {
@@ -36,10 +36,10 @@ _PICTURE_SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class ClassFolder:
-    """A folder whose pictures are of one class."""
+    """A folder with the pictures of one class."""
 
     path: str  # relative to the image folder, with /
-    subset: str | None  # "train", "validation" or "test", where it lies in the folder of a set
+    subset: str | None  # "train", "validation" or "test", if it lies in the folder of a set
 
     @cached_property
     def name(self) -> str:
@@ -48,25 +48,25 @@ class ClassFolder:
 
     @cached_property
     def depth(self) -> int:
-        """Folders above it, up to the image folder."""
+        """The number of folders above it, up to the image folder."""
         return self.path.count("/")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How an image folder is built."""
+    """The layout of an image folder."""
 
     classes: tuple[ClassFolder, ...]
     stray_files: tuple[str, ...]  # paths of files beside the class folders
 
 
 def composed(name: str) -> str:
-    """A name in Unicode's composed form (NFC): where macOS stores é as e and an accent, others keep it as given."""
+    """A name in Unicode's composed form (NFC). macOS stores é as e and an accent; other systems keep it as given."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def is_named_like_a_picture(path: str) -> bool:
-    """Whether a file has the suffix of a picture."""
+    """Whether a file's suffix is that of a picture."""
     return os.path.splitext(path)[1].lower() in _PICTURE_SUFFIXES
 
 
@@ -78,15 +78,15 @@ def find_classes(
 ) -> Layout:
     """Tell classes from sets, and from folders that only wrap others.
 
-    A folder that is the only one in its place, and holds no pictures but two folders or more (or another wrapping
-    folder), wraps the classes or the sets: its folders are taken, and that is said. A folder that holds the same files
-    again as those beside it, as archives have it, is left out, and that is said, too.
+    A folder that has no other beside it, and holds no pictures but at least two folders (or another wrapping folder),
+    wraps the classes or the sets: its folders are taken, with a warning. A folder that repeats the files of those
+    beside it, as in some archives, is left out, with a warning.
 
     Args:
         walk: of the image folder.
         where: the image folder, for messages.
-        known: names that are classes whatever they look like.
-    Raises ImageFolderError where folders may be sets or classes, OSError where one can't be listed.
+        known: names that are always classes.
+    Raises ImageFolderError if folders may be sets or classes, OSError if one can't be listed.
     """
     known = frozenset(map(composed, known))
     top = _unwrapped(walk, "", known)
@@ -111,7 +111,7 @@ def find_classes(
 
 
 def _unwrapped(walk: FolderWalk, folder: str, known: Collection[str], elsewhere: Collection[str] = ()) -> str:
-    """A folder, or the one inside it that holds what matters.
+    """A folder, or the one inside it that holds the classes or sets.
 
     Args:
         elsewhere: names that are classes in other sets.
@@ -131,7 +131,7 @@ def _unwrapped(walk: FolderWalk, folder: str, known: Collection[str], elsewhere:
 
 
 def _leads_to_classes(walk: FolderWalk, folder: str) -> bool:
-    """Whether a folder, or the only one in it, and so on, looks like one of classes."""
+    """Whether a folder, or the only one in it, and so on, looks like a folder of classes."""
     for _ in range(_MOST_WRAPPINGS):
         names = walk.folders(folder)
         if len(names) != 1 or any(map(is_named_like_a_picture, walk.files(folder))):
@@ -141,14 +141,14 @@ def _leads_to_classes(walk: FolderWalk, folder: str) -> bool:
 
 
 def _holds_classes(walk: FolderWalk, folder: str) -> bool:
-    """Whether a folder looks like one of classes: two folders or more, and no picture beside them."""
+    """Whether a folder looks like a folder of classes: two or more folders, and no picture beside them."""
     return len(walk.folders(folder)) > 1 and not any(map(is_named_like_a_picture, walk.files(folder)))
 
 
 def _without_copy(walk: FolderWalk, top: str, where: str, emit: Emit, known: Collection[str]) -> list[str]:
-    """The folders of a place; one that holds all the others again is left out.
+    """The folders of a place, without one that repeats all the others.
 
-    Raises ImageFolderError where its files are others.
+    Raises ImageFolderError if its files differ.
     """
     names = walk.folders(top)
     for name in names:
@@ -173,20 +173,20 @@ def _without_copy(walk: FolderWalk, top: str, where: str, emit: Emit, known: Col
 
 
 def _files_of(walk: FolderWalk, place: str, names: Sequence[str]) -> set[str]:
-    """The files in folders of a place, relative to it."""
-    fresh = FolderWalk(walk.top)  # a walk forgets what it has passed, and this one is still to come
+    """The files in some folders of a place; their paths are relative to the place."""
+    fresh = FolderWalk(walk.top)  # a walk forgets the folders that it has passed, and the main walk still needs these
     return {path[len(join(place, "")) :] for name in names for path, _ in fresh.below(join(place, name))}
 
 
 def _set_of(name: str) -> str | None:
-    """The set that a folder's name stands for."""
+    """The set that a folder's name stands for, or None."""
     if not _SET_NAME.fullmatch(name):
         return None
     return next(meaning for start, meaning in _SETS.items() if name.lower().startswith(start))
 
 
 def _sets_of(names: Sequence[str]) -> dict[str, str]:
-    """Folder -> set, of those that are named like sets, or that are after a common start (seg_train, seg_test)."""
+    """Folder -> set, of folders named like sets, also after a common start (seg_train, seg_test)."""
     sets = {name: meaning for name in names if (meaning := _set_of(name))}
     by_start: dict[str, dict[str, str]] = defaultdict(dict)
     for name in names:
@@ -200,7 +200,7 @@ def _sets_of(names: Sequence[str]) -> dict[str, str]:
 
 
 def _set_folders(walk: FolderWalk, top: str, sets: dict[str, str], known: Collection[str]) -> dict[str, str | None]:
-    """Folder that holds the classes of a set -> the set."""
+    """The folder with a set's classes -> the set."""
     for name in sets:
         walk.bar(join(top, name))
     inside = {name: walk.folders(join(top, name)) for name in sets}
@@ -209,7 +209,7 @@ def _set_folders(walk: FolderWalk, top: str, sets: dict[str, str], known: Collec
 
 
 def _refuse_ambiguity(walk: FolderWalk, top: str, names: Sequence[str], sets: dict[str, str], where: str) -> None:
-    """Refuse folders of which nobody knows whether they are sets or classes. One that may be a class passes."""
+    """Refuse folders that may be sets or classes. A single one that may be a class passes."""
     others = [name for name in names if name not in sets]
     alone = len(sets) == 1 and others and any(_holds_classes(walk, join(top, name)) for name in sets)
     if len(sets) < 2 and not alone:
@@ -228,5 +228,5 @@ def _refuse_ambiguity(walk: FolderWalk, top: str, names: Sequence[str], sets: di
 
 
 def _levels(folder: str) -> list[int]:
-    """Where the paths of a folder, and of those above it, end in its path."""
+    """Where a folder's path, and the paths of those above it, end in it."""
     return [0, *(match.start() for match in re.finditer("/", folder)), len(folder)]

@@ -1,4 +1,4 @@
-"""A folder with one sub-folder of pictures per class: its class names (the labels) and its samples."""
+"""A folder with one sub-folder of pictures per class: its class names and its samples."""
 
 import dataclasses
 import os
@@ -21,34 +21,34 @@ _MOST_NAMED = 3  # of paths, in a message
 
 @dataclass(frozen=True)
 class Sample:
-    """One file below a class folder; whether it is a picture shows when it is read."""
+    """A file below a class folder. Whether it is a picture becomes clear when it is read."""
 
     path: str  # relative to the image folder, with /
     label: int  # index into class_names
-    subset: str | None = None  # "train", "validation" or "test", where the folders say so
+    subset: str | None = None  # "train", "validation" or "test", if the folders say so
     depth: int | None = None  # folders above the class folder, up to the image folder; None: that of the set, if any
     problem: str | None = None  # why it can't be a picture: a pipe, or a folder that can't be read; don't open it
 
     @property
     def class_folder(self) -> str:
-        """Name of the folder that makes the class."""
+        """Name of the class folder."""
         return composed(self.path.split("/")[bool(self.subset) if self.depth is None else self.depth])
 
     @property
     def is_lost(self) -> bool:
-        """Whether there may be pictures here, which can't be got at."""
+        """Whether there may be pictures here that can't be read."""
         return (self.problem or "").startswith(UNREADABLE)
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """What a folder of labelled pictures holds."""
+    """The contents of a folder of labelled pictures."""
 
     root: Path
     class_names: tuple[str, ...]  # sorted by name, in Unicode's composed form
     samples: tuple[Sample, ...]  # sorted by path
-    empty_folders: tuple[str, ...]  # sub-folders without a file: no classes
-    stray_files: tuple[str, ...]  # files beside the class folders: in no class
+    empty_folders: tuple[str, ...]  # sub-folders without files, which are not classes
+    stray_files: tuple[str, ...]  # files beside the class folders, in no class
     is_part: bool = False  # the folder has more samples than these
 
     @property
@@ -57,7 +57,7 @@ class ImageFolder:
         return any(sample.subset for sample in self.samples)
 
     def part(self, numbers: Iterable[int]) -> "ImageFolder":
-        """The same with some of its samples only."""
+        """The same folder with only some of its samples."""
         return dataclasses.replace(self, samples=tuple(self.samples[number] for number in numbers), is_part=True)
 
     def counts(self) -> list[int]:
@@ -76,17 +76,17 @@ def read_image_folder(
 ) -> ImageFolder:
     """Find the classes and the files of each, at any depth below the class folder.
 
-    Where all sub-folders are named like sets (train/, val/, test/ ...), the classes are the folders inside them; where
-    one folder wraps the others, they are inside that. Folders whose names differ in their Unicode form alone are one
-    class. Litter, and models, caches and evaluations of this program are left out.
+    If all sub-folders are named like sets (train/, val/, test/ ...), the classes are the folders inside them; if one
+    folder wraps the others, they are inside that. Folders whose names differ only in their Unicode form are one class.
+    Litter is left out, and so are this program's models, caches and evaluations.
 
     Args:
         root: the image folder.
-        exclude: folders that are no classes, should they lie in it: the cache, the model.
+        exclude: folders that are not classes, if they lie in it: the cache, the model.
         emit: told what is taken otherwise than it may look, and what is left out.
-        known: names that are classes whatever they look like.
-    Raises ImageFolderError where the folder or one of a class is missing or unreadable, where it has no file in any
-    sub-folder, and where folders may be sets or classes.
+        known: names that are always classes.
+    Raises ImageFolderError if the folder is missing, if it or a class folder can't be read, if no sub-folder has a
+    file, or if folders may be sets or classes.
     """
     root = Path(root)
     if not root.exists():
@@ -101,7 +101,7 @@ def read_image_folder(
     try:
         layout = find_classes(walk, display_path(root), emit, known)
         for folder in layout.classes:
-            walk.folders(folder.path)  # a class that can't be read is no small loss
+            walk.folders(folder.path)  # an unreadable class is an error, not a file to skip
     except OSError as error:
         raise ImageFolderError(
             f"can't read the folder {display_path(error.filename)}: {error.strerror}; check its permissions"
@@ -160,7 +160,7 @@ def _tell_what_is_left_out(problems: dict[str, str], stray_files: Sequence[str],
 
 
 def _check_names(classes: Sequence[ClassFolder], root: Path, emit: Emit) -> None:
-    """Refuse what can't be a label; tell of folders that are one class, though their names look different to a disk."""
+    """Refuse names that can't be labels, and warn of names that differ only in their Unicode form."""
     spellings: dict[tuple[str, str | None], list[str]] = defaultdict(list)
     for folder in classes:
         _check_class_name(folder.path, root)
@@ -170,7 +170,7 @@ def _check_names(classes: Sequence[ClassFolder], root: Path, emit: Emit) -> None
             emit(
                 Warned(
                     f"{len(paths)} folders in {display_path(root)} are named {name}, in different Unicode forms: "
-                    "they are taken for one class"
+                    "they are treated as one class"
                 )
             )
 

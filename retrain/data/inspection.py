@@ -1,4 +1,4 @@
-"""What is in an image folder: counts, sizes, formats, unreadable pictures, duplicates, imbalance."""
+"""Inspect an image folder: counts, sizes, formats, unreadable pictures, duplicates, imbalance."""
 
 import hashlib
 import os
@@ -24,11 +24,11 @@ from retrain.paths import utf8_path
 
 __all__ = ["ClassInspection", "FolderInspection", "PlacedPicture", "inspect_folder"]
 
-# A class with this many times the pictures of another is called imbalance.
+# A folder is imbalanced if a class has this many times the pictures of another.
 _IMBALANCE = 3
 
-_SIDE = 8  # pixels: enough to find damage, and to tell most pictures from one flat colour
-_SIDE_OF_FLAT = 224  # at which training would see the rest, more or less
+_SIDE = 8  # pixels: enough to find damage, and to see that most pictures are not one flat colour
+_SIDE_OF_FLAT = 224  # about the size that training would see the rest at
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ClassInspection:
 
 @dataclass(frozen=True)
 class PlacedPicture:
-    """Where one readable picture goes."""
+    """The set and label of a readable picture."""
 
     set: str  # train, validation or test
     label: str
@@ -61,13 +61,13 @@ class FolderInspection:
     width: tuple[int, int, int] | None  # smallest, median, largest, in pixels; None without pictures
     height: tuple[int, int, int] | None
     unreadable: dict[str, str]  # path -> reason
-    duplicates: tuple[tuple[str, ...], ...]  # paths of byte-identical pictures of one class
-    contradictions: tuple[tuple[str, ...], ...]  # paths of byte-identical pictures of different classes
+    duplicates: tuple[tuple[str, ...], ...]  # paths of byte-identical pictures in one class
+    contradictions: tuple[tuple[str, ...], ...]  # paths of byte-identical pictures in different classes
     leaks: tuple[tuple[str, ...], ...]  # paths of byte-identical pictures in different ready-made sets
     empty_folders: tuple[str, ...]
     stray_files: tuple[str, ...]
     files: tuple[PlacedPicture, ...]  # sorted by path
-    left_out: LeftOut  # the unreadable ones, in sum
+    left_out: LeftOut  # a summary of the unreadable ones
     one_colour: tuple[str, ...] = ()  # paths of pictures that show one flat colour
     one_colour_classes: tuple[str, ...] = ()  # labels of classes that have no other pictures
     examples: tuple[tuple[str, str], ...] = ()  # label and path of the first training picture of each class
@@ -79,12 +79,12 @@ class FolderInspection:
 
     @property
     def different(self) -> int:
-        """Readable pictures, copies counted once."""
+        """Readable pictures, with copies counted once."""
         return self.pictures - sum(len(group) - 1 for group in (*self.duplicates, *self.contradictions))
 
     @property
     def imbalance(self) -> float | None:
-        """Pictures of the largest class for each of the smallest; None where a class has none."""
+        """The size of the largest class over that of the smallest; None if a class has no pictures."""
         counts = sorted(c.pictures for c in self.classes)
         return counts[-1] / counts[0] if counts[0] else None
 
@@ -119,7 +119,7 @@ def inspect_folder(
     labels: LabelOptions = LabelOptions(),
     emit: Emit = ignore,
 ) -> FolderInspection:
-    """Read and decode every file of a folder, and tell what there is.
+    """Read and decode every file of a folder, and report what was found.
 
     Args:
         emit: told of warnings, and with every file how many were inspected.
@@ -167,7 +167,7 @@ def _look_at(folder: ImageFolder, sample: Sample, images: ImageOptions) -> _Pict
     try:
         with picture_bytes(folder.root / sample.path, images.max_file_size) as data:
             header = read_header(data, images.max_pixels)
-            # damage shows only when the pixels are read
+            # damage only shows when the pixels are read
             is_flat = all(
                 is_one_colour(decode_image(data, side, side, images.max_pixels)) for side in (_SIDE, _SIDE_OF_FLAT)
             )

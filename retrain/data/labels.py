@@ -19,7 +19,7 @@ from retrain.text import listing
 
 __all__ = ["ClassNames", "class_labels", "expected_labels", "read_labels_file"]
 
-_DELIMITERS = ("\t", ",", ";")  # between folder name and label, before spaces; the first that there is
+_DELIMITERS = ("\t", ",", ";")  # between folder name and label; the first one present counts, then spaces
 
 _QUOTED = re.compile('"(?:[^"]|"")*"')
 
@@ -36,15 +36,15 @@ def class_labels(
 
     Args:
         class_names: (classes,) names of the folders, in Unicode's composed form.
-        labels_file: has the labels of some or all of them.
-        label_of: the label of a folder that the file does not list.
-    Raises ImageFolderError where two folders would get one label, LabelsFileError where the file can't be used.
+        labels_file: the labels of some or all of them.
+        label_of: gives the label of a folder that the file does not list.
+    Raises ImageFolderError if two folders would get the same label, LabelsFileError if the file can't be used.
     """
     listed = read_labels_file(labels_file, class_names) if labels_file is not None else {}
     strangers = [name for name in listed if name not in class_names]
     if strangers:
         named = listing(map(display_path, strangers))
-        emit(Warned(f"{display_path(labels_file or '')} lists what is no class folder: {named}"))
+        emit(Warned(f"{display_path(labels_file or '')} lists names without a class folder: {named}"))
     labels = tuple(composed(listed[name] if name in listed else label_of(name)) for name in class_names)
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
@@ -124,15 +124,15 @@ def _folders_above(path: str, place: str) -> list[str]:
 def read_labels_file(path: str, class_names: Container[str] = ()) -> dict[str, str]:
     """Folder name -> label, in the order of the file.
 
-    One class a line: the name of its folder, then its label, with a tab between them, else a comma, else a semicolon,
-    else spaces; either may be in quotes, as in a spreadsheet's CSV; empty lines and such that begin with # say nothing.
-    Where what stands before the separator is no class folder, but is with a later one of the separators, that one
-    holds, and of several spaces the last such: so `n01440764 tench, Tinca tinca` and `black cat felis` mean what they
-    seem to. A file with a name in .json holds an object instead.
+    Each line has the name of a class folder and its label, separated by a tab, else by a comma, else by a semicolon,
+    else by spaces. Both may be in quotes, as in a spreadsheet's CSV. Empty lines and lines that begin with # are
+    ignored. If the text before a separator is not a class folder, but that before a later separator is, the later one
+    counts; of several spaces, the last such. So `n01440764 tench, Tinca tinca` and `black cat felis` mean what they
+    seem to mean. A file named .json holds an object instead.
 
     Args:
         class_names: the folders that there are.
-    Raises LabelsFileError, with the line, where the file can't be read or understood, or lists a folder twice.
+    Raises LabelsFileError, with the line, if the file can't be read or understood, or lists a folder twice.
     """
     where = display_path(path)
     try:
@@ -145,7 +145,7 @@ def read_labels_file(path: str, class_names: Container[str] = ()) -> dict[str, s
     pairs = _from_json(text, where) if path.lower().endswith(".json") else _from_lines(text, where, class_names)
     labels: dict[str, str] = {}
     for place, raw, label in pairs:
-        name = composed(raw)  # JSON may have it in escapes
+        name = composed(raw)  # JSON may have it as escapes
         if name in labels:
             raise LabelsFileError(f"{place}: the folder {name!r} is listed twice; leave one of the lines out")
         labels[name] = label
@@ -153,7 +153,7 @@ def read_labels_file(path: str, class_names: Container[str] = ()) -> dict[str, s
 
 
 def _from_lines(text: str, where: str, class_names: Container[str]) -> Iterable[tuple[str, str, str]]:
-    """(place, folder name, label) of every line that says something."""
+    """(place, folder name, label) of every line that has them."""
     for number, line in enumerate(map(str.strip, re.split("\r\n|\r|\n", text)), 1):
         if not line or line.startswith("#"):
             continue
@@ -170,16 +170,16 @@ def _from_lines(text: str, where: str, class_names: Container[str]) -> Iterable[
 
 
 def _from_table(line: str, delimiter: str) -> tuple[str, str]:
-    """Folder name and label of a line as spreadsheets and csv modules write it, all, some or no cells in quotes."""
+    """Folder name and label of a line as spreadsheets and csv modules write it, with any cells in quotes."""
     try:
         cells = [
             cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
         ]
-    except csv.Error:  # quotation marks that are no quotes: 3" nails
+    except csv.Error:  # quotation marks that are not quotes: 3" nails
         cells = []
-    if len(cells) > 1 and not any(cells[2:]):  # columns without content may follow
+    if len(cells) > 1 and not any(cells[2:]):  # empty columns may follow
         return cells[0], cells[1]
-    quoted = _QUOTED.match(line)  # a label without quotes may hold the delimiter
+    quoted = _QUOTED.match(line)  # a label without quotes may contain the delimiter
     if quoted and line[quoted.end() :].lstrip().startswith(delimiter):
         return cells[0] if cells else "", _unquoted(line[quoted.end() :].lstrip()[1:])
     name, _, label = line.partition(delimiter)
@@ -187,7 +187,7 @@ def _from_table(line: str, delimiter: str) -> tuple[str, str]:
 
 
 def _from_words(line: str) -> list[tuple[str, str]]:
-    """Every pair of folder name and label with spaces between them, the shortest name first: both may have some."""
+    """Every pair of folder name and label, the shortest name first: both may contain spaces."""
     quoted = _QUOTED.match(line)
     if quoted:
         return [(_unquoted(quoted[0]), _unquoted(line[quoted.end() :]))]
@@ -201,7 +201,7 @@ def _unquoted(text: str) -> str:
 
 
 def _from_json(text: str, where: str) -> Iterable[tuple[str, str, str]]:
-    """(place, folder name, label) of every entry of an object; what is there twice is given twice."""
+    """(place, folder name, label) of every entry of an object, with repeated ones."""
     try:
         pairs: Any = json.loads(text, object_pairs_hook=_Pairs)
     except ValueError as error:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from retrain.backbones.extractor import Extractor
 from retrain.cache.vectors import CachedVectors
-from retrain.data.distortions import DISTORTIONS_VERSION, decode_copies
+from retrain.data.distortions import DISTORTIONS_VERSION, Distorter
 from retrain.events import Emit, Event, Extracted, Warned
 from retrain.extraction.dataset import Dataset, extract
 from retrain.extraction.pass_one import open_cache
@@ -45,7 +45,7 @@ class DistortedExtractor(Extractor):
         self, data: bytes, key: bytes, copies: Sequence[int], size: tuple[int, int], max_pixels: int
     ) -> NDArray[np.uint8]:
         """A picture file, its SHA-256 and (m,) numbers to (m, height, width, 3) pixels. Raises UnreadableImageError."""
-        return decode_copies(data, key, copies, size, self._options, max_pixels)
+        return Distorter(self._options, size, max_pixels).copies(data, key, copies)
 
 
 @dataclass(frozen=True)

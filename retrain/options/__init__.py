@@ -1,7 +1,7 @@
 """The options of every stage: one frozen dataclass each.
 
 A field holds an option's type, default and help; its class checks the ranges. The command line, its documentation and
-the Python API are made from these classes.
+the Python API are made of these classes.
 """
 
 from retrain.options.augmentation import AugmentationOptions

@@ -15,17 +15,19 @@ class AugmentationOptions(Checked):
 
     augment: int = option(
         0,
-        "also train on this many distorted copies of each training picture; copies are cached like pictures",
+        "also train on K distorted copies of each training picture; copies are cached like pictures",
         metavar="K",
         common=True,
     )
-    flip: bool = option(False, "mirror half of the copies left to right, at random", common=True)
+    flip: bool = option(False, "mirror half of the copies left to right, chosen at random", common=True)
     rotate: float = option(0, "rotate copies by up to this angle, in either direction", metavar="DEGREES", common=True)
     shift: float = option(
         0, "move copies by up to this share of width and height; borders are filled by reflection", metavar="PERCENT"
     )
     zoom: float = option(
-        0, "enlarge copies by up to this, and cut out a window of the original size at random", metavar="PERCENT"
+        0,
+        "enlarge copies by up to this, and cut out a window of the original size at a random place",
+        metavar="PERCENT",
     )
     crop: float = option(0, "like --zoom, but enlarge every copy by exactly this", metavar="PERCENT")
     stretch: float = option(

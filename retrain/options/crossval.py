@@ -12,6 +12,6 @@ __all__ = ["CrossValidationOptions"]
 class CrossValidationOptions(Checked):
     """Cross-validation: each picture is tested by a head that was trained without it."""
 
-    folds: int = option(10, "number of folds; each is tested once", metavar="K", common=True)
+    folds: int = option(10, "number of folds; each is the test set once", metavar="K", common=True)
 
     RANGES: ClassVar = {"folds": (2, 10_000)}

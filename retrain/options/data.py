@@ -36,9 +36,8 @@ class LabelOptions(Checked):
 
     labels_file: str | None = option(
         None,
-        "labels of class folders, if they are not the folders' names: a folder and its label on each line, separated "
-        "by a tab, a comma, a semicolon or spaces, or a JSON object (.json); folders that are not listed keep their "
-        "names",
+        "file with the labels of class folders: a folder and its label on each line, separated by a tab, a comma, a "
+        "semicolon or spaces, or a JSON object (.json); the label of other folders is their name",
         metavar="FILE",
         common=True,
     )
@@ -52,7 +51,7 @@ class SplitOptions(Checked):
     test_percentage: float = option(10, "share of the pictures for the final test", metavar="PERCENT", common=True)
     split: str = option(
         "content",
-        "what decides a picture's set: its content, or its path, as in the original retrain.py",
+        "what decides a picture's set: its content, or (original) its path, as in the original program",
         choices=("content", "original"),
     )
     train_per_class: int | None = option(

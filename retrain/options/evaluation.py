@@ -15,7 +15,7 @@ class EvaluationOptions(Checked):
 
     calibrate: bool = option(
         False,
-        "fit a temperature on the validation pictures, so that scores are probabilities you can trust; labels and "
+        "fit a temperature on the validation pictures, so that scores are probabilities that you can trust; labels and "
         "accuracy stay the same",
     )
     test_batch_size: int = option(

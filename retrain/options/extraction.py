@@ -16,17 +16,16 @@ class BackboneOptions(Checked):
 
     backbone: str | None = option(
         None,
-        "frozen network: a name that retrain backbones lists, such as inception_v3, resnet50 or efficientnet_lite0, or "
-        "with width and input size, mobilenet_v2_0.50_160; a TensorFlow Hub or Kaggle URL; the URL of a .tar.gz; or a "
-        "SavedModel folder (default: inception_v3, or the bundled efficientnet_lite0 if its weights can't be "
-        "downloaded)",
+        "the frozen network: a name that retrain backbones lists (resnet50; with width and input size, "
+        "mobilenet_v2_0.50_160), a SavedModel folder, a TensorFlow Hub or Kaggle URL, or the URL of a .tar.gz "
+        "(default: inception_v3, or the bundled efficientnet_lite0 if its weights can't be downloaded)",
         metavar="NAME|URL|DIR",
         common=True,
     )
     weights: str | None = option(
         None,
         "weights file for a backbone that is given by name: .weights.h5 or .h5 from Keras; for efficientnet_lite0, 1 "
-        "and 2 also a .pth in PyTorch's legacy format",
+        "and 2, also a .pth file in PyTorch's legacy format",
         metavar="FILE",
     )
     input_size: int | None = option(
@@ -36,7 +35,7 @@ class BackboneOptions(Checked):
     )
     input_range: str | None = option(
         None,
-        "pixel range that a SavedModel or Hub backbone expects; Keras names bring their own (default: 0..1)",
+        "pixel range that a SavedModel or Hub backbone expects; backbones given by name have their own (default: 0..1)",
         choices=("0..1", "-1..1", "0..255"),
     )
     precision: str = option(
@@ -48,7 +47,7 @@ class BackboneOptions(Checked):
     trust: bool = option(
         False,
         "run a SavedModel or Hub backbone even if it has operations that can read or write files, start programs or "
-        "call Python; it can then do anything that you can do on this machine",
+        "call Python; such a backbone can do anything that you can do on this machine",
     )
 
     RANGES: ClassVar = {"input_size": (1, 4096)}
@@ -59,5 +58,5 @@ class ExtractionOptions(Checked):
     """Pass one: pictures to cached bottlenecks."""
 
     cache_dir: str = option("cache", "folder of the bottleneck cache", metavar="DIR", common=True)
-    strict: bool = option(False, "stop at a picture that can't be read, instead of skipping it")
+    strict: bool = option(False, "stop at the first picture that can't be read, instead of skipping it")
     rehash: bool = option(False, "read every picture again, even if its file's size and times are unchanged")

@@ -16,7 +16,7 @@ class PredictionOptions(Checked):
         None, "show the N most likely labels (default: 5; with --json, all of them)", metavar="N", common=True
     )
     wrong: bool = option(
-        False, "show only pictures whose label is not the name of their folder, and how many there are", common=True
+        False, "show only pictures whose label differs from the name of their folder, and count them", common=True
     )
 
     RANGES: ClassVar = {"top": (1, None)}

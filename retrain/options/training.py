@@ -20,7 +20,7 @@ class TrainingOptions(Checked):
 
     optimizer: str = option(
         "gradient-descent",
-        "gradient-descent, as in the original program; adam; or lbfgs, which uses all training pictures in every step "
+        "gradient-descent (as in the original program), adam, or lbfgs, which uses all training pictures in every step "
         "and stops when the loss no longer falls",
         choices=OPTIMIZERS,
         common=True,
@@ -45,25 +45,24 @@ class TrainingOptions(Checked):
     )
     dropout: float = option(
         0.0,
-        "share of each trained layer's inputs that are dropped at random during training",
+        "share of each trained layer's inputs to drop at random during training",
         metavar="SHARE",
     )
     label_smoothing: float = option(
-        0.0, "share of each label that is spread evenly over all classes during training", metavar="SHARE"
+        0.0, "share of each label to spread evenly over all classes during training", metavar="SHARE"
     )
     hidden_units: int = option(
-        0, "ReLU units in a hidden layer between bottleneck and softmax layer; 0: no hidden layer", metavar="N"
+        0, "ReLU units in a hidden layer between the bottleneck and the softmax layer; 0: no hidden layer", metavar="N"
     )
     sampling: str | None = option(
         None,
-        "how a batch is drawn: a class, then one of its pictures (class-balanced, as in the original program), or any "
-        "picture (uniform) (default: class-balanced; with --class-weight balanced, uniform)",
+        "how to draw a picture of a batch: class-balanced, a class first and then one of its pictures, as in the "
+        "original program; or uniform, any picture (default: class-balanced; with --class-weight balanced, uniform)",
         choices=("class-balanced", "uniform"),
     )
     class_weight: str = option(
         "none",
-        "balanced: pictures of small classes weigh more in the loss, which evens out class sizes without drawing these "
-        "pictures more often",
+        "balanced: give pictures of small classes more weight in the loss, instead of drawing them more often",
         choices=("none", "balanced"),
     )
     patience: int | None = option(
@@ -88,7 +87,9 @@ class TrainingOptions(Checked):
         metavar="MIB",
     )
     seed: int = option(
-        0, "random seed: the same seed and pictures give the same weights on machines with as many cores", metavar="N"
+        0,
+        "random seed: the same seed and pictures give the same weights on machines with the same number of cores",
+        metavar="N",
     )
 
     RANGES: ClassVar = {

@@ -15,12 +15,12 @@ class TuningOptions(Checked):
 
     tune: bool = option(
         False,
-        "find the best optimizer, learning rate and L2 penalty by cross-validation on the training and validation "
-        "pictures; other training options stay as they are",
+        "search for the best optimizer, learning rate and L2 penalty, by cross-validation on the training and "
+        "validation pictures; other training options stay as they are",
         common=True,
     )
     tune_seconds: float = option(
-        60.0, "time for the search; the best options found by then are used", metavar="SECONDS"
+        60.0, "time limit of the search; the best options found by then are used", metavar="SECONDS"
     )
 
     RANGES: ClassVar = {"tune_seconds": (0, None)}

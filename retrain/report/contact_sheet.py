@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from retrain.data.decoding import decode_image
-from retrain.data.distortions import Distortion, decode_copies, draw_distortion
+from retrain.data.distortions import Distorter, Distortion, draw_distortion
 from retrain.data.picture_file import read_picture
 from retrain.errors import ImageFolderError, OutputError, UnreadableImageError
 from retrain.files import write_whole
@@ -76,7 +76,7 @@ def _row(example: Example, options: AugmentationOptions, images: ImageOptions) -
         data = read_picture(example.path, images.max_file_size)
         plain = decode_image(data, _SIDE, _SIDE, images.max_pixels)
         key = hashlib.sha256(data).digest()
-        copies = decode_copies(data, key, numbers, (_SIDE, _SIDE), options, images.max_pixels)
+        copies = Distorter(options, (_SIDE, _SIDE), images.max_pixels).copies(data, key, numbers)
     except UnreadableImageError:
         return []
     captions = [_caption(draw_distortion(key, number, options)) for number in numbers]

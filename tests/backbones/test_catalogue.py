@@ -1,7 +1,6 @@
 """The list of networks, and fetching their weights."""
 
 import gc
-import io
 import json
 import os
 import sys
@@ -14,7 +13,6 @@ from retrain.backbones.backbone import KERAS_NAMES, NAMES, locate_backbone
 from retrain.backbones.catalogue import FACTS, fetch_backbone, list_backbones, note_speed
 from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS
 from retrain.cli import main as cli
-from retrain.cli.download_progress import DownloadProgress
 from retrain.errors import BackboneError, OutputError
 from retrain.options import BackboneOptions
 
@@ -262,64 +260,3 @@ def test_an_interrupted_copy_leaves_nothing(tmp_path, monkeypatch):
 def test_an_unknown_name_is_an_error(capsys):
     assert run("fetch", "inceptoin_v3") == 1
     assert "did you mean inception_v3?" in capsys.readouterr().err
-
-
-class Terminal(io.StringIO):
-    pass
-
-
-def progress_of(monkeypatch, terminal, quiet=False):
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr("retrain.cli.download_progress.has_terminal", lambda: terminal)
-    return DownloadProgress(quiet), stream
-
-
-def test_a_terminal_shows_one_bar(monkeypatch):
-    progress, stream = progress_of(monkeypatch, True)
-    progress.begin("the weights", 0, 10**8)
-    for _ in range(100):
-        progress.advance(10**6)
-    progress.wait("waiting for h, 2 s")
-    progress.end()
-    text = stream.getvalue()
-    assert text.count("\n") == 1
-    assert "downloading the weights: 100%|" in text
-    assert "100M/100M" in text
-    assert "waiting for h" in text
-
-
-def test_a_download_without_a_length_has_a_bar_too(monkeypatch):
-    progress, stream = progress_of(monkeypatch, True)
-    progress.begin("the weights", 0, None)
-    progress.advance(10**6)
-    progress.end()
-    assert "downloading the weights: 1.00M" in stream.getvalue()
-
-
-def test_without_a_terminal_there_are_few_lines(monkeypatch):
-    progress, stream = progress_of(monkeypatch, False)
-    progress.wait("waiting for h, 2 s")
-    progress.wait("waiting for h, 4 s")
-    progress.begin("the weights", 0, 10**8)
-    for _ in range(100):
-        progress.advance(10**6)
-    monkeypatch.setattr("retrain.cli.download_progress._LINE_SECONDS", 0.0)
-    progress.advance(0)
-    progress.end()
-    assert stream.getvalue().splitlines() == [
-        "retrain: waiting for h, 2 s",
-        "retrain: downloading the weights: 0.0 of 100.0 MB",
-        "retrain: downloading the weights: 100.0 of 100.0 MB",
-    ]
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_when_quiet_there_are_warnings_alone(terminal, monkeypatch):
-    progress, stream = progress_of(monkeypatch, terminal, quiet=True)
-    progress.begin("the weights", 0, 10)
-    progress.advance(10)
-    progress.wait("waiting")
-    progress.end()
-    progress.warn("look out")
-    assert stream.getvalue() == "retrain: warning: look out\n"

@@ -219,7 +219,7 @@ def pictures(make_folder) -> Path:
 def test_train_says_what_it_used(offline, pictures, capsys):
     assert cli.main(["train", str(pictures), "--steps", "20"]) == 0
     out, err = capsys.readouterr()
-    assert "Backbone: efficientnet_lite0, 16 x 16 pixels, for inception_v3 could not be had\n" in out
+    assert "Backbone: efficientnet_lite0, 16 x 16 pixels, because inception_v3 could not be downloaded\n" in out
     assert err.count("warning") == 1
     record = json.loads(Path("model/run.json").read_text())
     assert (record["backbone"]["name"], record["backbone"]["instead_of"]) == ("efficientnet_lite0", "inception_v3")

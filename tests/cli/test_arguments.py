@@ -79,7 +79,7 @@ def test_the_original_command_line_too(home):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["train", "https://a.b/c.tar.gz"], "IMAGE_DIR https://a.b/c.tar.gz is a URL: download what it names first"),
+        (["train", "https://a.b/c.tar.gz"], "IMAGE_DIR https://a.b/c.tar.gz is a URL: download it first"),
         (["predict", "http://a/m", "x.jpg"], "MODEL_DIR http://a/m is a URL"),
         (["predict", "m", "x.jpg", "https://a/b.jpg"], "PICTURE https://a/b.jpg is a URL"),
         (["evaluate", "m", "gs://a/b"], "IMAGE_DIR gs://a/b is a URL"),

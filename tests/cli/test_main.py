@@ -166,7 +166,7 @@ def test_a_labels_file_names_the_classes(trained, tiny_backbone, tmp_path):
     run = json.loads(done.stdout)
     assert (run["labels"], run["class_folders"]) == (["house cat", "owl", "dog"], ["cat", "dog", "owl"])
     assert run["options"]["labels_file"] == "names.txt"
-    assert "retrain: warning: names.txt lists what is no class folder: zebra" in done.stderr
+    assert "retrain: warning: names.txt lists names without a class folder: zebra" in done.stderr
     assert Path("model/labels.txt").read_text() == "house cat\nowl\ndog\n"
     rows = Path("model/predictions.csv").read_text().splitlines()[1:]
     assert {row.split("/")[0]: row.split(",")[2] for row in rows} == {"cat": "house cat", "dog": "owl", "owl": "dog"}
@@ -272,11 +272,14 @@ def test_pictures_in_several_sets_are_told_of(make_folder, tiny_backbone):
     assert "2 pictures are in more than one of the sets train, validation, test: retrain inspect shows" in done.stderr
     assert "1 picture is in folders of several classes: retrain inspect shows which" in done.stderr
     done = retrain("inspect", root, check=0)
-    assert "2 pictures in several sets (a test picture that was trained on says nothing: keep one copy):" in done.stdout
+    assert (
+        "2 pictures in several sets (a test picture that was also trained on proves nothing: keep one copy):"
+        in done.stdout
+    )
     first = "  Training/cat/cat_000.png = VALID/cat/cat_001.png = testing/cat/cat_001.png"
     both = "  VALID/dog/dog_000.png = testing/cat/dog.png"
     assert first in done.stdout.splitlines()
-    assert f"1 picture in folders of several classes (at most one is right: keep that):\n{both}\n" in done.stdout
+    assert f"1 picture in folders of several classes (at most one is right: keep that one):\n{both}\n" in done.stdout
     done = retrain("crossval", root, "--backbone", tiny_backbone, "--steps", 5, "--folds", 2, check=0)
     assert "more than one of the sets" not in done.stderr  # it uses none
 
@@ -366,7 +369,7 @@ def test_without_validation_and_test_pictures_it_trains_all_the_same(make_folder
     root = make_folder({"cat": 20, "dog": 20})
     shares = ["--validation-percentage", 0, "--test-percentage", 0]
     done = retrain("train", root, "--backbone", tiny_backbone, "--steps", 20, *shares, check=0)
-    assert "Test accuracy: none, for there are no such pictures" in done.stdout
+    assert "Test accuracy: none, because there are no such pictures" in done.stdout
     assert json.loads(Path("model/metrics.json").read_text())["test"]["accuracy"] is None
     assert Path("model/history.csv").read_text().splitlines()[-1].endswith(",,")
 

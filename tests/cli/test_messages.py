@@ -190,6 +190,18 @@ def test_a_picture_comes_from_standard_input(run, trained, monkeypatch):
     assert "pipe one in" in run("predict", "my model", "-", code=2).err
 
 
+def test_a_sheet_among_the_pictures_is_warned_of(make_folder, monkeypatch, capsys):
+    monkeypatch.chdir(make_folder({"cat": 5, "dog": 5}))
+    command = ["inspect", ".", "--augment", "3", "--flip", "--quiet"]
+    assert cli.main(command) == 0
+    assert "warning: distortions.png will lie in the folder of pictures: move it away" in capsys.readouterr().err
+    assert cli.main([*command, "--sheet", "../sheet.png"]) == 0
+    assert "will lie" not in capsys.readouterr().err
+    Path("loop").symlink_to("loop")
+    assert cli.main(["inspect", "loop", "--augment", "3", "--flip"]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_evaluate_writes_files_where_it_is_told_to(run, tmp_path):
     out = tmp_path / "deep" / "found"
     said = run("evaluate", "my model", "my pictures", "--output", out)
@@ -233,7 +245,7 @@ def test_of_many_classes_evaluate_shows_the_worst():
 
 
 def test_predict_shows_the_five_likeliest():
-    from retrain.cli.commands import _answer, _answer_line
+    from retrain.cli.predict import _answer, _answer_line
     from retrain.model.classifier import Prediction
 
     scores = {f"class {number}": 0.5 / 2**number for number in range(400)}

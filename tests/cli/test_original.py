@@ -199,12 +199,12 @@ def test_places_that_cannot_be_written_are_refused(flags, message):
         _check_outputs(outputs(**flags))
 
 
-def test_links_to_outputs_stay_and_devices_are_no_files():
+def test_links_to_outputs_stay_and_devices_are_no_files(monkeypatch):
     Path("place").mkdir()
     Path("l.txt").symlink_to("place/labels.txt")
     flags = outputs(output_graph="/dev/null")
     _check_outputs(flags)
-    _write_outputs(flags, fake_model())
+    _write_outputs(flags, fake_model(monkeypatch))
     assert Path("l.txt").is_symlink()
     assert Path("place/labels.txt").read_text() == "cat\ndog\n"
     assert Path("/dev/null").is_char_device()
@@ -219,12 +219,13 @@ def test_a_full_disk_names_the_output_and_keeps_the_old_one(monkeypatch):
 
     monkeypatch.setattr("retrain.files.os.fsync", full)
     with pytest.raises(OutputError, match=r"--output_graph g/g\.pb: No space left on device; make room"):
-        _write_outputs(outputs(), fake_model())
+        _write_outputs(outputs(), fake_model(monkeypatch))
     assert Path("g/g.pb").read_text() == "old"
 
 
-def fake_model():
-    graph = SimpleNamespace(serialized=lambda head: (b"a", b"b"))
+def fake_model(monkeypatch):
+    monkeypatch.setattr("retrain.export.frozen_graph.FrozenGraph.parts", lambda *_: (b"a", b"b"))
+    graph = SimpleNamespace(under=lambda head, labels: None)
     trained = SimpleNamespace(head=None, history=[])
     return SimpleNamespace(result=SimpleNamespace(labels=("cat", "dog")), graph=graph, trained=trained)
 
@@ -246,7 +247,23 @@ def test_a_batch_may_be_larger_than_the_number_of_pictures(pictures, tiny_backbo
 
 def test_messages_name_what_this_command_line_has():
     assert _renamed("use another --cache-dir, or --backbone X") == "use another --bottleneck_dir, or --tfhub_module X"
-    assert _renamed("if you trust it, give --trust").endswith("use the command retrain train with --trust")
+    assert _renamed("--crop 5, --crop-x, a--crop") == "--random_crop 5, --crop-x, a--crop"
+
+
+def test_messages_say_whose_the_other_options_are(pictures, monkeypatch, capsys):
+    assert (
+        _renamed("if you trust it, give --trust")
+        == "if you trust it, give --trust (--trust is an option of retrain train)"
+    )
+    assert _renamed("--weights, or --input-size and --backbone") == (
+        "--weights, or --input-size and --tfhub_module (--input-size, --weights are options of retrain train)"
+    )
+
+
+def test_an_error_says_whose_option_would_help(make_folder):
+    root = make_folder({"train": 2, "cat": 2, "validation": 2})
+    done = retrain("--image_dir", root, "--bottleneck_dir", "b", check=1)
+    one_line_error(done, "(--labels-file can give them any label) (--labels-file is an option of retrain train)")
 
 
 def test_folders_that_would_get_one_label_are_refused(make_folder, tiny_backbone):

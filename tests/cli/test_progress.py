@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import io
 import pty
 import struct
 import sys
@@ -11,12 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from retrain.cli import progress as progress_module
-from retrain.cli.progress import Progress
+from retrain.cli.progress import DownloadProgress, Progress
 from retrain.events import Evaluated, Extracted, StageBegan, TrainingBegan, Warned
 
 
 def show():
-    progress = Progress(quiet=False, steps=50)
+    progress = Progress(quiet=False)
+    progress.show(TrainingBegan(pictures=100, steps=50, epochs=None, batch_size=100))
     progress.show(StageBegan("extraction"))
     for done in (20, 60, 100):
         progress.show(Extracted(100, done, done - 20, (done - 20) / 10))
@@ -75,7 +77,7 @@ def test_a_terminal_without_a_size_gets_lines(on_terminal):
 def test_without_a_terminal_there_is_a_line_every_few_seconds(capsys, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
-    progress = Progress(quiet=False, steps=1000)
+    progress = Progress(quiet=False)
     progress.show(StageBegan("extraction"))
     for done in range(101):
         now[0] += 0.5
@@ -88,7 +90,7 @@ def test_without_a_terminal_there_is_a_line_every_few_seconds(capsys, monkeypatc
 
 
 def test_quiet_says_nothing_but_warnings(capsys):
-    progress = Progress(quiet=True, steps=10)
+    progress = Progress(quiet=True)
     progress.show(StageBegan("extraction"))
     progress.show(Extracted(10, 10, 10, 1.0))
     progress.show(Evaluated(9, 1.0, 0.1, None, None))
@@ -104,3 +106,60 @@ def test_epochs_are_shown_where_they_were_asked_for(capsys):
     progress.show(TrainingBegan(pictures=400, steps=7, epochs=None, batch_size=100))
     assert capsys.readouterr().err == "step 9 (epoch 2.5 of 2.5): train accuracy 100.0%, cross-entropy 0.1000\n"
     assert progress.steps == 7
+
+
+def downloads(monkeypatch, terminal, quiet=False):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr("retrain.cli.progress._has_terminal", lambda: terminal)
+    return DownloadProgress(quiet), stream
+
+
+def test_a_download_has_one_bar_on_a_terminal(monkeypatch):
+    progress, stream = downloads(monkeypatch, True)
+    progress.begin("the weights", 0, 10**8)
+    for _ in range(100):
+        progress.advance(10**6)
+    progress.wait("waiting for h, 2 s")
+    progress.end()
+    text = stream.getvalue()
+    assert text.count("\n") == 1
+    assert "downloading the weights: 100%|" in text
+    assert "100M/100M" in text
+    assert "waiting for h" in text
+
+
+def test_a_download_without_a_length_has_a_bar_too(monkeypatch):
+    progress, stream = downloads(monkeypatch, True)
+    progress.begin("the weights", 0, None)
+    progress.advance(10**6)
+    progress.end()
+    assert "downloading the weights: 1.00M" in stream.getvalue()
+
+
+def test_a_download_without_a_terminal_has_few_lines(monkeypatch):
+    progress, stream = downloads(monkeypatch, False)
+    progress.wait("waiting for h, 2 s")
+    progress.wait("waiting for h, 4 s")
+    progress.begin("the weights", 0, 10**8)
+    for _ in range(100):
+        progress.advance(10**6)
+    monkeypatch.setattr("retrain.cli.progress._LINE_SECONDS", 0.0)
+    progress.advance(0)
+    progress.end()
+    assert stream.getvalue().splitlines() == [
+        "retrain: waiting for h, 2 s",
+        "retrain: downloading the weights: 0.0 of 100.0 MB",
+        "retrain: downloading the weights: 100.0 of 100.0 MB",
+    ]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_quiet_download_shows_warnings_only(terminal, monkeypatch):
+    progress, stream = downloads(monkeypatch, terminal, quiet=True)
+    progress.begin("the weights", 0, 10)
+    progress.advance(10)
+    progress.wait("waiting")
+    progress.end()
+    progress.warn("look out")
+    assert stream.getvalue() == "retrain: warning: look out\n"

@@ -12,7 +12,7 @@ from PIL import Image
 from support.pictures import draw_picture
 
 from retrain.data.decoding import decode_image
-from retrain.data.distortions import Distortion, decode_copies, distort, draw_distortion, largest_enlargement
+from retrain.data.distortions import Distorter, Distortion, distort, draw_distortion, largest_enlargement
 from retrain.errors import UnreadableImageError
 from retrain.options import AugmentationOptions
 
@@ -36,7 +36,7 @@ def noise(height, width, seed=0):
 
 
 def copies(data, options, numbers=(1, 2, 3), size=(16, 24)):
-    return decode_copies(data, hashlib.sha256(data).digest(), numbers, size, options)
+    return Distorter(options, size).copies(data, hashlib.sha256(data).digest(), numbers)
 
 
 def test_what_a_copy_draws_is_fixed_for_ever():

@@ -175,7 +175,7 @@ def test_two_unicode_forms_of_a_name_are_one_class(tmp_path):
     assert {(tmp_path / sample.path).read_bytes() for sample in folder.samples} == {b"x"}
     assert {sample.class_folder for sample in folder.samples} == {COMPOSED, "dog"}
     assert said == [
-        f"2 folders in {tmp_path} are named {COMPOSED}, in different Unicode forms: they are taken for one class"
+        f"2 folders in {tmp_path} are named {COMPOSED}, in different Unicode forms: they are treated as one class"
     ]
 
 

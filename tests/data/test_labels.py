@@ -128,7 +128,7 @@ def test_names_that_are_no_class_folder_are_warned_of(write):
     warnings = []
     path = write("\n".join(f"n{i} label{i}" for i in range(9)))
     class_labels(["n1", "n8"], path, emit=warnings_to(warnings.append))
-    assert warnings == [f"{path} lists what is no class folder: n0, n2, n3, n4, n5, n6, n7"]
+    assert warnings == [f"{path} lists names without a class folder: n0, n2, n3, n4, n5, n6, n7"]
     class_labels([f"n{i}" for i in range(9)], path, emit=warnings_to(warnings.append))
     assert len(warnings) == 1
 
@@ -148,7 +148,7 @@ def test_inspection_shows_the_labels(write, make_folder):
     root = make_folder({"n1": 3, "n2": 4})
     found = inspect_folder(root, labels=LabelOptions(write("n2 dog\nn3 owl")), emit=warnings_to(warnings.append))
     assert [(c.label, c.pictures) for c in found.classes] == [("n1", 3), ("dog", 4)]
-    assert "lists what is no class folder: n3" in warnings[0]
+    assert "lists names without a class folder: n3" in warnings[0]
 
 
 def test_line_ends_quotes_and_stray_separators_of_other_programs(tmp_path):

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 STATE = r"""
 import gc, json, os, re, signal, sys, warnings
 
@@ -50,6 +52,7 @@ print(json.dumps(state()))
 )
 
 
+@pytest.mark.slow
 def test_a_process_that_trains_is_as_it_was(make_folder, tiny_backbone):
     root = make_folder({"cat": 25, "dog": 25})
     found = []

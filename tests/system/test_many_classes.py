@@ -106,7 +106,7 @@ def test_labels(root, tmp_path):
     (tmp_path / "labels.txt").write_text("".join(f"{name}\tother\n" for name in NAMES))
     warnings = []
     class_labels(["x"], "labels.txt", emit=warnings_to(warnings.append))
-    assert warnings == [f"labels.txt lists what is no class folder: {TEN} and 390 more"]
+    assert warnings == [f"labels.txt lists names without a class folder: {TEN} and 390 more"]
     message = refused(class_labels, NAMES, "labels.txt")
     assert re.match("the class folders 'class 000', .* and 390 more would get the same label 'other'", message)
     names = ClassNames(("a", *NAMES), ("a", *NAMES))
