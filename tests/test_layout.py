@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import importlib
 import re
 import subprocess
 import sys
@@ -21,6 +22,32 @@ def test_rooms_import_only_rooms_above_them():
 
 
 MODULES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+# `pipeline` has no front: its functions are named like its modules, one for each command, and `retrain` exports them.
+FRONTS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.pyi"))
+
+
+def names_taken_from(room):
+    """The names that other rooms import from a room's front, and the modules inside it that they import past it."""
+    names, past = set(), set()
+    for name, path in MODULES.items():
+        if name.startswith((f"{room}/", "__init__")):
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == f"retrain.{room}":
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"retrain.{room}."):
+                past.add(f"{name}: {node.module}")
+    return names, past
+
+
+@pytest.mark.parametrize("room", FRONTS)
+def test_a_room_exports_what_other_rooms_use_and_nothing_else(room):
+    names, past = names_taken_from(room)
+    assert past <= {"cli/main.py: retrain.backbones.sources"}  # whose downloads it shows
+    modules = {path.stem for path in (PACKAGE / room).glob("*.py")}
+    assert names - modules == set(importlib.import_module(f"retrain.{room}").__all__)
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith(("cli/", "__main__"))])

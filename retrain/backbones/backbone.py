@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrain.backbones.extractor import Extractor
 from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS, find_weights
-from retrain.data.decoding import DECODER_VERSION
+from retrain.data import DECODER_VERSION
 from retrain.errors import BackboneError
 from retrain.files import digest_of_file
 from retrain.options import BackboneOptions

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.cache.fingerprint import fingerprint_of
+from retrain.cache import fingerprint_of
 
 __all__ = ["Extractor", "ExtractorNetwork"]
 

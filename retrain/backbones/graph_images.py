@@ -11,7 +11,7 @@ import io
 from PIL import Image
 
 from retrain._tensorflow import tf
-from retrain.data.decoding import DEPTHS, MARGIN
+from retrain.data import DEPTHS, MARGIN
 
 __all__ = ["decode_any", "decode_jpeg", "resize"]
 

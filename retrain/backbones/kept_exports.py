@@ -6,8 +6,7 @@ from pathlib import Path
 import retrain
 from retrain._tensorflow import tf
 from retrain.backbones.extractor import Extractor
-from retrain.cache.artifacts import Artifacts, read_details
-from retrain.cache.folder import find_folder
+from retrain.cache import Artifacts, find_folder, read_details
 
 __all__ = ["TRUNK", "KeptExports", "kept_trunk"]
 

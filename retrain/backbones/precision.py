@@ -19,12 +19,8 @@ from numpy.typing import NDArray
 from retrain.backbones import bfloat16, quantization
 from retrain.backbones.backbone import Backbone
 from retrain.backbones.extractor import Extractor, ExtractorNetwork
-from retrain.cache.artifacts import QUANTIZED_MODEL
-from retrain.cache.folder import folder_name, read_error, read_notes, write_error, write_owner
-from retrain.cache.picture_index import PictureIndex
-from retrain.data.decoding import decode_image
-from retrain.data.image_folder import ImageFolder
-from retrain.data.picture_file import read_picture
+from retrain.cache import QUANTIZED_MODEL, PictureIndex, folder_name, read_error, read_notes, write_error, write_owner
+from retrain.data import ImageFolder, decode_image, read_picture
 from retrain.errors import BackboneError, UnreadableImageError
 from retrain.events import Emit, Noted, Prepared, Warned, ignore
 from retrain.files import wait_for_lock

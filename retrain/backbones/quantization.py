@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.cache.artifacts import QUANTIZED_MODEL
+from retrain.cache import QUANTIZED_MODEL
 from retrain.errors import BackboneError
 from retrain.machine import cores
 from retrain.paths import display_path

@@ -4,7 +4,7 @@ import logging
 import os
 from pathlib import Path
 
-from retrain.data.decoding import DECODER_VERSION
+from retrain.data import DECODER_VERSION
 
 __all__ = ["FlatPictures"]
 

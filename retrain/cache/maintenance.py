@@ -27,8 +27,7 @@ from retrain.cache.folder import (
 from retrain.cache.picture_index import PictureIndex
 from retrain.cache.segments import DamagedSegmentError, ForeignSegmentError, Rows, read_segment
 from retrain.cache.store import BottleneckCache
-from retrain.data.image_folder import ImageFolder, read_image_folder
-from retrain.data.picture_file import hash_picture
+from retrain.data import ImageFolder, hash_picture, read_image_folder
 from retrain.errors import CacheError, UnreadableImageError
 from retrain.events import Emit, Inspected, ignore
 from retrain.paths import display_path

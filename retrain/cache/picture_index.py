@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from retrain.data.picture_file import hash_picture
+from retrain.data import hash_picture
 from retrain.errors import UnreadableImageError
 from retrain.files import write_whole
 from retrain.machine import cores

@@ -9,7 +9,7 @@ from retrain.cli.output import print_json
 from retrain.text import pasteable, shown
 
 if TYPE_CHECKING:
-    from retrain.backbones.catalogue import Entry
+    from retrain.backbones import Entry
 
 __all__ = ["add_backbones_commands"]
 

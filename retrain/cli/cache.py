@@ -106,7 +106,7 @@ def _verify(args: argparse.Namespace) -> int:
 def _prune(args: argparse.Namespace) -> int:
     from retrain.cache import maintenance as cache_maintenance
     from retrain.cli.progress import Progress
-    from retrain.data.image_folder import read_image_folder
+    from retrain.data import read_image_folder
 
     caches = cache_maintenance.extractors(args.cache_dir)
     progress = Progress(args.quiet)

@@ -4,11 +4,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from retrain.data.inspection import FolderInspection
-from retrain.data.split import FEWEST_PICTURES
-from retrain.evaluation.metrics import Metrics, PictureResult
-from retrain.extraction.augmentation import Augmentation
-from retrain.extraction.pass_one import Extraction
+from retrain.data import FEWEST_PICTURES, FolderInspection
+from retrain.evaluation import Metrics, PictureResult
+from retrain.extraction import Augmentation, Extraction
 from retrain.paths import display_path
 from retrain.pipeline.benchmark import MachineBenchmark
 from retrain.pipeline.crossval import CrossValidation

@@ -42,7 +42,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     extraction, images = options_from(ExtractionOptions, args), options_from(ImageOptions, args)
     from retrain.cli import console
     from retrain.cli.progress import resumable_progress
-    from retrain.model.classifier import Classifier
+    from retrain.model import Classifier
     from retrain.pipeline.evaluate import evaluate as evaluate_folder
     from retrain.pipeline.outputs import check_evaluation_place, write_evaluation
 

@@ -48,9 +48,9 @@ def _inspect(args: argparse.Namespace) -> int:
     labels = options_from(LabelOptions, args)
     from retrain.cli import console
     from retrain.cli.progress import Progress
-    from retrain.data.inspection import inspect_folder
+    from retrain.data import inspect_folder
     from retrain.paths import display_path, utf8_path
-    from retrain.report.contact_sheet import Example, check_place, write_sheet
+    from retrain.report import Example, check_place, write_sheet
 
     sheet = (args.sheet or _SHEET) if augmentation.augment else None
     if sheet:

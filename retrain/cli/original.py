@@ -35,8 +35,8 @@ from retrain.paths import display_path
 from retrain.text import listing
 
 if TYPE_CHECKING:
-    from retrain.export.source import ExportSource
-    from retrain.model.head import Head
+    from retrain.export import ExportSource
+    from retrain.model import Head
     from retrain.pipeline.results import TrainedModel
 
 __all__ = ["main", "normalized_label"]
@@ -285,7 +285,7 @@ def _named(name: str, path: Path) -> Iterator[None]:
 
 
 def _write_intermediate(flags: argparse.Namespace, step: int, head: "Head", graph: "ExportSource") -> None:
-    from retrain.export.frozen_graph import FrozenGraph
+    from retrain.export import FrozenGraph
 
     folder = Path(flags.intermediate_output_graphs_dir)
     path = folder / f"intermediate_{step}.pb"
@@ -296,10 +296,9 @@ def _write_intermediate(flags: argparse.Namespace, step: int, head: "Head", grap
 
 
 def _write_outputs(flags: argparse.Namespace, model: "TrainedModel") -> None:
-    from retrain.export.frozen_graph import FrozenGraph
-    from retrain.export.saved_model import SavedModel
-    from retrain.model.folder import write_labels
-    from retrain.report.tensorboard import write_summaries
+    from retrain.export import FrozenGraph, SavedModel
+    from retrain.model import write_labels
+    from retrain.report import write_summaries
 
     labels = model.result.labels
     network = model.graph.under(model.trained.head, labels)

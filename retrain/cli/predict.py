@@ -22,7 +22,7 @@ from retrain.paths import display_path, utf8_path
 from retrain.text import counted, listing, shown
 
 if TYPE_CHECKING:
-    from retrain.model.classifier import PictureBytes, Prediction
+    from retrain.model import PictureBytes, Prediction
 
 __all__ = ["add_predict_command"]
 
@@ -50,9 +50,8 @@ def _predict(args: argparse.Namespace) -> int:
     """Classify pictures. The exit code is 1 if one that was named can't be read."""
     wanted, images = options_from(PredictionOptions, args), options_from(ImageOptions, args)
     _check_standard_input(args.pictures, wanted)
-    from retrain.data.folder_walk import picture_files
-    from retrain.data.labels import expected_labels
-    from retrain.model.classifier import Classifier, Prediction
+    from retrain.data import expected_labels, picture_files
+    from retrain.model import Classifier, Prediction
 
     classifier = Classifier(args.model_dir, args.trust)
     expected = expected_labels(args.pictures, classifier.description.class_names) if wanted.wrong else {}
@@ -104,7 +103,7 @@ def _check_standard_input(pictures: Sequence[str], wanted: PredictionOptions) ->
 
 def _picture(path: str, images: ImageOptions) -> "str | PictureBytes":
     """A picture to predict. The path - stands for standard input."""
-    from retrain.model.classifier import PictureBytes
+    from retrain.model import PictureBytes
 
     if path != "-":
         return path

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from retrain.backbones.sources.downloads import Listener
+from retrain.backbones import Listener
 from retrain.errors import Interrupted
 from retrain.events import (
     EpochEnded,

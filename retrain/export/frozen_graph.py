@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain._tensorflow import tf
-from retrain.backbones.graph import BOTTLENECK, without_defaults
+from retrain.backbones import BOTTLENECK, without_defaults
 from retrain.errors import ModelFolderError, OutputError
 from retrain.export.source import TrainedNetwork, softmax
 from retrain.files import write_whole
-from retrain.model.graph_file import parse_graph
-from retrain.model.head import Layer
+from retrain.model import Layer, parse_graph
 from retrain.paths import display_path
 
 __all__ = ["FrozenGraph", "apply_layers"]

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 
 from retrain._tensorflow import parse_saved_model, tf, write_fingerprint
-from retrain.backbones import graph_images
-from retrain.backbones.graph import BOTTLENECK, PIXELS_INPUT, Trunk
+from retrain.backbones import BOTTLENECK, PIXELS_INPUT, Trunk, graph_images
 from retrain.errors import OutputError
 from retrain.export.frozen_graph import apply_layers
 from retrain.export.source import TrainedNetwork
 from retrain.files import write_whole
-from retrain.model.head import Layer
+from retrain.model import Layer
 from retrain.paths import display_path
 
 __all__ = ["SavedModel", "Template", "make_template", "reason_of"]

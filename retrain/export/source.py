@@ -11,15 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.backbones.backbone import Backbone
-from retrain.backbones.graph import BOTTLENECK, PIXELS_INPUT, Trunk, make_trunk
-from retrain.backbones.kept_exports import TRUNK, KeptExports
-from retrain.backbones.layers import NetworkLayer
-from retrain.backbones.sources.graph_safety import check_graph
+from retrain.backbones import (
+    BOTTLENECK,
+    PIXELS_INPUT,
+    TRUNK,
+    Backbone,
+    KeptExports,
+    NetworkLayer,
+    Trunk,
+    check_graph,
+    make_trunk,
+)
 from retrain.errors import BackboneError
 from retrain.events import Emit, Warned, ignore
-from retrain.model.graph_file import parse_graph, part_of_graph
-from retrain.model.head import Head
+from retrain.model import Head, parse_graph, part_of_graph
 
 __all__ = ["ExportSource", "TrainedNetwork", "softmax"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.backbones.extractor import Extractor
-from retrain.cache.vectors import CachedVectors
-from retrain.data.distortions import DISTORTIONS_VERSION, Distorter
+from retrain.backbones import Extractor
+from retrain.cache import CachedVectors
+from retrain.data import DISTORTIONS_VERSION, Distorter
 from retrain.events import Emit, Event, Extracted, Warned
 from retrain.extraction.dataset import Dataset, extract
 from retrain.extraction.pass_one import open_cache

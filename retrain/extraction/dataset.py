@@ -8,12 +8,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.backbones.backbone import Backbone
-from retrain.backbones.extractor import Extractor
-from retrain.backbones.precision import Calibration, choose_extractor
-from retrain.cache.store import BottleneckCache
-from retrain.cache.vectors import CachedVectors, LabelledBottlenecks, VectorSource, load_vectors
-from retrain.data.image_folder import ImageFolder, Sample
+from retrain.backbones import Backbone, Calibration, Extractor, choose_extractor
+from retrain.cache import BottleneckCache, CachedVectors, LabelledBottlenecks, VectorSource, load_vectors
+from retrain.data import ImageFolder, Sample
 from retrain.errors import ImageFolderError
 from retrain.events import Emit, StageBegan, Warned
 from retrain.extraction.pass_one import Extraction, extract_bottlenecks, open_cache

@@ -15,17 +15,18 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.backbones.extractor import Extractor
-from retrain.cache.claims import Claims
-from retrain.cache.flat_pictures import FlatPictures
-from retrain.cache.picture_index import PictureIndex, Signature, signature_of
-from retrain.cache.segments import Rows
-from retrain.cache.store import BottleneckCache
-from retrain.cache.writer import SegmentWriter
-from retrain.data.decoding import decode_image, is_one_colour
-from retrain.data.image_folder import ImageFolder, Sample
-from retrain.data.left_out import LeftOut, summarize_left_out
-from retrain.data.picture_file import picture_bytes
+from retrain.backbones import Extractor
+from retrain.cache import (
+    BottleneckCache,
+    Claims,
+    FlatPictures,
+    PictureIndex,
+    Rows,
+    SegmentWriter,
+    Signature,
+    signature_of,
+)
+from retrain.data import ImageFolder, LeftOut, Sample, decode_image, is_one_colour, picture_bytes, summarize_left_out
 from retrain.errors import ImageFolderError, RetrainError, UnreadableImageError
 from retrain.events import Emit, Extracted, ignore
 from retrain.interruption import saving, unsaved

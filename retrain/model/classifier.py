@@ -12,14 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain._tensorflow import tf
-from retrain.backbones.extractor import Extractor
-from retrain.backbones.graph import BOTTLENECK, PIXELS_INPUT
-from retrain.backbones.kept_exports import kept_trunk
-from retrain.backbones.network import FrozenGraph, suitable_batch_size
-from retrain.backbones.sources.graph_safety import check_graph
-from retrain.cache.fingerprint import fingerprint_of
-from retrain.data.decoding import DECODER_VERSION, decode_image
-from retrain.data.picture_file import read_picture
+from retrain.backbones import (
+    BOTTLENECK,
+    PIXELS_INPUT,
+    Extractor,
+    FrozenGraph,
+    check_graph,
+    kept_trunk,
+    suitable_batch_size,
+)
+from retrain.cache import fingerprint_of
+from retrain.data import DECODER_VERSION, decode_image, read_picture
 from retrain.errors import ModelFolderError, UnreadableImageError
 from retrain.folders import read_consistently
 from retrain.model.folder import MODEL, ModelDescription, read_description, read_file, read_sets

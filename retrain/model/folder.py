@@ -12,10 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from retrain.data.folder_walk import is_litter
-from retrain.data.labels import ClassNames
-from retrain.data.picture_file import what_else
-from retrain.data.split import SETS
+from retrain.data import SETS, ClassNames, is_litter, what_else
 from retrain.errors import ModelFolderError, OutputError
 from retrain.events import Emit, Warned, ignore
 from retrain.files import write_whole

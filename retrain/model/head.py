@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.cache.vectors import VectorSource, chunks
+from retrain.cache import VectorSource, chunks
 from retrain.errors import ModelFolderError
-from retrain.evaluation.metrics import Outcomes, outcomes_of
+from retrain.evaluation import Outcomes, outcomes_of
 from retrain.files import write_whole
 from retrain.paths import display_path
 

@@ -14,14 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrain.backbones.backbone import Backbone
-from retrain.backbones.default import choose_backbone
-from retrain.backbones.extractor import Extractor
-from retrain.backbones.precision import Calibration, choose_extractor
-from retrain.data.image_folder import ImageFolder, read_image_folder
+from retrain.backbones import Backbone, Calibration, Extractor, choose_backbone, choose_extractor
+from retrain.data import ImageFolder, read_image_folder
 from retrain.errors import RetrainError
 from retrain.events import Emit, Event, Extracted, Noted, Warned, ignore
-from retrain.extraction.pass_one import extract_bottlenecks, open_cache
+from retrain.extraction import extract_bottlenecks, open_cache
 from retrain.machine import cores, processor_name
 from retrain.options import PRECISIONS, ExtractionOptions, ImageOptions, RunOptions
 

@@ -6,12 +6,11 @@ from collections.abc import Container, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.data.image_folder import ImageFolder
-from retrain.data.split import SETS, check_class_sizes, check_counts
+from retrain.data import SETS, ImageFolder, check_class_sizes, check_counts
 from retrain.errors import ImageFolderError, TrainingError, UsageError
-from retrain.evaluation.metrics import different
+from retrain.evaluation import different
 from retrain.events import Emit, Warned
-from retrain.extraction.dataset import Dataset
+from retrain.extraction import Dataset
 from retrain.options import RunOptions, SplitOptions, TrainingOptions
 from retrain.paths import display_path
 from retrain.text import counted, listing

@@ -8,19 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from retrain.backbones.default import choose_backbone
-from retrain.data.folds import assign_folds
+from retrain.backbones import choose_backbone
+from retrain.data import assign_folds
 from retrain.errors import UsageError
-from retrain.evaluation.fold_statistics import FoldStatistics, summarize_folds
-from retrain.evaluation.metrics import Metrics, Outcomes, summarize
+from retrain.evaluation import FoldStatistics, Metrics, Outcomes, summarize, summarize_folds
 from retrain.events import Emit, FoldTested, StageBegan, Warned, ignore
-from retrain.extraction.augmentation import Augmentation, add_copies
-from retrain.extraction.dataset import choose_extractor_for
-from retrain.extraction.pass_one import Extraction
+from retrain.extraction import Augmentation, Extraction, add_copies, choose_extractor_for
 from retrain.options import CrossValidationOptions, RunOptions, TrainingOptions
 from retrain.pipeline.checks import check_folds
 from retrain.pipeline.training_data import load_training_data, read_classes
-from retrain.training.fold_trainer import FoldResult, FoldTrainer
+from retrain.training import FoldResult, FoldTrainer
 
 __all__ = ["CrossValidation", "cross_validate"]
 
@@ -87,7 +84,7 @@ def cross_validate(
     # copies of all pictures, since each is trained on in all folds but one; a head gets the copies of its own pictures
     data, augmentation = add_copies(data, np.arange(len(data.chosen)), extractor, options, emit)
     emit(StageBegan("training"))
-    from retrain.training.head_trainer import HeadTrainer
+    from retrain.training import HeadTrainer
 
     started = time.monotonic()
     trainer = FoldTrainer(HeadTrainer(data.bottlenecks, len(labels)), folds, labels)

@@ -4,12 +4,11 @@ import os
 
 import numpy as np
 
-from retrain.data.image_folder import read_image_folder
-from retrain.evaluation.metrics import summarize
+from retrain.data import read_image_folder
+from retrain.evaluation import summarize
 from retrain.events import Emit, ignore
-from retrain.extraction.dataset import load_dataset
-from retrain.model.classifier import Classifier
-from retrain.model.head import judge
+from retrain.extraction import load_dataset
+from retrain.model import Classifier, judge
 from retrain.options import ExtractionOptions, ImageOptions, RunOptions
 from retrain.pipeline.checks import check_known_classes
 from retrain.pipeline.results import FolderEvaluation, results_of_pictures

@@ -4,13 +4,12 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from retrain.backbones.default import choose_backbone
-from retrain.cache.store import BottleneckCache
-from retrain.data.image_folder import read_image_folder
+from retrain.backbones import choose_backbone
+from retrain.cache import BottleneckCache
+from retrain.data import read_image_folder
 from retrain.events import Emit, ignore
-from retrain.extraction.dataset import choose_extractor_for
-from retrain.extraction.dataset import extract as extract_pictures
-from retrain.extraction.pass_one import Extraction, open_cache
+from retrain.extraction import Extraction, choose_extractor_for, open_cache
+from retrain.extraction import extract as extract_pictures
 from retrain.options import RunOptions
 
 __all__ = ["FolderExtraction", "extract"]

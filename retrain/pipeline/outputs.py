@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import retrain
-from retrain.data.split import SETS
+from retrain.data import SETS
 from retrain.errors import OutputError
-from retrain.evaluation.metrics import PictureResult
+from retrain.evaluation import PictureResult
 from retrain.files import digest_of_file, write_whole
-from retrain.model.folder import FORMAT, list_files, seal, write_labels
-from retrain.model.head import write_head
+from retrain.model import FORMAT, list_files, seal, write_head, write_labels
 from retrain.model_files import (
     CURVES,
     CURVES_PLOT,
@@ -46,7 +45,7 @@ from retrain.pipeline.results import FolderEvaluation, TrainedModel
 from retrain.text import counted, shown_json
 
 if TYPE_CHECKING:
-    from retrain.training.tuning import Tuning
+    from retrain.training import Tuning
 
 __all__ = ["Origin", "check_evaluation_place", "write_evaluation", "write_files"]
 
@@ -81,8 +80,7 @@ def write_files(model: TrainedModel, folder: Path, origin: Origin) -> dict[str, 
 
 def _write_model(model: TrainedModel, folder: Path) -> None:
     """The model itself, in every form, and its labels."""
-    from retrain.export.frozen_graph import FrozenGraph
-    from retrain.export.saved_model import SavedModel
+    from retrain.export import FrozenGraph, SavedModel
 
     labels = model.result.labels
     network = model.graph.under(model.trained.head, labels)
@@ -98,7 +96,7 @@ def _write_model(model: TrainedModel, folder: Path) -> None:
 
 def _write_results(model: TrainedModel, folder: Path) -> None:
     """How training went, and what the model says of every picture."""
-    from retrain.report.tensorboard import write_summaries
+    from retrain.report import write_summaries
 
     result = model.result
     write_summaries(model.trained.history, folder / LOGS)
@@ -119,8 +117,7 @@ def _write_results(model: TrainedModel, folder: Path) -> None:
 
 
 def _write_plots(model: TrainedModel, folder: Path) -> None:
-    from retrain.report.plots import draw_curves
-    from retrain.report.predictions import draw_predictions
+    from retrain.report import draw_curves, draw_predictions
 
     result = model.result
     _write_csv(

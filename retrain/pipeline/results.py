@@ -7,23 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.backbones.backbone import Backbone
-from retrain.backbones.extractor import Extractor
-from retrain.data.left_out import LeftOut
-from retrain.evaluation.metrics import Metrics, Outcomes, PictureResult
-from retrain.extraction.augmentation import Augmentation
-from retrain.extraction.dataset import Dataset
-from retrain.extraction.pass_one import Extraction
+from retrain.backbones import Backbone, Extractor
+from retrain.data import LeftOut
+from retrain.evaluation import Metrics, Outcomes, PictureResult
+from retrain.extraction import Augmentation, Dataset, Extraction
 from retrain.options import RunOptions
 from retrain.paths import utf8_path
-from retrain.training.calibration import Calibration
-from retrain.training.learning_curve import CurvePoint
+from retrain.training import Calibration, CurvePoint
 
 if TYPE_CHECKING:
-    from retrain.export.source import ExportSource
-    from retrain.training.fine_tuning import FineTunedBackbone, FineTuning
-    from retrain.training.head_trainer import TrainedHead
-    from retrain.training.tuning import Tuning
+    from retrain.export import ExportSource
+    from retrain.training import FineTunedBackbone, FineTuning, TrainedHead, Tuning
 
 __all__ = ["FolderEvaluation", "RunResult", "TrainedModel", "WrittenModel", "results_of_pictures"]
 

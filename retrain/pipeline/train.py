@@ -14,32 +14,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.backbones.backbone import Backbone
-from retrain.backbones.default import choose_backbone
-from retrain.backbones.extractor import Extractor
-from retrain.cache.vectors import LabelledBottlenecks, SomeVectors, VectorSource
-from retrain.data.image_folder import ImageFolder
-from retrain.data.split import SETS, assign_sets
-from retrain.evaluation.metrics import Metrics, PictureResult, summarize
+from retrain.backbones import Backbone, Extractor, choose_backbone
+from retrain.cache import LabelledBottlenecks, SomeVectors, VectorSource
+from retrain.data import SETS, ImageFolder, assign_sets
+from retrain.evaluation import Metrics, PictureResult, summarize
 from retrain.events import Emit, StageBegan, TrainingBegan, Warned, ignore
-from retrain.extraction.augmentation import Augmentation, add_copies
-from retrain.extraction.dataset import Dataset, choose_extractor_for
-from retrain.model.folder import check_destination, write_model_folder
-from retrain.model.head import Head, judge
+from retrain.extraction import Augmentation, Dataset, add_copies, choose_extractor_for
+from retrain.model import Head, check_destination, judge, write_model_folder
 from retrain.options import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, RunOptions, TrainingOptions
 from retrain.pipeline.checks import check_leaks, check_ready_made_split, check_sets, check_training
 from retrain.pipeline.outputs import Origin, write_files
 from retrain.pipeline.results import RunResult, TrainedModel, WrittenModel, results_of_pictures
 from retrain.pipeline.training_data import ClassRules, load_training_data, read_classes
-from retrain.training.calibration import Calibration, calibrate
-from retrain.training.fold_trainer import FoldTrainer
-from retrain.training.learning_curve import CurvePoint, CurveRecorder, figures_of
-from retrain.training.tuning import Tuning, choose_folds, tune
+from retrain.training import (
+    Calibration,
+    CurvePoint,
+    CurveRecorder,
+    FoldTrainer,
+    Tuning,
+    calibrate,
+    choose_folds,
+    figures_of,
+    tune,
+)
 
 if TYPE_CHECKING:
-    from retrain.export.source import ExportSource
-    from retrain.training.fine_tuning import FineTunedBackbone, FineTuning, FineTuningPlan
-    from retrain.training.head_trainer import HeadTrainer, TrainedHead
+    from retrain.export import ExportSource
+    from retrain.training import FineTunedBackbone, FineTuning, FineTuningPlan, HeadTrainer, TrainedHead
 
 __all__ = ["IntermediateGraphs", "train", "train_model"]
 
@@ -87,7 +88,7 @@ def train_model(
 ) -> TrainedModel:
     """Extract, train and test, without writing a model. Raises RetrainError."""
     start = _start(os.fspath(image_dir), options, emit, rules)
-    from retrain.training.head_trainer import HeadTrainer
+    from retrain.training import HeadTrainer
 
     split = _extract(start)
     trainer = HeadTrainer(split.bottlenecks, len(start.labels))
@@ -144,7 +145,7 @@ def _start(image_dir: str, options: RunOptions, emit: Emit, rules: ClassRules) -
     check_ready_made_split(folder, options, emit)
     check_training(folder, options)
     backbone, options = choose_backbone(options, emit)
-    from retrain.export.source import ExportSource
+    from retrain.export import ExportSource
 
     graph = ExportSource(backbone, options.final_tensor_name, options.extraction.cache_dir, emit)
     graph.prepare()
@@ -167,7 +168,7 @@ class _Split:
 
 def _extract(start: _Start) -> _Split:
     """Pass one, the split, and distorted copies of the training pictures if they are asked for."""
-    from retrain.training.fine_tuning import FineTuningPlan
+    from retrain.training import FineTuningPlan
 
     folder, options, emit, plan = start.folder, start.options, start.emit, None
     began = time.monotonic()
@@ -216,7 +217,7 @@ def _train_head(
     start: _Start, split: _Split, trainer: "HeadTrainer", options: TrainingOptions, intermediate: IntermediateGraphs
 ) -> _HeadStage:
     """Pass two."""
-    from retrain.training.head_trainer import Snapshots
+    from retrain.training import Snapshots
 
     began, members, emit = time.monotonic(), split.members, start.emit
     pictures = len(members["train"])
@@ -268,7 +269,7 @@ def _unchanged(start: _Start, split: _Split, head: _HeadStage) -> _Network:
 
 def _fine_tune(start: _Start, split: _Split, head: _HeadStage, plan: "FineTuningPlan") -> _Network:
     """Train the head and the layers above the cut together; the curve continues with the ends of epochs."""
-    from retrain.training.fine_tuning import FineTunedBackbone
+    from retrain.training import FineTunedBackbone
 
     began = time.monotonic()
     steps = math.ceil(len(split.members["train"]) / start.options.fine_tuning.fine_tune_batch_size)

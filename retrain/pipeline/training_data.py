@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retrain.backbones.extractor import Extractor
-from retrain.data.image_folder import ImageFolder, read_image_folder
-from retrain.data.labels import class_labels
+from retrain.backbones import Extractor
+from retrain.data import ImageFolder, class_labels, read_image_folder
 from retrain.events import Emit
-from retrain.extraction.dataset import Dataset, load_dataset
+from retrain.extraction import Dataset, load_dataset
 from retrain.options import RunOptions
 from retrain.pipeline.checks import check_class_counts, check_contradictions, check_copies
 

@@ -1,1 +1,6 @@
 """What a person looks at: plots and contact sheets."""
+
+import lazy_loader
+
+# Each name in __init__.pyi is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

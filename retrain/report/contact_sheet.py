@@ -10,9 +10,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from retrain.data.decoding import decode_image
-from retrain.data.distortions import Distorter, Distortion, draw_distortion
-from retrain.data.picture_file import read_picture
+from retrain.data import Distorter, Distortion, decode_image, draw_distortion, read_picture
 from retrain.errors import ImageFolderError, OutputError, UnreadableImageError
 from retrain.files import write_whole
 from retrain.options import AugmentationOptions, ImageOptions

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retrain.training.learning_curve import CurvePoint
+from retrain.training import CurvePoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from retrain.data.decoding import decode_image, read_header
-from retrain.data.picture_file import read_picture
+from retrain.data import decode_image, read_header, read_picture
 from retrain.errors import UnreadableImageError
-from retrain.evaluation.metrics import PictureResult
+from retrain.evaluation import PictureResult
 from retrain.options import ImageOptions
 from retrain.report.sheet import Layout, Tile, draw_sheet
 

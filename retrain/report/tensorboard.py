@@ -9,7 +9,7 @@ from pathlib import Path
 from retrain._tensorflow import tf
 from retrain.errors import OutputError
 from retrain.events import Evaluated
-from retrain.export.saved_model import reason_of
+from retrain.export import reason_of
 from retrain.paths import display_path
 
 __all__ = ["write_summaries"]

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain._tensorflow import tf
-from retrain.cache.segments import ALIGNMENT, Vectors
-from retrain.cache.vectors import LabelledBottlenecks
+from retrain.cache import ALIGNMENT, LabelledBottlenecks, Vectors
 
 __all__ = ["Feed", "Members", "Source", "Sources", "draw", "members_of"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.cache.vectors import VectorSource
-from retrain.model.head import Head
+from retrain.cache import VectorSource
+from retrain.model import Head
 
 __all__ = ["Calibration", "calibrate", "fit_temperature"]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.cache.artifacts import CHECKPOINTS
+from retrain.cache import CHECKPOINTS
 from retrain.files import write_whole
 from retrain.paths import display_path
 

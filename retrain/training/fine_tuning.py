@@ -19,19 +19,13 @@ from numpy.typing import NDArray
 
 import retrain
 from retrain._tensorflow import tf
-from retrain.backbones.activations import activations_at
-from retrain.backbones.backbone import Backbone
-from retrain.backbones.graph import Trunk
-from retrain.backbones.graph_cut import Cut, find_cut, part_above
-from retrain.cache.fingerprint import fingerprint_of
-from retrain.cache.folder import find_folder
-from retrain.cache.segments import new_vectors
-from retrain.cache.vectors import LabelledBottlenecks, SomeVectors, VectorSource
+from retrain.backbones import Backbone, Cut, Trunk, activations_at, find_cut, part_above
+from retrain.cache import LabelledBottlenecks, SomeVectors, VectorSource, find_folder, fingerprint_of, new_vectors
 from retrain.errors import CacheError, TrainingError, UsageError
-from retrain.evaluation.metrics import mean_figures
+from retrain.evaluation import mean_figures
 from retrain.events import Emit, EpochEnded, FineTuningStepped, Noted, StageBegan, ignore
-from retrain.extraction.dataset import Dataset
-from retrain.model.head import Head, judge
+from retrain.extraction import Dataset
+from retrain.model import Head, judge
 from retrain.options import FineTuningOptions, RunOptions, TrainingOptions
 from retrain.text import counted
 from retrain.training.batches import Feed, Members, Sources, members_of

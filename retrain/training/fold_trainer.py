@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.cache.vectors import SomeVectors
+from retrain.cache import SomeVectors
 from retrain.errors import TrainingError
-from retrain.evaluation.metrics import Metrics, Outcomes, summarize
+from retrain.evaluation import Metrics, Outcomes, summarize
 from retrain.events import Emit, ignore
-from retrain.model.head import judge
+from retrain.model import judge
 from retrain.options import TrainingOptions
 from retrain.text import listing
 

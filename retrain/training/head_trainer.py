@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain._tensorflow import tf
-from retrain.cache.vectors import LabelledBottlenecks, chunks
+from retrain.cache import LabelledBottlenecks, chunks
 from retrain.errors import TrainingError
 from retrain.events import Emit, Evaluated, Stepped, ignore
-from retrain.model.head import Head
+from retrain.model import Head
 from retrain.options import DEFAULT_STEPS, TrainingOptions
 from retrain.text import counted
 from retrain.training.batches import Feed, Source, Sources, members_of

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.cache.vectors import VectorSource
-from retrain.evaluation.metrics import mean_figures
-from retrain.model.head import Head, judge
+from retrain.cache import VectorSource
+from retrain.evaluation import mean_figures
+from retrain.model import Head, judge
 from retrain.options import DEFAULT_STEPS, TrainingOptions
 
 __all__ = ["CurvePoint", "CurveRecorder", "curve_steps", "figures_of"]

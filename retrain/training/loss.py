@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain._tensorflow import tf
-from retrain.model.head import Head, Layer
+from retrain.model import Head, Layer
 from retrain.options import TrainingOptions
 
 __all__ = [

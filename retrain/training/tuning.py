@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.data.folds import assign_folds, most_folds
-from retrain.data.image_folder import Sample
+from retrain.data import Sample, assign_folds, most_folds
 from retrain.errors import TrainingError
 from retrain.events import Emit, Event, TryTested, ignore
 from retrain.options import TrainingOptions

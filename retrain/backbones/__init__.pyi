@@ -1,0 +1,39 @@
+from .activations import activations_at
+from .backbone import Backbone
+from .catalogue import Entry
+from .default import choose_backbone
+from .extractor import Extractor
+from .graph import BOTTLENECK, PIXELS_INPUT, Trunk, make_trunk, without_defaults
+from .graph_cut import Cut, find_cut, part_above
+from .kept_exports import TRUNK, KeptExports, kept_trunk
+from .layers import NetworkLayer
+from .network import FrozenGraph, suitable_batch_size
+from .precision import Calibration, choose_extractor
+from .sources.downloads import Listener
+from .sources.graph_safety import check_graph
+
+__all__ = [
+    "BOTTLENECK",
+    "PIXELS_INPUT",
+    "TRUNK",
+    "Backbone",
+    "Calibration",
+    "Cut",
+    "Entry",
+    "Extractor",
+    "FrozenGraph",
+    "KeptExports",
+    "Listener",
+    "NetworkLayer",
+    "Trunk",
+    "activations_at",
+    "check_graph",
+    "choose_backbone",
+    "choose_extractor",
+    "find_cut",
+    "kept_trunk",
+    "make_trunk",
+    "part_above",
+    "suitable_batch_size",
+    "without_defaults",
+]

@@ -1,0 +1,41 @@
+from .artifacts import CHECKPOINTS, QUANTIZED_MODEL, Artifacts, read_details
+from .claims import Claims
+from .fingerprint import fingerprint_of
+from .flat_pictures import FlatPictures
+from .folder import find_folder, folder_name, read_error, read_notes, write_error, write_owner
+from .picture_index import PictureIndex, Signature, signature_of
+from .segments import ALIGNMENT, Rows, Vectors, new_vectors
+from .store import BottleneckCache
+from .vectors import CachedVectors, LabelledBottlenecks, SomeVectors, VectorSource, chunks, load_vectors
+from .writer import SegmentWriter
+
+__all__ = [
+    "ALIGNMENT",
+    "CHECKPOINTS",
+    "QUANTIZED_MODEL",
+    "Artifacts",
+    "BottleneckCache",
+    "CachedVectors",
+    "Claims",
+    "FlatPictures",
+    "LabelledBottlenecks",
+    "PictureIndex",
+    "Rows",
+    "SegmentWriter",
+    "Signature",
+    "SomeVectors",
+    "VectorSource",
+    "Vectors",
+    "chunks",
+    "find_folder",
+    "fingerprint_of",
+    "folder_name",
+    "load_vectors",
+    "new_vectors",
+    "read_details",
+    "read_error",
+    "read_notes",
+    "signature_of",
+    "write_error",
+    "write_owner",
+]

@@ -1,0 +1,46 @@
+from .decoding import DECODER_VERSION, DEPTHS, MARGIN, decode_image, is_one_colour, read_header
+from .distortions import DISTORTIONS_VERSION, Distorter, Distortion, draw_distortion
+from .folder_walk import is_litter, picture_files
+from .folds import assign_folds, most_folds
+from .image_folder import ImageFolder, Sample, read_image_folder
+from .inspection import FolderInspection, inspect_folder
+from .labels import ClassNames, class_labels, expected_labels
+from .left_out import LeftOut, summarize_left_out
+from .picture_file import hash_picture, picture_bytes, read_picture, what_else
+from .split import FEWEST_PICTURES, SETS, assign_sets, check_class_sizes, check_counts
+
+__all__ = [
+    "DECODER_VERSION",
+    "DEPTHS",
+    "DISTORTIONS_VERSION",
+    "FEWEST_PICTURES",
+    "MARGIN",
+    "SETS",
+    "ClassNames",
+    "Distorter",
+    "Distortion",
+    "FolderInspection",
+    "ImageFolder",
+    "LeftOut",
+    "Sample",
+    "assign_folds",
+    "assign_sets",
+    "check_class_sizes",
+    "check_counts",
+    "class_labels",
+    "decode_image",
+    "draw_distortion",
+    "expected_labels",
+    "hash_picture",
+    "inspect_folder",
+    "is_litter",
+    "is_one_colour",
+    "most_folds",
+    "picture_bytes",
+    "picture_files",
+    "read_header",
+    "read_image_folder",
+    "read_picture",
+    "summarize_left_out",
+    "what_else",
+]

@@ -1,0 +1,22 @@
+from .classifier import Classifier, PictureBytes, Prediction
+from .folder import FORMAT, check_destination, list_files, seal, write_labels, write_model_folder
+from .graph_file import parse_graph, part_of_graph
+from .head import Head, Layer, judge, write_head
+
+__all__ = [
+    "FORMAT",
+    "Classifier",
+    "Head",
+    "Layer",
+    "PictureBytes",
+    "Prediction",
+    "check_destination",
+    "judge",
+    "list_files",
+    "parse_graph",
+    "part_of_graph",
+    "seal",
+    "write_head",
+    "write_labels",
+    "write_model_folder",
+]

@@ -1,0 +1,25 @@
+from .calibration import Calibration, calibrate
+from .fine_tuning import FineTunedBackbone, FineTuning, FineTuningPlan
+from .fold_trainer import FoldResult, FoldTrainer
+from .head_trainer import HeadTrainer, Snapshots, TrainedHead
+from .learning_curve import CurvePoint, CurveRecorder, figures_of
+from .tuning import Tuning, choose_folds, tune
+
+__all__ = [
+    "Calibration",
+    "CurvePoint",
+    "CurveRecorder",
+    "FineTunedBackbone",
+    "FineTuning",
+    "FineTuningPlan",
+    "FoldResult",
+    "FoldTrainer",
+    "HeadTrainer",
+    "Snapshots",
+    "TrainedHead",
+    "Tuning",
+    "calibrate",
+    "choose_folds",
+    "figures_of",
+    "tune",
+]
