@@ -47,7 +47,7 @@ test: lint
 	$(pytest) $(PYTEST_OPTIONS)
 
 check: lint
-	$(pytest) -m "not slow" $(PYTEST_OPTIONS)
+	$(pytest) -m "not slow and not network" $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .

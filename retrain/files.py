@@ -7,9 +7,18 @@ import hashlib
 import os
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["check_writable", "digest_of_file", "remove_abandoned", "sync_folder", "temporary_sibling", "write_whole"]
+__all__ = [
+    "check_writable",
+    "digest_of_file",
+    "remove_abandoned",
+    "sync_folder",
+    "temporary_sibling",
+    "wait_for_lock",
+    "write_whole",
+]
 
 _ABANDONED_SECONDS = 60.0  # a temporary file younger than this may not be locked by its writer yet
 _LONGEST_NAME = 200  # bytes: file systems take 255, and temporary names add to it
@@ -83,6 +92,27 @@ def short_name(path: Path) -> str:
     if len(name) <= _LONGEST_NAME:
         return path.name
     return name[: _LONGEST_NAME // 2].decode("utf-8", "ignore") + hashlib.sha256(name).hexdigest()[:16]
+
+
+def wait_for_lock(handle: int, on_wait: Callable[[], None], patience: float = 0.0) -> None:
+    """Lock an open file or folder for this process; the lock ends with it. Disks without locks do without.
+
+    Args:
+        on_wait: called once if another process still has the lock after `patience` seconds.
+    """
+    until = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                break
+            time.sleep(0.02)
+        except OSError:  # some network disks have no locks
+            return
+    on_wait()
+    fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def sync_folder(folder: Path) -> None:

@@ -15,14 +15,13 @@ import re
 import shutil
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from retrain.errors import RetrainError
-from retrain.files import short_name, sync_folder, temporary_sibling
+from retrain.files import short_name, sync_folder, temporary_sibling, wait_for_lock
 
 __all__ = [
     "Kind",
@@ -430,18 +429,10 @@ def _open_lock(path: Path) -> int:
 
 
 def _acquire(handle: int, on_wait: Callable[[str], None]) -> None:
-    until = time.monotonic() + _PATIENCE
-    while time.monotonic() < until:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.02)
-        except OSError:  # some network disks have no locks
-            return
-        else:
-            return
-    on_wait(os.pread(handle, 200, 0).decode(errors="replace") or "another process")
-    fcntl.flock(handle, fcntl.LOCK_EX)
+    def tell() -> None:
+        on_wait(os.pread(handle, 200, 0).decode(errors="replace") or "another process")
+
+    wait_for_lock(handle, tell, _PATIENCE)
 
 
 def _is_at(handle: int, path: Path) -> bool:

@@ -19,10 +19,14 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Real networks are slow."""
+    """What needs a network is marked `network`; `make check` has tests of the commands on one trained model alone."""
     for item in items:
         if item.get_closest_marker("real"):
             item.add_marker(pytest.mark.slow)
+        needs_network = not {"tiny_backbone", "small_backbone"}.isdisjoint(item.fixturenames)
+        is_of_one_model = item.path.parent.name == "cli" and "tiny_backbone" not in item._fixtureinfo.argnames
+        if needs_network and not is_of_one_model:
+            item.add_marker(pytest.mark.network)
 
 
 @pytest.fixture(autouse=True)

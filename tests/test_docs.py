@@ -135,6 +135,7 @@ def test_run_json_of_an_earlier_version_fits_the_schema():
     check_record(json.loads(golden.read_text("utf-8")))
 
 
+@pytest.mark.slow
 def test_run_json_of_a_run_with_everything_fits_the_schema(make_folder, tiny_backbone):
     folder = make_folder({"cat": 30, "dog": 30})
     (folder / "cat" / "none.png").write_text("no picture")
@@ -156,6 +157,7 @@ def test_the_page_of_the_python_api_names_all_of_it_and_nothing_else():
         assert used in package.__all__ or used == "py", used
 
 
+@pytest.mark.slow
 def test_the_python_of_the_documents_runs(make_folder, tiny_backbone, capsys):
     folder = make_folder({"daisy": 12, "rose": 12}, name="flower_photos")
     shutil.copytree(folder, "other_flowers")

@@ -55,6 +55,7 @@ os.umask(0o22)
 """
 
 
+@pytest.mark.slow
 def test_importing_tensorflow_sets_no_more_than_it_does_itself():
     told = "print([environment, finders, *surroundings()[2:5]])"
     code = f"{SURROUNDINGS}\nimport tensorflow\nenvironment, finders, *_ = surroundings()\n{told}"
@@ -63,6 +64,7 @@ def test_importing_tensorflow_sets_no_more_than_it_does_itself():
     assert re.sub("0x[0-9a-f]+", "", run(ours)) == re.sub("0x[0-9a-f]+", "", run(code))
 
 
+@pytest.mark.slow
 def test_a_program_that_has_imported_tensorflow_keeps_its_ways():
     code = """
 import tensorflow, gc, sys
@@ -75,6 +77,7 @@ print(_tensorflow.tf is tensorflow, before == (gc.get_freeze_count(), "keras" in
 
 
 @pytest.mark.skipif("TF_ENABLE_ONEDNN_OPTS" not in _tensorflow._SETTINGS, reason="oneDNN is for x86")
+@pytest.mark.slow
 def test_a_library_computes_the_same_bits_as_the_command_line():
     """Rounding depends on oneDNN, which TensorFlow chooses while it is imported; both fill one cache."""
     code = """
@@ -109,6 +112,7 @@ print(keras.layers.Dense is tensorflow.keras.layers.Dense is tf.keras.layers.Den
     assert run(PREPARED + code).split() == ["False", "Dense", "True"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("enabled", [True, False])
 def test_garbage_collection_goes_on_as_it_was(enabled):
     code = f"""
@@ -120,6 +124,7 @@ print(gc.isenabled(), [f for f in sys.meta_path if f.__module__ == "retrain._ten
     assert run(PREPARED + code) == f"{enabled} []"
 
 
+@pytest.mark.slow
 def test_nothing_is_written_to_stderr():
     code = f"{PREPARED}_tensorflow.tf"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,7 +5,6 @@ it is made once, from the user's pictures, and used from then on, so that adding
 """
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from retrain.data.image_folder import ImageFolder
 from retrain.data.picture_file import read_picture
 from retrain.errors import BackboneError, UnreadableImageError
 from retrain.events import Emit, Noted, Prepared, Warned, ignore
+from retrain.files import wait_for_lock
 from retrain.folders import Kind, replace_folder, staging_folder, tidy_up
 from retrain.options import ImageOptions
 from retrain.paths import display_path
@@ -187,13 +187,8 @@ def _only_one(cache_dir: Path, emit: Emit) -> Iterator[None]:
     """Be the only process that makes a model in this cache, if locks work."""
     handle = os.open(cache_dir, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            emit(Noted("waiting for another process that quantises a backbone in this cache"))
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            pass  # of two models that are made at once, the older is used
+        waiting = Noted("waiting for another process that quantises a backbone in this cache")
+        wait_for_lock(handle, lambda: emit(waiting))  # without locks, the older of two models is used
         yield
     finally:
         os.close(handle)

@@ -1,1 +1,1 @@
-"""Metrics, intervals and statistics of folds."""
+"""Evaluation: metrics, intervals and statistics of folds."""

@@ -1,4 +1,4 @@
-"""What the folds of a cross-validation say together: means, and how far they can be trusted."""
+"""Statistics over the folds of a cross-validation: means, and how far they can be trusted."""
 
 import math
 import statistics
@@ -17,22 +17,22 @@ class Spread:
 
     mean: float
     standard_deviation: float  # of the folds, with n - 1
-    interval: tuple[float, float]  # 95%, of the mean: see summarize_folds()
+    interval: tuple[float, float]  # 95%, of the mean; see summarize_folds()
 
 
 @dataclass(frozen=True)
 class ClassRecall:
-    """The recall of one class over the folds that have pictures of it. None where those are too few."""
+    """The recall of one class over the folds that have pictures of it. None if those folds are too few."""
 
     label: str
     n: int  # different pictures of the class in all folds
-    mean: float | None  # wants one fold
-    standard_deviation: float | None  # with n - 1: wants two
+    mean: float | None  # needs one fold
+    standard_deviation: float | None  # with n - 1; needs two
 
 
 @dataclass(frozen=True)
 class FoldStatistics:
-    """What a cross-validation found."""
+    """The result of a cross-validation."""
 
     folds: int
     n: int  # different pictures tested, in all folds
@@ -41,28 +41,28 @@ class FoldStatistics:
     per_class: tuple[ClassRecall, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; intervals become lists there."""
+        """For JSON."""
         return asdict(self)
 
 
 def summarize_folds(folds: Sequence[Metrics], training_pictures: Sequence[int]) -> FoldStatistics:
-    """Mean, standard deviation and 95% interval of the mean over folds.
+    """Compute mean, standard deviation and 95% interval of the mean over folds.
 
     The interval is Nadeau and Bengio's corrected resampled t (Inference for the Generalization Error, Machine Learning
     52, 2003):
 
         mean +- t * standard deviation * sqrt(1 / k + n_test / n_train)
 
-    with t the 97.5% quantile of Student's t of k - 1 degrees of freedom, cut off where a figure can't be. Folds share
-    training pictures, so that their results are not independent, and the usual sqrt(1 / k) alone gives an interval that
-    is too narrow. The correction takes the correlation of two folds to be n_test / (n_test + n_train); that is an
-    approximation, and no unbiased estimate exists (Bengio and Grandvalet, JMLR 5, 2004). Where all folds have the same
-    result, the interval has no width, however few pictures they are of.
+    t is the 97.5% quantile of Student's t with k - 1 degrees of freedom. The interval is cut off at the ends of the
+    figure's range. Folds share training pictures, so their results are not independent, and the usual sqrt(1 / k) gives
+    an interval that is too narrow. The correction assumes that two folds have a correlation of
+    n_test / (n_test + n_train). That is an approximation: no unbiased estimate exists (Bengio and Grandvalet, JMLR 5,
+    2004). If all folds have the same result, the interval has no width, however few pictures there are.
 
     Args:
-        folds: k >= 2 metrics, each of the test pictures of one fold; of the same classes.
+        folds: k >= 2 metrics, each of one fold's test pictures; of the same classes.
         training_pictures: (k,) how many different pictures each fold's head was trained on, > 0.
-    Raises ValueError for fewer than two folds, or a fold without pictures.
+    Raises ValueError if there are fewer than two folds, or a fold has no pictures.
     """
     accuracies = [fold.accuracy for fold in folds if fold.accuracy is not None]
     losses = [fold.cross_entropy for fold in folds if fold.cross_entropy is not None]
@@ -80,7 +80,7 @@ def summarize_folds(folds: Sequence[Metrics], training_pictures: Sequence[int]) 
 
 
 def _spread(values: Sequence[float], ratio: float, highest: float) -> Spread:
-    """Of figures in [0, highest]; ratio: test pictures for one training picture."""
+    """Summarize figures in [0, highest]. ratio: test pictures per training picture."""
     from scipy.special import stdtrit
 
     mean, deviation = statistics.fmean(values), statistics.stdev(values)
@@ -89,7 +89,7 @@ def _spread(values: Sequence[float], ratio: float, highest: float) -> Spread:
 
 
 def _recall(classes: Sequence[ClassMetrics]) -> ClassRecall:
-    """One class, in every fold."""
+    """Summarize one class over all folds."""
     recalls = [found.recall for found in classes if found.recall is not None]
     return ClassRecall(
         classes[0].label,

@@ -27,23 +27,23 @@ Z_95 = 1.959963984540054  # two-sided 95% quantile of the normal distribution
 TOP_K = (2, 3, 5)
 CALIBRATION_BINS = 15  # as many as in Guo et al.'s tables
 
-_CHUNK_VALUES = 2**18  # logits worked on at once: 1 MB of float32, which stays in the processor's cache
+_CHUNK_VALUES = 2**18  # logits to work on at once: 1 MB of float32, which stays in the processor's cache
 
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """How one class did. A ratio without a denominator is None."""
+    """The metrics of one class. A ratio without a denominator is None."""
 
     label: str
     n: int  # pictures of the class
-    precision: float | None  # of the pictures given this label, the share that has it
-    recall: float | None  # of the pictures of the class, the share that got its label
+    precision: float | None  # share of the pictures given this label that have it
+    recall: float | None  # share of the pictures of the class that got its label
     f1: float | None  # harmonic mean of the two
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """How a set of pictures did, each counted once however many copies there are."""
+    """The metrics of a set of pictures. A picture counts once, however many copies there are."""
 
     n: int  # different pictures
     accuracy: float | None  # in [0, 1]; None for no pictures
@@ -51,18 +51,18 @@ class Metrics:
     cross_entropy: float | None  # mean, nats
     per_class: tuple[ClassMetrics, ...]
     confusion_matrix: tuple[tuple[int, ...], ...]  # [true label][given label]
-    # k -> share of the pictures whose label is among the k most likely; for the TOP_K below the number of classes;
-    # empty for no pictures. The keys are strings, as they are in JSON
+    # k -> share of the pictures whose label is among the k most likely, for each of TOP_K below the number of classes.
+    # Empty for no pictures. Keys are strings, as in JSON
     top_k_accuracy: dict[str, float]
     expected_calibration_error: float | None  # in [0, 1], see expected_calibration_error()
-    copies: int = 0  # files with the content and the label of another one: not counted
+    copies: int = 0  # files with the content and the label of another; they do not count
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; the interval as a list."""
+        """For JSON."""
         return asdict(self)
 
     def most_confused(self, most: int = 1) -> list[tuple[str, str, int]]:
-        """(true label, given label, pictures) of the most frequent mistakes, so many at most."""
+        """Return (true label, given label, pictures) of the `most` most frequent mistakes."""
         matrix = np.array(self.confusion_matrix, np.int64).reshape(len(self.per_class), -1)
         np.fill_diagonal(matrix, 0)
         places = np.argsort(-matrix, axis=None, kind="stable")[:most]
@@ -70,17 +70,17 @@ class Metrics:
         return [(self.per_class[t].label, self.per_class[g].label, int(matrix[t, g])) for t, g in pairs]
 
     def worst_classes(self, most: int = 3) -> list[ClassMetrics]:
-        """Classes of the lowest recall below 1, worst first."""
+        """Return the classes with the lowest recall, worst first. Those with a recall of 1 are left out."""
         known = [c for c in self.per_class if c.recall is not None and c.recall < 1]
         return sorted(known, key=lambda c: (c.recall, -c.n, c.label))[:most]
 
 
 @dataclass(frozen=True)
 class PictureResult:
-    """What the trained model makes of one picture of the folder."""
+    """The label that the trained model gives a picture."""
 
     path: str  # relative to the image folder
-    set: str  # train, validation or test; where a model is evaluated also new: not there when it was trained
+    set: str  # train, validation or test; in an evaluation also new: not there when the model was trained
     label: str
     predicted: str
     score: float  # of the predicted label
@@ -88,7 +88,7 @@ class PictureResult:
 
 
 def wilson_interval(right: int, n: int, z: float = Z_95) -> tuple[float, float]:
-    """The Wilson score interval of a proportion (E. B. Wilson, JASA 22, 1927), for n >= 1 trials."""
+    """Return the Wilson score interval of a proportion (E. B. Wilson, JASA 22, 1927), for n >= 1 trials."""
     share = right / n
     centre = share + z * z / (2 * n)
     margin = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -97,10 +97,10 @@ def wilson_interval(right: int, n: int, z: float = Z_95) -> tuple[float, float]:
 
 
 def expected_calibration_error(top_scores: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """How far the scores are from being probabilities: 0 where of the pictures scored 0.8, 80% are right.
+    """Return how far scores are from probabilities: 0 if of the pictures with a score of 0.8, say, 80% are right.
 
-    ECE = sum over bins of (pictures in the bin / n) * |share that is right - mean top score|, over CALIBRATION_BINS
-    bins of the top score, equally wide and closed above: (0, 1/15], ..., (14/15, 1]. From Guo, Pleiss, Sun and
+    ECE = sum over bins of (pictures in the bin / n) * |share that is right - mean top score|. The CALIBRATION_BINS bins
+    of the top score have equal width: (0, 1/15], ..., (14/15, 1]. From Guo, Pleiss, Sun and
     Weinberger, On Calibration of Modern Neural Networks, ICML 2017, equations 2 and 3.
 
     Args:
@@ -113,9 +113,9 @@ def expected_calibration_error(top_scores: NDArray[np.float64], right: NDArray[n
 
 
 def evaluate_logits(logits: NDArray[np.float32], labels: NDArray[np.int32], class_names: Sequence[str]) -> Metrics:
-    """Metrics of one set.
+    """Compute the metrics of a set.
 
-    Of equal logits the first counts as the higher, in accuracy and in top-k accuracy alike.
+    Among equal logits, the first counts as the highest, in accuracy and in top-k accuracy.
 
     Args:
         logits: (n, classes) float32; n may be 0.
@@ -131,15 +131,14 @@ def summarize(
     class_names: Sequence[str],
     keys: NDArray[np.uint8] | None = None,
 ) -> Metrics:
-    """Metrics of pictures, from what became of each of them.
+    """Compute the metrics of pictures from their outcomes.
 
-    A copy says nothing that the picture itself does not, and would make an interval of many pictures out of a few: it
-    is not counted.
+    Copies do not count: they say nothing new, and would make the interval too narrow.
 
     Args:
         labels: (n,) int32, in [0, classes); n may be 0.
         class_names: (classes,).
-        keys: (n, 32) uint8, SHA-256 of each picture's bytes; where left out, all pictures are different.
+        keys: (n, 32) uint8, SHA-256 of each picture's bytes. Without keys, all pictures count as different.
     """
     copies = 0
     if keys is not None:
@@ -169,14 +168,14 @@ def summarize(
 
 
 def different(keys: NDArray[np.uint8], labels: NDArray[np.int32]) -> NDArray[np.int64]:
-    """The numbers of pictures without copies: the first of each content and label, in rising order.
+    """Return the numbers of pictures without copies: the first of each content and label, in rising order.
 
     Args:
         keys: (n, 32) uint8, SHA-256 of each picture's bytes.
         labels: (n,) int32.
     """
     columns = [labels, *np.ascontiguousarray(keys).view(np.uint64).T]
-    order = np.lexsort(columns)  # stable: the first of equal ones stays the first
+    order = np.lexsort(columns)  # stable, so that the first of equal pictures stays first
     changes = np.zeros(len(labels), bool)
     changes[:1] = True
     for column in columns:
@@ -186,27 +185,27 @@ def different(keys: NDArray[np.uint8], labels: NDArray[np.int32]) -> NDArray[np.
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What became of pictures: all that is kept of their logits, which may be a thousand numbers each."""
+    """The outcomes of pictures: all that is kept of their logits, which may be a thousand numbers each."""
 
-    given: NDArray[np.int64]  # (n,) the label of the highest logit
-    ranks: NDArray[np.int64]  # (n,) how many labels are ahead of the true one
+    given: NDArray[np.int64]  # (n,) label with the highest logit
+    ranks: NDArray[np.int64]  # (n,) number of labels ahead of the true one
     top_scores: NDArray[np.float64]  # (n,) the highest score
     losses: NDArray[np.float64]  # (n,) cross-entropy: -log of the true label's score
 
     def select(self, chosen: NDArray[np.int64]) -> "Outcomes":
-        """Those of some pictures, by number."""
+        """Return the outcomes of some pictures, by number."""
         return Outcomes(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     @staticmethod
     def joined(parts: Sequence["Outcomes"]) -> "Outcomes":
-        """Those of several sets of pictures, one after the other."""
+        """Return the outcomes of several sets of pictures, one after the other."""
         nothing = Outcomes(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
         columns = ([getattr(part, field.name) for part in (nothing, *parts)] for field in fields(Outcomes))
         return Outcomes(*map(np.concatenate, columns))
 
 
 def outcomes_of(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> Outcomes:
-    """What becomes of pictures by their (n, classes) logits."""
+    """Compute the outcomes of pictures from their (n, classes) logits."""
     chunk = max(1, _CHUNK_VALUES // logits.shape[1])
     return Outcomes.joined(
         [_evaluate_chunk(logits[i : i + chunk], labels[i : i + chunk]) for i in range(0, len(labels), chunk)]
@@ -214,22 +213,22 @@ def outcomes_of(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> Outco
 
 
 def mean_figures(outcomes: Outcomes, labels: NDArray[np.int32]) -> tuple[float, float]:
-    """Accuracy in [0, 1] and mean cross-entropy in nats of (n,) outcomes, n >= 1."""
+    """Return accuracy in [0, 1] and mean cross-entropy in nats of (n,) outcomes, n >= 1."""
     return float(np.mean(outcomes.given == labels)), float(np.mean(outcomes.losses))
 
 
 def _evaluate_chunk(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> Outcomes:
-    """The rank of a label is the count of logits that are ahead of its own: nothing is sorted.
+    """Compute outcomes without sorting: the rank of a label is the number of logits ahead of its own.
 
-    Powers are taken in the type of the logits and summed in float64: so the loss of a picture that is right with
-    near certainty, log(1 + little), keeps its digits.
+    Powers have the type of the logits and are summed in float64. So the loss of a picture that is almost certainly
+    right, log(1 + little), keeps its digits.
     """
     rows = np.arange(len(labels))
     given = logits.argmax(axis=1)
     true, top = logits[rows, labels], logits[rows, given]
     ranks = np.count_nonzero(logits > true[:, None], axis=1)
     equal = np.count_nonzero(logits == true[:, None], axis=1)
-    for row in np.flatnonzero(equal > 1):  # seldom
+    for row in np.flatnonzero(equal > 1):  # rare
         ranks[row] += np.count_nonzero(logits[row, : labels[row]] == true[row])
     sums = np.exp(logits - top[:, None]).sum(axis=1, dtype=np.float64)
     losses = np.log(sums) + (top.astype(np.float64) - true)

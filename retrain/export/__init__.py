@@ -1,1 +1,1 @@
-"""The files that other programs load."""
+"""Export: the files that other programs load."""

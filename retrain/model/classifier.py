@@ -1,4 +1,4 @@
-"""A trained model, loaded from its folder: labels and scores for pictures."""
+"""A trained model, loaded from its folder, that gives pictures labels and scores."""
 
 import hashlib
 import os
@@ -36,10 +36,10 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one picture."""
+    """The label and scores of one picture."""
 
     path: str
-    label: str | None  # the most likely one; None where the picture can't be read
+    label: str | None  # the most likely one; None if the picture can't be read
     score: float | None  # of that label, in [0, 1]
     scores: dict[str, float]  # all labels, most likely first; they add up to 1
     error: str | None = None  # why the picture can't be read
@@ -47,18 +47,18 @@ class Prediction:
 
 @dataclass(frozen=True)
 class PictureBytes:
-    """A picture that is in no file."""
+    """A picture that is not in a file."""
 
-    name: str  # what predictions call it
-    data: bytes  # as they would be in a file
+    name: str  # the path of its prediction
+    data: bytes  # what a file would hold
 
 
 class Classifier:
     """A model folder, ready to classify.
 
     Args:
-        model_dir: a folder that `retrain train` made.
-        trust: run its graph even if it has operations that do more than compute, such as writing files.
+        model_dir: a folder made by `retrain train`.
+        trust: run the graph even if it has operations that do more than compute, such as writing files.
     Raises ModelFolderError.
     """
 
@@ -79,7 +79,7 @@ class Classifier:
         return self.description.labels
 
     def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, height, width, 3) uint8, RGB at the model's size, to (n, classes) float32 scores in [0, 1]."""
+        """Map (n, height, width, 3) uint8, RGB at the model's size, to (n, classes) float32 scores in [0, 1]."""
         return self._scores(np.asarray(pixels, np.float32) / np.float32(255))
 
     def predict(
@@ -88,7 +88,7 @@ class Classifier:
         max_pixels: int = DEFAULT_MAX_PIXELS,
         max_file_size: int = DEFAULT_MAX_FILE_SIZE,
     ) -> Iterator[Prediction]:
-        """Classify picture files, in the order given; one that can't be read gives a Prediction with its error.
+        """Classify picture files, in the order given. A file that can't be read gives a Prediction with an error.
 
         Args:
             max_file_size: MiB.
@@ -103,11 +103,11 @@ class Classifier:
         yield from self._answers(waiting)
 
     def extractor(self, cache_dir: str | os.PathLike[str]) -> Extractor:
-        """The model's backbone alone, for filling and using a bottleneck cache."""
+        """Return the backbone alone, to fill and use a bottleneck cache."""
         return _graph_extractor(self._graph, self.description, cache_dir)
 
     def head(self) -> Head:
-        """The model's head alone. Raises ModelFolderError where head.h5 is damaged, or not that of this graph."""
+        """Return the head alone. Raises ModelFolderError if head.h5 is damaged, or does not belong to this graph."""
         with self._unreplaced():
             data = read_file(self.folder, HEAD, self.description)
         head, labels = parse_head(data, display_path(self.folder / HEAD))
@@ -120,13 +120,13 @@ class Classifier:
         return head
 
     def sets(self) -> dict[str, str]:
-        """Which set each picture was in when the model was trained, by the SHA-256 of its file."""
+        """Return which set each picture was in when the model was trained: SHA-256 of the file -> set."""
         with self._unreplaced():
             return read_sets(self.folder, self.description)
 
     @contextmanager
     def _unreplaced(self) -> Iterator[None]:
-        """Read files of the model; where another training has replaced them, the error says that. ModelFolderError."""
+        """Read files of the model. Raises ModelFolderError, which says so if another training has replaced them."""
         try:
             yield
         except ModelFolderError as error:
@@ -157,13 +157,13 @@ class Classifier:
 
 
 def _read(folder: Path) -> tuple[Path, ModelDescription, bytes]:
-    """The folder, what run.json says, and the bytes of the graph. Raises ModelFolderError."""
+    """Return the folder, what run.json says, and the bytes of the graph. Raises ModelFolderError."""
     description = read_description(folder)
     return folder, description, read_file(folder, GRAPH, description)
 
 
 def _description_in(model_dir: Path) -> ModelDescription | None:
-    """What run.json says at the moment; None where it can't be read."""
+    """Return what run.json says now. None if it can't be read."""
     try:
         return read_consistently(model_dir, MODEL, read_description)
     except ModelFolderError:

@@ -1,4 +1,4 @@
-"""The model folder: which files belong to it, putting it in place whole, and reading it back with distrust."""
+"""The model folder: put it in place as a whole, and read it back without trusting it."""
 
 import csv
 import errno
@@ -51,8 +51,8 @@ Written = TypeVar("Written")
 
 FORMAT = 1
 
-_EMPTY_FOLDER = f"{SAVED_MODEL}/assets"  # which TensorFlow wants, and no list of files has
-_MODEL_ALONE = frozenset({GRAPH, HEAD, SAVED_MODEL})  # what shows that a model was there
+_EMPTY_FOLDER = f"{SAVED_MODEL}/assets"  # TensorFlow needs it, and no list of files has it
+_MODEL_ALONE = frozenset({GRAPH, HEAD, SAVED_MODEL})  # a folder with any of these held a model
 
 _PERMISSIONS = "check its permissions or use another --model-dir"
 _REMEDIES = {
@@ -63,8 +63,8 @@ _REMEDIES = {
     errno.EROFS: "mount it so that it can be written, or use another --model-dir",
     errno.ELOOP: "its links lead in a circle: use another --model-dir",
 }
-_MOST_BYTES = 2**31  # of a file: more than a graph can hold
-_MOST_PIXELS = 16384  # side of the pictures that a network takes
+_MOST_BYTES = 2**31  # of a file; a graph can hold no more
+_MOST_PIXELS = 16384  # of a side of a network's pictures
 _MOST_NUMBERS = 2**24  # of a bottleneck
 _BACKBONE_NAME = r"[\w-][\w.-]{0,119}"  # the cache names a folder after it
 _TENSOR_NAME = r"[A-Za-z0-9][A-Za-z0-9_]*"
@@ -72,21 +72,21 @@ _TENSOR_NAME = r"[A-Za-z0-9][A-Za-z0-9_]*"
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What run.json says, as far as a program needs it; checked."""
+    """What a program needs of run.json, checked."""
 
     labels: tuple[str, ...]
-    class_folders: tuple[str, ...]  # of the pictures that it was trained on, in the order of the labels
+    class_folders: tuple[str, ...]  # of the training pictures, in the order of the labels
     final_tensor_name: str
     backbone_name: str
     height: int
     width: int
     bottleneck_size: int
-    backbone_description: dict[str, Any]  # of the float32 backbone inside the graph: what its fingerprint is made of
-    digests: dict[str, str]  # file -> SHA-256, hexadecimal, of what was written; earlier versions wrote none
+    backbone_description: dict[str, Any]  # of the float32 backbone in the graph; its fingerprint is made of this
+    digests: dict[str, str]  # file -> SHA-256, hexadecimal; earlier versions wrote none
 
     @property
     def class_names(self) -> ClassNames:
-        """The labels, and the folders of the pictures that it was trained on."""
+        """The labels, and the folders of the training pictures."""
         return ClassNames(self.labels, self.class_folders)
 
 
@@ -95,14 +95,13 @@ def check_destination(
     cache_dir: str | os.PathLike[str] = "",
     emit: Emit = ignore,
 ) -> None:
-    """Refuse, before any work is done, a place where a model folder can't be put.
+    """Check, before any work is done, that a model folder can be written.
 
     Args:
-        model_dir: where it is to go.
+        model_dir: the folder to write.
         cache_dir: may lie in it.
-        emit: told of another run that is waited for.
-    Raises OutputError where it is a file, or a folder with content that is no model folder, or can't be written, or has
-    a name that TensorFlow can't take.
+        emit: told if another run must be waited for.
+    Raises OutputError if it is a file, holds other things, can't be written, or has a name that TensorFlow can't use.
     """
     final = _resolved(Path(model_dir))
     where = display_path(model_dir)
@@ -125,7 +124,7 @@ def check_destination(
 
 
 def _check_content(final: Path, where: str, cache_dir: str) -> None:
-    """Refuse a folder that holds what is not ours and no model. Raises OutputError."""
+    """Raises OutputError if the folder holds other things and no model."""
     names = [name for name in sorted(os.listdir(final)) if not is_litter(name)]
     own = set(names) & NAMES
     for name in sorted(own):
@@ -135,7 +134,7 @@ def _check_content(final: Path, where: str, cache_dir: str) -> None:
                 f"the model folder {where} holds a {found} {name}, where a model has a {wanted}: "
                 "move it away or use another --model-dir"
             )
-    # earlier versions, when killed, could leave a part of a model where they had to replace it file by file
+    # where earlier versions replaced a model file by file, they left a part of it when killed
     is_part = bool(own & _MODEL_ALONE) and must_stay(final)
     foreign = [name for name in names if os.path.join(final, name) != cache_dir and not (is_part and name in own)]
     if foreign and not (final / RUN).is_file():
@@ -150,11 +149,11 @@ def write_model_folder(
     write: Callable[[Path], Written],
     emit: Emit = ignore,
 ) -> Written:
-    """Let `write` fill a folder beside the final place, then move it there; an older model stays until then.
+    """Let `write` fill a folder beside the final one, then move it into place. An older model stays until then.
 
     Args:
-        emit: told of another run that writes the same model folder just now, and is waited for.
-    Returns what `write` does. Raises OutputError where the disk is full or the place can't be written.
+        emit: told if another run is writing the same model folder and must be waited for.
+    Returns what `write` returns. Raises OutputError if the disk is full or the folder can't be written.
     """
     final = _resolved(Path(model_dir))
     where = display_path(model_dir)
@@ -167,7 +166,7 @@ def write_model_folder(
     except UnfinishedError as error:
         raise OutputError(
             f"the new model is complete and can be used, but not all of {where} is in its place yet "
-            f"({_reason(final, where, error)}): the next training into it goes on from there"
+            f"({_reason(final, where, error)}): the next training into it continues from there"
         ) from error
     except OSError as error:
         raise OutputError(f"{_not_written(final, where, error)}; what was there before is intact") from error
@@ -176,7 +175,7 @@ def write_model_folder(
 def _fill(staging: Path, where: str, write: Callable[[Path], Written]) -> Written:
     try:
         return write(staging)
-    except OutputError as error:  # which names the place that is to be
+    except OutputError as error:  # which should name the final place
         message = str(error).replace(display_path(staging), where)
         raise OutputError(f"{message}; what was there before is intact") from error
 
@@ -191,7 +190,7 @@ def _not_written(final: Path, where: str, error: OSError) -> str:
 
 
 def _reason(final: Path, where: str, error: OSError) -> str:
-    """Why a file couldn't be written, and which, where it is one that the user knows."""
+    """Return why a file couldn't be written, and its name if the user knows it."""
     path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else final
     inside = path.relative_to(final).parts if path.is_relative_to(final) else ()
     named = f"{where}/{display_path('/'.join(inside))}: " if inside and not inside[0].startswith(".") else ""
@@ -199,7 +198,7 @@ def _reason(final: Path, where: str, error: OSError) -> str:
 
 
 def own_files(folder: Path) -> list[str]:
-    """What the program wrote into a model folder, as its run.json lists it; nothing where there is no list."""
+    """List what the program wrote into a model folder, as its run.json says; empty if there is no list."""
     try:
         listed = parse_json(_read_bytes(folder / RUN))["files"]
         paths = [PurePosixPath(name) for name in [*listed, _EMPTY_FOLDER]]
@@ -212,7 +211,7 @@ MODEL = Kind(own_files, RUN)
 
 
 def list_files(folder: Path) -> list[str]:
-    """All files below a folder, relative to it, sorted."""
+    """List all files below a folder, relative to it, sorted."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
@@ -226,7 +225,7 @@ def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
         data = _read_bytes(folder / RUN)
     except OSError as error:
         raise ModelFolderError(
-            f"{where} is no model folder: can't read run.json ({error.strerror}); "
+            f"{where} is not a model folder: can't read run.json ({error.strerror}); "
             "make one with: retrain train IMAGE_DIR"
         ) from error
     try:
@@ -241,14 +240,14 @@ def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
         description = _description_of(run)
     except FieldError as error:
         raise ModelFolderError(
-            f"{where}/run.json is damaged: {error}; put the file back that was written with the model, or train again"
+            f"{where}/run.json is damaged: {error}; put back the file that was written with the model, or train again"
         ) from error
     labels = read_labels(folder / LABELS)
     if tuple(labels) != description.labels:
         raise ModelFolderError(
             f"{where}/labels.txt does not fit the model: it has {counted(len(labels), 'label')} "
             f"({listing(labels, 3)}), the model {len(description.labels)} ({listing(description.labels, 3)}); "
-            "put the model's own labels.txt back or train again"
+            "put back the model's own labels.txt, or train again"
         )
     return description
 
@@ -276,26 +275,26 @@ def _description_of(run: Fields) -> ModelDescription:
 
 
 def seal(record: dict[str, Any]) -> dict[str, Any]:
-    """What run.json holds, with the SHA-256 of it as `digest`."""
+    """Return the content of run.json, with its SHA-256 as `digest`."""
     return record | {"digest": _digest_of(record)}
 
 
 def _check_seal(run: dict[str, Any]) -> None:
-    """Raises FieldError where run.json is not what was written; earlier versions wrote no digest."""
+    """Raises FieldError if run.json is not as it was written. Earlier versions wrote no digest."""
     if "digest" in run and run["digest"] != _digest_of(run):
         raise FieldError("its content does not fit its digest")
 
 
 def _digest_of(run: dict[str, Any]) -> str:
-    """SHA-256 of all but the digest, as JSON with keys sorted."""
+    """Return the SHA-256 of all but the digest, as JSON with sorted keys."""
     rest = {name: value for name, value in run.items() if name != "digest"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def read_file(folder: Path, name: str, model: ModelDescription) -> bytes:
-    """Read a file of a model folder, which must be the one that was written with the model. Raises ModelFolderError.
+    """Read a file of a model folder. Raises ModelFolderError if it is not the one that was written with the model.
 
-    Earlier versions noted no digests: then it is read as it is.
+    Earlier versions noted no digests. Their files are not checked.
     """
     where = display_path(folder / name)
     try:
@@ -305,13 +304,13 @@ def read_file(folder: Path, name: str, model: ModelDescription) -> bytes:
     if name in model.digests and hashlib.sha256(data).hexdigest() != model.digests[name]:
         raise ModelFolderError(
             f"{where} is damaged: it is not the file that was written with the model (run.json has its SHA-256); put "
-            "that one back, or train the model again"
+            "back that file, or train the model again"
         )
     return data
 
 
 def read_sets(folder: Path, model: ModelDescription) -> dict[str, str]:
-    """Which set each picture was in when a model was trained, by the SHA-256 of its file; as predictions.csv has it."""
+    """Read which set each picture was in when the model was trained: SHA-256 of the file -> set."""
     try:
         text = read_file(folder, PREDICTIONS, model).decode("utf-8")
         rows = [(row["key"], row["set"]) for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)]
@@ -329,7 +328,7 @@ def read_sets(folder: Path, model: ModelDescription) -> dict[str, str]:
 
 def _bad_predictions(folder: Path, reason: str) -> ModelFolderError:
     return ModelFolderError(
-        f"can't read {display_path(folder)}/{PREDICTIONS}: {reason}; put the file back that was written with the "
+        f"can't read {display_path(folder)}/{PREDICTIONS}: {reason}; put back the file that was written with the "
         "model, or train the model again"
     )
 
@@ -350,7 +349,7 @@ def write_labels(labels: Sequence[str], path: str | os.PathLike[str]) -> None:
 
 
 def _read_bytes(path: Path) -> bytes:
-    """A file's content. Raises OSError also where it is too large, or a pipe or device, which may never end."""
+    """Read a file. Raises OSError also if it is too large, or a pipe or device, which may never end."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
@@ -358,10 +357,10 @@ def _read_bytes(path: Path) -> bytes:
         if kind is not None:
             raise OSError(0, kind)
         if status.st_size > _MOST_BYTES:
-            raise OSError(0, f"{status.st_size} bytes are more than it can have")
+            raise OSError(0, f"it has {status.st_size} bytes, more than it can have")
         return file.read(_MOST_BYTES)
 
 
 def _resolved(folder: Path) -> Path:
-    """The folder itself where it is reached through a link, so that the link stays."""
+    """Return the folder that a link leads to, so that the link stays."""
     return Path(os.path.realpath(folder))

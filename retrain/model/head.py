@@ -1,4 +1,4 @@
-"""The head: the layer that is trained on top of the bottlenecks, and its file."""
+"""The head: the layers trained on top of the bottlenecks, and their file."""
 
 import io
 import itertools
@@ -25,7 +25,7 @@ __all__ = ["Head", "Layer", "judge", "parse_head", "read_head", "write_head"]
 
 FORMAT = 1
 
-_PREFIXES = ("hidden_", "")  # of the names of a layer's arrays in head.h5, from the bottleneck upwards
+_PREFIXES = ("hidden_", "")  # of the names of each layer's arrays in head.h5, from the bottleneck upwards
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,17 @@ class Layer:
 
 @dataclass(frozen=True)
 class Head:
-    """A softmax layer, perhaps over hidden layers of rectified units: scores = softmax(logits(bottlenecks))."""
+    """A softmax layer, with or without hidden layers of rectified units: scores = softmax(logits(bottlenecks))."""
 
     layers: tuple[Layer, ...]  # from the bottleneck upwards; the last one gives the logits
 
     @property
     def bottleneck_size(self) -> int:
-        """Length of the bottlenecks that it takes."""
+        """Length of a bottleneck."""
         return int(self.layers[0].weights.shape[0])
 
     def logits(self, bottlenecks: VectorSource) -> NDArray[np.float32]:
-        """(n, d) float32 bottlenecks to (n, classes) float32 logits."""
+        """Map (n, d) float32 bottlenecks to (n, classes) float32 logits."""
         logits = np.empty((bottlenecks.shape[0], self.layers[-1].biases.size), np.float32)
         for rows in chunks(len(logits)):
             logits[rows] = self._logits(bottlenecks[rows])
@@ -60,14 +60,14 @@ class Head:
         return np.asarray(values @ self.layers[-1].weights + self.layers[-1].biases, np.float32)
 
     def tempered(self, temperature: float) -> "Head":
-        """The head whose logits are these divided by a temperature > 0: above 1, scores are less extreme."""
+        """Return the head with logits divided by a temperature > 0. Above 1, scores become less extreme."""
         last = self.layers[-1]
         # float32 as before: a Python float takes the type of the array
         return Head((*self.layers[:-1], Layer(last.weights / temperature, last.biases / temperature)))
 
 
 def judge(head: Head, vectors: VectorSource, labels: NDArray[np.int32]) -> Outcomes:
-    """What a head makes of labelled pictures. Bottlenecks are read some thousands at a time.
+    """Apply a head to labelled pictures. Bottlenecks are read some thousands at a time.
 
     Args:
         vectors: (n, d) float32 bottlenecks.
@@ -88,14 +88,14 @@ def write_head(head: Head, labels: "Sequence[str]", path: str | os.PathLike[str]
         for prefix, layer in zip(_PREFIXES[-len(head.layers) :], head.layers, strict=True):
             file[f"{prefix}weights"], file[f"{prefix}biases"] = layer.weights, layer.biases
         encoded = [label.encode() for label in labels]
-        # of a fixed length: damaged ones of variable length can hang the library
+        # of fixed length, because damaged labels of variable length can hang the library
         kind = h5py.string_dtype("utf-8", max(1, *map(len, encoded)))
         file.create_dataset("labels", data=np.array(encoded, kind), dtype=kind)
     write_whole(path, buffer.getvalue())
 
 
 def read_head(path: str | os.PathLike[str]) -> tuple[Head, list[str] | None]:
-    """Read head.h5: the head and its labels, as parse_head. Raises ModelFolderError."""
+    """Read head.h5, as `parse_head` does. Raises ModelFolderError."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -104,9 +104,9 @@ def read_head(path: str | os.PathLike[str]) -> tuple[Head, list[str] | None]:
 
 
 def parse_head(data: bytes, where: str) -> tuple[Head, list[str] | None]:
-    """The head that a head.h5 holds, and its labels: None in files of earlier versions.
+    """Parse head.h5: the head and its labels, which are None in files of earlier versions.
 
-    Those have labels of variable length, which are not read, for damaged ones can hang the library.
+    Those have labels of variable length. They are not read, because damaged ones can hang the library.
 
     Args:
         data: the file's content.
@@ -114,7 +114,7 @@ def parse_head(data: bytes, where: str) -> tuple[Head, list[str] | None]:
     Raises ModelFolderError.
     """
     try:
-        # from memory: nothing that the file names is opened
+        # from memory, so that no file that it names is opened
         with h5py.File(io.BytesIO(data), "r") as file:
             parts = [prefix for prefix in _PREFIXES if f"{prefix}weights" in file or not prefix]
             layers = [
@@ -135,20 +135,20 @@ def parse_head(data: bytes, where: str) -> tuple[Head, list[str] | None]:
 
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """A dataset of this very file: no link to another one. Raises KeyError, ValueError."""
+    """Return a dataset of this very file. Raises KeyError, or ValueError for a link to another file."""
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         raise ValueError(f"{name} is a link to somewhere else")
     found = file[name]
     if not isinstance(found, h5py.Dataset):
-        raise ValueError(f"{name} is no dataset")
+        raise ValueError(f"{name} is not a dataset")
     return found
 
 
 def _content(dataset: h5py.Dataset, data: bytes) -> bytes:
-    """Its bytes, taken from the file without the library. Raises ValueError where they don't lie there in one piece."""
+    """Return its bytes, taken from the file without the library. Raises ValueError if they are not in one piece."""
     start, size = dataset.id.get_offset(), dataset.dtype.itemsize * math.prod(dataset.shape)
     if start is None or dataset.chunks is not None or dataset.external or start + size > len(data):
-        raise ValueError(f"{dataset.name} does not lie in the file in one piece")
+        raise ValueError(f"{dataset.name} is not in one piece in the file")
     return data[start : start + size]
 
 

@@ -1,4 +1,4 @@
-"""Temperature scaling: scores that are probabilities one can trust."""
+"""Temperature scaling: turn scores into probabilities that can be trusted."""
 
 import math
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from retrain.model.head import Head
 
 __all__ = ["Calibration", "calibrate", "fit_temperature"]
 
-LOWEST, HIGHEST = 0.01, 100.0  # temperatures that are looked at
+LOWEST, HIGHEST = 0.01, 100.0  # range of temperatures to search
 
-_CHUNK_VALUES = 2**18  # logits worked on at once: 1 MB of float32, which stays in the processor's cache
+_CHUNK_VALUES = 2**18  # logits to work on at once: 1 MB of float32, which stays in the processor's cache
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibrating a head did."""
+    """The result of calibrating a head."""
 
     temperature: float
     cross_entropy_before: float  # of the validation pictures, nats
@@ -26,7 +26,7 @@ class Calibration:
 
 
 def calibrate(head: Head, bottlenecks: VectorSource, labels: NDArray[np.int32]) -> tuple[Head, Calibration]:
-    """The head at the temperature that fits pictures which it was not trained on.
+    """Fit the temperature of a head to pictures that it was not trained on, and apply it.
 
     Args:
         bottlenecks: (n, d) float32, n >= 1, of the validation pictures.
@@ -39,15 +39,15 @@ def calibrate(head: Head, bottlenecks: VectorSource, labels: NDArray[np.int32]) 
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> float:
-    """The T > 0 with which softmax(logits / T) has the lowest cross-entropy.
+    """Find the T > 0 for which softmax(logits / T) has the lowest cross-entropy.
 
     Temperature scaling: Guo, Pleiss, Sun and Weinberger, On Calibration of Modern Neural Networks, ICML 2017, section
-    4.2. Above 1, scores were too high; below 1, too low. The order of the labels stays, and with it the accuracy.
+    4.2. Above 1, scores were too high; below 1, too low. The order of the labels and the accuracy stay the same.
 
-    T is in [0.01, 100]. Where every label has the highest logit, cross-entropy falls all the way to T = 0, which would
-    turn all scores into 1. So T is not lowered further than to where the mean top score is (n + 1) / (n + 2): what n
-    right answers in a row warrant by Laplace's rule of succession. A head that is surer than that to begin with keeps
-    its temperature of 1: the cross-entropy of these pictures never rises.
+    T is in [0.01, 100]. If every label has the highest logit, cross-entropy falls all the way to T = 0, which turns all
+    scores into 1. So T stops where the mean top score is (n + 1) / (n + 2), which is what n right answers in a row
+    warrant by Laplace's rule of succession. A head that is surer than that from the start keeps its temperature of 1.
+    The cross-entropy of these pictures never rises.
 
     Args:
         logits: (n, classes) float32, n >= 1, of pictures that the head was not trained on.
@@ -81,9 +81,9 @@ def _mean_top_score(logits: NDArray[np.float32], temperature: float) -> float:
 
 
 def _log_sums(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
-    """(n,) float64: -log of each picture's top score: the log of the sum of exp((logit - highest logit) / T).
+    """Return (n,) float64: -log of each picture's top score, the log of the sum of exp((logit - highest logit) / T).
 
-    Powers are taken in the type of the logits, a tenth of the time of float64, and summed in float64.
+    Powers have the type of the logits, which takes a tenth of the time of float64. They are summed in float64.
     """
     sums = np.empty(len(logits))
     rows = max(1, _CHUNK_VALUES // logits.shape[1])

@@ -1,4 +1,4 @@
-"""Where fine-tuning stands after an epoch, kept in the cache so that a run that was stopped can go on from there.
+"""The state of fine-tuning after an epoch, kept in the cache so that a stopped run can continue from there.
 
 A file is the SHA-256 of its content, then the content in NumPy's .npz format.
 """
@@ -22,7 +22,7 @@ from retrain.paths import display_path
 
 __all__ = ["CheckpointFile"]
 
-_DAYS_KEPT = 7  # the run that left it will hardly be repeated after that
+_DAYS_KEPT = 7  # after that, the run that left it will hardly be repeated
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +32,12 @@ class CheckpointFile:
 
     Args:
         folder: of the cached activations.
-        key: hexadecimal digits; equal if data, options and versions are equal, so that training would go the same way.
+        key: hexadecimal digits. Equal if data, options and versions are equal, so that training would be the same.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
         self._path, self._key = folder / f"fine_tuning-{key[:16]}.npz", key
-        self.extra: list[Any] = []  # what else belongs to the finished epochs, for JSON; saved and loaded with the rest
+        self.extra: list[Any] = []  # more about the finished epochs, for JSON; saved and loaded with the rest
 
     def load(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
         """The note and the arrays that were saved last; None if there are none, or the file is damaged."""
@@ -57,7 +57,7 @@ class CheckpointFile:
         return note, arrays
 
     def save(self, note: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Replace what was saved before. Where the cache can't be written, a stopped run starts again: no error."""
+        """Replace what was saved before. It is no error if the cache can't be written."""
         text = json.dumps({**note, "key": self._key, "extra": self.extra})
         buffer = io.BytesIO()
         np.savez(buffer, note=np.frombuffer(text.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
@@ -68,8 +68,8 @@ class CheckpointFile:
             logger.info("can't keep %s: %s", display_path(self._path), error.strerror)
 
     def remove(self) -> None:
-        """Remove the file, and those that other runs left behind long ago."""
+        """Remove the file, and those that other runs left long ago."""
         for path in self._path.parent.glob(CHECKPOINTS):
-            with contextlib.suppress(OSError):  # the model is written: this is no error
+            with contextlib.suppress(OSError):  # not an error, because the model is written
                 if path == self._path or time.time() - path.stat().st_mtime > _DAYS_KEPT * 86400:
                     path.unlink()

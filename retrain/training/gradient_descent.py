@@ -1,4 +1,4 @@
-"""Training step by step: the loop over random batches, inside the graph."""
+"""Gradient descent over random batches, as a loop inside the graph."""
 
 import dataclasses
 import math
@@ -15,10 +15,10 @@ from retrain.training.loss import Parameters, accuracy_and_cross_entropy, cross_
 
 __all__ = ["STEPS_PER_CALL", "DescentLoop", "Evaluation", "Settings", "State", "structure"]
 
-STEPS_PER_CALL = 200  # steps that one call of the graph does before progress is shown
-_FEW_STEPS = 1000  # compiling takes a second longer, and saves about a millisecond a step
+STEPS_PER_CALL = 200  # steps per call of the graph; progress is shown after each call
+_FEW_STEPS = 1000  # with more steps, compile: it costs a second and saves about a millisecond a step
 
-# Streams of random numbers: seed pairs are (seed + stream, step), so that no draw depends on another's.
+# Streams of random numbers. A seed pair is (seed + stream, step), so that no draw depends on another.
 _TRAINING, _VALIDATION, _DROPOUT = 1_000_003, 2_000_003, 3_000_003
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-7  # of Adam, as Keras has them
@@ -28,7 +28,7 @@ TrainedNetwork = Callable[[tf.Tensor, Parameters], tf.Tensor]
 
 
 class Settings(NamedTuple):
-    """What may differ between trainings that share a compiled loop."""
+    """Settings that may differ between trainings that share a compiled loop."""
 
     learning_rate: tf.Tensor  # float32
     l1: tf.Tensor  # float32
@@ -40,7 +40,7 @@ class Settings(NamedTuple):
 
     @classmethod
     def of(cls, options: TrainingOptions, weights: NDArray[np.float32]) -> "Settings":
-        """What resolved options say; weights: (classes,), how much a picture of each counts."""
+        """Take the settings from resolved options. `weights` (classes,): how much a picture of each class counts."""
         return cls(
             learning_rate=tf.constant(options.learning_rate, tf.float32),
             l1=tf.constant(options.l1, tf.float32),
@@ -53,19 +53,19 @@ class Settings(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where training stands."""
+    """The state of training between two steps."""
 
-    parameters: Parameters  # the head's, then those of what is trained below it
-    averages: Parameters  # Adam's: of the gradients, then of their squares
-    best: Parameters  # of the best evaluation; with patience only
-    best_loss: tf.Tensor  # its validation cross-entropy
+    parameters: Parameters  # those of the head, then those of the layers trained below it
+    averages: Parameters  # of the gradients, then of their squares; for Adam only
+    best: Parameters  # those at the best evaluation; with patience only
+    best_loss: tf.Tensor  # validation cross-entropy of the best evaluation
     best_step: tf.Tensor
-    unimproved: tf.Tensor  # steps from there to the last evaluation
-    diverged: tf.Tensor  # the first step at which the loss was not finite; -1 before
+    unimproved: tf.Tensor  # steps from the best evaluation to the last one
+    diverged: tf.Tensor  # the first step with a loss that was not finite; -1 if there is none
 
 
 class Evaluation(NamedTuple):
-    """An evaluation's figures; those of the validation pictures are 0 where there are none."""
+    """The figures of an evaluation. Without validation pictures, theirs are 0."""
 
     step: int
     train_accuracy: float
@@ -75,7 +75,7 @@ class Evaluation(NamedTuple):
 
 
 def structure(options: TrainingOptions) -> TrainingOptions:
-    """The options as all have them that share a compiled loop: without what `Settings` holds, and may differ."""
+    """Return the options without what `Settings` holds. Trainings with equal structures share a compiled loop."""
     return dataclasses.replace(
         options,
         learning_rate=1.0,
@@ -89,15 +89,15 @@ def structure(options: TrainingOptions) -> TrainingOptions:
 
 
 class DescentLoop:
-    """The training loop as one function of the graph over a block of steps, compiled by XLA where there are many.
+    """The training loop: a function of the graph that does a block of steps. If there are many, XLA compiles it.
 
-    Written without autograph, whose rewriting of Python takes most of a second.
+    It does without autograph, which takes most of a second to rewrite Python.
 
     Args:
-        options: resolved, and without what `structure` leaves out.
-        steps_per_call: the most steps of a block.
-        network: what lies between the vectors and the head and is trained with it: a function of vectors and of the
-            parameters behind the head's, to bottlenecks. Dropout and penalties are the head's alone.
+        options: resolved, from `structure`.
+        steps_per_call: the most steps in a block.
+        network: layers between the vectors and the head that are trained with it. Takes vectors and the parameters
+            after the head's, returns bottlenecks. Dropout and penalties apply to the head alone.
     """
 
     def __init__(
@@ -110,12 +110,12 @@ class DescentLoop:
         # XLA's convolutions are slower than TensorFlow's own on processors
         is_compiled = (options.steps or DEFAULT_STEPS) > _FEW_STEPS and network is None
         self._block = tf.function(self._steps, jit_compile=is_compiled, autograph=False)
-        # many operations on large arrays, which XLA makes one of
+        # XLA fuses its many operations on large arrays
         self._adam = _adam if is_compiled else tf.function(_adam, jit_compile=True, autograph=False)
         self._draws = tf.function(self._draw_steps, autograph=False)
 
     def start(self, parameters: Parameters) -> State:
-        """The state before the first step."""
+        """Return the state before the first step."""
         zeros = tuple(tf.zeros_like(part) for part in parameters)
         averages = (*zeros, *zeros) if self.options.optimizer == "adam" else ()
         best = parameters if self.options.patience else ()
@@ -124,25 +124,25 @@ class DescentLoop:
     def run(
         self, state: State, sources: Sources, settings: Settings, first: int, end: int
     ) -> tuple[State, list[Evaluation], int]:
-        """Do the steps first to end - 1, at most steps_per_call of them. Stops earlier when patience ends.
+        """Do the steps first to end - 1, at most steps_per_call of them. Stop earlier if patience runs out.
 
-        Returns: the new state, the evaluations on the way, and how many steps are done in all.
+        Returns: the new state, the evaluations on the way, and how many steps were done in all.
         """
         done = self._block(state, sources, settings, tf.constant(first), tf.constant(end))
         state, step, count, steps, figures = done
-        # cut as arrays: to slice a tensor takes longer than a step
+        # cut as arrays: slicing a tensor takes longer than a step
         rows = zip(steps.numpy()[: int(count)].tolist(), figures.numpy()[: int(count)].tolist(), strict=True)
         return state, [Evaluation(number, *row) for number, row in rows], int(step)
 
     def drawn(self, seed: int, members: Members, first: int) -> np.ndarray:
-        """The pictures in the batches of the steps from `first` on: (steps_per_call * batch_size,) int32."""
+        """Return the pictures in the batches from step `first` on: (steps_per_call * batch_size,) int32."""
         numbers: np.ndarray = self._draws(members, tf.constant(seed), tf.constant(first)).numpy()
         return numbers
 
     def _steps(
         self, state: State, sources: Sources, settings: Settings, first: tf.Tensor, end: tf.Tensor
     ) -> tuple[State, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The state after the steps, the number of the next, how many evaluations, their steps and (e, 4) figures."""
+        """Return the new state, the next step, the number of evaluations, their steps and their figures (e, 4)."""
         interval, last = self.options.eval_step_interval, settings.steps - 1
         most = self.steps_per_call // interval + 2  # evaluations
 
@@ -174,7 +174,7 @@ class DescentLoop:
                     tf.tensor_scatter_nd_update(figures, [[count]], [row]),
                 )
 
-            # a block may end before the step that is evaluated next
+            # a block may end before the next step to evaluate
             return step, *tf.cond(step == evaluated + 1, evaluate, lambda: (state, count, steps, figures))
 
         begin = (first, state, tf.constant(0), tf.zeros([most], tf.int32), tf.zeros([most, 4]))
@@ -192,7 +192,7 @@ class DescentLoop:
     def _batch(
         self, source: Source, settings: Settings, step: tf.Tensor, first: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        if source.members is None:  # gathered, for XLA compiles a slice anew for every place that it begins at
+        if source.members is None:  # gathered, because XLA would compile a slice again for every start
             chosen = (step - first) * self._batch_size + tf.range(self._batch_size)
         else:
             chosen = self._draw(source.members, settings.seed, step)
@@ -201,7 +201,7 @@ class DescentLoop:
     def _update(
         self, state: State, vectors: tf.Tensor, labels: tf.Tensor, settings: Settings, step: tf.Tensor
     ) -> State:
-        """One step down the gradient of the batch's mean loss."""
+        """Do one step down the gradient of the mean loss of a batch."""
         options, parameters = self.options, state.parameters
         head = parameters[: self._head_parts]
         seeds = [[settings.seed + _DROPOUT + layer, step] for layer in range(len(head) // 2)]
@@ -252,7 +252,7 @@ class DescentLoop:
 
 
 def _adam(gradients: Parameters, averages: Parameters, count: tf.Tensor) -> tuple[Parameters, Parameters]:
-    """Adam's moves, for a learning rate of 1, and the averages for the next step (Kingma and Ba, ICLR 2015)."""
+    """Return Adam's moves for a learning rate of 1, and the new averages (Kingma and Ba, ICLR 2015)."""
     (fast, slow), half = _BETAS, len(gradients)
     means = tuple(fast * old + (1 - fast) * new for old, new in zip(averages[:half], gradients, strict=True))
     squares = tuple(slow * old + (1 - slow) * new * new for old, new in zip(averages[half:], gradients, strict=True))

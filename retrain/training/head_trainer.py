@@ -1,4 +1,4 @@
-"""Pass two: train a head on bottlenecks, by random batches or to the optimum."""
+"""Pass two: train a head on bottlenecks, in random batches or to the optimum."""
 
 import contextlib
 import itertools
@@ -26,26 +26,26 @@ __all__ = ["HeadTrainer", "Snapshots", "TrainedHead", "some_of", "split_steps"]
 
 Numbers = NDArray[np.int64]
 
-_BYTES_PER_CALL = 24 * 2**20  # of bottlenecks that are read from files for one call of the loop
-_MOST_VALIDATION = 10_000  # pictures: of more, a fixed part is evaluated, or one evaluation would take seconds
+_BYTES_PER_CALL = 24 * 2**20  # of bottlenecks read from files for one call of the loop
+_MOST_VALIDATION = 10_000  # pictures; if there are more, a fixed part is evaluated, because all would take seconds
 
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """What training gives."""
+    """A head, and how its training went."""
 
     head: Head
     history: list[Evaluated]
-    steps: int  # that were done
-    best_step: int | None = None  # with patience: the one whose weights were kept
-    converged: bool | None = None  # with lbfgs: whether nothing was left to gain
+    steps: int  # how many were done
+    best_step: int | None = None  # with patience: the step whose weights were kept
+    converged: bool | None = None  # with lbfgs: whether it reached the optimum
 
     def warnings(self, options: TrainingOptions) -> Iterator[str]:
-        """What speaks against the result."""
+        """Yield a warning for each sign that training went badly."""
         if self.converged is False and options.patience is None:
             length, steps = "--steps" if options.epochs is None else "--epochs", counted(self.steps, "step")
-            yield f"lbfgs came to no optimum in {steps}: raise --l2, or {length} where it took all of them"
-        untrained = math.log(self.head.layers[-1].biases.size)  # cross-entropy of scores that are all alike
+            yield f"lbfgs did not reach an optimum in {steps}: raise --l2, or {length} if it took all of them"
+        untrained = math.log(self.head.layers[-1].biases.size)  # cross-entropy of equal scores
         worse = [*itertools.takewhile(lambda row: row.train_cross_entropy > untrained, reversed(self.history))]
         if worse:
             rate = options.learning_rate or 0.0
@@ -58,20 +58,20 @@ class TrainedHead:
 
 @dataclass(frozen=True)
 class Snapshots:
-    """A request for the head as it is after some steps of its training."""
+    """A request for the head at certain steps of its training."""
 
     steps: Sequence[int] = ()
-    take: Callable[[int, Head], None] = lambda step, head: None  # with each of these, and the head after so many steps
+    take: Callable[[int, Head], None] = lambda step, head: None  # called with the number of steps and the head
 
 
 class HeadTrainer:
-    """Trains heads on sets of pictures, all from the same bottlenecks; what is compiled for one serves for the next.
+    """Trains heads on sets of pictures, all from the same bottlenecks. The heads share compiled loops.
 
     Args:
-        data: n >= 1 pictures. Vectors in an array are shared, not copied, where they begin at a multiple of 64 bytes;
-            others are read as they are drawn.
+        data: n >= 1 pictures. Vectors in an array are shared, not copied, if they begin at a multiple of 64 bytes.
+            Others are read as they are drawn.
         classes: number of labels.
-    Raises TrainingError for bottlenecks that are not finite.
+    Raises TrainingError if a bottleneck is not finite.
     """
 
     def __init__(self, data: LabelledBottlenecks, classes: int) -> None:
@@ -93,21 +93,20 @@ class HeadTrainer:
         """Train a head to a low mean cross-entropy.
 
         Args:
-            train: (m,) numbers of pictures; their distorted copies, where there are any, are trained on, too.
-            validation: (v,) numbers of pictures; where there are none, history has no validation figures.
-            options: the same give the same head, bit for bit.
-        Returns: the head, and one row per evaluation: at step 0, every eval_step_interval steps, and the last.
-        Raises TrainingError where options and pictures don't go together, and where training diverges.
+            train: (m,) numbers of pictures. Their distorted copies, if any, are used too.
+            validation: (v,) numbers of pictures. If there are none, the history has no validation figures.
+            options: equal options give equal heads, bit for bit.
+        Returns: the head, and one row per evaluation: at step 0, every eval_step_interval steps, and at the last step.
+        Raises TrainingError if the options do not fit the pictures, or if training diverges.
         """
         _check(train, validation, options)
-        options = options.resolved(len(train))  # copies make training pictures no more
+        options = options.resolved(len(train))  # distorted copies do not count as pictures
         start = initial_head(self.data.vectors.shape[1], self.classes, options.seed, options.hidden_units)
         task = _Task(self.data.with_copies(train), validation, options, emit, snapshots)
         return self._to_optimum(start, task) if options.optimizer == "lbfgs" else self._descend(start, task)
 
-    # by random batches
-
     def _descend(self, start: Head, task: "_Task") -> TrainedHead:
+        """Train in random batches."""
         options, snapshots = task.options, task.snapshots
         loop = self._loop(options)
         settings = Settings.of(options, class_weights(self.data.labels[task.train], self.classes))
@@ -136,7 +135,7 @@ class HeadTrainer:
         return TrainedHead(head_of(state.parameters), history, done)
 
     def _loop(self, options: TrainingOptions) -> DescentLoop:
-        """The loop for such options, compiled when it first runs."""
+        """Return the loop for these options, which is compiled when it first runs."""
         key = structure(options)
         if key not in self._loops:
             in_call = self._feed.steps_at_once(STEPS_PER_CALL, int(options.batch_size or 1), _BYTES_PER_CALL)
@@ -144,7 +143,7 @@ class HeadTrainer:
         return self._loops[key]
 
     def _validation(self, validation: Numbers, options: TrainingOptions) -> Source | None:
-        """The validation pictures, for evaluating all of them or random batches."""
+        """Return the validation pictures, to evaluate all of them or random batches."""
         if not len(validation):
             return None
         drawn = options.validation_batch_size != -1 and not options.patience
@@ -154,9 +153,8 @@ class HeadTrainer:
         members = members_of(np.arange(len(validation)), labels).as_tensors() if drawn else None
         return Source(tf.convert_to_tensor(self.data.vectors[validation]), tf.constant(labels), members)
 
-    # to the optimum
-
     def _to_optimum(self, start: Head, task: "_Task") -> TrainedHead:
+        """Train on all pictures at once, until nothing is left to gain."""
         train, validation, options = task.train, task.validation, task.options
         objective = FullBatch(
             lambda: self._parts(train, picture_weights(self.data.labels[train], self.classes, options)),
@@ -179,7 +177,7 @@ class HeadTrainer:
         def on_step(step: int, parameters: Arrays, figures: Figures) -> bool:
             nonlocal last
             last = (step, parameters, figures)
-            # with patience after each step, for there are few
+            # with patience after each step, because there are few
             stop = (options.patience or step % options.eval_step_interval == 0) and evaluate(*last)
             if step + 1 in task.snapshots.steps:
                 task.snapshots.take(step + 1, head_of(parameters))
@@ -193,7 +191,7 @@ class HeadTrainer:
             options.steps or DEFAULT_STEPS,
             on_step,
         )
-        if last is None:  # not one step led down
+        if last is None:  # no step led down
             last = (0, parameters, objective(parameters)[0])
         if not history or history[-1].step != last[0]:
             evaluate(*last)
@@ -202,7 +200,7 @@ class HeadTrainer:
         return TrainedHead(head_of(parameters), history, steps, None, converged)
 
     def _parts(self, numbers: Numbers, weights: NDArray[np.float32]) -> Iterator[Part]:
-        """Pictures and their weights, some thousands at a time."""
+        """Yield the pictures and their weights, some thousands at a time."""
         for rows in chunks(len(numbers)):
             chosen = numbers[rows]
             if self._feed.vectors is not None:
@@ -218,9 +216,9 @@ class HeadTrainer:
 
 @dataclass(frozen=True)
 class _Task:
-    """What one head is trained on, how, and who is told."""
+    """One head to train: its pictures, its options, and who is told."""
 
-    train: Numbers  # with the copies
+    train: Numbers  # with distorted copies
     validation: Numbers
     options: TrainingOptions  # resolved
     emit: Emit
@@ -228,25 +226,25 @@ class _Task:
 
 
 def _check(train: Numbers, validation: Numbers, options: TrainingOptions) -> None:
-    """Refuse what can't be trained. Raises TrainingError."""
+    """Raises TrainingError if there are no pictures to train on, or none for --patience."""
     if not len(train):
         raise TrainingError("no training pictures: lower --validation-percentage or --test-percentage")
     if options.patience and not len(validation):
         raise TrainingError(
             "--patience needs validation pictures, and there are none: raise --validation-percentage "
-            "or --validation-per-class, or leave it out"
+            "or --validation-per-class, or leave out --patience"
         )
 
 
 def some_of(validation: Numbers, seed: int) -> Numbers:
-    """The validation pictures, or of too many a fixed part."""
+    """Return the validation pictures, or a fixed part of them if there are too many."""
     if len(validation) <= _MOST_VALIDATION:
         return validation
     return validation[np.sort(np.random.default_rng(seed).permutation(len(validation))[:_MOST_VALIDATION])]
 
 
 def split_steps(steps: int, most: int, checkpoints: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Steps in blocks (first, end) of `most` at most, which end at every checkpoint."""
+    """Yield blocks (first, end) of at most `most` steps, with the end of a block at every checkpoint."""
     first = 0
     for stop in sorted({step for step in checkpoints if 0 < step < steps} | {steps}):
         while first < stop:
@@ -256,7 +254,7 @@ def split_steps(steps: int, most: int, checkpoints: Sequence[int]) -> Iterator[t
 
 
 def _checked(row: Evaluated, options: TrainingOptions) -> Evaluated:
-    """The row, where its figures are numbers. Raises TrainingError."""
+    """Return the row. Raises TrainingError if its figures are not finite."""
     losses = (row.train_cross_entropy, row.validation_cross_entropy)
     if not all(math.isfinite(loss) for loss in losses if loss is not None):
         raise _divergence(row.step, options)
@@ -266,6 +264,6 @@ def _checked(row: Evaluated, options: TrainingOptions) -> Evaluated:
 def _divergence(step: int, options: TrainingOptions) -> TrainingError:
     rate = options.learning_rate
     remedy = "raise --l2" if rate is None else f"at --learning-rate {rate:g}; try {rate / 10:g}"
-    if rate is not None and options.l2 and options.l2 * rate >= 1:  # each step turns the weights round
+    if rate is not None and options.l2 and options.l2 * rate >= 1:  # each step reverses the weights
         remedy += f", or a lower --l2 than {options.l2:g}"
-    return TrainingError(f"training diverged at step {step}: the loss is no number any more; {remedy}")
+    return TrainingError(f"training diverged at step {step}: the loss is no longer a number; {remedy}")

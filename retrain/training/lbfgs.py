@@ -1,4 +1,4 @@
-"""Training to the end: the optimum over all pictures at once, by SciPy's L-BFGS-B."""
+"""Find the optimum over all pictures at once, with SciPy's L-BFGS-B."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -14,16 +14,16 @@ from retrain.training.loss import Parameters, cross_entropies, logits_of
 __all__ = ["Figures", "FullBatch", "Penalties", "find_optimum"]
 
 Arrays = list[NDArray[np.float64]]
-Flat = NDArray[np.float64]  # all parameters, one after the other
+Flat = NDArray[np.float64]  # all parameters in one vector
 Part = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
-_TOLERANCE = 1e-8  # relative gain of a step below which nothing is left to gain; float32's products are as exact
+_TOLERANCE = 1e-8  # relative gain of a step below which to stop; products of float32 are no more exact
 _GRADIENT_TOLERANCE = 1e-6  # of any parameter
-_NO_GAIN = 1e-3  # of the objective: what may be left to gain at an optimum
+_NO_GAIN = 1e-3  # share of the objective that may be left to gain at an optimum
 
 
 class Figures(NamedTuple):
-    """What a pass over the pictures gives; means by the pictures' weights."""
+    """The result of a pass over the pictures: means, weighted by picture."""
 
     accuracy: float
     cross_entropy: float  # without smoothing
@@ -41,8 +41,8 @@ class FullBatch:
     """The loss over all pictures of a set, and its gradients.
 
     Args:
-        parts: gives the pictures, some thousands at a time: vectors (m, d) float32, labels (m,) int32, and weights (m,)
-            float32, which add up to 1 over all of them.
+        parts: returns the pictures, some thousands at a time: vectors (m, d) float32, labels (m,) int32, and weights
+            (m,) float32, which add up to 1 over all pictures.
         smoothing: label smoothing, in [0, 1).
     """
 
@@ -51,9 +51,10 @@ class FullBatch:
         self._of_part = tf.function(self._figures_of_part, reduce_retracing=True, autograph=False)
 
     def __call__(self, parameters: Arrays) -> tuple[Figures, Arrays]:
-        """Figures, and the gradients of the loss; parameters and gradients: weights (outputs, inputs), biases, float64.
+        """Compute the figures, and the gradients of the loss.
 
-        Products are of float32, as in training by batches; sums of float64.
+        Parameters and gradients are weights (outputs, inputs) and biases, in float64. Products are of float32, as in
+        training in batches; sums are of float64.
         """
         tensors = tuple(tf.constant(part, tf.float64) for part in parameters)
         total, gradients = np.zeros(3), [np.zeros(part.shape) for part in parameters]
@@ -87,15 +88,15 @@ def find_optimum(
 ) -> tuple[Arrays, int, bool]:
     """Minimise loss + l1 * sum(|weights|) + l2 / 2 * sum(weights**2) by L-BFGS-B (Byrd, Lu, Nocedal and Zhu, 1995).
 
-    For L1, which has a kink at 0, every weight is the difference of two that are not negative: a smooth problem with
-    bounds, whose solution has true zeros.
+    L1 has a kink at 0. So every weight becomes the difference of two non-negative ones: a smooth problem with bounds,
+    whose solution has true zeros.
 
     Args:
         start: weights (outputs, inputs) and biases (outputs,) of each layer.
         steps: the most to take.
-        on_step: called after each step with its number, from 0 on, parameters and figures; True ends it.
-    Returns: parameters, how many steps were taken, and whether nothing is left to gain: by the Newton decrement, with
-    L-BFGS's own estimate of the Hessian, less than a thousandth of the objective.
+        on_step: called after each step with its number from 0 on, parameters and figures. True stops the search.
+    Returns: the parameters, how many steps were taken, and whether the optimum is reached: the Newton decrement, with
+    L-BFGS's own estimate of the Hessian, leaves less than a thousandth of the objective to gain.
     """
     l1, l2 = penalties
     shape = _Shape(start, split=l1 > 0)
@@ -123,7 +124,7 @@ def find_optimum(
         if on_step(taken - 1, parameters, figures):
             raise StopIteration
 
-    # SciPy's products of some thousand numbers take ten times as long on several threads that other work keeps waiting
+    # on several threads, SciPy's products of some thousand numbers take ten times as long if the machine is busy
     with threadpoolctl.threadpool_limits(1, "blas"):
         result = scipy.optimize.minimize(
             value,
@@ -140,7 +141,7 @@ def find_optimum(
 
 
 class _Shape:
-    """Parameters as the one long vector that SciPy works on; split: with the weights' negative parts after it."""
+    """Parameters as one long vector for SciPy. If split, the negative parts of the weights follow."""
 
     def __init__(self, like: Arrays, split: bool) -> None:
         self._shapes = [part.shape for part in like]
@@ -164,7 +165,7 @@ class _Shape:
         return [part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
     def magnitudes(self, point: Flat) -> float:
-        """Sum of the weights' magnitudes, where they are split."""
+        """Return the sum of the weights' magnitudes if they are split, else 0."""
         if not self._split:
             return 0.0
         return float(point[: self._ends[-1]][self._is_weight].sum() + point[self._ends[-1] :].sum())
@@ -178,7 +179,7 @@ class _Shape:
         return np.concatenate([flat, l1 - weights])
 
     def slope(self, point: Flat, gradient: Flat) -> Flat:
-        """The gradient, without what leads out of bounds."""
+        """Return the gradient, without the parts that lead out of bounds."""
         if not self._split:
             return gradient
         free = np.concatenate([~self._is_weight, np.zeros(len(point) - self._ends[-1], bool)])

@@ -1,4 +1,4 @@
-"""How accuracy and cross-entropy of all pictures go as a head is trained: the points of a curve."""
+"""Learning curves: accuracy and cross-entropy of all pictures while a head is trained."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,22 +18,22 @@ _EVEN_POINTS, _MOST_EPOCHS = 20, 100
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """How a head did on all pictures after some steps."""
+    """The figures of all pictures after some steps."""
 
-    step: int  # that were done
-    epoch: float  # passes over the training pictures that these steps are
-    figures: dict[str, tuple[float, float]]  # set with pictures -> accuracy in [0, 1], mean cross-entropy in nats
+    step: int  # number of steps done
+    epoch: float  # the same in passes over the training pictures
+    figures: dict[str, tuple[float, float]]  # set -> accuracy in [0, 1], mean cross-entropy in nats; no empty sets
 
 
 def curve_steps(options: TrainingOptions, pictures: int) -> Sequence[int]:
-    """The numbers of steps after which to measure, the last one among them.
+    """Return the numbers of steps after which to measure, including the last.
 
-    The end of every epoch where epochs were asked for, or 100 of these, evenly spread; else 20 evenly spread ones. With
-    lbfgs all: when it comes to its end is not known.
+    If epochs were asked for, these are the ends of all epochs, or of 100 evenly spread ones. Otherwise they are 20
+    evenly spread steps. With lbfgs they are all steps, because nobody knows which will be the last.
 
     Args:
-        options: with their steps filled in.
-        pictures: for training.
+        options: with steps filled in.
+        pictures: number of training pictures.
     """
     last = options.steps or DEFAULT_STEPS
     if options.optimizer == "lbfgs":
@@ -48,7 +48,7 @@ def curve_steps(options: TrainingOptions, pictures: int) -> Sequence[int]:
 def figures_of(
     head: Head, vectors: VectorSource, labels: NDArray[np.int32], members: dict[str, NDArray[np.int64]]
 ) -> dict[str, tuple[float, float]]:
-    """Accuracy and mean cross-entropy of each set that has pictures.
+    """Compute accuracy and mean cross-entropy of each set that has pictures.
 
     Args:
         vectors, labels: (n, d) and (n,).
@@ -61,16 +61,16 @@ def figures_of(
 
 
 class CurveRecorder:
-    """Measures heads in training on all pictures.
+    """Measures heads on all pictures while they are trained.
 
-    Where the end of training is not known, every other point is dropped whenever there are too many, and as many are
-    left out from then on.
+    With lbfgs, nobody knows how many points there will be. Whenever there are too many, every other one is dropped, and
+    from then on only every other one is measured.
 
     Args:
         vectors: (n, d).
         labels: (n,) int32.
         members: set -> (m,) numbers of its pictures.
-        options: of the training, with their steps filled in.
+        options: of the training, with steps filled in.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class CurveRecorder:
         self._every, self._most = 1, _MOST_EPOCHS if options.epochs is not None else 2 * _EVEN_POINTS
 
     def measure(self, step: int, head: Head) -> None:
-        """Add a point, where one is due after so many steps."""
+        """Add a point if one is due after so many steps."""
         if step not in self.steps or step % self._every:
             return
         self._add(step, head)
@@ -95,7 +95,7 @@ class CurveRecorder:
             self.points = [point for point in self.points if point.step % self._every == 0]
 
     def finish(self, steps: int, head: Head) -> list[CurvePoint]:
-        """All points; the last one is the head as it was kept, after all steps."""
+        """Return all points. The last one is of the head that was kept, after all steps."""
         self.points = [point for point in self.points if point.step < steps]
         self._add(steps, head)
         return self.points

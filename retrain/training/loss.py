@@ -1,4 +1,4 @@
-"""What training minimises: the cross-entropy of a head's scores, and penalties on its weights."""
+"""The loss that training minimises: cross-entropy of a head's scores, and penalties on its weights."""
 
 from collections.abc import Sequence
 
@@ -22,11 +22,11 @@ __all__ = [
     "picture_weights",
 ]
 
-Parameters = tuple[tf.Tensor, ...]  # weights (outputs, inputs) and biases (outputs,) of each layer, from below
+Parameters = tuple[tf.Tensor, ...]  # weights (outputs, inputs) and biases (outputs,) of each layer, bottom up
 
 
 def initial_head(bottleneck_size: int, classes: int, seed: int, hidden_units: int = 0) -> Head:
-    """The head before the first step.
+    """Return the head before the first step.
 
     The softmax layer's weights come from a truncated normal of standard deviation 0.001, as in the original program; a
     hidden layer's from Glorot's uniform distribution (Glorot and Bengio, AISTATS 2010); biases are 0.
@@ -43,12 +43,12 @@ def initial_head(bottleneck_size: int, classes: int, seed: int, hidden_units: in
 
 
 def parameters_of(head: Head) -> Parameters:
-    """A head as tensors. With the long axis of the weights last, gradients take a sixth of the time."""
+    """Return a head as tensors. With the long axis of the weights last, gradients take a sixth of the time."""
     return tuple(tf.constant(part) for layer in head.layers for part in (layer.weights.T, layer.biases))
 
 
 def head_of(parameters: Sequence[tf.Tensor | NDArray[np.float64]]) -> Head:
-    """The head of parameters, in float32."""
+    """Return parameters as a head, in float32."""
     parts = [np.asarray(part, np.float32) for part in parameters]
     return Head(
         tuple(
@@ -61,11 +61,11 @@ def head_of(parameters: Sequence[tf.Tensor | NDArray[np.float64]]) -> Head:
 def logits_of(
     parameters: Parameters, vectors: tf.Tensor, dropout: float = 0.0, seeds: Sequence[tf.Tensor] = ()
 ) -> tf.Tensor:
-    """Logits (n, classes) of bottlenecks (n, d).
+    """Compute logits (n, classes) of bottlenecks (n, d).
 
     Args:
-        dropout: share of the values at each layer's input that are left out, in [0, 1).
-        seeds: (2,) int32 each, for each layer; needed with dropout.
+        dropout: share of each layer's input values to leave out, in [0, 1).
+        seeds: (2,) int32 for each layer; needed with dropout.
     """
     values = vectors
     for number, (weights, biases) in enumerate(zip(parameters[::2], parameters[1::2], strict=True)):
@@ -78,10 +78,10 @@ def logits_of(
 
 
 def _drop(values: tf.Tensor, share: float, seed: tf.Tensor) -> tf.Tensor:
-    """Dropout (Srivastava et al., JMLR 15, 2014), scaled so that the expected values stay.
+    """Apply dropout (Srivastava et al., JMLR 15, 2014), scaled so that expected values do not change.
 
-    A random number for each row, the column's number added, goes through the finaliser of MurmurHash3 (A. Appleby): a
-    tenth of the time that a random number of TensorFlow's for each value takes.
+    Each row has a random number. That plus the number of the column goes through the finaliser of MurmurHash3
+    (A. Appleby), which takes a tenth of the time of a random number from TensorFlow for each value.
     """
     rows, columns = tf.shape(values)[0], tf.shape(values)[1]
     starts = tf.random.stateless_uniform([rows, 1], seed, maxval=None, minval=None, dtype=tf.uint32)
@@ -94,12 +94,12 @@ def _drop(values: tf.Tensor, share: float, seed: tf.Tensor) -> tf.Tensor:
 
 
 def cross_entropies(logits: tf.Tensor, labels: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
-    """Cross-entropy of each picture's scores, (n,) in nats.
+    """Compute the cross-entropy of each picture's scores, (n,) in nats.
 
     Args:
         logits: (n, classes).
         labels: (n,) int32.
-        smoothing: share of each label that is spread evenly over all classes (Szegedy et al., CVPR 2016), in [0, 1).
+        smoothing: share of each label to spread evenly over all classes (Szegedy et al., CVPR 2016), in [0, 1).
     """
     losses, _ = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=labels)
     if smoothing:
@@ -110,7 +110,7 @@ def cross_entropies(logits: tf.Tensor, labels: tf.Tensor, smoothing: float = 0.0
 
 
 def penalty(parameters: Parameters, l1: float | tf.Tensor, l2: float | tf.Tensor) -> tf.Tensor:
-    """l1 times the sum of the weights' magnitudes plus l2 / 2 times the sum of their squares; biases go free."""
+    """Compute l1 times the sum of the weights' magnitudes plus l2 / 2 times the sum of their squares; no biases."""
     weights = parameters[::2]
     magnitudes = tf.add_n([tf.reduce_sum(tf.abs(part)) for part in weights])
     squares = tf.add_n([tf.reduce_sum(tf.square(part)) for part in weights])
@@ -118,16 +118,18 @@ def penalty(parameters: Parameters, l1: float | tf.Tensor, l2: float | tf.Tensor
 
 
 def accuracy_and_cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Of a batch: accuracy in [0, 1] and mean cross-entropy in nats, without smoothing and penalties."""
+    """Compute a batch's accuracy in [0, 1] and mean cross-entropy in nats, without smoothing or penalties."""
     right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
     return tf.reduce_mean(tf.cast(right, tf.float32)), tf.reduce_mean(cross_entropies(logits, labels))
 
 
 def class_weights(labels: NDArray[np.int32], classes: int) -> NDArray[np.float32]:
-    """(classes,) what a picture of each class counts with --class-weight balanced: pictures / (classes * its own).
+    """Return (classes,) the weight of a picture of each class: pictures / (classes * pictures of the class).
+
+    This is --class-weight balanced.
 
     Args:
-        labels: (n,) of the training pictures; over these the weights have a mean of 1.
+        labels: (n,) of the training pictures. Over these, the weights have a mean of 1.
     """
     counts = np.bincount(labels, minlength=classes)
     present = np.count_nonzero(counts)
@@ -136,9 +138,9 @@ def class_weights(labels: NDArray[np.int32], classes: int) -> NDArray[np.float32
 
 
 def picture_weights(labels: NDArray[np.int32], classes: int, options: TrainingOptions) -> NDArray[np.float32]:
-    """(n,) what each training picture adds to the expected loss of a random batch; they add up to 1.
+    """Return (n,) the share of each training picture in the expected loss of a random batch. The sum is 1.
 
-    Drawing classes alike, and weighting pictures by their class, come to the same.
+    Drawing classes uniformly has the same effect as weighting pictures by class.
 
     Args:
         labels: (n,) of the training pictures.

@@ -1,4 +1,4 @@
-"""The search for optimizer, learning rate and L2 penalty, by cross-validation within a time."""
+"""Search for optimizer, learning rate and L2 penalty by cross-validation, within a given time."""
 
 import dataclasses
 import math
@@ -20,8 +20,8 @@ from retrain.training.fold_trainer import FoldTrainer
 
 __all__ = ["Try", "Tuning", "candidates", "choose_folds", "tune"]
 
-# The most promising first, and every way of training among the first ones. L2 defines the optimum that lbfgs goes to;
-# training in batches ends before it, where the learning rate matters more. (optimizer, learning rate, L2)
+# (optimizer, learning rate, L2). The most promising come first, with every optimizer among them. L2 decides which
+# optimum lbfgs finds. Training in batches stops before the optimum, so the learning rate matters more there.
 _CANDIDATES: tuple[tuple[str, float | None, float], ...] = (
     ("lbfgs", None, 1e-2),
     ("adam", 1e-4, 0.0),
@@ -38,20 +38,20 @@ _CANDIDATES: tuple[tuple[str, float | None, float], ...] = (
     ("gradient-descent", 0.1, 0.0),
 )
 
-_FOLDS = 5  # where every class has pictures enough
-_FEWEST = 3  # tries that get all folds
+_FOLDS = 5  # if every class has enough pictures
+_FEWEST = 3  # how many tries get all folds
 
 
 @dataclass
 class Try:
-    """What cross-validation says of some options."""
+    """Options, and how they do in cross-validation."""
 
     options: TrainingOptions
     resolved: TrainingOptions  # the same, with every default filled in
     accuracies: list[float] = field(default_factory=list)  # of each fold that was tested, in [0, 1]
     cross_entropies: list[float] = field(default_factory=list)  # nats
     seconds: float = 0.0
-    error: str | None = None  # why it failed
+    error: str | None = None  # why training failed
 
     @property
     def accuracy(self) -> float | None:
@@ -64,28 +64,28 @@ class Try:
         return statistics.fmean(self.cross_entropies) if self.cross_entropies else None
 
     def event(self, done: int, planned: int) -> TryTested:
-        """What is told of it after `done` tests of `planned`."""
+        """Return the event that tells of it, after `done` tests of `planned`."""
         how = (self.resolved.optimizer, self.resolved.learning_rate, self.resolved.l2 or 0.0)
         return TryTested(done, planned, *how, len(self.accuracies), self.accuracy, self.cross_entropy, self.error)
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a search found."""
+    """The result of a search."""
 
     tries: tuple[Try, ...]
     best: int  # number of the best try, from 0 on
-    folds: int  # that the best was chosen by
-    is_complete: bool  # there was time for all that was meant to be done
+    folds: int  # by which the best was chosen
+    is_complete: bool  # whether there was time for all planned tests
     seconds: float
 
     @property
     def options(self) -> TrainingOptions:
-        """Those of the best try."""
+        """The options of the best try."""
         return self.tries[self.best].options
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; the tries themselves are in tuning.csv."""
+        """For JSON. The tries themselves are in tuning.csv."""
         best = self.tries[self.best]
         return {
             "tries": sum(bool(tried.accuracies) for tried in self.tries),
@@ -101,21 +101,21 @@ class Tuning:
 def choose_folds(
     samples: Sequence[Sample], keys: NDArray[np.uint8], sets: Sequence[str], options: TrainingOptions
 ) -> NDArray[np.int32]:
-    """The folds for a search: of training and validation pictures; those for the test get -1, so that none is seen.
+    """Assign training and validation pictures to folds. Test pictures get -1, so that the search sees none of them.
 
     Args:
         samples: (n,) of one image folder.
         keys: (n, 32) uint8.
         sets: (n,) train, validation or test.
-    Raises TrainingError where a class has too few pictures.
+    Raises TrainingError if a class has too few pictures.
     """
     used = np.flatnonzero(np.array(sets) != "test")
     own = [samples[number] for number in used.tolist()]
     count, fewest = min(_FOLDS, most_folds(own, keys[used])), 3 if options.patience else 2
     if count < fewest:
         raise TrainingError(
-            f"--tune wants {fewest} different training or validation pictures of every class, "
-            f"and there is one with {count}: add pictures, or leave it out"
+            f"--tune needs {fewest} different training or validation pictures of every class, "
+            f"and one class has {count}: add pictures, or leave out --tune"
         )
     folds = np.full(len(samples), -1, np.int32)
     folds[used] = assign_folds(own, keys[used], count, options.seed)
@@ -123,17 +123,17 @@ def choose_folds(
 
 
 def candidates(options: TrainingOptions, pictures: int) -> list[Try]:
-    """What is tried: the options as they are, then with what is searched for replaced, none of them twice.
+    """List the tries: the options as they are, then with optimizer, learning rate and L2 replaced; none twice.
 
     Args:
-        pictures: that a head is trained on.
+        pictures: how many a head is trained on.
     """
     found = {options.resolved(pictures): options}
     for optimizer, rate, l2 in _CANDIDATES:
         changes: dict[str, Any] = {"optimizer": optimizer, "learning_rate": rate, "l2": l2}
         if optimizer == "lbfgs":
             if options.dropout:
-                continue  # it does not go with it
+                continue  # lbfgs has no dropout
             changes["batch_size"] = None
         other = dataclasses.replace(options, **changes)
         found.setdefault(other.resolved(pictures), other)
@@ -141,18 +141,18 @@ def candidates(options: TrainingOptions, pictures: int) -> list[Try]:
 
 
 def tune(folds: FoldTrainer, options: TrainingOptions, budget: float, emit: Emit = ignore) -> Tuning:
-    """Try options by cross-validation; the best have the lowest mean cross-entropy.
+    """Try options by cross-validation. The best have the lowest mean cross-entropy.
 
-    Successive halving (Jamieson and Talwalkar, AISTATS 2016) over folds: all are trained and tested on the first, the
-    better half of them on the second, and so on; three at least on each. So all have had their chance when time ends,
-    and what came through a whole round is compared. The order is fixed: time decides where it ends, and nothing else.
+    This is successive halving (Jamieson and Talwalkar, AISTATS 2016) over folds: all tries are tested on the first
+    fold, the better half of them on the second, and so on, but at least three on each. So every try gets its chance
+    before time runs out, and only tries that finished a round are compared. The order is fixed; time decides the end.
 
     Args:
-        folds: of training and validation pictures; none of the test set.
-        options: what is not searched for stays as it is here.
-        budget: seconds, after which training ends; the first fold of the first try is done whole in any case.
-        emit: called with a TryTested after each.
-    Raises TrainingError where not one try succeeds.
+        folds: of training and validation pictures, without those of the test set.
+        options: all but optimizer, learning rate and L2 stays as it is here.
+        budget: seconds, after which training stops. The first fold of the first try is always finished.
+        emit: called with a TryTested after each test.
+    Raises TrainingError if no try succeeds.
     """
     started = time.monotonic()
     tries = candidates(options, int((folds.folds > 0).sum()))
@@ -173,21 +173,21 @@ def tune(folds: FoldTrainer, options: TrainingOptions, budget: float, emit: Emit
         if not is_complete or not going:
             break
         compared = fold + 1
-    # where time ended within a round, those that came through the rounds before are compared by these alone
+    # if time ran out within a round, tries are compared by the rounds before it
     finalists = [tried for tried in going if len(tried.cross_entropies) >= max(1, compared)]
     if not finalists:
-        raise TrainingError(f"none of {len(tries)} tries of --tune succeeded; the first: {tries[0].error}")
+        raise TrainingError(f"none of {len(tries)} tries of --tune succeeded; the first failed: {tries[0].error}")
     compared = max(1, compared)
     best = min(finalists, key=lambda tried: statistics.fmean(tried.cross_entropies[:compared]))
     return Tuning(tuple(tries), tries.index(best), compared, is_complete, time.monotonic() - started)
 
 
 class _OutOfTime(Exception):
-    """The time for the search has come to its end."""
+    """The time for the search has run out."""
 
 
 def _test(tried: Try, folds: FoldTrainer, fold: int, deadline: float) -> bool:
-    """Train and test one fold; False where there was no time for it."""
+    """Train and test one fold. Returns False if there was no time for it."""
     started = time.monotonic()
 
     def check_time(_: Event) -> None:

@@ -15,6 +15,8 @@ from retrain.backbones.graph_cut import find_cut, part_above
 from retrain.errors import BackboneError, UsageError
 from retrain.options import FineTuningOptions
 
+pytestmark = pytest.mark.network
+
 
 @pytest.fixture(scope="module")
 def network():

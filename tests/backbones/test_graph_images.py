@@ -13,6 +13,8 @@ from retrain._tensorflow import tf
 from retrain.backbones.graph_images import decode_any, decode_jpeg
 from retrain.data.decoding import MARGIN, decode_image
 
+pytestmark = pytest.mark.network
+
 
 def encode(image, format="JPEG", orientation=1, **options):
     exif = Image.Exif()

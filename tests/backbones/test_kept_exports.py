@@ -17,7 +17,6 @@ from support.pictures import TINY_LENGTH, TINY_SIZE, draw_picture
 import retrain
 from retrain._tensorflow import tf
 from retrain.backbones import backbone as backbones
-from retrain.backbones import kept_exports
 from retrain.backbones.backbone import locate_backbone
 from retrain.cache import artifacts
 from retrain.cli import main as cli
@@ -196,8 +195,8 @@ def test_a_cache_that_cannot_be_written_fails_no_run(number, train, monkeypatch,
     def refuse(path, *data):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(kept_exports, "write_whole", refuse)
-    with caplog.at_level(logging.INFO, "retrain.backbones.kept_exports"):
+    monkeypatch.setattr(artifacts, "write_whole", refuse)
+    with caplog.at_level(logging.INFO, "retrain.cache.artifacts"):
         assert train("first") == []
     assert f"can't keep graph.export for later runs: [Errno {number}]" in caplog.text
     assert not list(Path("cache").glob("*/*.export"))

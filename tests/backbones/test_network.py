@@ -12,6 +12,8 @@ from retrain.backbones.catalogue import fetch_backbone
 from retrain.errors import BackboneError, BackboneUnavailableError
 from retrain.options import BackboneOptions
 
+pytestmark = pytest.mark.network
+
 SIZE = 4  # pixels, side of the small SavedModels' pictures
 LENGTH = 5  # length of their bottlenecks
 SMALL = "mobilenet_v2_0.35_96"  # the smallest network of Keras Applications

@@ -301,7 +301,7 @@ def test_pictures_in_several_sets_are_told_of(make_folder, tiny_backbone):
         ),
         (["train", "good", "--backbone", "./good"], ["no SavedModel in ./good"]),
         (["predict", "nowhere", "a.jpg"], ["no such model folder: nowhere"]),
-        (["predict", "good", "a.jpg"], ["good is no model folder: can't read run.json"]),
+        (["predict", "good", "a.jpg"], ["good is not a model folder: can't read run.json"]),
         (["inspect", "nowhere"], ["no such image folder"]),
         (["extract", "file"], ["image folder file is a file"]),
     ],

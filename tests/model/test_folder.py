@@ -322,7 +322,7 @@ def test_evaluate_gives_the_same_bits_as_the_backbone_and_shares_its_rows(model,
     backbone = locate_backbone(options.backbone)
     extractor = Classifier(model).extractor("cache")
     assert (extractor.name, extractor.fingerprint) == (backbone.name, backbone.fingerprint)
-    assert np.array_equal(extractor.bottlenecks(PIXELS), backbone.network.bottlenecks(PIXELS))
+    assert np.array_equal(extractor.network.bottlenecks(PIXELS), backbone.network.bottlenecks(PIXELS))
     draw_picture(99, 0).save("pictures/cat/new.png")
     assert evaluate_folder(Classifier(model), "pictures").extraction.extracted == 1
     assert extract_folder("pictures", options).extraction.extracted == 0

@@ -76,14 +76,14 @@ def test_labels_of_variable_length_are_not_read(tmp_path):
     ("change", "match"),
     [
         (lambda file: file.__setitem__("weights", h5py.ExternalLink("other.h5", "/weights")), "link to somewhere else"),
-        (lambda file: file.create_group("weights"), "weights is no dataset"),
+        (lambda file: file.create_group("weights"), "weights is not a dataset"),
         (lambda file: file.__setitem__("weights", np.zeros((7, 3))), "weights is float64"),
         (lambda file: file.__setitem__("weights", np.zeros((7, 3, 1), np.float32)), "expected float32 of 2 dimensions"),
         (lambda file: file.__setitem__("weights", np.zeros((0, 3), np.float32)), "expected float32 of 2 dimensions"),
         (lambda file: file.__setitem__("weights", np.full((7, 3), np.nan, np.float32)), "not finite"),
         (
             lambda file: file.create_dataset("weights", data=np.zeros((7, 3), np.float32), compression="gzip"),
-            "does not lie in the file in one piece",
+            "is not in one piece in the file",
         ),
     ],
 )

@@ -87,7 +87,7 @@ def test_what_speaks_against_a_fold_is_said(make_folder, tiny_backbone):
     cross_validate(make_folder({"cat": 25, "dog": 25}), CrossValidationOptions(2), options, emit)
     assert len(said) == 2
     for number, warning in enumerate(said, 1):
-        assert warning.startswith(f"fold {number}: lbfgs came to no optimum in")
+        assert warning.startswith(f"fold {number}: lbfgs did not reach an optimum in")
 
 
 def test_the_command_prints_a_table_or_one_document(make_folder, tiny_backbone, capsys):

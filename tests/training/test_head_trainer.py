@@ -14,9 +14,8 @@ from retrain.errors import CacheError, TrainingError
 from retrain.evaluation.metrics import evaluate_logits
 from retrain.events import Evaluated, ignore
 from retrain.options import OPTIMIZERS, TrainingOptions
-from retrain.training import gradient_descent as descent
-from retrain.training import head_trainer as training
-from retrain.training.head_trainer import HeadTrainer, Snapshots
+from retrain.training import gradient_descent, head_trainer
+from retrain.training.head_trainer import HeadTrainer, Snapshots, split_steps
 from retrain.training.loss import class_weights, initial_head
 
 CLASSES = 3
@@ -117,7 +116,7 @@ def test_checkpoints_get_the_head_after_just_that_step(optimizer):
 def test_compiled_or_not_the_steps_are_the_same():
     kept = {}
     options = {"validation": blobs(seed=1), "batch_size": 20}
-    many = train(steps=descent._FEW_STEPS + 1, snapshots=Snapshots([200], kept.__setitem__), **options)
+    many = train(steps=gradient_descent._FEW_STEPS + 1, snapshots=Snapshots([200], kept.__setitem__), **options)
     few = train(steps=200, **options)
     assert kept[200].layers[0].weights == pytest.approx(few.head.layers[0].weights, abs=1e-5)
     for one, other in zip(many.history[:20], few.history[:20], strict=True):
@@ -134,7 +133,7 @@ EVERYTHING = [
     {"label_smoothing": 0.1, "class_weight": "balanced"},
     {"sampling": "uniform"},
     {"patience": 30, "optimizer": "adam", "learning_rate": 0.1},
-    {"steps": descent._FEW_STEPS + 200, "dropout": 0.2, "patience": 400},
+    {"steps": gradient_descent._FEW_STEPS + 200, "dropout": 0.2, "patience": 400},
 ]
 
 
@@ -176,7 +175,7 @@ def in_cache(folder, data):
 @pytest.mark.slow
 @pytest.mark.parametrize("options", EVERYTHING, ids=str)
 def test_vectors_from_files_train_as_those_in_memory(tmp_path, monkeypatch, options):
-    monkeypatch.setattr(training, "_BYTES_PER_CALL", 7 * 4 * 10 * 20)  # seven steps: intervals and blocks fall apart
+    monkeypatch.setattr(head_trainer, "_BYTES_PER_CALL", 7 * 4 * 10 * 20)  # seven steps: blocks cross intervals
     whole, numbers, held_out = join(blobs(spread=1.0), blobs(seed=1, spread=1.0))
     options = TrainingOptions(
         **({"steps": 120, "batch_size": 20} | options | NO_BATCHES.get(options.get("optimizer"), {}))
@@ -193,7 +192,7 @@ NO_BATCHES = {"lbfgs": {"batch_size": None}}
 
 
 def test_of_very_many_validation_pictures_a_part_is_evaluated(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "_MOST_VALIDATION", 30)
+    monkeypatch.setattr(head_trainer, "_MOST_VALIDATION", 30)
     whole, _, held_out = join(blobs(), blobs(seed=1))
     in_memory, in_files = (HeadTrainer(data, CLASSES) for data in (whole, in_cache(tmp_path / "cache", whole)))
     for trainer, options in ((in_files, {}), (in_memory, {"validation_batch_size": -1}), (in_memory, {"patience": 5})):
@@ -232,7 +231,7 @@ def failing(data, after):
 
 
 def test_what_goes_wrong_in_reading_ahead_is_raised_and_no_thread_stays(monkeypatch):
-    monkeypatch.setattr(training, "_BYTES_PER_CALL", 7 * 4 * 10 * 20)
+    monkeypatch.setattr(head_trainer, "_BYTES_PER_CALL", 7 * 4 * 10 * 20)
     trainer = HeadTrainer(failing(blobs(), 5), CLASSES)
     before = threading.active_count()
     with pytest.raises(CacheError, match="cut short while in use"):
@@ -241,7 +240,7 @@ def test_what_goes_wrong_in_reading_ahead_is_raised_and_no_thread_stays(monkeypa
 
 
 def test_an_interrupted_training_from_files_waits_for_one_read_at_most(monkeypatch):
-    monkeypatch.setattr(training, "_BYTES_PER_CALL", 7 * 4 * 10 * 20)
+    monkeypatch.setattr(head_trainer, "_BYTES_PER_CALL", 7 * 4 * 10 * 20)
     data = failing(blobs(), 10**6)
     trainer, before = HeadTrainer(data, CLASSES), threading.active_count()
 
@@ -258,9 +257,9 @@ def test_the_most_steps_there_may_be_take_no_room_before_the_first():
     data, validation = overfitting()
     trained = train(data, validation, steps=2**31 - 1, patience=50, batch_size=24, learning_rate=0.05)
     assert trained.steps < 2000
-    blocks = training.split_steps(2**31 - 1, 200, [])
+    blocks = split_steps(2**31 - 1, 200, [])
     assert [next(blocks), next(blocks)] == [(0, 200), (200, 400)]
-    assert [*training.split_steps(450, 200, [30, 200, 900, 0])] == [(0, 30), (30, 200), (200, 400), (400, 450)]
+    assert [*split_steps(450, 200, [30, 200, 900, 0])] == [(0, 30), (30, 200), (200, 400), (400, 450)]
 
 
 def test_an_array_from_the_cache_is_shared_not_copied():
@@ -377,7 +376,7 @@ def test_ending_worse_than_guessing_is_a_warning_with_the_step_and_a_remedy():
 def test_an_optimum_that_was_not_reached_is_a_warning():
     trained = train(blobs(spread=2.0), optimizer="lbfgs", steps=2)
     [warning] = trained.warnings(TrainingOptions(optimizer="lbfgs"))
-    assert warning.startswith("lbfgs came to no optimum in 2 steps: raise --l2")
+    assert warning.startswith("lbfgs did not reach an optimum in 2 steps: raise --l2")
 
 
 def test_weights_start_small_and_biases_at_zero():

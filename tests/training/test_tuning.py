@@ -143,7 +143,7 @@ def test_tries_that_fail_are_no_choice(monkeypatch):
     assert found.tries[0].accuracy is None
     assert found.options.optimizer == "lbfgs"
     monkeypatch.setattr(tuning, "_CANDIDATES", ())
-    with pytest.raises(TrainingError, match="none of 1 tries of --tune succeeded; the first: training diverged"):
+    with pytest.raises(TrainingError, match="none of 1 tries of --tune succeeded; the first failed: training diverged"):
         tune(FoldTrainer(HeadTrainer(wild, 2), folds_of(), LABELS), TrainingOptions(steps=200, learning_rate=1e6), LONG)
 
 
@@ -156,9 +156,9 @@ def test_test_pictures_are_in_no_fold(make_folder):
     folds = choose_folds(samples, keys, sets, TrainingOptions())
     assert {which for which, fold in zip(sets, folds, strict=True) if fold < 0} == {"test"}
     assert set(folds.tolist()) == {-1, 0, 1, 2, 3, 4}
-    with pytest.raises(TrainingError, match="--tune wants 2 different training or validation pictures of every class"):
+    with pytest.raises(TrainingError, match="--tune needs 2 different training or validation pictures of every class"):
         choose_folds(samples, keys, ["train"] * 13 + ["test"] * 8, TrainingOptions())
-    with pytest.raises(TrainingError, match="--tune wants 3 different"):
+    with pytest.raises(TrainingError, match="--tune needs 3 different"):
         choose_folds(samples, keys, ["train"] * 14 + ["test"] * 7, TrainingOptions(patience=5))
 
 

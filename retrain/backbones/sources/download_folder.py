@@ -2,7 +2,6 @@
 
 import atexit
 import contextlib
-import fcntl
 import grp
 import hashlib
 import os
@@ -10,19 +9,16 @@ import pwd
 import shutil
 import stat
 import tempfile
-import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 from retrain.backbones.sources.downloads import tell
 from retrain.errors import BackboneError
-from retrain.files import digest_of_file
+from retrain.files import digest_of_file, wait_for_lock
 from retrain.paths import display_path
 
 __all__ = ["check_own", "digest_of_tree", "download_folder", "is_own", "locked", "make_folder"]
-
-_LOCK_SECONDS = 0.2  # between two looks at a lock that another process holds
 
 
 def download_folder(name: str, write: bool = True) -> Path:
@@ -107,18 +103,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     handle = os.open(path.with_name(path.name + ".retrain.lock"), flags, 0o600)
     try:
-        is_said = False
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not is_said:
-                    tell().wait(f"another process is downloading {what}: waiting for it")
-                    is_said = True
-                time.sleep(_LOCK_SECONDS)
-            except OSError:  # some network disks have no locks
-                break
+        wait_for_lock(handle, lambda: tell().wait(f"another process is downloading {what}: waiting for it"))
         yield
     finally:
         os.close(handle)

@@ -183,7 +183,7 @@ def test_a_sparse_file_in_newer_form_is_refused(take):
 
 @pytest.mark.parametrize("names", [("a", "a"), ("a", "a/b"), ("a/b", "a")])
 def test_two_things_of_one_name_are_refused(names, take):
-    refused(take, tar([(name, b"x") for name in names]), "twice|of one name")
+    refused(take, tar([(name, b"x") for name in names]), "twice|with the same name")
 
 
 @pytest.mark.parametrize("name", ["x" * 1001, "a/" * 600 + "b"])
