@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["add_backbones_commands"]
 
 _LEGEND = """
-weights     here: on this machine; for others, retrain backbones fetch NAME downloads them, or names the package
+weights     here: on this machine; retrain backbones fetch NAME gets others, or names their package
 vector      numbers in a bottleneck
 top-1       published accuracy on ImageNet, in percent
 pictures/s  on this machine, once retrain extract --benchmark --backbone NAME has measured it"""
