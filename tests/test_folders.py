@@ -338,11 +338,11 @@ def test_a_run_waits_for_one_that_is_just_replacing_and_says_for_whom(model, mon
     assert inside.wait(60)
     said = []
 
-    def on_wait(message):
-        said.append(message)
+    def hear(event):
+        said.append(event.message)
         go_on.set()
 
-    replacing.write(model, "second", on_wait)
+    replacing.write(model, "second", hear)
     first.join(60)
     assert said == [
         f"waiting for process {os.getpid()} on {os.uname().nodename}, which is writing the model folder {model}"

@@ -190,7 +190,7 @@ class Progress:
     @show.register
     def _inspection(self, event: Inspected) -> None:
         self._move("reading", event.done, event.total)
-        self._display.line(f"reading: {event.done} of {counted(event.total, 'file')}")
+        self._display.line(f"reading: {event.done:,} of {counted(event.total, 'file')}")
 
     @show.register
     def _extraction(self, progress: Extracted) -> None:
@@ -198,9 +198,9 @@ class Progress:
         self.extraction = progress
         rate = progress.extracted / progress.seconds if progress.extracted and progress.seconds > 0 else 0.0
         pictures = counted(progress.pictures, "picture")
-        name, unit, what = "bottlenecks", "pictures/s", f"bottlenecks: {progress.done} of {pictures}"
+        name, unit, what = "bottlenecks", "pictures/s", f"bottlenecks: {progress.done:,} of {pictures}"
         if progress.counts_copies:
-            name, unit, what = "copies", "copies/s", f"distorted copies: {progress.done} of {progress.pictures}"
+            name, unit, what = "copies", "copies/s", f"distorted copies: {progress.done:,} of {progress.pictures:,}"
         self._move(name, progress.done, progress.pictures, f"{rate:.1f} {unit}" if rate else "")
         if first and progress.done < progress.pictures:
             self._display.line(f"{what} {'is' if progress.pictures == 1 else 'are'} there already", now=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from retrain import folders
 from retrain.errors import ModelFolderError
+from retrain.events import Emit, ignore
 from retrain.model import folder as model_folder
 
 NAMES = [
@@ -37,8 +38,8 @@ def fill(folder: Path, version: str) -> None:
     (folder / "saved_model" / "assets").mkdir(exist_ok=True)
 
 
-def write(final: Path, version: str, on_wait: Callable[[str], None] = lambda message: None) -> None:
-    model_folder.write_model_folder(final, lambda folder: fill(folder, version), on_wait)
+def write(final: Path, version: str, emit: Emit = ignore) -> None:
+    model_folder.write_model_folder(final, lambda folder: fill(folder, version), emit)
 
 
 def add_users_files(final: Path) -> None:
