@@ -10,9 +10,15 @@ from support.command import retrain
 from support.pictures import REPOSITORY, TINY_LENGTH, TINY_SIZE, MakeFolder, draw_picture
 from support.remembered import trace_anew, trace_once
 
+from retrain import _tensorflow
+
 
 def pytest_configure() -> None:
-    """Processes of tests run this copy of the package, and heed Ctrl-C though the tests run in the background."""
+    """Processes of tests run this copy of the package, and heed Ctrl-C though the tests run in the background.
+
+    TensorFlow starts as it does for the command line, which the tests run in their own process.
+    """
+    _tensorflow.prepare_process()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
