@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from retrain.backbones.sources.downloads import Listener
 from retrain.events import Emit, Event, Noted, Warned
 
-__all__ = ["hearing", "notes_to", "warnings_to"]
+__all__ = ["Heard", "hearing", "notes_to", "warnings_to"]
 
 
 def hearing(kind: type[Event], tell: Callable[[Any], Any]) -> Emit:
@@ -21,3 +22,16 @@ def warnings_to(tell: Callable[[str], Any]) -> Emit:
 def notes_to(tell: Callable[[str], Any]) -> Emit:
     """Calls `tell` with the text of notes."""
     return hearing(Noted, lambda event: tell(event.message))
+
+
+class Heard(Listener):
+    """Keeps what downloads tell: waits and warnings."""
+
+    def __init__(self):
+        self.waits, self.warnings = [], []
+
+    def wait(self, text):
+        self.waits.append(text)
+
+    def warn(self, text):
+        self.warnings.append(text)

@@ -10,24 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.hearing import Heard
 
 from retrain.backbones.sources import download_folder as folders
 from retrain.backbones.sources.download_folder import check_own, digest_of_tree, download_folder, locked
-from retrain.backbones.sources.downloads import Listener, listening
+from retrain.backbones.sources.downloads import listening
 from retrain.errors import BackboneError
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
-
-
-class Heard(Listener):
-    def __init__(self):
-        self.waits, self.warnings = [], []
-
-    def wait(self, text):
-        self.waits.append(text)
-
-    def warn(self, text):
-        self.warnings.append(text)
 
 
 @pytest.fixture(autouse=True)

@@ -12,26 +12,16 @@ import threading
 import time
 
 import pytest
+from support.hearing import Heard
 from support.web_server import Server, pack, refused
 
 from retrain.backbones.sources import hub
 from retrain.backbones.sources.archives import ArchiveLimits
-from retrain.backbones.sources.downloads import Limits, Listener, listening
+from retrain.backbones.sources.downloads import Limits, listening
 from retrain.backbones.sources.hub import resolve_handle
 from retrain.errors import BackboneError, BackboneUnavailableError
 
 QUICK = Limits(answer_seconds=0.5, silent_seconds=0.5, pause_seconds=0.0)
-
-
-class Heard(Listener):
-    def __init__(self):
-        self.waits, self.warnings = [], []
-
-    def wait(self, text):
-        self.waits.append(text)
-
-    def warn(self, text):
-        self.warnings.append(text)
 
 
 @pytest.fixture(autouse=True)

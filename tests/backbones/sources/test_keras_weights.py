@@ -6,22 +6,15 @@ import os
 
 import h5py
 import pytest
+from support.hearing import Heard
 from support.web_server import Server, refused
 
-from retrain.backbones.sources.downloads import Limits, Listener, listening
+from retrain.backbones.sources.downloads import Limits, listening
 from retrain.backbones.sources.keras_weights import find_weights, weights_file
 from retrain.errors import BackboneError, BackboneUnavailableError
 
 QUICK = Limits(answer_seconds=0.5, silent_seconds=0.5, pause_seconds=0.0)
 FILE = "inception_v3_notop.h5"
-
-
-class Heard(Listener):
-    def __init__(self):
-        self.warnings = []
-
-    def warn(self, text):
-        self.warnings.append(text)
 
 
 @pytest.fixture(autouse=True)
