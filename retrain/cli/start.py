@@ -23,8 +23,10 @@ def main() -> int:
         interruption.listen()
         from retrain.cli import main as cli
 
-        code = cli.main()
-        interruption.stop_listening()
+        try:
+            code = cli.main()
+        finally:  # --help and --version exit from within
+            interruption.stop_listening()
     except KeyboardInterrupt:  # before or after cli.main() handles it
         interruption.tell("retrain: error: interrupted")
         code = interruption.EXIT_INTERRUPTED

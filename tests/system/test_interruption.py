@@ -12,10 +12,10 @@ from support.pictures import REPOSITORY
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY)}
 
 
-def started(code):
+def started(code, *arguments):
     """A process of some Python code, which has printed "ready"."""
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
     )
     assert process.stdout.readline() == "ready\n"
     return process
@@ -50,6 +50,27 @@ def test_in_the_first_moments_there_is_no_traceback(pause):
         assert errors.endswith("retrain: error: interrupted\n")
     else:  # before the program listens, or after it has done its work
         assert (code, errors) in [(-signal.SIGINT, ""), (0, "")]
+
+
+AT_EXIT = """
+import atexit, os, sys, time
+def work():
+    os.write(1, b"ready\\n")
+    time.sleep(30)
+atexit.register(work)
+from retrain.cli import start
+sys.stdout = open(os.devnull, "w")
+sys.argv = ["retrain", sys.argv[1]]
+sys.exit(start.main())
+"""
+
+
+@pytest.mark.parametrize("command", ["--version", "--nonsense"])
+def test_after_its_work_it_ends_at_once(command):
+    process = started(AT_EXIT, command)
+    process.send_signal(signal.SIGINT)
+    code, _ = ended(process)
+    assert code == -signal.SIGINT
 
 
 # A main thread in native code that does not return for a long time.
