@@ -15,7 +15,11 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY)}
 def started(code, *arguments):
     """A process of some Python code, which has printed "ready"."""
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
     )
     assert process.stdout.readline() == "ready\n"
     return process
