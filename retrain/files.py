@@ -1,16 +1,20 @@
 """Files that appear whole or not at all, and their digests."""
 
 import contextlib
+import copy
 import errno
 import fcntl
 import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 __all__ = [
+    "FilePart",
+    "blocks",
     "check_writable",
     "digest_of_file",
     "remove_abandoned",
@@ -22,9 +26,99 @@ __all__ = [
 
 _ABANDONED_SECONDS = 60.0  # a temporary file younger than this may not be locked by its writer yet
 _LONGEST_NAME = 200  # bytes: file systems take 255, and temporary names add to it
+_BLOCK_BYTES = 2**20  # of a file, in memory at once
+# of sendfile where the file system, the kernel or a container has none
+_NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EXDEV})
 
 
-def write_whole(path: str | os.PathLike[str], *data: bytes | memoryview) -> None:
+class FilePart:
+    """A part of a file that stays in the file, however large it is. It can be cut like bytes.
+
+    The file is held open, so that one which takes its name later does not matter.
+
+    Args:
+        path: a regular file.
+    Raises OSError.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path
+        self._file = _OpenFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        self._start, self._length = 0, os.fstat(self._file.handle).st_size
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, part: slice) -> "FilePart":
+        start, stop, _ = part.indices(self._length)
+        other = copy.copy(self)
+        other._start, other._length = self._start + start, max(0, stop - start)
+        return other
+
+    def __bytes__(self) -> bytes:
+        """Its content. Raises OSError."""
+        return b"".join(self._blocks(self._length))
+
+    def blocks(self) -> Iterator[bytes]:
+        """Its content, in blocks. Raises OSError, also if the file was cut short since."""
+        return self._blocks(_BLOCK_BYTES)
+
+    def _blocks(self, size: int) -> Iterator[bytes]:
+        place, end = self._start, self._start + self._length
+        while place < end:
+            block = os.pread(self._file.handle, min(size, end - place), place)
+            if not block:
+                raise OSError(errno.EIO, "it was cut short while it was read", os.fspath(self.path))
+            yield block
+            place += len(block)
+
+    def copy_into(self, handle: int) -> None:
+        """Write it where an open file stands; without a way through this process's memory, if the system can do that.
+
+        Raises OSError.
+        """
+        done = 0
+        with contextlib.suppress(_CantSendError):
+            while done < self._length:
+                done += self._send(handle, done)
+        for block in self[done:].blocks():
+            _write_all(handle, block)
+
+    def _send(self, handle: int, done: int) -> int:
+        try:
+            sent = os.sendfile(handle, self._file.handle, self._start + done, self._length - done)
+        except OSError as error:
+            if error.errno in _NO_SENDFILE:
+                raise _CantSendError from error
+            raise
+        if not sent:
+            raise _CantSendError  # or cut short, which reading it will tell
+        return sent
+
+
+class _CantSendError(Exception):
+    """The system can't copy between these files."""
+
+
+class _OpenFile:
+    """A file that is closed when nothing refers to it any more."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+
+    def __del__(self) -> None:
+        os.close(self.handle)
+
+
+def blocks(content: bytes | memoryview | FilePart) -> Iterator[bytes | memoryview]:
+    """Content of any kind in blocks, for digests. Raises OSError."""
+    if isinstance(content, FilePart):
+        yield from content.blocks()
+    else:
+        yield content
+
+
+def write_whole(path: str | os.PathLike[str], *data: bytes | memoryview | FilePart) -> None:
     """Write a file through a temporary sibling that is flushed to disk and then takes its place in one step.
 
     Devices, pipes, and files that are mounts (`docker run -v FILE:FILE`) are written directly, since they can't be
@@ -44,8 +138,7 @@ def write_whole(path: str | os.PathLike[str], *data: bytes | memoryview) -> None
         with os.fdopen(handle, "wb") as file:
             with contextlib.suppress(OSError):  # some network disks have no locks
                 fcntl.flock(file.fileno(), fcntl.LOCK_EX)  # tells remove_abandoned that this file is being written
-            file.writelines(data)
-            file.flush()
+            _write_parts(file, data)
             os.fsync(file.fileno())
             os.replace(temporary, path)
     except BaseException as error:
@@ -133,12 +226,27 @@ def _is_special(path: Path) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
-def _write_into(path: Path, data: tuple[bytes | memoryview, ...]) -> None:
+def _write_into(path: Path, data: tuple[bytes | memoryview | FilePart, ...]) -> None:
     with open(path, "wb") as file:
-        file.writelines(data)
-        file.flush()
+        _write_parts(file, data)
         with contextlib.suppress(OSError):  # pipes have nothing to flush to
             os.fsync(file.fileno())
+
+
+def _write_parts(file: BinaryIO, data: tuple[bytes | memoryview | FilePart, ...]) -> None:
+    for part in data:
+        if isinstance(part, FilePart):
+            file.flush()
+            part.copy_into(file.fileno())
+        else:
+            file.write(part)
+    file.flush()
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
 
 
 def digest_of_file(path: Path, algorithm: str = "sha256") -> str:

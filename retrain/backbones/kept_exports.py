@@ -1,10 +1,10 @@
 """What exports need of a backbone, kept beside its bottlenecks, so that a later run need not load the network."""
 
 import os
+from importlib import metadata
 from pathlib import Path
 
 import retrain
-from retrain._tensorflow import tf
 from retrain.backbones.extractor import Extractor
 from retrain.cache import Artifacts, find_folder, read_details
 
@@ -22,8 +22,20 @@ class KeptExports(Artifacts):
     """
 
     def __init__(self, backbone: Extractor, cache_dir: str | os.PathLike[str]) -> None:
-        made_by = {"retrain": retrain.__version__, "tensorflow": tf.__version__}
+        made_by = {"retrain": retrain.__version__, "tensorflow": _tensorflow_version()}
         super().__init__(cache_dir, backbone.name, backbone.fingerprint, backbone.description, made_by)
+
+
+def _tensorflow_version() -> str:
+    """The version that is installed, under whatever name (tensorflow-cpu, tf-nightly); empty if there is none.
+
+    Importing it to ask would take seconds.
+    """
+    try:
+        return metadata.version("tensorflow")
+    except metadata.PackageNotFoundError:
+        names = metadata.packages_distributions().get("tensorflow", [])
+        return metadata.version(names[0]) if names else ""
 
 
 def kept_trunk(cache_dir: str | os.PathLike[str], name: str, fingerprint: str) -> tuple[str, int] | None:

@@ -8,14 +8,14 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from retrain.cache.folder import CORRUPT_SUFFIX, check_owner, find_folder, write_owner
 from retrain.errors import CacheError
-from retrain.files import digest_of_file, remove_abandoned, write_whole
+from retrain.files import FilePart, blocks, digest_of_file, remove_abandoned, write_whole
 from retrain.paths import display_path
 
 __all__ = ["CHECKPOINTS", "QUANTIZED_MODEL", "Artifacts", "NotedFiles", "artifact_files", "read_details"]
@@ -27,6 +27,8 @@ _SUFFIX = ".export"  # of artifacts
 _MOST_NOTE_BYTES = 2**24
 
 logger = logging.getLogger(__name__)
+
+Content = TypeVar("Content", memoryview, FilePart)
 
 
 class Artifacts:
@@ -53,29 +55,33 @@ class Artifacts:
 
     def find(self, name: str) -> tuple[dict[str, Any], memoryview] | None:
         """An artifact's details and content; None if it is missing, damaged, or of another origin."""
+        return self._checked(name, lambda content: memoryview(bytes(content)))
+
+    def find_file(self, name: str) -> tuple[dict[str, Any], FilePart] | None:
+        """As `find`, with the content left in its file. All of it is read and checked, but not held in memory."""
+        return self._checked(name, lambda content: content)
+
+    def _checked(self, name: str, take: Callable[[FilePart], Content]) -> tuple[dict[str, Any], Content] | None:
         path = self._folder / f"{name}{_SUFFIX}"
         try:
-            data = path.read_bytes()
+            line, content = _opened(path)
+            note = json.loads(line)
+            if any(note[key] != value for key, value in self._origin.items()):
+                return None
+            taken = take(content)
+            if note["sha256"] == _digest(note["details"], [taken]):
+                return note["details"], taken
         except FileNotFoundError:
             return None
         except OSError as error:
             self.warnings.append(f"{display_path(path)} can't be read ({error.strerror}): it is made again")
             return None
-        end = data.find(b"\n") + 1
-        content = memoryview(data)[end:]
-        try:
-            note = json.loads(data[:end])
-            if any(note[key] != value for key, value in self._origin.items()):
-                return None
-            is_sound = note["sha256"] == _digest(note["details"], [content])
         except (ValueError, KeyError, TypeError, RecursionError):
-            is_sound = False
-        if not is_sound:
-            self.warnings.append(f"{display_path(path)} is damaged: it is made again, which takes some seconds")
-            return None
-        return note["details"], content
+            pass  # not what `keep` writes
+        self.warnings.append(f"{display_path(path)} is damaged: it is made again, which takes some seconds")
+        return None
 
-    def keep(self, name: str, details: dict[str, Any], content: Sequence[bytes | memoryview]) -> None:
+    def keep(self, name: str, details: dict[str, Any], content: Sequence[bytes | memoryview | FilePart]) -> None:
         """Keep an artifact for later runs. If the cache can't be written they are slower; that is no error.
 
         Args:
@@ -92,25 +98,35 @@ class Artifacts:
             logger.info("can't keep %s%s for later runs: %s", name, _SUFFIX, error)
 
 
+def _opened(path: Path) -> tuple[bytes, FilePart]:
+    """An artifact's first line, and the rest. Raises OSError."""
+    whole, line = FilePart(path), b""
+    for block in whole[:_MOST_NOTE_BYTES].blocks():
+        end = block.find(b"\n") + 1
+        line += block[: end or None]
+        if end:
+            break
+    return line, whole[len(line) :]
+
+
 def read_details(folder: Path, fingerprint: str, name: str) -> tuple[dict[str, Any], int] | None:
     """An artifact's details and the length of its content, unchecked; None if there is none of this fingerprint.
 
     The content is not read, and may be of any version.
     """
     try:
-        with open(folder / f"{name}{_SUFFIX}", "rb") as file:
-            line = file.readline(_MOST_NOTE_BYTES)
-            length = os.fstat(file.fileno()).st_size - len(line)
+        line, content = _opened(folder / f"{name}{_SUFFIX}")
         note = json.loads(line)
-        return (dict(note["details"]), length) if note["fingerprint"] == fingerprint else None
+        return (dict(note["details"]), len(content)) if note["fingerprint"] == fingerprint else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _digest(details: dict[str, Any], content: Sequence[bytes | memoryview]) -> str:
+def _digest(details: dict[str, Any], content: Sequence[bytes | memoryview | FilePart]) -> str:
     digest = hashlib.sha256(json.dumps(details, sort_keys=True).encode())
     for part in content:
-        digest.update(part)
+        for block in blocks(part):
+            digest.update(block)
     return digest.hexdigest()
 
 

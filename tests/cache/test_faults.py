@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from support.faults import READING, WRITING, every_call
 
-from retrain.backbones import kept_exports
 from retrain.backbones.kept_exports import KeptExports
 from retrain.cache import claims
 from retrain.cache import maintenance as cache_maintenance
@@ -395,8 +394,7 @@ class FakeBackbone:
 
 
 @pytest.fixture
-def exports(monkeypatch) -> KeptExports:
-    monkeypatch.setattr(kept_exports, "tf", type("tf", (), {"__version__": "2"}))
+def exports() -> KeptExports:
     return KeptExports(FakeBackbone(), "cache")
 
 
@@ -410,12 +408,12 @@ def test_a_kept_export_that_cannot_be_written_is_no_error(exports):
             assert not exports.warnings
 
 
-def test_a_kept_export_that_cannot_be_read_is_told_of(exports, monkeypatch):
+@pytest.mark.parametrize("find", [KeptExports.find, KeptExports.find_file])
+def test_a_kept_export_that_cannot_be_read_is_told_of(exports, find):
     exports.keep("graph", {"a": 1}, [b"first"])
-
-    def fail(path):
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(Path, "read_bytes", fail)
-    assert exports.find("graph") is None
-    assert exports.warnings == ["cache/tiny-01234567/graph.export can't be read (Input/output error): it is made again"]
+    told = ["cache/tiny-01234567/graph.export can't be read (Input/output error): it is made again"]
+    for fault in every_call(("open", "pread"), errno.EIO):
+        with fault.on():
+            found = find(exports, "graph")
+        assert (exports.warnings == told) == (found is None) == fault.happened
+        exports.warnings.clear()
