@@ -13,7 +13,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,6 @@ __all__ = [
     "prepare_process",
     "replace_keras_downloads",
     "tf",
-    "write_fingerprint",
 ]
 
 # Environment variables that TensorFlow and Keras read while they are imported. The user's own values win.
@@ -212,16 +210,6 @@ def parse_saved_model(data: bytes) -> Any:
     from tensorflow.core.protobuf import saved_model_pb2
 
     return saved_model_pb2.SavedModel.FromString(data)
-
-
-def write_fingerprint(folder: Path) -> None:
-    """Write fingerprint.pb into a SavedModel's folder, as TensorFlow does when it saves one.
-
-    Private: tensorflow.python.saved_model.fingerprinting_utils.write_fingerprint (TensorFlow 2.21).
-    """
-    from tensorflow.python.saved_model import fingerprinting_utils
-
-    fingerprinting_utils.write_fingerprint(os.fspath(folder))
 
 
 _replacing = threading.Lock()

@@ -10,6 +10,7 @@ from typing import Any
 import google_crc32c
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 __all__ = [
@@ -21,7 +22,10 @@ __all__ = [
     "GraphDef",
     "NodeDef",
     "SavedModel",
+    "TensorShape",
     "masked_crc32c",
+    "read_varint",
+    "varint",
 ]
 
 FLOAT, STRING = 1, 7  # of DataType
@@ -33,7 +37,12 @@ _MESSAGES = {
     "FunctionDef": {"signature": (1, "OpDef"), "node_def": (3, "repeated NodeDef")},
     "GradientDef": {"function_name": (1, "string"), "gradient_func": (2, "string")},
     "OpDef": {"name": (1, "string")},
-    "NodeDef": {"name": (1, "string"), "op": (2, "string"), "input": (3, "repeated string"), "attr": (5, "map AttrValue")},
+    "NodeDef": {
+        "name": (1, "string"),
+        "op": (2, "string"),
+        "input": (3, "repeated string"),
+        "attr": (5, "map AttrValue"),
+    },
     "AttrValue": {
         "list": (1, "ListValue"),
         "s": (2, "bytes"),
@@ -84,7 +93,7 @@ def _classes() -> dict[str, Any]:
         for field, (number, kind) in fields.items():
             _add_field(message, field, number, kind)
     pool = DescriptorPool()
-    pool.Add(file)  # type: ignore[no-untyped-call]
+    pool.Add(file)
     return {name: GetMessageClass(pool.FindMessageTypeByName(f"tensorflow.{name}")) for name in _MESSAGES}
 
 
@@ -109,10 +118,29 @@ _CLASSES = _classes()
 GraphDef, NodeDef = _CLASSES["GraphDef"], _CLASSES["NodeDef"]
 SavedModel = _CLASSES["SavedModel"]
 BundleHeader, BundleEntry = _CLASSES["BundleHeaderProto"], _CLASSES["BundleEntryProto"]
-Event = _CLASSES["Event"]
+TensorShape, Event = _CLASSES["TensorShapeProto"], _CLASSES["Event"]
 
 
 def masked_crc32c(data: bytes) -> int:
     """CRC-32C of some bytes, masked as TensorFlow stores it (tensorflow/tsl/lib/hash/crc32c.h)."""
-    crc = google_crc32c.value(data)
+    crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def varint(number: int) -> bytes:
+    """A number >= 0 in 7 bits a byte, the lowest first (protobuf.dev/programming-guides/encoding)."""
+    data = bytearray()
+    while number > 127:
+        data.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*data, number])
+
+
+def read_varint(data: bytes, start: int) -> tuple[int, int]:
+    """The number that begins at a place in some bytes, and where it ends. Raises DecodeError."""
+    number = 0
+    for place, byte in enumerate(data[start : start + 10]):
+        number |= (byte & 127) << 7 * place
+        if byte < 128:
+            return number, start + place + 1
+    raise DecodeError("a number has no end")

@@ -164,16 +164,11 @@ def test_the_rewriting_to_16_bits_has_a_switch(on_gpu, field):
     assert toggle.values_by_number[getattr(options, field)].name == "ON", tf.__version__
 
 
-def test_a_saved_model_is_parsed_and_has_a_fingerprint(tmp_path):
-    """Private: see _tensorflow.parse_saved_model and _tensorflow.write_fingerprint."""
+def test_a_saved_model_is_parsed(tmp_path):
+    """Private: see _tensorflow.parse_saved_model."""
     tf.saved_model.save(tf.Module(), str(tmp_path))
     message = _tensorflow.parse_saved_model((tmp_path / "saved_model.pb").read_bytes())
     assert len(message.meta_graphs) == 1, tf.__version__
-    made = tf.saved_model.experimental.read_fingerprint(str(tmp_path))
-    (tmp_path / "fingerprint.pb").unlink()
-    _tensorflow.write_fingerprint(tmp_path)
-    again = tf.saved_model.experimental.read_fingerprint(str(tmp_path))
-    assert again.saved_model_checksum == made.saved_model_checksum, tf.__version__
 
 
 def test_keras_asks_for_weights_where_we_answer():

@@ -3,7 +3,7 @@ from .backbone import Backbone
 from .catalogue import Entry
 from .default import choose_backbone
 from .extractor import Extractor
-from .graph import BOTTLENECK, PIXELS_INPUT, Trunk, make_trunk, without_defaults
+from .graph import make_trunk, without_defaults
 from .graph_cut import Cut, find_cut, part_above
 from .kept_exports import TRUNK, KeptExports, kept_trunk
 from .layers import NetworkLayer
@@ -11,6 +11,7 @@ from .network import FrozenGraph, suitable_batch_size
 from .precision import Calibration, choose_extractor
 from .sources.downloads import Listener
 from .sources.graph_safety import check_graph
+from .trunk import BOTTLENECK, PIXELS_INPUT, Trunk, Weight, outline
 
 __all__ = [
     "BOTTLENECK",
@@ -26,6 +27,7 @@ __all__ = [
     "Listener",
     "NetworkLayer",
     "Trunk",
+    "Weight",
     "activations_at",
     "check_graph",
     "choose_backbone",
@@ -33,6 +35,7 @@ __all__ = [
     "find_cut",
     "kept_trunk",
     "make_trunk",
+    "outline",
     "part_above",
     "suitable_batch_size",
     "without_defaults",

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from retrain.backbones.backbone import Backbone
 from retrain.backbones.extractor import Extractor
-from retrain.backbones.graph import PIXELS_INPUT, Trunk
 from retrain.backbones.graph_cut import Cut, part_below
 from retrain.backbones.network import FrozenGraph, suitable_batch_size
+from retrain.backbones.trunk import PIXELS_INPUT, Trunk
 from retrain.errors import BackboneError
 
 __all__ = ["activations_at"]

@@ -1,74 +1,12 @@
-"""A backbone's graph from picture to bottleneck: the trunk that all heads on it share."""
-
-import dataclasses
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+"""Freezing a network, with the original program's inputs in front of it, makes a trunk of it."""
 
 from retrain._tensorflow import tf
 from retrain.backbones import graph_images
 from retrain.backbones.layers import NetworkLayer
 from retrain.backbones.network import Network
+from retrain.backbones.trunk import BOTTLENECK, JPEG_INPUT, PIXELS_INPUT, Trunk
 
-__all__ = ["BOTTLENECK", "JPEG_INPUT", "PIXELS_INPUT", "Trunk", "make_trunk", "without_defaults"]
-
-# Names in the graph; the inputs have those of the original program's releases.
-JPEG_INPUT = "DecodeJpeg/contents:0"  # () string: the bytes of a JPEG; of 2015 and 2016
-PIXELS_INPUT = "Placeholder:0"  # (n, height, width, 3) float32 in [0, 1]; of 2018
-BOTTLENECK = "bottleneck:0"  # (n, d) float32
-
-# Smaller constants count as part of the graph.
-_LARGE_BYTES = 4096
-
-
-@dataclass(frozen=True)
-class Trunk:
-    """A frozen graph from picture to bottleneck, serialized.
-
-    It is one chain, which can be fed at any of these points:
-    `DecodeJpeg/contents` () string, JPEG bytes; `DecodeJpeg` (any, any, 3) uint8 (a large JPEG arrives there
-    scaled); `input` (n, any, any, 3) float32 in [-1, 1]; `Mul` (n, height, width, 3) float32 in [-1, 1];
-    `Placeholder` (n, height, width, 3) float32 in [0, 1]. Out comes `bottleneck` (n, d) float32. The nodes of the
-    network itself lie below `backbone/`, its weights are constants.
-    """
-
-    graph: bytes | memoryview  # a GraphDef
-    height: int  # of the pictures, in pixels
-    width: int
-    bottleneck_size: int
-    digest: str  # SHA-256 of the graph, hexadecimal
-    layers: tuple[NetworkLayer, ...] = ()  # of the network
-
-    def nodes(self) -> tf.compat.v1.GraphDef:
-        """The graph, parsed."""
-        return tf.compat.v1.GraphDef.FromString(self.graph)
-
-    @cached_property
-    def weights(self) -> dict[str, NDArray[Any]]:
-        """The large constants, in the graph's order: name of the node -> array."""
-        return {
-            node.name: tf.make_ndarray(node.attr["value"].tensor)
-            for node in self.nodes().node
-            if node.op == "Const" and len(node.attr["value"].tensor.tensor_content) >= _LARGE_BYTES
-        }
-
-    def with_weights(self, weights: Mapping[str, NDArray[np.float32]]) -> "Trunk":
-        """The trunk with other constants.
-
-        Args:
-            weights: names of nodes -> arrays, of the same shapes.
-        """
-        graph_def = self.nodes()
-        for node in graph_def.node:
-            if node.name in weights:
-                node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(weights[node.name]))
-        serialized = graph_def.SerializeToString(deterministic=True)
-        return dataclasses.replace(self, graph=serialized, digest=hashlib.sha256(serialized).hexdigest())
+__all__ = ["make_trunk", "without_defaults"]
 
 
 def make_trunk(network: Network) -> Trunk:
@@ -81,11 +19,11 @@ def make_trunk(network: Network) -> Trunk:
         )
         tf.identity(vectors, name=BOTTLENECK[:-2])
         serialized = without_defaults(graph).SerializeToString(deterministic=True)
-    digest = hashlib.sha256(serialized).hexdigest()
     layers = tuple(
         NetworkLayer(layer.name, tuple(f"backbone/{name}" for name in layer.weights)) for layer in network.layers
     )
-    return Trunk(serialized, network.height, network.width, network.bottleneck_size, digest, layers)
+    size = network.height, network.width, network.bottleneck_size
+    return Trunk.of_graph(serialized, size, layers, int(tf.version.GRAPH_DEF_VERSION))
 
 
 def without_defaults(graph: tf.Graph) -> tf.compat.v1.GraphDef:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain._tensorflow import tf
-from retrain.backbones.graph import BOTTLENECK, PIXELS_INPUT, Trunk
 from retrain.backbones.layers import NetworkLayer
+from retrain.backbones.trunk import BOTTLENECK, PIXELS_INPUT, Trunk
 from retrain.errors import BackboneError, UsageError
 from retrain.options import FineTuningOptions
 from retrain.text import counted

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from retrain._tensorflow import tf
-
 __all__ = ["NetworkLayer", "VariableGroup", "find_layers", "keras_groups", "saved_groups"]
 
 VariableGroup = tuple[str, Sequence[Any]]  # a layer's name, and its variables that may be trained
@@ -34,6 +32,8 @@ def saved_groups(loaded: Any) -> list[VariableGroup]:
     """
     variables = getattr(loaded, "trainable_variables", None)
     if variables is None:
+        from retrain._tensorflow import tf
+
         parts = tf.train.TrackableView(loaded).descendants()
         variables = [part for part in parts if isinstance(part, tf.Variable) and part.trainable]
     groups: dict[str, list[Any]] = {}

@@ -1,6 +1,7 @@
 """What every format of a trained model can do, and the formats that a model folder has."""
 
 import os
+from collections.abc import Mapping
 from typing import Protocol
 
 from retrain.export.frozen_graph import FrozenGraph
@@ -14,13 +15,18 @@ __all__ = ["EXPORTERS", "Exporter"]
 class Exporter(Protocol):
     """One format."""
 
-    def write(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> None:
-        """Write the file or folder. Raises OutputError, OSError."""
+    def write(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> Mapping[str, str]:
+        """Write the file or folder.
 
-    def verify(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> None:
-        """Read what was written and compare its scores with those of the network.
+        Returns the SHA-256 of what is known without reading it again: path below the place -> 64 hexadecimal digits.
+        Raises OutputError, OSError.
+        """
 
-        Raises OutputError if they differ, or if it can't be read.
+    def verify(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> Mapping[str, str]:
+        """Read what was written and compare it, or its scores, with the network.
+
+        Returns the SHA-256 of the files that were read whole, as `write` does. Raises OutputError if they differ, or if
+        it can't be read.
         """
 
 

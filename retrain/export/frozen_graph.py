@@ -2,68 +2,64 @@
 
 import hashlib
 import os
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from retrain._tensorflow import tf
-from retrain.backbones import BOTTLENECK, without_defaults
-from retrain.errors import ModelFolderError, OutputError
-from retrain.export.source import TrainedNetwork, softmax
-from retrain.files import write_whole
-from retrain.model import Layer, parse_graph
+from retrain.backbones import BOTTLENECK
+from retrain.errors import OutputError
+from retrain.export.source import TrainedNetwork
+from retrain.files import FilePart, write_whole
+from retrain.model import Head
 from retrain.paths import display_path
+from retrain.tensorflow_formats import FLOAT, GraphDef
 
-__all__ = ["FrozenGraph", "apply_layers"]
+__all__ = ["FrozenGraph"]
 
 _MOST_BYTES = 2**31 - 1  # of a message of protocol buffers
-_SAMPLES = 4  # bottlenecks to compare scores on
 
 
 class FrozenGraph:
     """Writes a graph file. `Trunk` describes its inputs; the scores have the final tensor's name."""
 
-    def write(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> None:
+    def write(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> dict[str, str]:
         """Write the file. Raises OSError; OutputError if it would have over 2 GiB."""
         write_whole(place, *self.parts(network))
+        return {}
 
-    def verify(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> None:
-        """Read the file again: the backbone's part must be the same, and the head's give the scores of the head.
+    def verify(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> dict[str, str]:
+        """Read the file again: it must have the backbone's graph, and on it the head, bit for bit.
 
-        Takes a tenth of a second for a graph of 90 MB. Raises OutputError, OSError.
+        Returns its SHA-256, as of the path ".". Raises OutputError, OSError.
         """
-        data, trunk = memoryview(Path(place).read_bytes()), network.trunk
-        if hashlib.sha256(data[: len(trunk.graph)]).hexdigest() != trunk.digest:
+        file, trunk = FilePart(place), network.trunk
+        digest = hashlib.sha256()
+        for block in file[: len(trunk.graph)].blocks():
+            digest.update(block)
+        if digest.hexdigest() != trunk.digest:
             raise _differs(place)
-        size = network.head.bottleneck_size
-        vectors = np.random.default_rng(0).uniform(0, 1, (_SAMPLES, size)).astype(np.float32)
+        rest = bytes(file[len(trunk.graph) :])
         try:
-            graph_def = parse_graph(bytes(data[len(trunk.graph) :]), display_path(place))
-            logits, scores = _run_head(graph_def, network.final_tensor_name, vectors)
-        except (ModelFolderError, LookupError, ValueError, tf.errors.OpError) as error:
+            layers = [*_layers_in(GraphDef.FromString(rest), network.final_tensor_name)]
+        except (DecodeError, LookupError, ValueError) as error:
             raise _differs(place) from error
-        expected = network.head.logits(vectors)
-        # products are of float32: how exact they are depends on how large the logits are
-        if not np.allclose(logits, expected, rtol=0, atol=1e-4 * max(1.0, float(np.abs(expected).max()))):
+        found = [array for layer in layers for array in layer]
+        expected = [array for layer in reversed(network.head.layers) for array in (layer.weights, layer.biases)]
+        if [*map(_identity, found)] != [*map(_identity, expected)]:
             raise _differs(place)
-        if not np.allclose(scores, softmax(logits), rtol=0, atol=1e-5):
-            raise _differs(place)
+        digest.update(rest)
+        return {".": digest.hexdigest()}
 
-    def parts(self, network: TrainedNetwork) -> tuple[bytes | memoryview, bytes]:
+    def parts(self, network: TrainedNetwork) -> tuple[bytes | memoryview | FilePart, bytes]:
         """Return the file's content in two parts, the backbone's and the head's.
 
         Messages one after the other are one message with the parts of both. Raises OutputError over 2 GiB.
         """
-        with tf.Graph().as_default() as graph:
-            vectors = tf.compat.v1.placeholder(tf.float32, [None, network.head.bottleneck_size], name=BOTTLENECK[:-2])
-            with tf.name_scope("head"):
-                logits = apply_layers(vectors, network.head.layers)
-            tf.nn.softmax(logits, name=network.final_tensor_name)
-            graph_def = without_defaults(graph)
-        [stand_in] = [node for node in graph_def.node if node.name == BOTTLENECK[:-2]]
-        graph_def.node.remove(stand_in)  # the backbone's part has the node of this name
-        parts = network.trunk.graph, bytes(graph_def.SerializeToString(deterministic=True))
+        trunk = network.trunk
+        parts = trunk.graph, head_graph(network.head, network.final_tensor_name, trunk.producer)
         size = sum(map(len, parts))
         if size > _MOST_BYTES:
             raise OutputError(
@@ -72,24 +68,86 @@ class FrozenGraph:
         return parts
 
 
-def apply_layers(vectors: tf.Tensor, layers: tuple[Layer, ...]) -> tf.Tensor:
-    """Compute logits as `Head.logits` does, but on tensors."""
-    for layer in layers[:-1]:
-        vectors = tf.nn.relu(tf.matmul(vectors, layer.weights) + layer.biases)
-    return tf.matmul(vectors, layers[-1].weights) + layers[-1].biases
+def head_graph(head: Head, final_tensor_name: str, producer: int) -> bytes:
+    """A GraphDef from the bottleneck, which is not in it, to the scores.
+
+    It is what TensorFlow writes of `softmax(relu(bottleneck @ weights + biases) @ weights + biases)` in a name scope.
+
+    Args:
+        producer: the version of graphs that TensorFlow writes.
+    """
+    graph, values, last = GraphDef(), BOTTLENECK[:-2], len(head.layers) - 1
+    for number, layer in enumerate(head.layers):
+        suffix, width = f"_{number}" if number else "", layer.biases.size
+        product, total, positive = (f"head/{name}{suffix}" for name in ("MatMul", "add", "Relu"))
+        _add_constant(graph, f"{product}/b", layer.weights)
+        _add_operation(graph, "MatMul", product, [values, f"{product}/b"], width)
+        _add_constant(graph, f"{total}/y", layer.biases)
+        _add_operation(graph, "AddV2", total, [product, f"{total}/y"], width)
+        is_last = number == last
+        _add_operation(graph, *(("Softmax", final_tensor_name) if is_last else ("Relu", positive)), [total], width)
+        values = positive
+    graph.versions.producer = producer
+    return bytes(graph.SerializeToString(deterministic=True))
 
 
-def _run_head(
-    graph_def: tf.compat.v1.GraphDef, final_tensor_name: str, vectors: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Logits and scores of bottlenecks. Raises LookupError, ValueError, OpError if the graph has no such head."""
-    [final] = [node for node in graph_def.node if node.name == final_tensor_name]
-    with tf.Graph().as_default() as graph, tf.device("CPU"):
-        ends = [f"{final.input[0]}:0", f"{final.name}:0"]
-        tensors = tf.import_graph_def(graph_def, {BOTTLENECK: tf.constant(vectors)}, return_elements=ends, name="")
-        with tf.compat.v1.Session(graph=graph) as session:
-            logits, scores = session.run(tensors)
-    return logits, scores
+def _add_operation(graph: Any, operation: str, name: str, inputs: Sequence[str], width: int) -> None:
+    """A node that gives (n, width) float32."""
+    node = graph.node.add(op=operation, name=name, input=inputs)
+    node.attr["T"].type = FLOAT
+    _set_sizes(node.attr["_output_shapes"].list.shape.add(), (-1, width))
+
+
+def _add_constant(graph: Any, name: str, array: NDArray[np.float32]) -> None:
+    node = graph.node.add(op="Const", name=name)
+    node.attr["dtype"].type = FLOAT
+    tensor = node.attr["value"].tensor
+    tensor.dtype = FLOAT
+    if array.size == 1:
+        tensor.float_val.append(array.item())
+    else:
+        tensor.tensor_content = array.tobytes()
+    for shape in (tensor.tensor_shape, node.attr["_output_shapes"].list.shape.add()):
+        _set_sizes(shape, array.shape)
+
+
+def _set_sizes(shape: Any, sizes: Sequence[int]) -> None:
+    for size in sizes:
+        shape.dim.add(size=size)
+
+
+def _layers_in(graph: Any, final_tensor_name: str) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Weights and biases of the layers below the scores, from the last to the first.
+
+    Raises LookupError, ValueError if the graph is not of that form.
+    """
+    nodes = {node.name: node for node in graph.node}
+
+    def inputs(name: str, operation: str) -> Sequence[str]:
+        node = nodes.pop(name)  # so that no circle is followed for ever
+        if node.op != operation:
+            raise ValueError(f"{name} is {node.op}, expected {operation}")
+        return list(node.input)
+
+    values, operation = final_tensor_name, "Softmax"
+    while values != BOTTLENECK[:-2]:
+        [total] = inputs(values, operation)
+        product, biases = inputs(total, "AddV2")
+        values, weights = inputs(product, "MatMul")
+        yield _array_in(nodes[weights]), _array_in(nodes[biases])
+        operation = "Relu"
+
+
+def _array_in(node: Any) -> NDArray[np.float32]:
+    tensor = node.attr["value"].tensor
+    if node.op != "Const" or tensor.dtype != FLOAT:
+        raise ValueError(f"{node.name} is no constant of float32")
+    values = np.frombuffer(tensor.tensor_content, "<f4") if tensor.tensor_content else np.array(tensor.float_val, "<f4")
+    return values.reshape([dim.size for dim in tensor.tensor_shape.dim])
+
+
+def _identity(array: NDArray[np.float32]) -> tuple[tuple[int, ...], bytes]:
+    return array.shape, array.tobytes()
 
 
 def _differs(place: str | os.PathLike[str]) -> OutputError:

@@ -4,7 +4,7 @@ import copy
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,16 +19,19 @@ from retrain.backbones import (
     KeptExports,
     NetworkLayer,
     Trunk,
+    Weight,
     check_graph,
-    make_trunk,
+    outline,
 )
 from retrain.errors import BackboneError
 from retrain.events import Emit, Warned, ignore
-from retrain.model import Head, parse_graph, part_of_graph
+from retrain.files import FilePart
+from retrain.model import Head
 
 __all__ = ["ExportSource", "TrainedNetwork", "softmax"]
 
-_DETAILS = ("height", "width", "bottleneck_size", "digest", "layers")  # of a trunk
+_EARLIER_DETAILS = ("height", "width", "bottleneck_size", "digest", "layers")  # of a trunk that was kept
+_DETAILS = (*_EARLIER_DETAILS, "producer", "weights", "weights_digest")
 
 
 class ExportSource:
@@ -56,34 +59,40 @@ class ExportSource:
         return KeptExports(self.backbone, self._cache_dir)
 
     def prepare(self) -> None:
-        """Start to read the graph from the cache, in a thread of its own."""
+        """Start to read and check the graph in the cache, in a thread of its own."""
         thread = ThreadPoolExecutor(1)
         self._reading = thread.submit(self._read_trunk)
         thread.shutdown(wait=False)
 
     def _read_trunk(self) -> Trunk | None:
-        found = self._kept.find(TRUNK)
-        if found is None or set(found[0]) != set(_DETAILS):
+        found = self._kept.find_file(TRUNK)
+        trunk = _trunk_of(*found) if found else None
+        if trunk is None:
             return None
-        layers = tuple(NetworkLayer(name, tuple(weights)) for name, weights in found[0]["layers"])
-        trunk = Trunk(found[1], **found[0] | {"layers": layers})
-        _ = trunk.weights
+        if found and len(found[0]) == len(_EARLIER_DETAILS):
+            self._keep_trunk(trunk)  # with all that is known of it now
         source = self.backbone.source
         if source.kind != "keras" and not source.trust:  # as when the backbone was loaded
-            check_graph(trunk.nodes(), f"the graph of backbone {self.backbone.name}", BackboneError)
+            check_graph(outline(trunk.graph)[0], f"the graph of backbone {self.backbone.name}", BackboneError)
         return trunk
+
+    def _keep_trunk(self, trunk: Trunk) -> None:
+        details = {name: getattr(trunk, name) for name in _DETAILS}
+        details["layers"] = [[layer.name, list(layer.weights)] for layer in trunk.layers]
+        details["weights"] = [list(astuple(weight)) for weight in trunk.weights]
+        self._kept.keep(TRUNK, details, [trunk.graph])
 
     @cached_property
     def trunk(self) -> Trunk:
-        """The backbone's graph. Raises BackboneError, CacheError."""
+        """The backbone's graph. If it is not in the cache, TensorFlow makes it. Raises BackboneError, CacheError."""
         trunk = self._reading.result() if self._reading else self._read_trunk()
         self._tell_warnings()
         if trunk is not None:
             return trunk
+        from retrain.backbones import make_trunk
+
         trunk = make_trunk(self.backbone.network)
-        details = {name: getattr(trunk, name) for name in _DETAILS}
-        details["layers"] = [[layer.name, list(layer.weights)] for layer in trunk.layers]
-        self._kept.keep(TRUNK, details, [trunk.graph])
+        self._keep_trunk(trunk)
         return trunk
 
     def with_weights(self, weights: Mapping[str, NDArray[np.float32]]) -> "ExportSource":
@@ -136,11 +145,25 @@ class TrainedNetwork:
 
         Raises ModelFolderError if the backbone's graph can't run.
         """
+        from retrain.model import parse_graph, part_of_graph
+
         trunk = self.trunk
         graph_def = parse_graph(bytes(trunk.graph), "the backbone's graph")
         picture = (trunk.height, trunk.width, 3)
         run = part_of_graph(graph_def, PIXELS_INPUT, BOTTLENECK, picture, trunk.bottleneck_size)
         return softmax(self.head.logits(run(pixels)))
+
+
+def _trunk_of(details: dict[str, Any], graph: FilePart) -> Trunk | None:
+    """The trunk that was kept; None if other things are known of it than this version wants."""
+    if set(details) not in (set(_DETAILS), set(_EARLIER_DETAILS)):
+        return None
+    details = details | {"layers": tuple(NetworkLayer(name, tuple(weights)) for name, weights in details["layers"])}
+    if "weights" not in details:
+        size = details["height"], details["width"], details["bottleneck_size"]
+        return Trunk.of_graph(graph, size, details["layers"])
+    weights = (Weight(name, dtype, tuple(shape), *place) for name, dtype, shape, *place in details["weights"])
+    return Trunk(graph, **details | {"weights": tuple(weights)})
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ from retrain.data import SETS
 from retrain.errors import OutputError
 from retrain.evaluation import PictureResult
 from retrain.files import digest_of_file, write_whole
+from retrain.machine import cores
 from retrain.model import FORMAT, list_files, seal, write_head, write_labels
 from retrain.model_files import (
     CURVES,
@@ -67,31 +68,43 @@ def write_files(model: TrainedModel, folder: Path, origin: Origin) -> dict[str, 
     Returns what run.json holds.
     """
     export_started = time.monotonic()
-    _write_model(model, folder)
+    known = _write_model(model, folder)
     _write_results(model, folder)
+    digests = _digests_of(folder, known)
     now = time.monotonic()
     written = {"export_seconds": now - export_started, "total_seconds": now - origin.started}
-    files = list_files(folder)
-    record = run_record(model, origin.command, {**model.result.timings, **written}, [*files, RUN])
-    record = seal(record | {"sha256": {name: digest_of_file(folder / name) for name in files}})
+    record = run_record(model, origin.command, {**model.result.timings, **written}, [*digests, RUN])
+    record = seal(record | {"sha256": digests})
     _write_json(folder / RUN, record)
     return record
 
 
-def _write_model(model: TrainedModel, folder: Path) -> None:
-    """The model itself, in every form, and its labels."""
+def _write_model(model: TrainedModel, folder: Path) -> dict[str, str]:
+    """The model itself, in every form, and its labels. Returns the SHA-256 of the files of which it is known by now."""
     from retrain.export import FrozenGraph, SavedModel
 
     labels = model.result.labels
     network = model.graph.under(model.trained.head, labels)
+    _ = network.trunk  # if it must be made, then once, not in both threads
+
+    def write_graph() -> dict[str, str]:
+        FrozenGraph().write(network, folder / GRAPH)
+        return FrozenGraph().verify(network, folder / GRAPH)
+
     with ThreadPoolExecutor(1) as thread:  # the two that take long are written at once
-        # its parts are made first: TensorFlow numbers what it makes, and those numbers are in the SavedModel
-        written = thread.submit(write_whole, folder / GRAPH, *FrozenGraph().parts(network))
-        SavedModel().write(network, folder / SAVED_MODEL)
-        written.result()
-    FrozenGraph().verify(network, folder / GRAPH)
+        written = thread.submit(write_graph)
+        known = {SAVED_MODEL: SavedModel().write(network, folder / SAVED_MODEL), GRAPH: written.result()}
     write_labels(labels, folder / LABELS)
     write_head(model.trained.head, labels, folder / HEAD)
+    return {os.path.normpath(f"{name}/{path}"): known[name][path] for name in known for path in known[name]}
+
+
+def _digests_of(folder: Path, known: Mapping[str, str]) -> dict[str, str]:
+    """The SHA-256 of all files in a folder."""
+    files = list_files(folder)
+    with ThreadPoolExecutor(cores()) as threads:
+        found = threads.map(lambda name: known.get(name) or digest_of_file(folder / name), files)
+        return dict(zip(files, found, strict=True))
 
 
 def _write_results(model: TrainedModel, folder: Path) -> None:

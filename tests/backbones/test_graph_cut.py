@@ -10,8 +10,9 @@ from retrain._tensorflow import tf
 from retrain.backbones import graph_cut
 from retrain.backbones.activations import activations_at
 from retrain.backbones.backbone import Backbone, BackboneSource
-from retrain.backbones.graph import BOTTLENECK, PIXELS_INPUT, Trunk, make_trunk
+from retrain.backbones.graph import make_trunk
 from retrain.backbones.graph_cut import find_cut, part_above
+from retrain.backbones.trunk import BOTTLENECK, PIXELS_INPUT, Trunk
 from retrain.errors import BackboneError, UsageError
 from retrain.options import FineTuningOptions
 
@@ -106,7 +107,7 @@ def test_a_saved_model_without_variables_can_not_be_fine_tuned(tmp_path, tiny_ba
     from retrain.backbones.backbone import load_network
 
     trunk = make_trunk(load_network(BackboneSource("tiny", "saved_model", str(tiny_backbone), input_range="0..1")))
-    frozen = Trunk(trunk.graph, trunk.height, trunk.width, trunk.bottleneck_size, trunk.digest, ())
+    frozen = dataclasses.replace(trunk, layers=())
     with pytest.raises(BackboneError, match="it does not say which of its numbers are weights"):
         find_cut(frozen, FineTuningOptions(fine_tune_layers=1))
 
@@ -180,7 +181,7 @@ def test_cuts_agree_with_taking_nodes_away(edges, lowest):
         for number, (one, other) in enumerate(edges):
             tensors.append(tf.add(tensors[one], tensors[other], name=f"n{number}"))
         tf.identity(tensors[-1], name=BOTTLENECK[:-2])
-        trunk = Trunk(graph.as_graph_def().SerializeToString(), 1, 1, 2, "")
+        trunk = Trunk.of_graph(graph.as_graph_def().SerializeToString(), (1, 1, 2))
     nodes = {node.name: node for node in trunk.nodes().node}
     order = graph_cut._order(nodes, PIXELS_INPUT[:-2], BOTTLENECK[:-2])
     lowest = min(lowest, len(order) - 1)

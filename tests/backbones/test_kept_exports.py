@@ -61,7 +61,7 @@ def export(tiny_backbone):
         graphs, head = builder(tiny_backbone, warnings=warnings), head_of(TINY_LENGTH, 2)
         graphs.prepare()
         Path(model_dir).mkdir()
-        Path(model_dir, "graph.pb").write_bytes(b"".join(FrozenGraph().parts(graphs.under(head))))
+        FrozenGraph().write(graphs.under(head), Path(model_dir, "graph.pb"))
         SavedModel().write(graphs.under(head, ["a", "b"]), Path(model_dir, "saved_model"))
         return warnings
 
@@ -84,8 +84,9 @@ def kept(name: str) -> Path:
 
 
 def exported(model: str) -> dict[str, bytes]:
-    names = ["graph.pb", "saved_model/saved_model.pb", "saved_model/variables/variables.data-00000-of-00001"]
-    return {name: Path(model, name).read_bytes() for name in names}
+    model = Path(model)
+    paths = [path for path in [model / "graph.pb", *(model / "saved_model").rglob("*")] if path.is_file()]
+    return {str(path.relative_to(model)): path.read_bytes() for path in paths}
 
 
 def builder(tiny_backbone, cache: str = "cache", name: str = "final_result", warnings: list[str] | None = None):
@@ -244,7 +245,7 @@ def test_heads_and_labels_share_what_is_kept(tiny_backbone, no_network_after):
         answer = loaded.from_pixels(tf.constant(pixels))
         np.testing.assert_allclose(answer["final_result"].numpy(), expected, atol=1e-6)
         np.testing.assert_allclose(
-            run_graph(b"".join(FrozenGraph().parts(graphs.under(head))), pixels), expected, atol=1e-6
+            run_graph(b"".join(map(bytes, FrozenGraph().parts(graphs.under(head)))), pixels), expected, atol=1e-6
         )
 
 
@@ -257,7 +258,7 @@ def no_network_after(monkeypatch):
 
 
 def bottlenecks(graphs: ExportSource, pixels: np.ndarray) -> np.ndarray:
-    return run_graph(graphs.trunk.graph, pixels, "bottleneck:0")
+    return run_graph(bytes(graphs.trunk.graph), pixels, "bottleneck:0")
 
 
 def run_graph(graph, pixels: np.ndarray, end: str = "final_result:0") -> np.ndarray:
@@ -287,9 +288,6 @@ def test_the_saved_model_says_how_many_classes_there_are(tiny_backbone):
         outputs = model.meta_graphs[0].signature_def[signature].outputs
         for name in ("final_result", "labels"):
             assert [dimension.size for dimension in outputs[name].tensor_shape.dim] == [-1, 5]
-    fingerprint = tf.saved_model.experimental.read_fingerprint("saved")
-    again = tf.saved_model.experimental.read_fingerprint("saved")
-    assert fingerprint.saved_model_checksum == again.saved_model_checksum != 0
 
 
 def test_tensorflow_1_style_programs_load_the_saved_model(tiny_backbone):

@@ -414,7 +414,7 @@ def test_every_format_is_verified_by_reading_it_again(network, name):
     widths = [network.head.bottleneck_size, *(layer.biases.size for layer in network.head.layers)]
     with pytest.raises(OutputError, match="does not give the scores of the trained model: train it again"):
         exporter.verify(network.source.under(head_of(widths, 1), network.labels), name)
-    other = network.source.trunk.with_weights({key: -array for key, array in network.trunk.weights.items()})
+    other = network.source.trunk.with_weights({key: -array for key, array in network.trunk.arrays().items()})
     network.source.trunk = other
     with pytest.raises(OutputError, match="does not give the scores of the trained model: train it again"):
         exporter.verify(network, name)
@@ -427,6 +427,6 @@ def test_other_labels_or_no_file_are_no_sound_export(network):
     with pytest.raises(OutputError, match="can't load the SavedModel nowhere"):
         EXPORTERS["saved_model"].verify(network, "nowhere")
     with open("graph.pb", "wb") as file:
-        file.writelines([network.trunk.graph, b"damaged"])
+        file.writelines([bytes(network.trunk.graph), b"damaged"])
     with pytest.raises(OutputError, match=r"graph\.pb does not give the scores"):
         FrozenGraph().verify(network, "graph.pb")

@@ -13,11 +13,15 @@ import pytest
 
 
 def trace_once() -> None:
-    """From now on no network is traced for export a second time; where nothing exports, nothing is imported."""
-    source, saved_model = sys.modules.get("retrain.export.source"), sys.modules.get("retrain.export.saved_model")
-    if source is None or saved_model is None or hasattr(source.make_trunk, "__wrapped__"):
+    """From now on no network is traced for export a second time; where nothing uses TensorFlow, nothing imports it."""
+    if "tensorflow" not in sys.modules:
         return
-    make_trunk, make_template = source.make_trunk, saved_model.make_template
+    from retrain.backbones import graph
+    from retrain.export import template
+
+    if hasattr(graph.make_trunk, "__wrapped__"):
+        return
+    make_trunk, make_template = graph.make_trunk, template.make_template
     trunks, templates = {}, {}
 
     @functools.wraps(make_trunk)
@@ -34,15 +38,17 @@ def trace_once() -> None:
             templates[key] = make_template(trunk, final_tensor_name, layers, place)
         return templates[key]
 
-    source.make_trunk, saved_model.make_template = remembered_trunk, remembered_template
+    graph.make_trunk, template.make_template = remembered_trunk, remembered_template
 
 
 def trace_anew(patch: pytest.MonkeyPatch) -> None:
     """Forget all that, for a test about tracing."""
-    from retrain.export import saved_model, source
+    from retrain.backbones import graph
+    from retrain.export import template
 
-    for module, name in ((source, "make_trunk"), (saved_model, "make_template")):
-        patch.setattr(module, name, getattr(module, name).__wrapped__)
+    for module, name in ((graph, "make_trunk"), (template, "make_template")):
+        function = getattr(module, name)
+        patch.setattr(module, name, getattr(function, "__wrapped__", function))
 
 
 def _digest(network) -> bytes:
