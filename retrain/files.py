@@ -10,7 +10,6 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 __all__ = [
     "FilePart",
@@ -26,9 +25,9 @@ __all__ = [
 
 _ABANDONED_SECONDS = 60.0  # a temporary file younger than this may not be locked by its writer yet
 _LONGEST_NAME = 200  # bytes: file systems take 255, and temporary names add to it
-_BLOCK_BYTES = 2**20  # of a file, in memory at once
-# of sendfile where the file system, the kernel or a container has none
-_NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EXDEV})
+# Of a file, in memory at once. It stays in the processor's cache, so that copying takes no longer than with the system's
+# own sendfile and copy_file_range, which slow down at places that are no multiples of a page.
+_BLOCK_BYTES = 2**18
 
 
 class FilePart:
@@ -72,33 +71,6 @@ class FilePart:
             yield block
             place += len(block)
 
-    def copy_into(self, handle: int) -> None:
-        """Write it where an open file stands; without a way through this process's memory, if the system can do that.
-
-        Raises OSError.
-        """
-        done = 0
-        with contextlib.suppress(_CantSendError):
-            while done < self._length:
-                done += self._send(handle, done)
-        for block in self[done:].blocks():
-            _write_all(handle, block)
-
-    def _send(self, handle: int, done: int) -> int:
-        try:
-            sent = os.sendfile(handle, self._file.handle, self._start + done, self._length - done)
-        except OSError as error:
-            if error.errno in _NO_SENDFILE:
-                raise _CantSendError from error
-            raise
-        if not sent:
-            raise _CantSendError  # or cut short, which reading it will tell
-        return sent
-
-
-class _CantSendError(Exception):
-    """The system can't copy between these files."""
-
 
 class _OpenFile:
     """A file that is closed when nothing refers to it any more."""
@@ -138,7 +110,8 @@ def write_whole(path: str | os.PathLike[str], *data: bytes | memoryview | FilePa
         with os.fdopen(handle, "wb") as file:
             with contextlib.suppress(OSError):  # some network disks have no locks
                 fcntl.flock(file.fileno(), fcntl.LOCK_EX)  # tells remove_abandoned that this file is being written
-            _write_parts(file, data)
+            file.writelines(block for part in data for block in blocks(part))
+            file.flush()
             os.fsync(file.fileno())
             os.replace(temporary, path)
     except BaseException as error:
@@ -228,31 +201,16 @@ def _is_special(path: Path) -> bool:
 
 def _write_into(path: Path, data: tuple[bytes | memoryview | FilePart, ...]) -> None:
     with open(path, "wb") as file:
-        _write_parts(file, data)
+        file.writelines(block for part in data for block in blocks(part))
+        file.flush()
         with contextlib.suppress(OSError):  # pipes have nothing to flush to
             os.fsync(file.fileno())
-
-
-def _write_parts(file: BinaryIO, data: tuple[bytes | memoryview | FilePart, ...]) -> None:
-    for part in data:
-        if isinstance(part, FilePart):
-            file.flush()
-            part.copy_into(file.fileno())
-        else:
-            file.write(part)
-    file.flush()
-
-
-def _write_all(handle: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(handle, rest) :]
 
 
 def digest_of_file(path: Path, algorithm: str = "sha256") -> str:
     """A file's digest, in hexadecimal digits. Raises OSError."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
-        while block := file.read(2**20):
+        while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
