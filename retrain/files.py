@@ -25,8 +25,8 @@ __all__ = [
 
 _ABANDONED_SECONDS = 60.0  # a temporary file younger than this may not be locked by its writer yet
 _LONGEST_NAME = 200  # bytes: file systems take 255, and temporary names add to it
-# Of a file, in memory at once. It stays in the processor's cache, so that copying takes no longer than with the system's
-# own sendfile and copy_file_range, which slow down at places that are no multiples of a page.
+# Of a file, in memory at once. So few stay in the processor's cache, and copying takes no longer than with sendfile or
+# copy_file_range, which slow down at places that are no multiples of a page.
 _BLOCK_BYTES = 2**18
 
 

@@ -4,9 +4,11 @@ import os
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from retrain import files
-from retrain.files import write_whole
+from retrain.files import FilePart, blocks, write_whole
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -102,3 +104,63 @@ def test_abandoned_temporary_files_go_and_those_being_written_stay(tmp_path):
             os.utime(tmp_path / name, (old, old))
         files.remove_abandoned(tmp_path)
         assert sorted(os.listdir(tmp_path)) == [".busy.x.tmp", ".fresh.x.tmp", "other.tmp"]
+
+
+BYTES = bytes(range(256)) * 3
+
+
+@given(st.lists(st.tuples(st.integers(-9, 900), st.integers(-9, 900)), max_size=3))
+def test_a_part_of_a_file_is_cut_like_bytes(tmp_path_factory, cuts):
+    path = tmp_path_factory.getbasetemp() / "part"
+    path.write_bytes(BYTES)
+    part, expected = FilePart(path), BYTES
+    for start, stop in cuts:
+        part, expected = part[start:stop], expected[start:stop]
+    assert (len(part), bytes(part)) == (len(expected), expected)
+
+
+def test_a_part_of_a_file_is_read_in_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_BLOCK_BYTES", 100)
+    (tmp_path / "a").write_bytes(BYTES)
+    part = FilePart(tmp_path / "a")[5:]
+    assert [len(block) for block in blocks(part)] == [100] * 7 + [63]
+    assert b"".join(blocks(part)) == BYTES[5:]
+    assert [*blocks(BYTES)] == [BYTES]
+
+
+def test_a_file_is_put_together_of_bytes_and_parts_of_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_BLOCK_BYTES", 100)
+    (tmp_path / "a").write_bytes(BYTES)
+    part = FilePart(tmp_path / "a")
+    write_whole(tmp_path / "b", b"one", part[3:500], memoryview(b"two"), part[:0], part[700:])
+    assert (tmp_path / "b").read_bytes() == b"one" + BYTES[3:500] + b"two" + BYTES[700:]
+
+
+def test_a_part_belongs_to_the_file_that_was_opened(tmp_path):
+    path = tmp_path / "a"
+    write_whole(path, b"first")
+    part = FilePart(path)[1:]
+    write_whole(path, b"second")
+    assert bytes(part) == b"irst"
+    path.unlink()
+    assert bytes(part[:2]) == b"ir"
+
+
+def test_a_file_that_was_cut_short_is_an_error_and_leaves_no_copy(tmp_path):
+    (tmp_path / "a").write_bytes(BYTES)
+    part = FilePart(tmp_path / "a")
+    os.truncate(tmp_path / "a", 100)
+    with pytest.raises(OSError, match="it was cut short while it was read"):
+        write_whole(tmp_path / "b", part)
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_file_is_closed_with_its_last_part(tmp_path):
+    (tmp_path / "a").write_bytes(BYTES)
+    before = os.listdir("/proc/self/fd")
+    whole = FilePart(tmp_path / "a")
+    part = whole[1:]
+    del whole
+    assert len(os.listdir("/proc/self/fd")) == len(before) + 1
+    del part
+    assert os.listdir("/proc/self/fd") == before

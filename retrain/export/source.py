@@ -30,7 +30,8 @@ from retrain.model import Head
 
 __all__ = ["ExportSource", "TrainedNetwork", "softmax"]
 
-_EARLIER_DETAILS = ("height", "width", "bottleneck_size", "digest", "layers")  # of a trunk that was kept
+# What is kept of a trunk beside its graph; at first it was less.
+_EARLIER_DETAILS = ("height", "width", "bottleneck_size", "digest", "layers")
 _DETAILS = (*_EARLIER_DETAILS, "producer", "weights", "weights_digest")
 
 
@@ -66,21 +67,33 @@ class ExportSource:
 
     def _read_trunk(self) -> Trunk | None:
         found = self._kept.find_file(TRUNK)
-        trunk = _trunk_of(*found) if found else None
-        if trunk is None:
+        if found is None:
             return None
-        if found and len(found[0]) == len(_EARLIER_DETAILS):
-            self._keep_trunk(trunk)  # with all that is known of it now
+        details, graph = found
+        if set(details) == {*_EARLIER_DETAILS}:
+            trunk = _earlier_trunk(details, graph)
+            details = self._keep_trunk(trunk)
+        elif set(details) == {*_DETAILS, "unsafe"}:
+            trunk = _trunk_of(details, graph)
+        else:
+            return None
         source = self.backbone.source
-        if source.kind != "keras" and not source.trust:  # as when the backbone was loaded
-            check_graph(outline(trunk.graph)[0], f"the graph of backbone {self.backbone.name}", BackboneError)
+        if details["unsafe"] and source.kind != "keras" and not source.trust:  # as when the backbone was loaded
+            raise BackboneError(details["unsafe"])
         return trunk
 
-    def _keep_trunk(self, trunk: Trunk) -> None:
+    def _keep_trunk(self, trunk: Trunk) -> dict[str, Any]:
+        """Keep a trunk, with all that runs want to know of it, which is returned."""
         details = {name: getattr(trunk, name) for name in _DETAILS}
         details["layers"] = [[layer.name, list(layer.weights)] for layer in trunk.layers]
         details["weights"] = [list(astuple(weight)) for weight in trunk.weights]
+        details["unsafe"] = None
+        try:
+            check_graph(outline(trunk.graph)[0], f"the graph of backbone {self.backbone.name}", BackboneError)
+        except BackboneError as error:
+            details["unsafe"] = str(error)
         self._kept.keep(TRUNK, details, [trunk.graph])
+        return details
 
     @cached_property
     def trunk(self) -> Trunk:
@@ -154,16 +167,21 @@ class TrainedNetwork:
         return softmax(self.head.logits(run(pixels)))
 
 
-def _trunk_of(details: dict[str, Any], graph: FilePart) -> Trunk | None:
-    """The trunk that was kept; None if other things are known of it than this version wants."""
-    if set(details) not in (set(_DETAILS), set(_EARLIER_DETAILS)):
-        return None
-    details = details | {"layers": tuple(NetworkLayer(name, tuple(weights)) for name, weights in details["layers"])}
-    if "weights" not in details:
-        size = details["height"], details["width"], details["bottleneck_size"]
-        return Trunk.of_graph(graph, size, details["layers"])
+def _trunk_of(details: dict[str, Any], graph: FilePart) -> Trunk:
+    """The trunk that was kept."""
     weights = (Weight(name, dtype, tuple(shape), *place) for name, dtype, shape, *place in details["weights"])
-    return Trunk(graph, **details | {"weights": tuple(weights)})
+    known = {name: details[name] for name in _DETAILS}
+    return Trunk(graph, **known | {"layers": _layers_of(details), "weights": tuple(weights)})
+
+
+def _earlier_trunk(details: dict[str, Any], graph: FilePart) -> Trunk:
+    """The trunk that an earlier version kept."""
+    size = details["height"], details["width"], details["bottleneck_size"]
+    return Trunk.of_graph(graph, size, _layers_of(details))
+
+
+def _layers_of(details: dict[str, Any]) -> tuple[NetworkLayer, ...]:
+    return tuple(NetworkLayer(name, tuple(weights)) for name, weights in details["layers"])
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

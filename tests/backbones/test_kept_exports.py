@@ -18,8 +18,10 @@ import retrain
 from retrain._tensorflow import tf
 from retrain.backbones import backbone as backbones
 from retrain.backbones.backbone import locate_backbone
+from retrain.backbones.sources import graph_safety
 from retrain.cache import artifacts
 from retrain.cli import main as cli
+from retrain.errors import BackboneError
 from retrain.export.frozen_graph import FrozenGraph
 from retrain.export.saved_model import SavedModel
 from retrain.export.source import ExportSource
@@ -180,6 +182,38 @@ def test_a_template_goes_with_the_graph_that_it_was_made_from(details, export):
     assert export("second") == []
     assert kept(TEMPLATE).read_bytes() != template
     assert_same_scores("first", "second")
+
+
+def test_a_graph_that_an_earlier_version_kept_is_used_and_described(export, request):
+    """It said less of it."""
+    export("first")
+    path = kept("graph.export")
+    whole = path.read_bytes()
+    line, _, rest = whole.partition(b"\n")
+    note = json.loads(line)
+    names = ("height", "width", "bottleneck_size", "digest", "layers")
+    note["details"] = {name: note["details"][name] for name in names}
+    note["sha256"] = artifacts._digest(note["details"], [rest])
+    path.write_bytes(json.dumps(note).encode() + b"\n" + rest)
+    request.getfixturevalue("no_network")
+    assert export("second") == []
+    assert exported("first") == exported("second")
+    assert path.read_bytes() == whole
+
+
+def test_a_graph_that_does_more_than_compute_needs_trust_again(tiny_backbone, export, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(graph_safety, "SAFE_OPERATIONS", frozenset({"Const"}))
+        patched.setattr("retrain.backbones.saved_models.check_saved_model", lambda *_: None)
+        export("first")
+    with pytest.raises(BackboneError, match="the graph of backbone tiny has operations that may do more than compute"):
+        export("second")
+    trusting = ExportSource(
+        locate_backbone(BackboneOptions(backbone=str(tiny_backbone), trust=True)), "final_result", "cache"
+    )
+    assert (
+        trusting.trunk.digest == json.loads(kept("graph.export").read_bytes().partition(b"\n")[0])["details"]["digest"]
+    )
 
 
 def assert_same_scores(*models: str) -> None:

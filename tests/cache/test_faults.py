@@ -4,6 +4,9 @@ import errno
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -417,3 +420,22 @@ def test_a_kept_export_that_cannot_be_read_is_told_of(exports, find):
             found = find(exports, "graph")
         assert (exports.warnings == told) == (found is None) == fault.happened
         exports.warnings.clear()
+
+
+def test_a_process_killed_while_it_keeps_an_export_leaves_the_old_one(exports):
+    exports.keep("graph", {"a": 1}, [b"first"])
+    code = f"""
+import os, signal
+from retrain.cache import Artifacts
+os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+Artifacts("cache", "tiny", {FINGERPRINT!r}, {{}}, {exports._origin!r}).keep("graph", {{"a": 1}}, [b"second"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert bytes(exports.find("graph")[1]) == b"first"
+    [left] = Path("cache/tiny-01234567").glob(".*.tmp")
+    os.utime(left, (0, 0))
+    exports.keep("graph", {"a": 1}, [b"third"])
+    assert bytes(exports.find_file("graph")[1]) == b"third"
+    assert not left.exists()
+    assert not exports.warnings

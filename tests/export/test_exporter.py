@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import os
 import shutil
 
@@ -21,7 +22,9 @@ from retrain.export.exporter import EXPORTERS
 from retrain.export.frozen_graph import FrozenGraph
 from retrain.export.saved_model import SavedModel, reason_of
 from retrain.export.source import ExportSource
+from retrain.files import digest_of_file
 from retrain.folders import NEW
+from retrain.model.folder import list_files
 from retrain.model.head import Head, Layer, read_head
 from retrain.options import BackboneOptions, EvaluationOptions, ExtractionOptions, RunOptions, TrainingOptions
 from retrain.pipeline.evaluate import evaluate as evaluate_folder
@@ -214,6 +217,13 @@ def test_the_saved_model_takes_a_batch_of_picture_bytes(trained, expected):
     assert answer["labels"].shape == answer["final_result"].shape
     batch = np.stack([resized(path) for path in trained[1]]) / 255
     check([loaded.signatures["pixels"](pixels=tf.constant(batch))["final_result"].numpy()], expected)
+
+
+def test_the_digest_of_every_file_is_in_run_json(trained):
+    recorded = json.loads((trained[0] / "run.json").read_text())["sha256"]
+    assert recorded == {
+        name: digest_of_file(trained[0] / name) for name in list_files(trained[0]) if name != "run.json"
+    }
 
 
 @pytest.mark.slow

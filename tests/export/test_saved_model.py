@@ -1,0 +1,119 @@
+"""The SavedModel that is written without TensorFlow, beside the one that TensorFlow writes."""
+
+import itertools
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.pictures import TINY_LENGTH, TINY_SIZE, draw_picture
+
+from retrain._tensorflow import tf
+from retrain.backbones.backbone import locate_backbone
+from retrain.errors import OutputError
+from retrain.export.saved_model import OBJECT_GRAPH, SavedModel
+from retrain.export.source import ExportSource
+from retrain.files import digest_of_file
+from retrain.model.head import Head, Layer
+from retrain.options import BackboneOptions
+
+NAMES = [f"label {number} ä花" for number in range(1000)]
+
+
+def network_of(backbone, *widths, name="final_result"):
+    rng = np.random.default_rng(0)
+    layers = [
+        Layer(rng.normal(size=pair).astype("f"), rng.normal(size=pair[1]).astype("f"))
+        for pair in itertools.pairwise(widths)
+    ]
+    source = ExportSource(locate_backbone(BackboneOptions(backbone=str(backbone))), name, "cache")
+    return source.under(Head(tuple(layers)), NAMES[: widths[-1]])
+
+
+def write_with_tensorflow(network, folder, ours):
+    """As TensorFlow saves the variables; the graph is its own in any case."""
+    reader = tf.train.load_checkpoint(f"{ours}/variables/variables")
+    entries = {OBJECT_GRAPH: reader.get_tensor(OBJECT_GRAPH)}
+    value = "/.ATTRIBUTES/VARIABLE_VALUE"
+    entries[f"labels{value}"] = list(network.labels)
+    for number, node in enumerate(node for node in network.trunk.nodes().node if is_large(node)):
+        entries[f"backbone/{number}{value}"] = tf.make_ndarray(node.attr["value"].tensor)
+    for number, layer in enumerate(network.head.layers):
+        entries[f"head/{number}/0{value}"], entries[f"head/{number}/1{value}"] = layer.weights, layer.biases
+    shutil.copytree(ours, folder)
+    shutil.rmtree(f"{folder}/variables")
+    os.mkdir(f"{folder}/variables")
+    with tf.device("CPU"):
+        tf.raw_ops.SaveV2(
+            prefix=f"{folder}/variables/variables",
+            tensor_names=list(entries),
+            shape_and_slices=[""] * len(entries),
+            tensors=[tf.constant(entry) for entry in entries.values()],
+        )
+
+
+def is_large(node):
+    return node.op == "Const" and len(node.attr["value"].tensor.tensor_content) >= 4096
+
+
+def entries_of(folder):
+    reader = tf.train.load_checkpoint(f"{folder}/variables/variables")
+    types = reader.get_variable_to_dtype_map()
+    return {name: (types[name], reader.get_tensor(name)) for name in types}
+
+
+@pytest.mark.parametrize("widths", [(TINY_LENGTH, 3), (TINY_LENGTH, 5, 3), (TINY_LENGTH, 1000), (TINY_LENGTH, 1)])
+def test_it_is_what_tensorflow_writes(tiny_backbone, widths):
+    network = network_of(tiny_backbone, *widths)
+    SavedModel().write(network, "ours")
+    write_with_tensorflow(network, "theirs", "ours")
+    ours, theirs = entries_of("ours"), entries_of("theirs")
+    assert {*ours} == {*theirs}
+    for name, (kind, values) in ours.items():
+        assert kind == theirs[name][0]
+        np.testing.assert_array_equal(values, theirs[name][1], strict=isinstance(values, np.ndarray))
+    pixels = np.random.default_rng(1).random((3, TINY_SIZE, TINY_SIZE, 3), np.float32)
+    draw_picture(1, 1, 40).save("a.jpg")
+    answers = []
+    for name in ("ours", "theirs"):
+        signatures = tf.saved_model.load(name).signatures
+        from_pixels = signatures["pixels"](pixels=tf.constant(pixels))
+        from_file = signatures["serving_default"](image_bytes=tf.constant([Path("a.jpg").read_bytes()]))
+        answers.append([from_pixels["final_result"].numpy(), from_file["final_result"].numpy()])
+        assert [text.decode() for text in from_file["labels"].numpy()[0]] == NAMES[: widths[-1]]
+    for one, other in zip(*answers, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_digest_of_the_weights_is_known_without_reading_them_again(tiny_backbone):
+    for _ in range(2):  # made, and found in the cache
+        shutil.rmtree("saved", ignore_errors=True)
+        [(path, digest)] = SavedModel().write(network_of(tiny_backbone, TINY_LENGTH, 2), "saved").items()
+        assert digest == digest_of_file(Path("saved", path))
+        assert path == "variables/variables.data-00000-of-00002"
+
+
+def test_nothing_of_the_tracing_is_left_behind(tiny_backbone):
+    SavedModel().write(network_of(tiny_backbone, TINY_LENGTH, 2, name="traced"), "first")
+    SavedModel().write(network_of(tiny_backbone, TINY_LENGTH, 2, name="traced"), "second")
+    first, second = (sorted(str(p.relative_to(f)) for p in Path(f).rglob("*")) for f in ("first", "second"))
+    data = [f"variables/variables.data-0000{number}-of-00002" for number in (0, 1)]
+    assert first == second == ["assets", "saved_model.pb", "variables", *data, "variables/variables.index"]
+
+
+@pytest.mark.parametrize("damage", ["cut short", "gone"])
+def test_a_graph_that_changes_while_it_is_copied_is_one_clear_error(tiny_backbone, damage):
+    network_of(tiny_backbone, TINY_LENGTH, 2).source.trunk  # noqa: B018
+    network = network_of(tiny_backbone, TINY_LENGTH, 2)
+    _ = network.trunk
+    [path] = Path("cache").glob("*/graph.export")
+    if damage == "gone":
+        path.unlink()
+        SavedModel().write(network, "saved")  # it is still open
+        SavedModel().verify(network, "saved")
+    else:
+        os.truncate(path, 1000)
+        with pytest.raises(OutputError, match="can't write the SavedModel saved: it was cut short while it was read"):
+            SavedModel().write(network, "saved")
+        assert not list(Path("saved").rglob("*.data*"))
