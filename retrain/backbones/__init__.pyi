@@ -3,7 +3,7 @@ from .backbone import Backbone
 from .catalogue import Entry
 from .default import choose_backbone
 from .extractor import Extractor
-from .graph import make_trunk, without_defaults
+from .graph import make_trunk
 from .graph_cut import Cut, find_cut, part_above
 from .kept_exports import TRUNK, KeptExports, kept_trunk
 from .layers import NetworkLayer
@@ -38,5 +38,4 @@ __all__ = [
     "outline",
     "part_above",
     "suitable_batch_size",
-    "without_defaults",
 ]
