@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from retrain.backbones.backbone import locate_backbone
-from retrain.backbones.precision import Calibration, choose_extractor
+from retrain.backbones.precision import choose_extractor
+from retrain.backbones.representative_pictures import RepresentativePictures
 from retrain.data.image_folder import ImageFolder, read_image_folder
 from retrain.errors import BackboneError
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
@@ -137,7 +138,7 @@ def main() -> None:
         extractors = {}
         for precision in PRECISIONS:
             try:
-                extractors[precision] = choose_extractor(backbone, precision, Calibration(folder, place))
+                extractors[precision] = choose_extractor(backbone, precision, RepresentativePictures(folder, place))
                 from_memory(extractors[precision].network, 2)
             except BackboneError as error:
                 print(f"{precision}: {error}")

@@ -11,8 +11,9 @@ import tempfile
 import numpy as np
 
 from retrain.backbones.backbone import locate_backbone
-from retrain.backbones.precision import Calibration, choose_extractor
+from retrain.backbones.precision import choose_extractor
 from retrain.backbones.quantization import mean_cosine
+from retrain.backbones.representative_pictures import RepresentativePictures
 from retrain.cache.vectors import LabelledBottlenecks
 from retrain.data.image_folder import ImageFolder, read_image_folder
 from retrain.errors import BackboneError
@@ -31,7 +32,7 @@ TEST_SHARE = 0.2
 
 def bottlenecks(folder: ImageFolder, backbone, precision: str, cache_dir: str) -> np.ndarray:
     options = ExtractionOptions(cache_dir=cache_dir)
-    extractor = choose_extractor(backbone, precision, Calibration(folder, cache_dir))
+    extractor = choose_extractor(backbone, precision, RepresentativePictures(folder, cache_dir))
     cache = open_cache(extractor, options)
     done = extract_bottlenecks(folder, extractor, cache, RunOptions(extraction=options))
     return cache.read(cache.find(done.keys))

@@ -9,6 +9,7 @@ Every private part stands behind a function that names it. tests/test_tensorflow
 import contextlib
 import gc
 import importlib.machinery
+import logging
 import os
 import sys
 import threading
@@ -16,12 +17,17 @@ from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from retrain.machine import has_gpu_device
+from retrain.native_output import no_native_output, silence_native_output
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
 __all__ = [
     "compute_in_16_bits",
+    "convert",
     "freeze",
+    "has_gpu",
     "import_keras",
     "parse_saved_model",
     "prepare_process",
@@ -53,6 +59,7 @@ def prepare_process() -> None:
     is imported.
     """
     _State.is_ours = True
+    silence_native_output()
 
 
 def __getattr__(name: str) -> Any:
@@ -73,7 +80,7 @@ def _import_tensorflow() -> Any:
                 import tensorflow
         else:
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-            with _settings(), _stderr_to_nowhere(), _fast():
+            with _settings(), no_native_output(), _fast():
                 import tensorflow
 
                 tensorflow.config.list_physical_devices()  # the search for a GPU writes lines of its own
@@ -81,6 +88,11 @@ def _import_tensorflow() -> Any:
         for device in tensorflow.config.list_physical_devices("GPU"):
             tensorflow.config.experimental.set_memory_growth(device, True)
         return tensorflow
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow can use a GPU. It is imported only on machines that have one."""
+    return has_gpu_device() and bool(_import_tensorflow().config.list_physical_devices("GPU"))
 
 
 def import_keras() -> Any:
@@ -152,20 +164,6 @@ def _fast() -> Iterator[None]:
             gc.enable()
 
 
-@contextlib.contextmanager
-def _stderr_to_nowhere() -> Iterator[None]:
-    """Send what native code writes to file descriptor 2 to /dev/null."""
-    kept = os.dup(2)
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
 # private parts
 
 
@@ -188,6 +186,22 @@ def freeze(function: Any) -> "tf.compat.v1.GraphDef":
         # names a function that is not in the graph (as of swish); the operations have gradients of their own
         node.attr.pop("_gradient_op_type", None)
     return graph_def
+
+
+def convert(function: Any) -> bytes:
+    """A concrete function without variables as a file of LiteRT, in float32; only with LiteRT's own operations.
+
+    Nothing private; but the converter writes dozens of lines to stderr and to its log.
+    """
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    with no_native_output():
+        tensorflow = _import_tensorflow()
+        logger.setLevel(logging.ERROR)
+        try:
+            return bytes(tensorflow.lite.TFLiteConverter.from_concrete_functions([function]).convert())
+        finally:
+            logger.setLevel(level)
 
 
 def compute_in_16_bits(config: "tf.compat.v1.ConfigProto", on_gpu: bool) -> None:

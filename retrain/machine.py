@@ -1,12 +1,13 @@
 """What this machine has: cores, memory, a processor; and how much of its memory may be held at once."""
 
+import glob
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["MemoryBudget", "cores", "memory", "processor_flags", "processor_name"]
+__all__ = ["MemoryBudget", "cores", "has_gpu_device", "memory", "processor_flags", "processor_name"]
 
 _MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of containers
 
@@ -25,6 +26,11 @@ def memory() -> int:
         except (OSError, ValueError):  # another version of control groups, or "max"
             continue
     return size
+
+
+def has_gpu_device() -> bool:
+    """Whether the kernel has a GPU that TensorFlow may use, of NVIDIA's or AMD's."""
+    return bool(glob.glob("/dev/nvidia[0-9]*")) or os.path.exists("/dev/kfd")
 
 
 def processor_name() -> str:

@@ -8,7 +8,8 @@ from .graph_cut import Cut, find_cut, part_above
 from .kept_exports import TRUNK, KeptExports, kept_trunk
 from .layers import NetworkLayer
 from .network import FrozenGraph, suitable_batch_size
-from .precision import Calibration, choose_extractor
+from .precision import choose_extractor
+from .representative_pictures import RepresentativePictures
 from .sources.downloads import Listener
 from .sources.graph_safety import check_graph
 from .trunk import BOTTLENECK, PIXELS_INPUT, Trunk, Weight, outline
@@ -18,7 +19,6 @@ __all__ = [
     "PIXELS_INPUT",
     "TRUNK",
     "Backbone",
-    "Calibration",
     "Cut",
     "Entry",
     "Extractor",
@@ -26,6 +26,7 @@ __all__ = [
     "KeptExports",
     "Listener",
     "NetworkLayer",
+    "RepresentativePictures",
     "Trunk",
     "Weight",
     "activations_at",

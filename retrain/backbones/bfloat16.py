@@ -4,15 +4,13 @@ bfloat16 has float32's range and 8 bits of precision; products are summed in flo
 operation whether to use it.
 """
 
-import glob
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrain.errors import BackboneError
-from retrain.machine import processor_flags
+from retrain.machine import has_gpu_device, processor_flags
 
 if TYPE_CHECKING:
     from retrain.backbones.network import Network
@@ -66,7 +64,7 @@ class Bfloat16Network:
 
 def arithmetic() -> str:
     """What this machine computes in: "float16" if it has a GPU, else "bfloat16"."""
-    return "float16" if glob.glob("/dev/nvidia[0-9]*") or os.path.exists("/dev/kfd") else "bfloat16"
+    return "float16" if has_gpu_device() else "bfloat16"
 
 
 def check_device() -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain._tensorflow import freeze, tf
+from retrain._tensorflow import convert, freeze, tf
 from retrain.backbones.layers import VariableGroup, find_layers
 from retrain.errors import BackboneError
+from retrain.text import first_line
 
 __all__ = ["FrozenGraph", "Network", "suitable_batch_size"]
 
@@ -52,6 +53,22 @@ class FrozenGraph:
         config.gpu_options.allow_growth = True
         run: Runner = tf.compat.v1.Session(graph=graph, config=config).make_callable(vectors, [pixels])
         return run
+
+    def converted(self) -> bytes:
+        """The graph as a file of LiteRT: (n, height, width, 3) float32 in [0, 1] to the wanted tensor, in float32.
+
+        Raises BackboneError if it has an operation that LiteRT does not know.
+        """
+
+        def function(pixels: tf.Tensor) -> tf.Tensor:
+            [vectors] = tf.graph_util.import_graph_def(self.graph_def, {self.start: pixels}, return_elements=[self.end])
+            return vectors
+
+        spec = tf.TensorSpec([None, self.height, self.width, 3], tf.float32, name="pixels")
+        try:
+            return convert(tf.function(function, input_signature=[spec], autograph=False).get_concrete_function())
+        except Exception as error:  # the converter raises many kinds; the reason is kept
+            raise BackboneError(f"TensorFlow can't convert this network for LiteRT: {first_line(error)}") from error
 
 
 class Network:

@@ -5,9 +5,7 @@ it is made once, from the user's pictures, and used from then on, so that adding
 """
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -18,17 +16,16 @@ from numpy.typing import NDArray
 
 from retrain.backbones import bfloat16, quantization
 from retrain.backbones.backbone import Backbone
+from retrain.backbones.conversion import Converter
 from retrain.backbones.extractor import Extractor, ExtractorNetwork
-from retrain.cache import QUANTIZED_MODEL, PictureIndex, folder_name, read_error, read_notes, write_error, write_owner
-from retrain.data import ImageFolder, decode_image, read_picture
-from retrain.errors import BackboneError, UnreadableImageError
+from retrain.backbones.representative_pictures import RepresentativePictures
+from retrain.cache import QUANTIZED_MODEL, folder_name, only_process, read_error, read_notes, write_error, write_owner
+from retrain.errors import BackboneError
 from retrain.events import Emit, Noted, Prepared, Warned, ignore
-from retrain.files import wait_for_lock
 from retrain.folders import Kind, replace_folder, staging_folder, tidy_up
-from retrain.options import ImageOptions
 from retrain.paths import display_path
 
-__all__ = ["Calibration", "choose_extractor", "low_precision"]
+__all__ = ["choose_extractor", "low_precision"]
 
 # More pictures make no difference: with 20, 100 and 200 the mean cosine of Inception v3's bottlenecks to float32's was
 # 0.9961, 0.9961 and 0.9959, of MobileNetV2's 0.978, 0.980 and 0.980 (100 other photographs of flowers).
@@ -36,21 +33,8 @@ _CALIBRATION_PICTURES = 60
 _HELD_OUT_PICTURES = 40  # on which the quantised model is compared with float32
 _FEWEST_PICTURES = 20  # of both together
 _GOOD_COSINE, _USABLE_COSINE = 0.98, 0.9
+_WAITING = "waiting for another process that quantises a backbone in this cache"
 _KIND = Kind(own=lambda _: (), last="extractor.json")
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What a quantised model is made from, and where it is kept."""
-
-    folder: ImageFolder  # of typical pictures
-    cache_dir: str | os.PathLike[str]
-    images: ImageOptions = field(default_factory=ImageOptions)
-
-    @property
-    def cache(self) -> Path:
-        """The cache folder."""
-        return Path(self.cache_dir)
 
 
 def low_precision(
@@ -70,7 +54,7 @@ def low_precision(
 def choose_extractor(
     backbone: Backbone,
     precision: str,
-    calibration: Calibration,
+    pictures: RepresentativePictures,
     emit: Emit = ignore,
 ) -> Extractor:
     """The extractor that computes in a precision: "float32" (the backbone itself), "bfloat16" or "int8".
@@ -80,7 +64,7 @@ def choose_extractor(
     in float32.
 
     Args:
-        calibration: for int8.
+        pictures: some that are to be extracted, and the cache.
     Raises BackboneError, CacheError.
     """
     if precision == "bfloat16":
@@ -92,11 +76,16 @@ def choose_extractor(
         return low_precision(backbone, precision, {"arithmetic": bfloat16.arithmetic()}, load)
     if precision == "int8":
         with contextlib.suppress(OSError):  # if the cache can't be written
-            tidy_up(_place(backbone, calibration.cache), _KIND)
-        found = _find_model(backbone, calibration.cache, emit)
-        model, details = found or _make_model(backbone, calibration, emit)
+            tidy_up(_place(backbone, pictures.cache), _KIND)
+        found = _find_model(backbone, pictures.cache, emit)
+        model, details = found or _make_model(backbone, pictures, emit)
         return low_precision(backbone, precision, details, lambda: quantization.QuantizedNetwork(model))
-    return backbone
+    converter = Converter(pictures, emit)
+    return Extractor(
+        backbone.name,
+        lambda: backbone.description,
+        lambda: converter.network(backbone, lambda: backbone.network.frozen_graph),
+    )
 
 
 def _find_model(backbone: Backbone, cache_dir: Path, emit: Emit) -> tuple[Path, dict[str, Any]] | None:
@@ -138,19 +127,22 @@ def _find_model(backbone: Backbone, cache_dir: Path, emit: Emit) -> tuple[Path, 
     return min(found)[1:] if found else None
 
 
-def _make_model(backbone: Backbone, calibration: Calibration, emit: Emit) -> tuple[Path, dict[str, Any]]:
+def _make_model(backbone: Backbone, pictures: RepresentativePictures, emit: Emit) -> tuple[Path, dict[str, Any]]:
     """Quantise a backbone, and keep the model in the folder for its bottlenecks.
 
     One process at a time: the others wait, and use the same model.
     """
     quantization.check_installed()
-    network, cache_dir = backbone.network, calibration.cache
+    network, cache_dir = backbone.network, pictures.cache
     try:
-        with staging_folder(_place(backbone, cache_dir)) as staging, _only_one(cache_dir, emit):
+        with (
+            staging_folder(_place(backbone, cache_dir)) as staging,
+            only_process(cache_dir, lambda: emit(Noted(_WAITING))),
+        ):
             found = _find_model(backbone, cache_dir, emit)
             if found is not None:
                 return found
-            pixels = _typical_pictures(calibration, (network.height, network.width), emit)
+            pixels = _chosen_pictures(pictures, (network.height, network.width), emit)
             held_out = pixels[-min(_HELD_OUT_PICTURES, len(pixels) * 2 // 7) :]
             pixels = pixels[: len(pixels) - len(held_out)]
             quantized = quantization.quantize(
@@ -178,18 +170,6 @@ def _place(backbone: Backbone, cache_dir: Path) -> Path:
     return cache_dir / f"{backbone.name}_int8"
 
 
-@contextlib.contextmanager
-def _only_one(cache_dir: Path, emit: Emit) -> Iterator[None]:
-    """Be the only process that makes a model in this cache, if locks work."""
-    handle = os.open(cache_dir, os.O_RDONLY)
-    try:
-        waiting = Noted("waiting for another process that quantises a backbone in this cache")
-        wait_for_lock(handle, lambda: emit(waiting))  # without locks, the older of two models is used
-        yield
-    finally:
-        os.close(handle)
-
-
 def _judge(cosine: float, pictures: int, held_out: int, emit: Emit) -> None:
     """Say how close the quantised model is to float32. Raises BackboneError if it is of no use."""
     text = f"int8 model made from {pictures} pictures; mean cosine to float32 on {held_out} others: {cosine:.4f}"
@@ -204,32 +184,16 @@ def _judge(cosine: float, pictures: int, held_out: int, emit: Emit) -> None:
         emit(Noted(text))
 
 
-def _typical_pictures(calibration: Calibration, size: tuple[int, int], emit: Emit) -> NDArray[np.uint8]:
-    """(n, height, width, 3) uint8: the readable pictures of a folder with the lowest SHA-256, copies counted once."""
-    folder, images = calibration.folder, calibration.images
-    by_key: dict[bytes, Path] = {}
-    paths = [sample.path for sample in folder.samples if sample.problem is None]
-    keys = PictureIndex(calibration.cache, folder.root).current_keys(paths)
-    for number, (path, key) in enumerate(zip(paths, keys, strict=True), 1):
-        if isinstance(key, bytes):  # extraction will say so
-            by_key[key] = folder.root / path
-        emit(Prepared("choosing pictures", number, len(paths)))
-    chosen: list[NDArray[np.uint8]] = []
-    for _, file in sorted(by_key.items()):
-        with contextlib.suppress(UnreadableImageError):
-            chosen.append(decode_image(read_picture(file, images.max_file_size), *size, images.max_pixels))
-        if len(chosen) == _CALIBRATION_PICTURES + _HELD_OUT_PICTURES:
-            break
+def _chosen_pictures(pictures: RepresentativePictures, size: tuple[int, int], emit: Emit) -> NDArray[np.uint8]:
+    """(n, height, width, 3) uint8. Raises BackboneError if there are too few."""
+    most = _CALIBRATION_PICTURES + _HELD_OUT_PICTURES
+    chosen = pictures.at_random(size, most, emit)
     if len(chosen) < _FEWEST_PICTURES:
         raise BackboneError(
-            f"--precision int8: {len(chosen)} readable pictures that differ in {display_path(folder.root)} are too few "
-            f"to quantise the backbone with, at least {_FEWEST_PICTURES} are needed: use --precision float32"
+            f"--precision int8: {len(chosen)} readable pictures that differ in {display_path(pictures.folder.root)} "
+            f"are too few to quantise the backbone with, at least {_FEWEST_PICTURES} are needed: "
+            "use --precision float32"
         )
-    if len(chosen) < _CALIBRATION_PICTURES + _HELD_OUT_PICTURES:
-        emit(
-            Noted(
-                f"few pictures to quantise the backbone with: {len(chosen)}, where "
-                f"{_CALIBRATION_PICTURES + _HELD_OUT_PICTURES} are better"
-            )
-        )
-    return np.stack(chosen)
+    if len(chosen) < most:
+        emit(Noted(f"few pictures to quantise the backbone with: {len(chosen)}, where {most} are better"))
+    return chosen

@@ -2,7 +2,7 @@ from .artifacts import CHECKPOINTS, QUANTIZED_MODEL, Artifacts, read_details
 from .claims import Claims
 from .fingerprint import fingerprint_of
 from .flat_pictures import FlatPictures
-from .folder import find_folder, folder_name, read_error, read_notes, write_error, write_owner
+from .folder import find_folder, folder_name, only_process, read_error, read_notes, write_error, write_owner
 from .picture_index import PictureIndex, Signature, signature_of
 from .segments import ALIGNMENT, Rows, Vectors, new_vectors
 from .store import BottleneckCache
@@ -32,6 +32,7 @@ __all__ = [
     "folder_name",
     "load_vectors",
     "new_vectors",
+    "only_process",
     "read_details",
     "read_error",
     "read_notes",

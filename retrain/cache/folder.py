@@ -1,18 +1,19 @@
 """An extractor's folder in the cache, and its note, extractor.json, which says whose it is."""
 
+import contextlib
 import errno
 import json
 import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from retrain.cache.segments import fingerprint_in
 from retrain.errors import CacheError
-from retrain.files import write_whole
+from retrain.files import wait_for_lock, write_whole
 from retrain.paths import display_path
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "find_folder",
     "folder_name",
     "name_of",
+    "only_process",
     "owner_of",
     "read_error",
     "read_note",
@@ -142,6 +144,26 @@ def write_owner(folder: Path, fingerprint: str, description: dict[str, Any]) -> 
         with tempfile.TemporaryFile(dir=folder):
             return
     write_whole(folder / NOTE, (json.dumps(wanted, indent=2) + "\n").encode())
+
+
+@contextlib.contextmanager
+def only_process(cache_dir: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Be the only process that makes something for this cache, where the disk has locks.
+
+    Args:
+        cache_dir: made if it is missing. One that can't be opened has no lock.
+        on_wait: called if another process must be waited for.
+    """
+    handle = None
+    with contextlib.suppress(OSError):
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        handle = os.open(cache_dir, os.O_RDONLY)
+        wait_for_lock(handle, on_wait)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def read_error(path: Path, error: OSError) -> CacheError:

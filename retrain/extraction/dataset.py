@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.backbones import Backbone, Calibration, Extractor, choose_extractor
+from retrain.backbones import Backbone, Extractor, RepresentativePictures, choose_extractor
 from retrain.cache import BottleneckCache, CachedVectors, LabelledBottlenecks, VectorSource, load_vectors
 from retrain.data import ImageFolder, Sample
 from retrain.errors import ImageFolderError
@@ -68,8 +68,8 @@ class Dataset:
 
 def choose_extractor_for(folder: ImageFolder, backbone: Backbone, options: RunOptions, emit: Emit) -> Extractor:
     """The extractor that the options ask for."""
-    calibration = Calibration(folder, options.extraction.cache_dir, options.images)
-    return choose_extractor(backbone, options.backbone.precision, calibration, emit)
+    pictures = RepresentativePictures(folder, options.extraction.cache_dir, options.images)
+    return choose_extractor(backbone, options.backbone.precision, pictures, emit)
 
 
 def load_dataset(folder: ImageFolder, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrain.backbones import Backbone, Calibration, Extractor, choose_backbone, choose_extractor
+from retrain.backbones import Backbone, Extractor, RepresentativePictures, choose_backbone, choose_extractor
 from retrain.data import ImageFolder, read_image_folder
 from retrain.errors import RetrainError
 from retrain.events import Emit, Event, Extracted, Noted, Warned, ignore
@@ -112,7 +112,7 @@ def benchmark_machine(
     some = random.Random(0).sample(folder.samples, min(len(folder.samples), _MOST_PICTURES))
     sample = ImageFolder(folder.root, folder.class_names, tuple(some), (), ())
     started = time.monotonic()
-    network = backbone.network
+    network = backbone.network  # all precisions need it at first
     loading = time.monotonic() - started
     emit(Noted("reading and decoding alone"))
     decoding = _pipeline_rate(sample, without_network(network.height, network.width), images)
@@ -158,7 +158,7 @@ def _rates(
                 if isinstance(event, Warned):
                     warnings.append(event.message)
 
-            extractor = choose_extractor(backbone, precision, Calibration(folder, place, images), hear)
+            extractor = choose_extractor(backbone, precision, RepresentativePictures(folder, place, images), hear)
             network = extractor.network
             prepared = loading + time.monotonic() - started
             alone = _network_rate(network)

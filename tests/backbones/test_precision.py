@@ -21,8 +21,9 @@ from support.pictures import TINY_LENGTH, TINY_SIZE
 from retrain import machine
 from retrain.backbones import bfloat16, precision, quantization
 from retrain.backbones.backbone import locate_backbone
-from retrain.backbones.precision import Calibration, choose_extractor
+from retrain.backbones.precision import choose_extractor
 from retrain.backbones.quantization import mean_cosine
+from retrain.backbones.representative_pictures import RepresentativePictures
 from retrain.cache import maintenance as cache_maintenance
 from retrain.cache.artifacts import QUANTIZED_MODEL, NotedFiles
 from retrain.data.image_folder import read_image_folder
@@ -56,7 +57,7 @@ class Heard:
 def choose(root, backbone, wanted="int8", cache="cache", heard=None):
     located = locate_backbone(BackboneOptions(backbone=str(backbone)))
     emit = (heard or Heard()).emit
-    return choose_extractor(located, wanted, Calibration(read_image_folder(root), cache), emit)
+    return choose_extractor(located, wanted, RepresentativePictures(read_image_folder(root), cache), emit)
 
 
 def vectors_of(root, extractor, cache="cache"):
