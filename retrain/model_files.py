@@ -1,6 +1,7 @@
 """The names in a model folder. They stand below all rooms, because a walk over pictures knows a model by its files."""
 
 __all__ = [
+    "CLASSIFIER",
     "CURVES",
     "CURVES_PLOT",
     "FINE_TUNING",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 GRAPH = "graph.pb"
+CLASSIFIER = "classifier.tflite"
 LABELS = "labels.txt"
 SAVED_MODEL = "saved_model"
 HEAD = "head.h5"
@@ -38,6 +40,6 @@ LOGS = "logs"
 
 FOLDERS = frozenset({SAVED_MODEL, LOGS})
 NAMES = FOLDERS | {
-    *(GRAPH, LABELS, HEAD, RUN, HISTORY, FINE_TUNING, TUNING, METRICS),
+    *(GRAPH, CLASSIFIER, LABELS, HEAD, RUN, HISTORY, FINE_TUNING, TUNING, METRICS),
     *(PREDICTIONS, PREDICTIONS_SHEET, CURVES, CURVES_PLOT, SKIPPED),
 }

@@ -1,12 +1,14 @@
 from .activations import activations_at
 from .backbone import Backbone
 from .catalogue import Entry
+from .conversion import ConvertedNetwork, Converter, kept_conversion, probe_picture
 from .default import choose_backbone
 from .extractor import Extractor
 from .graph import make_trunk
 from .graph_cut import Cut, find_cut, part_above
 from .kept_exports import TRUNK, KeptExports, kept_trunk
 from .layers import NetworkLayer
+from .litert import LiteRTError, LiteRTNetwork, is_litert_installed
 from .network import FrozenGraph, suitable_batch_size
 from .precision import choose_extractor
 from .representative_pictures import RepresentativePictures
@@ -19,12 +21,16 @@ __all__ = [
     "PIXELS_INPUT",
     "TRUNK",
     "Backbone",
+    "ConvertedNetwork",
+    "Converter",
     "Cut",
     "Entry",
     "Extractor",
     "FrozenGraph",
     "KeptExports",
     "Listener",
+    "LiteRTError",
+    "LiteRTNetwork",
     "NetworkLayer",
     "RepresentativePictures",
     "Trunk",
@@ -34,9 +40,12 @@ __all__ = [
     "choose_backbone",
     "choose_extractor",
     "find_cut",
+    "is_litert_installed",
+    "kept_conversion",
     "kept_trunk",
     "make_trunk",
     "outline",
     "part_above",
+    "probe_picture",
     "suitable_batch_size",
 ]

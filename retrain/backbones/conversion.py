@@ -4,9 +4,13 @@ From then on the network runs without TensorFlow. A network that can't be conver
 stays on TensorFlow.
 """
 
+import base64
+import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,20 +20,43 @@ from retrain._tensorflow import has_gpu
 from retrain.backbones.extractor import Extractor, ExtractorNetwork
 from retrain.backbones.litert import LiteRTError, LiteRTNetwork, check_installed
 from retrain.backbones.representative_pictures import RepresentativePictures
-from retrain.cache import Artifacts, only_process
+from retrain.cache import Artifacts, find_folder, only_process, read_details
 from retrain.errors import BackboneError
 from retrain.events import Emit, Noted, Warned, ignore
 
 if TYPE_CHECKING:
     from retrain.backbones.network import FrozenGraph
 
-__all__ = ["CONVERTED", "Converter"]
+__all__ = ["CONVERTED", "ConvertedNetwork", "Converter", "kept_conversion", "probe_picture"]
 
 CONVERTED = "litert"  # the artifact
 
 _FORMAT = 1  # raised when a conversion gives other vectors than before
 _PICTURES = 4  # to compare both forms on
 _TOLERANCE = 1e-3  # of a number in a vector; for numbers above 1, of the largest
+
+
+@dataclass(frozen=True)
+class ConvertedNetwork:
+    """A network in LiteRT's form."""
+
+    model: bytes  # the file's content
+    digest: str  # its SHA-256, hexadecimal
+    probe: NDArray[np.float32]  # (length,) what it gives for `probe_picture`
+
+
+def kept_conversion(cache_dir: str | os.PathLike[str], name: str, fingerprint: str) -> str | None:
+    """The SHA-256 of the converted network that the cache holds of a backbone; None if it has none. It is not read."""
+    found = read_details(find_folder(Path(cache_dir), name, fingerprint), fingerprint, CONVERTED)
+    digest = found[0].get("digest") if found else None
+    return None if digest is None else str(digest)
+
+
+def probe_picture(height: int, width: int) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8: a picture of noise, the same everywhere and always (Knuth's multiplicative hashing)."""
+    numbers = np.arange(height * width * 3, dtype=np.uint32) * np.uint32(2654435761)
+    pixels: NDArray[np.uint8] = (numbers >> np.uint32(24)).astype(np.uint8).reshape(height, width, 3)
+    return pixels
 
 
 @dataclass(frozen=True)
@@ -51,16 +78,16 @@ class Converter:
             graph: gives TensorFlow's graph of it, (n, height, width, 3) float32 in [0, 1] to vectors.
         Raises BackboneError.
         """
-        model = None if has_gpu() else self.model(extractor, graph)
-        if model is not None:
+        converted = None if has_gpu() else self.converted(extractor, graph)
+        if converted is not None:
             try:
-                return LiteRTNetwork(model)
+                return LiteRTNetwork(converted.model)
             except LiteRTError as error:
                 self.emit(Warned(f"{error}; {extractor.name} runs on TensorFlow"))
         return extractor.network
 
-    def model(self, extractor: Extractor, graph: Callable[[], "FrozenGraph"]) -> bytes | None:
-        """The converted network, a file's content; None if there is none that gives the same vectors.
+    def converted(self, extractor: Extractor, graph: Callable[[], "FrozenGraph"]) -> ConvertedNetwork | None:
+        """The converted network; None if there is none that gives the same vectors.
 
         One process at a time converts: the others wait, and use what it made. Raises BackboneError.
         """
@@ -72,16 +99,16 @@ class Converter:
         artifacts = Artifacts(
             self.pictures.cache_dir, extractor.name, extractor.fingerprint, extractor.description, {"made_by": _FORMAT}
         )
-        found = self._kept(artifacts)
+        found = self._kept(artifacts)  # or why there is none
         if found is None:
             with only_process(self.pictures.cache, lambda: self.emit(Noted(_WAITING))):
                 found = self._kept(artifacts) or self._make(artifacts, extractor, graph)
-        model, failure = found
-        if failure:
-            self.emit(Noted(f"{extractor.name} runs on TensorFlow: {failure}"))
-        return model
+        if isinstance(found, str):
+            self.emit(Noted(f"{extractor.name} runs on TensorFlow: {found}"))
+            return None
+        return found
 
-    def _kept(self, artifacts: Artifacts) -> "_Outcome | None":
+    def _kept(self, artifacts: Artifacts) -> "ConvertedNetwork | str | None":
         found = artifacts.find(CONVERTED)
         while artifacts.warnings:
             self.emit(Warned(artifacts.warnings.pop()))
@@ -89,20 +116,27 @@ class Converter:
             return None
         details, content = found
         if "failure" not in details:
-            return bytes(content), ""
+            probe = np.frombuffer(base64.b64decode(details["probe"]), "<f4")
+            return ConvertedNetwork(bytes(content), details["digest"], probe)
         # with other versions it may work
-        return (None, str(details["failure"])) if details.get("versions") == _versions() else None
+        return str(details["failure"]) if details.get("versions") == _versions() else None
 
-    def _make(self, artifacts: Artifacts, extractor: Extractor, graph: Callable[[], "FrozenGraph"]) -> "_Outcome":
+    def _make(
+        self, artifacts: Artifacts, extractor: Extractor, graph: Callable[[], "FrozenGraph"]
+    ) -> "ConvertedNetwork | str":
         self.emit(Noted(f"converting {extractor.name}, once: later runs need no TensorFlow for it"))
         try:
             model = graph().converted()
-            details = self._compared(LiteRTNetwork(model), extractor.network)
+            network = LiteRTNetwork(model)
+            details = self._compared(network, extractor.network)
         except BackboneError as error:
             artifacts.keep(CONVERTED, {"failure": str(error), "versions": _versions()}, [])
-            return None, str(error)
+            return str(error)
+        probe = network.run(probe_picture(network.height, network.width)[np.newaxis])[0]
+        digest = hashlib.sha256(model).hexdigest()
+        details |= {"digest": digest, "probe": base64.b64encode(probe.astype("<f4").tobytes()).decode()}
         artifacts.keep(CONVERTED, details, [model])
-        return model, ""
+        return ConvertedNetwork(model, digest, probe)
 
     def _compared(self, converted: LiteRTNetwork, original: ExtractorNetwork) -> dict[str, Any]:
         """How far vectors of some pictures differ. Raises LiteRTError if that is too far."""
@@ -116,8 +150,6 @@ class Converter:
             raise LiteRTError(f"LiteRT gives other vectors, which differ by {difference:.2g}")
         return {"pictures": len(pixels), "largest_difference": difference}
 
-
-_Outcome = tuple[bytes | None, str]  # a converted network, or why there is none
 
 _WAITING = "waiting for another process that converts a network for this cache"
 

@@ -13,7 +13,7 @@ from retrain.machine import cores
 from retrain.native_output import no_native_output
 from retrain.text import first_line
 
-__all__ = ["LiteRTError", "LiteRTNetwork", "check_installed"]
+__all__ = ["LiteRTError", "LiteRTNetwork", "check_installed", "is_litert_installed"]
 
 _BATCHES = 8  # pictures for each interpreter in one call
 _MOST_INTERPRETERS = 8  # each holds the weights in the order that the processor likes
@@ -116,6 +116,15 @@ class _Interpreter:
 def check_installed() -> None:
     """Raise LiteRTError where the package is missing or broken."""
     _interpreter_type()
+
+
+def is_litert_installed() -> bool:
+    """Whether LiteRT can be used here."""
+    try:
+        check_installed()
+    except LiteRTError:
+        return False
+    return True
 
 
 def _interpreter_type() -> Any:

@@ -26,9 +26,9 @@ from retrain.backbones import (
 from retrain.errors import BackboneError
 from retrain.events import Emit, Warned, ignore
 from retrain.files import FilePart
-from retrain.model import Head
+from retrain.model import Head, softmax
 
-__all__ = ["ExportSource", "TrainedNetwork", "softmax"]
+__all__ = ["ExportSource", "TrainedNetwork"]
 
 # What is kept of a trunk beside its graph; at first it was less.
 _EARLIER_DETAILS = ("height", "width", "bottleneck_size", "digest", "layers")
@@ -182,10 +182,3 @@ def _earlier_trunk(details: dict[str, Any], graph: FilePart) -> Trunk:
 
 def _layers_of(details: dict[str, Any]) -> tuple[NetworkLayer, ...]:
     return tuple(NetworkLayer(name, tuple(weights)) for name, weights in details["layers"])
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(n, classes) logits to scores in [0, 1]."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    scores: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return scores

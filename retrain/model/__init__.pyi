@@ -1,10 +1,13 @@
 from .classifier import Classifier, PictureBytes, Prediction
 from .folder import FORMAT, check_destination, list_files, seal, write_labels, write_model_folder
 from .graph_file import parse_graph, part_of_graph
-from .head import Head, Layer, judge, write_head
+from .head import Head, Layer, judge, softmax, write_head
+from .litert_file import BACKBONE_PLACE, HEAD_SCOPE
 
 __all__ = [
+    "BACKBONE_PLACE",
     "FORMAT",
+    "HEAD_SCOPE",
     "Classifier",
     "Head",
     "Layer",
@@ -16,6 +19,7 @@ __all__ = [
     "parse_graph",
     "part_of_graph",
     "seal",
+    "softmax",
     "write_head",
     "write_labels",
     "write_model_folder",

@@ -1,34 +1,23 @@
 """A trained model, loaded from its folder, that gives pictures labels and scores."""
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain._tensorflow import tf
-from retrain.backbones import (
-    BOTTLENECK,
-    PIXELS_INPUT,
-    Extractor,
-    FrozenGraph,
-    check_graph,
-    kept_trunk,
-    suitable_batch_size,
-)
-from retrain.cache import fingerprint_of
-from retrain.data import DECODER_VERSION, decode_image, read_picture
+from retrain._tensorflow import has_gpu
+from retrain.backbones import Extractor, is_litert_installed
+from retrain.data import decode_image, read_picture
 from retrain.errors import ModelFolderError, UnreadableImageError
 from retrain.folders import read_consistently
 from retrain.model.folder import MODEL, ModelDescription, read_description, read_file, read_sets
-from retrain.model.graph_file import array_identity, checked_run, head_constants, parse_graph, part_below, part_of_graph
-from retrain.model.head import Head, parse_head
-from retrain.model_files import GRAPH, HEAD, LABELS
+from retrain.model.head import ArrayIdentity, Head, array_identity, parse_head
+from retrain.model_files import CLASSIFIER, GRAPH, HEAD, LABELS
 from retrain.options import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS
 from retrain.paths import display_path
 
@@ -56,25 +45,43 @@ class PictureBytes:
     data: bytes  # what a file would hold
 
 
+class Scorer(Protocol):
+    """What computes a model's scores: one of the forms in its folder."""
+
+    @property
+    def head_arrays(self) -> set[ArrayIdentity]:
+        """The head's arrays in the file; empty if they can't be told. Raises ModelFolderError."""
+
+    def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n, height, width, 3) uint8 to (n, classes) float32. Raises ModelFolderError."""
+
+    def extractor(self, cache_dir: str | os.PathLike[str]) -> Extractor:
+        """The extractor of the backbone inside the file.
+
+        What run.json says of the backbone is a claim. The extractor goes by that backbone's name and fingerprint if the
+        file holds the form of it that the cache has, byte for byte. Any other goes by its own SHA-256, and has
+        bottlenecks of its own.
+
+        Args:
+            cache_dir: where the bottlenecks are to be.
+        """
+
+
 class Classifier:
     """A model folder, ready to classify.
 
     Args:
         model_dir: a folder made by `retrain train`.
-        trust: run the graph even if it has operations that do more than compute, such as writing files.
+        trust: run its graph, where there is no other form, even if it has operations that do more than compute, such as
+            writing files.
     Raises ModelFolderError.
     """
 
     def __init__(self, model_dir: str | os.PathLike[str], trust: bool = False) -> None:
         self.model_dir = Path(model_dir)
-        self.folder, self.description, self._graph = read_consistently(self.model_dir, MODEL, _read)
-        where = display_path(self.model_dir / GRAPH)
-        graph_def = parse_graph(self._graph, where)
-        if not trust:
-            check_graph(graph_def, f"the graph {where}", ModelFolderError)
-        self._head_constants = head_constants(graph_def)
-        picture, end = (self.description.height, self.description.width, 3), self.description.final_tensor_name
-        self._scores = part_of_graph(graph_def, PIXELS_INPUT, f"{end}:0", picture, len(self.labels))
+        self._trust = trust
+        self.folder, self.description, self._file = read_consistently(self.model_dir, MODEL, _read)
+        self._scorer = self._scorer_of(self._file)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -83,7 +90,7 @@ class Classifier:
 
     def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Map (n, height, width, 3) uint8, RGB at the model's size, to (n, classes) float32 scores in [0, 1]."""
-        return self._scores(np.asarray(pixels, np.float32) / np.float32(255))
+        return self._scorer.scores(pixels)
 
     def predict(
         self,
@@ -107,7 +114,11 @@ class Classifier:
 
     def extractor(self, cache_dir: str | os.PathLike[str]) -> Extractor:
         """Return the backbone alone, to fill and use a bottleneck cache."""
-        return _graph_extractor(self._graph, self.description, cache_dir)
+        scorer = self._scorer
+        if self._file.name != GRAPH and has_gpu():
+            with self._unreplaced():
+                scorer = self._scorer_of(_ModelFile(GRAPH, read_file(self.folder, GRAPH, self.description)))
+        return scorer.extractor(cache_dir)
 
     def head(self) -> Head:
         """Return the head alone. Raises ModelFolderError if head.h5 is damaged, or does not belong to this graph."""
@@ -118,14 +129,24 @@ class Classifier:
         if labels not in (None, [*self.labels]) or head.layers[-1].biases.size != len(self.labels):
             raise ModelFolderError(f"{where} does not fit {LABELS}: train the model again")
         arrays = {array_identity(array) for layer in head.layers for array in (layer.weights, layer.biases)}
-        if head.bottleneck_size != self.description.bottleneck_size or self._head_constants not in (set(), arrays):
-            raise ModelFolderError(f"{where} does not fit {GRAPH}: train the model again")
+        if head.bottleneck_size != self.description.bottleneck_size or self._scorer.head_arrays not in (set(), arrays):
+            raise ModelFolderError(f"{where} does not fit {self._file.name}: train the model again")
         return head
 
     def sets(self) -> dict[str, str]:
         """Return which set each picture was in when the model was trained: SHA-256 of the file -> set."""
         with self._unreplaced():
             return read_sets(self.folder, self.description)
+
+    def _scorer_of(self, file: "_ModelFile") -> "Scorer":
+        where = display_path(self.model_dir / file.name)
+        if file.name == CLASSIFIER:
+            from retrain.model.litert_scorer import LiteRTScorer
+
+            return LiteRTScorer(file.data, self.description, where)
+        from retrain.model.graph_scorer import GraphScorer
+
+        return GraphScorer(file.data, self.description, where, self._trust)
 
     @contextmanager
     def _unreplaced(self) -> Iterator[None]:
@@ -159,10 +180,23 @@ class Classifier:
                 yield Prediction(path, ranked[0][0], ranked[0][1], dict(ranked))
 
 
-def _read(folder: Path) -> tuple[Path, ModelDescription, bytes]:
-    """Return the folder, what run.json says, and the bytes of the graph. Raises ModelFolderError."""
+@dataclass(frozen=True)
+class _ModelFile:
+    """The file that scores come from."""
+
+    name: str  # in the model folder
+    data: bytes
+
+
+def _read(folder: Path) -> tuple[Path, ModelDescription, _ModelFile]:
+    """Return the folder, what run.json says, and the model's file. Raises ModelFolderError.
+
+    That is the LiteRT model. Folders of earlier versions, and of networks that LiteRT can't run, have only the graph.
+    """
     description = read_description(folder)
-    return folder, description, read_file(folder, GRAPH, description)
+    has_litert = CLASSIFIER in description.digests and (folder / CLASSIFIER).exists() and is_litert_installed()
+    name = CLASSIFIER if has_litert else GRAPH
+    return folder, description, _ModelFile(name, read_file(folder, name, description))
 
 
 def _description_in(model_dir: Path) -> ModelDescription | None:
@@ -171,49 +205,3 @@ def _description_in(model_dir: Path) -> ModelDescription | None:
         return read_consistently(model_dir, MODEL, read_description)
     except ModelFolderError:
         return None
-
-
-def _graph_extractor(graph: bytes, description: ModelDescription, cache_dir: str | os.PathLike[str]) -> Extractor:
-    """The extractor of the backbone inside a model's graph.
-
-    What run.json says of the backbone is a claim. The extractor goes by that backbone's name and fingerprint if its
-    graph is the one that the cache holds of it, byte for byte: `FrozenGraph` runs either, and gives the same bits. Any
-    other graph goes by its own SHA-256, and has bottlenecks of its own.
-
-    Args:
-        graph: the bytes of a graph file.
-        cache_dir: where the bottlenecks are to be.
-    """
-    # a model of another version of the decoder sees pictures through this one's, which has bottlenecks of its own
-    name, claimed = description.backbone_name, description.backbone_description | {"decoder": DECODER_VERSION}
-    kept = kept_trunk(cache_dir, name, fingerprint_of(claimed))
-    if kept and hashlib.sha256(memoryview(graph)[: kept[1]]).hexdigest() == kept[0]:
-        trunk = memoryview(graph)[: kept[1]]
-        return Extractor(name, lambda: claimed, lambda: _GraphNetwork(trunk, description))
-    part = part_below(tf.compat.v1.GraphDef.FromString(graph), BOTTLENECK)
-    found = {
-        "graph": hashlib.sha256(part).hexdigest(),
-        "input_size": [description.height, description.width],
-        "decoder": DECODER_VERSION,
-        "precision": "float32",
-        "cut": "bottleneck",
-    }
-    return Extractor(f"{name}_graph", lambda: found, lambda: _GraphNetwork(part, description))
-
-
-class _GraphNetwork:
-    """The backbone inside a model's graph, as pass one runs it."""
-
-    def __init__(self, trunk: bytes | memoryview, description: ModelDescription) -> None:
-        self.height, self.width = description.height, description.width
-        self.batch_size = suitable_batch_size(self.height, self.width)
-        self._length, self._trunk = description.bottleneck_size, trunk
-
-    @cached_property
-    def _run(self) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-        trunk = tf.compat.v1.GraphDef.FromString(self._trunk)
-        return FrozenGraph(trunk, PIXELS_INPUT, BOTTLENECK, self.height, self.width).runner()
-
-    def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, height, width, 3) uint8, RGB, to (n, d) float32. Raises ModelFolderError."""
-        return checked_run(lambda: self._run(pixels), len(pixels), self._length)

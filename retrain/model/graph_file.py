@@ -1,6 +1,5 @@
 """Read a graph file: run its parts as functions of arrays, and find the constants in it."""
 
-import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -9,8 +8,9 @@ from numpy.typing import NDArray
 
 from retrain._tensorflow import tf
 from retrain.errors import ModelFolderError
+from retrain.model.head import array_identity
 
-__all__ = ["array_identity", "checked_run", "head_constants", "parse_graph", "part_below", "part_of_graph"]
+__all__ = ["checked_run", "head_constants", "parse_graph", "part_below", "part_of_graph"]
 
 
 def parse_graph(data: bytes, where: str) -> tf.compat.v1.GraphDef:
@@ -100,11 +100,6 @@ def head_constants(graph_def: tf.compat.v1.GraphDef) -> set[tuple[tuple[int, ...
         return {array_identity(tf.make_ndarray(node.attr["value"].tensor)) for node in nodes}
     except (ValueError, TypeError) as error:
         raise ModelFolderError(f"the graph can't be used ({error}): train the model again") from error
-
-
-def array_identity(array: NDArray[np.float32]) -> tuple[tuple[int, ...], bytes]:
-    """Two arrays have the same identity if they are equal bit for bit."""
-    return array.shape, hashlib.sha256(array.tobytes()).digest()
 
 
 def _unusable(error: Exception) -> ModelFolderError:

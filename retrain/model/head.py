@@ -1,5 +1,6 @@
 """The head: the layers trained on top of the bottlenecks, and their file."""
 
+import hashlib
 import io
 import itertools
 import math
@@ -21,11 +22,24 @@ from retrain.paths import display_path
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Head", "Layer", "judge", "parse_head", "read_head", "write_head"]
+__all__ = [
+    "ArrayIdentity",
+    "Head",
+    "Layer",
+    "array_identity",
+    "judge",
+    "parse_head",
+    "read_head",
+    "softmax",
+    "write_head",
+]
 
 FORMAT = 1
 
 _PREFIXES = ("hidden_", "")  # of the names of each layer's arrays in head.h5, from the bottleneck upwards
+
+
+ArrayIdentity = tuple[tuple[int, ...], bytes]  # shape, SHA-256 of the content
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,18 @@ def judge(head: Head, vectors: VectorSource, labels: NDArray[np.int32]) -> Outco
         labels: (n,) int32, in [0, classes).
     """
     return Outcomes.joined([outcomes_of(head.logits(vectors[rows]), labels[rows]) for rows in chunks(len(labels))])
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(n, classes) logits to scores in [0, 1]."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    scores: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return scores
+
+
+def array_identity(array: NDArray[np.float32]) -> ArrayIdentity:
+    """Two arrays have the same identity if they are equal bit for bit."""
+    return array.shape, hashlib.sha256(array.tobytes()).digest()
 
 
 def write_head(head: Head, labels: "Sequence[str]", path: str | os.PathLike[str]) -> None:

@@ -1,0 +1,173 @@
+"""The LiteRT model: one file from pixels to scores, which `retrain predict` and small devices run.
+
+A file of LiteRT is a FlatBuffer, whose graph names buffers by their distance in bytes. So this one is a new graph, the
+backbone's with the head behind it, in front of the backbone's own file, whose buffers it names. The weights are copied
+as they are, and nobody has to parse them.
+"""
+
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+from retrain.backbones import ConvertedNetwork, LiteRTError, LiteRTNetwork, probe_picture
+from retrain.errors import OutputError
+from retrain.files import write_whole
+from retrain.model import BACKBONE_PLACE, HEAD_SCOPE, Head, softmax
+from retrain.paths import display_path
+
+__all__ = ["LiteRTModel"]
+
+_IDENTIFIER = b"TFL3"
+_SIGNATURE = b"serving_default"
+_SMALL_BYTES = 1024  # buffers up to this size become part of the new graph
+_ALIGNMENT = 64  # of the backbone's file in the new one; LiteRT wants buffers at multiples of 16 bytes
+_MOST_BYTES = 2**31 - 1  # distances have 32 bits, some of them with a sign
+
+
+class LiteRTModel:
+    """Writes classifier.tflite.
+
+    Its input `pixels` is (n, height, width, 3) float32 in [0, 1], RGB; its output, under the final tensor's name, the
+    scores (n, classes) float32. It has a signature, serving_default, with these names.
+    """
+
+    def write(self, backbone: ConvertedNetwork, head: Head, name: str, place: str | os.PathLike[str]) -> None:
+        """Write the file. Raises OSError; OutputError if it would have over 2 GiB.
+
+        Args:
+            name: of the scores.
+        """
+        front = _front(backbone.model, head, name)
+        size = len(front) + len(backbone.model)
+        if size > _MOST_BYTES:
+            raise OutputError(
+                f"the LiteRT model has {size} bytes, more than such a file can hold ({_MOST_BYTES}): "
+                "use a smaller backbone"
+            )
+        write_whole(place, bytes(front), backbone.model)
+
+    def verify(self, backbone: ConvertedNetwork, head: Head, place: str | os.PathLike[str]) -> None:
+        """Run the file on the probe picture: it must give the scores of the head. Takes half a second for 90 MB.
+
+        Raises OutputError.
+        """
+        try:
+            network = LiteRTNetwork(Path(place).read_bytes())
+            found = network.run(probe_picture(network.height, network.width)[np.newaxis])
+        except LiteRTError as error:
+            raise OutputError(f"{display_path(place)} can't be run: {error}") from error
+        expected = softmax(head.logits(backbone.probe[np.newaxis]))
+        if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=1e-4):
+            raise OutputError(f"{display_path(place)} does not give the scores of the trained model: train it again")
+
+
+class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]  # the generated code has no types
+    """A buffer at a multiple of 16 bytes, which the schema asks for and the generated code does not do."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        super().__init__(data=array.tobytes())
+
+    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802
+        builder.StartVector(1, len(self.data), 16)
+        builder.head = builder.Head() - len(self.data)
+        builder.Bytes[builder.Head() : builder.Head() + len(self.data)] = self.data
+        vector = builder.EndVector()
+        schema.BufferStart(builder)
+        schema.BufferAddData(builder, vector)
+        return int(schema.BufferEnd(builder))
+
+
+def _front(backbone: bytes | memoryview, head: Head, name: str) -> bytearray:
+    """The new graph: what stands in front of the backbone's file."""
+    old = schema.Model.GetRootAs(backbone)
+    model = schema.ModelT.InitFromObj(old)
+    outside = [
+        n for n, buffer in enumerate(model.buffers) if buffer.data is not None and len(buffer.data) > _SMALL_BYTES
+    ]
+    for number in outside:
+        model.buffers[number].data = None
+    _add_head(model, head, name)
+    model.buffers.append(_AlignedBuffer(np.zeros(2, "<u8")))
+    place = schema.MetadataT(name=BACKBONE_PLACE, buffer=len(model.buffers) - 1)
+    model.metadata = [*(model.metadata or ()), place]
+    builder = flatbuffers.Builder(2**20)
+    builder.Finish(model.Pack(builder), _IDENTIFIER)
+    front = bytearray(builder.Output())
+    front += bytes(-len(front) % _ALIGNMENT)
+    new = schema.Model.GetRootAs(front)
+    # places of tables and vectors in their files; distances are from where they are written to what they name
+    first = new._tab.Vector(new._tab.Offset(_BUFFERS))
+    for number in outside:
+        here = first + 4 * number
+        struct.pack_into("<I", front, here, len(front) + old.Buffers(number)._tab.Pos - here)
+    note = new.Buffers(place.buffer)._tab
+    struct.pack_into("<QQ", front, note.Vector(note.Offset(_DATA)), len(front), len(backbone))
+    return front
+
+
+_BUFFERS, _DATA = 12, 4  # fields of Model and Buffer: places in their tables, from the schema
+
+
+def _add_head(model: Any, head: Head, name: str) -> None:
+    """Add the head's layers and a softmax to an unpacked model, and a signature."""
+    graph = model.subgraphs[0]
+    [pixels], [values] = graph.inputs, graph.outputs
+    graph.tensors[values].name = b"bottleneck"
+    for number, layer in enumerate(head.layers):
+        is_last = number == len(head.layers) - 1
+        scope = f"{HEAD_SCOPE}{number}"
+        inputs = [
+            values,
+            _add_tensor(model, f"{scope}/weights", layer.weights.T),
+            _add_tensor(model, f"{scope}/biases", layer.biases),
+        ]
+        values = _add_tensor(model, "logits" if is_last else scope, layer.biases.size)
+        options = schema.FullyConnectedOptionsT(
+            fusedActivationFunction=schema.ActivationFunctionType.NONE
+            if is_last
+            else schema.ActivationFunctionType.RELU
+        )
+        _add_operator(model, schema.BuiltinOperator.FULLY_CONNECTED, options, inputs, values)
+    scores = _add_tensor(model, name, head.layers[-1].biases.size)
+    _add_operator(model, schema.BuiltinOperator.SOFTMAX, schema.SoftmaxOptionsT(beta=1.0), [values], scores)
+    graph.outputs = [scores]
+    model.signatureDefs = [
+        schema.SignatureDefT(
+            inputs=[schema.TensorMapT(name=b"pixels", tensorIndex=pixels)],
+            outputs=[schema.TensorMapT(name=name.encode(), tensorIndex=scores)],
+            signatureKey=_SIGNATURE,
+        )
+    ]
+
+
+def _add_tensor(model: Any, name: str, content: NDArray[np.float32] | int) -> int:
+    """Add a constant, or values of a length for each picture; returns the tensor's number."""
+    tensor = schema.TensorT(type=schema.TensorType.FLOAT32, name=name.encode(), hasRank=True)
+    if isinstance(content, int):
+        tensor.shape, tensor.shapeSignature = [1, content], [-1, content]
+    else:
+        model.buffers.append(_AlignedBuffer(np.ascontiguousarray(content, "<f4")))
+        tensor.shape, tensor.buffer = [*content.shape], len(model.buffers) - 1
+    tensors = model.subgraphs[0].tensors
+    tensors.append(tensor)
+    return len(tensors) - 1
+
+
+def _add_operator(model: Any, code: int, options: Any, inputs: list[int], output: int) -> None:
+    model.operatorCodes.append(schema.OperatorCodeT(deprecatedBuiltinCode=code, builtinCode=code))
+    kind = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+    model.subgraphs[0].operators.append(
+        schema.OperatorT(
+            opcodeIndex=len(model.operatorCodes) - 1,
+            inputs=inputs,
+            outputs=[output],
+            builtinOptionsType=kind,
+            builtinOptions=options,
+        )
+    )
