@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrain.backbones.extractor import Extractor
 from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS, find_weights
+from retrain.backbones.sources.known_digests import known_digest
 from retrain.data import DECODER_VERSION
 from retrain.errors import BackboneError
 from retrain.files import digest_of_file
@@ -82,6 +83,11 @@ class BackboneSource:
     weights_sha256: str | None = None  # that the weights file must have; None: any
     trust: bool = False  # run it whatever its graph may do
 
+    @property
+    def network(self) -> str:
+        """What tells a network that Keras builds from all others."""
+        return f"{self.architecture} {self.alpha} {self.input_size}"
+
 
 class Backbone(Extractor):
     """A frozen network by its source.
@@ -115,7 +121,7 @@ class Backbone(Extractor):
 
     def _weights_digest(self) -> str:
         if self.source.location is None:
-            return self.network.weights_digest()
+            return known_digest(self.source.network) or self.network.weights_digest()
         return digest_of_files(_place_of(self.source))
 
 

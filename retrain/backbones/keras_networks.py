@@ -18,6 +18,7 @@ from retrain.backbones.sources.efficientnet_lite import (
     load_torch_weights,
     preprocess_input,
 )
+from retrain.backbones.sources.known_digests import note_digest
 from retrain.errors import BackboneError
 from retrain.paths import display_path
 from retrain.text import first_line, listing
@@ -34,8 +35,10 @@ def load_keras(source: BackboneSource) -> Network:
         )
     build = _build_lite if source.architecture in LITE_NETWORKS else _build_application
     size = source.input_size or 224
+    used: list[Path] = []  # of the files that Keras publishes
     try:
-        model, preprocess = build(source, size)
+        with keras_weights.own_downloads(source.name, used.append):
+            model, preprocess = build(source, size)
     except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
         weights = "" if source.location is None else f" with weights {display_path(source.location)}"
         raise BackboneError(
@@ -47,14 +50,17 @@ def load_keras(source: BackboneSource) -> Network:
     def function(pixels: tf.Tensor) -> tf.Tensor:
         return model(preprocess(pixels * 255.0), training=False)
 
-    return Network(function, size, size, model, groups)
+    network = Network(function, size, size, model, groups)
+    if used:
+        note_digest(source.network, used[-1], network.weights_digest())
+    return network
 
 
 def _build_application(source: BackboneSource, size: int) -> tuple[Any, Callable[[Any], Any]]:
     """A network of Keras Applications, and what it does to pixels in [0, 255] first."""
     build, options = _keras_application(source), _build_options(source, size)
     if source.location is None:
-        model = _download(lambda: build(weights="imagenet", **options), source.name)
+        model = build(weights="imagenet", **options)
     else:
         model = build(weights=None, **options)
         _load_keras_weights(model, source.location)
@@ -101,12 +107,6 @@ def _keras_application(source: BackboneSource) -> Any:
             )
         )
     return builders[wanted]
-
-
-def _download(build: Callable[[], Any], name: str) -> Any:
-    """Call what takes weights that Keras publishes; they are downloaded where they are not here."""
-    with keras_weights.own_downloads(name):
-        return build()
 
 
 def published_weights(source: BackboneSource) -> Path:

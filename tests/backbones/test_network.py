@@ -659,7 +659,7 @@ def keras_vectors(model, pixels: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_keras_weights_are_downloaded_once_and_told_apart(weights_folder, server, small_model, capfd):
+def test_keras_weights_are_downloaded_once_and_told_apart(weights_folder, server, small_model, capfd, monkeypatch):
     pixels = pictures(size=96)
     first = locate(SMALL)
     assert_gives(first, keras_vectors(small_model, pixels), pixels)
@@ -668,6 +668,10 @@ def test_keras_weights_are_downloaded_once_and_told_apart(weights_folder, server
     assert server.requests == ["/" + SMALL_FILE]
     assert [path.name for path in weights_folder.glob("*.h5")] == [SMALL_FILE]
     assert capfd.readouterr().out == ""
+    # known without the network, for this very file
+    with monkeypatch.context() as patch:
+        patch.setattr("retrain.backbones.backbone.load_network", lambda source: pytest.fail("loaded"))
+        assert locate(SMALL).fingerprint == first.fingerprint
     # other weights have another fingerprint
     for path in weights_folder.iterdir():
         path.unlink()
