@@ -14,6 +14,7 @@ import numpy as np
 
 from retrain.backbones.activations import activations_at
 from retrain.backbones.backbone import locate_backbone
+from retrain.backbones.conversion import Converter
 from retrain.backbones.graph import make_trunk
 from retrain.backbones.graph_cut import find_cut
 from retrain.cache.vectors import LabelledBottlenecks
@@ -43,7 +44,7 @@ def main():
     print(f"{'from layer':24} {columns}")
     for layer in args.layers:
         cut = find_cut(trunk, FineTuningOptions(fine_tune_from=layer))
-        below = activations_at(cut, backbone, trunk).network
+        below = activations_at(cut, backbone, trunk, Converter("cache")).network
         started = time.perf_counter()
         activations = np.concatenate([below.bottlenecks(part) for part in np.array_split(pixels, len(pixels) // 32)])
         once = time.perf_counter() - started

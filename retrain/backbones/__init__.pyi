@@ -4,7 +4,7 @@ from .catalogue import Entry
 from .conversion import ConvertedNetwork, Converter, kept_conversion, probe_picture
 from .default import choose_backbone
 from .extractor import Extractor
-from .graph import make_trunk
+from .graph import make_trunk, trunk_network
 from .graph_cut import Cut, find_cut, part_above
 from .kept_exports import TRUNK, KeptExports, kept_trunk
 from .layers import NetworkLayer
@@ -48,4 +48,5 @@ __all__ = [
     "part_above",
     "probe_picture",
     "suitable_batch_size",
+    "trunk_network",
 ]

@@ -23,6 +23,7 @@ from retrain.backbones.representative_pictures import RepresentativePictures
 from retrain.cache import Artifacts, find_folder, only_process, read_details
 from retrain.errors import BackboneError
 from retrain.events import Emit, Noted, Warned, ignore
+from retrain.files import FilePart
 
 if TYPE_CHECKING:
     from retrain.backbones.network import FrozenGraph
@@ -40,7 +41,7 @@ _TOLERANCE = 1e-3  # of a number in a vector; for numbers above 1, of the larges
 class ConvertedNetwork:
     """A network in LiteRT's form."""
 
-    model: bytes  # the file's content
+    model: bytes | FilePart  # the file's content
     digest: str  # its SHA-256, hexadecimal
     probe: NDArray[np.float32]  # (length,) what it gives for `probe_picture`
 
@@ -64,11 +65,14 @@ class Converter:
     """Finds and makes converted networks.
 
     Args:
-        pictures: to compare vectors on, and the cache to keep the networks in.
+        cache_dir: where they are kept.
+        emit: told of conversions, and of what is damaged.
+        pictures: to compare vectors on; by default pictures of noise.
     """
 
-    pictures: RepresentativePictures
+    cache_dir: str | os.PathLike[str]
     emit: Emit = ignore
+    pictures: RepresentativePictures | None = None
 
     def network(self, extractor: Extractor, graph: Callable[[], "FrozenGraph"]) -> ExtractorNetwork:
         """The network of an extractor on the runtime that suits this machine.
@@ -81,7 +85,7 @@ class Converter:
         converted = None if has_gpu() else self.converted(extractor, graph)
         if converted is not None:
             try:
-                return LiteRTNetwork(converted.model)
+                return LiteRTNetwork(bytes(converted.model))
             except LiteRTError as error:
                 self.emit(Warned(f"{error}; {extractor.name} runs on TensorFlow"))
         return extractor.network
@@ -97,19 +101,19 @@ class Converter:
             self.emit(Warned(f"{error}; until then {extractor.name} runs on TensorFlow, which starts slowly"))
             return None
         artifacts = Artifacts(
-            self.pictures.cache_dir, extractor.name, extractor.fingerprint, extractor.description, {"made_by": _FORMAT}
+            self.cache_dir, extractor.name, extractor.fingerprint, extractor.description, {"made_by": _FORMAT}
         )
         found = self._kept(artifacts)  # or why there is none
         if found is None:
-            with only_process(self.pictures.cache, lambda: self.emit(Noted(_WAITING))):
+            with only_process(Path(self.cache_dir), lambda: self.emit(Noted(_WAITING))):
                 found = self._kept(artifacts) or self._make(artifacts, extractor, graph)
         if isinstance(found, str):
             self.emit(Noted(f"{extractor.name} runs on TensorFlow: {found}"))
             return None
         return found
 
-    def _kept(self, artifacts: Artifacts) -> "ConvertedNetwork | str | None":
-        found = artifacts.find(CONVERTED)
+    def _kept(self, artifacts: Artifacts) -> ConvertedNetwork | str | None:
+        found = artifacts.find_file(CONVERTED)
         while artifacts.warnings:
             self.emit(Warned(artifacts.warnings.pop()))
         if found is None:
@@ -117,34 +121,47 @@ class Converter:
         details, content = found
         if "failure" not in details:
             probe = np.frombuffer(base64.b64decode(details["probe"]), "<f4")
-            return ConvertedNetwork(bytes(content), details["digest"], probe)
+            return ConvertedNetwork(content, details["digest"], probe)
         # with other versions it may work
         return str(details["failure"]) if details.get("versions") == _versions() else None
 
     def _make(
         self, artifacts: Artifacts, extractor: Extractor, graph: Callable[[], "FrozenGraph"]
-    ) -> "ConvertedNetwork | str":
+    ) -> ConvertedNetwork | str:
         self.emit(Noted(f"converting {extractor.name}, once: later runs need no TensorFlow for it"))
         try:
-            model = graph().converted()
-            network = LiteRTNetwork(model)
-            details = self._compared(network, extractor.network)
+            made, details = self._convert(graph(), extractor.network)
         except BackboneError as error:
             artifacts.keep(CONVERTED, {"failure": str(error), "versions": _versions()}, [])
             return str(error)
+        details |= {"digest": made.digest, "probe": base64.b64encode(made.probe.astype("<f4").tobytes()).decode()}
+        artifacts.keep(CONVERTED, details, [bytes(made.model)])
+        return made
+
+    def convert(self, graph: "FrozenGraph") -> ConvertedNetwork | None:
+        """Convert a network of which nothing is kept; None if it can't be converted, or gives other vectors then."""
+        try:
+            check_installed()
+            return self._convert(graph, graph.as_network())[0]
+        except BackboneError as error:
+            self.emit(Noted(f"there is no LiteRT model of this network: {error}"))
+            return None
+
+    def _convert(self, graph: "FrozenGraph", original: ExtractorNetwork) -> tuple[ConvertedNetwork, dict[str, Any]]:
+        """The converted network, and how it compares. Raises BackboneError."""
+        model = graph.converted()
+        network = LiteRTNetwork(model)
+        details = self._compared(network, original)
         probe = network.run(probe_picture(network.height, network.width)[np.newaxis])[0]
-        digest = hashlib.sha256(model).hexdigest()
-        details |= {"digest": digest, "probe": base64.b64encode(probe.astype("<f4").tobytes()).decode()}
-        artifacts.keep(CONVERTED, details, [model])
-        return ConvertedNetwork(model, digest, probe)
+        return ConvertedNetwork(model, hashlib.sha256(model).hexdigest(), probe), details
 
     def _compared(self, converted: LiteRTNetwork, original: ExtractorNetwork) -> dict[str, Any]:
         """How far vectors of some pictures differ. Raises LiteRTError if that is too far."""
         size = converted.height, converted.width
-        pixels = self.pictures.first(size, _PICTURES)
-        if not len(pixels):
+        pixels = self.pictures.first(size, _PICTURES) if self.pictures else None
+        if pixels is None or not len(pixels):
             pixels = np.random.default_rng(0).integers(0, 256, (_PICTURES, *size, 3), np.uint8)
-        expected = original.bottlenecks(pixels).astype(np.float32)
+        expected = original.bottlenecks(pixels).reshape(len(pixels), -1).astype(np.float32)
         difference = _largest(converted.bottlenecks(pixels) - expected)
         if not difference <= _TOLERANCE * max(1.0, _largest(expected)):
             raise LiteRTError(f"LiteRT gives other vectors, which differ by {difference:.2g}")

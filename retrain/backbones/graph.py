@@ -3,10 +3,10 @@
 from retrain._tensorflow import tf
 from retrain.backbones import graph_images
 from retrain.backbones.layers import NetworkLayer
-from retrain.backbones.network import Network
+from retrain.backbones.network import FrozenGraph, Network
 from retrain.backbones.trunk import BOTTLENECK, JPEG_INPUT, PIXELS_INPUT, Trunk
 
-__all__ = ["make_trunk", "without_defaults"]
+__all__ = ["make_trunk", "trunk_network", "without_defaults"]
 
 
 def make_trunk(network: Network) -> Trunk:
@@ -51,3 +51,8 @@ def _picture_inputs(height: int, width: int) -> tf.Tensor:
     with tf.name_scope("unit_range"):
         pixels = pixels * 0.5 + 0.5
     return feed(pixels, [None, height, width, 3], name=PIXELS_INPUT[:-2])
+
+
+def trunk_network(trunk: Trunk) -> FrozenGraph:
+    """The network of a trunk: from pixels to bottlenecks."""
+    return FrozenGraph(trunk.nodes(), PIXELS_INPUT, BOTTLENECK, trunk.height, trunk.width)

@@ -54,6 +54,10 @@ class FrozenGraph:
         run: Runner = tf.compat.v1.Session(graph=graph, config=config).make_callable(vectors, [pixels])
         return run
 
+    def as_network(self) -> "GraphNetwork":
+        """The graph as pass one runs it."""
+        return GraphNetwork(self)
+
     def converted(self) -> bytes:
         """The graph as a file of LiteRT: (n, height, width, 3) float32 in [0, 1] to the wanted tensor, in float32.
 
@@ -69,6 +73,19 @@ class FrozenGraph:
             return convert(tf.function(function, input_signature=[spec], autograph=False).get_concrete_function())
         except Exception as error:  # the converter raises many kinds; the reason is kept
             raise BackboneError(f"TensorFlow can't convert this network for LiteRT: {first_line(error)}") from error
+
+
+class GraphNetwork:
+    """A graph as pass one runs it."""
+
+    def __init__(self, graph: FrozenGraph) -> None:
+        self.height, self.width = graph.height, graph.width
+        self.batch_size = suitable_batch_size(self.height, self.width)
+        self._run = graph.runner()
+
+    def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Run it: (n, height, width, 3) uint8, RGB, to (n, ...) float32. Raises BackboneError for NaN or infinity."""
+        return _finite(self._run(pixels))
 
 
 class Network:
@@ -106,10 +123,7 @@ class Network:
 
         Raises BackboneError for NaN or infinity.
         """
-        vectors = self._run(pixels)
-        if not np.isfinite(vectors).all():
-            raise BackboneError("the backbone gives values that are not finite: check its weights and input range")
-        return vectors
+        return _finite(self._run(pixels))
 
     @cached_property
     def _run(self) -> Runner:
@@ -127,6 +141,12 @@ class Network:
         for array in self._owner.get_weights():
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+
+def _finite(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.isfinite(vectors).all():
+        raise BackboneError("the backbone gives values that are not finite: check its weights and input range")
+    return vectors
 
 
 def suitable_batch_size(height: int, width: int) -> int:

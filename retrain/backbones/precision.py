@@ -80,7 +80,7 @@ def choose_extractor(
         found = _find_model(backbone, pictures.cache, emit)
         model, details = found or _make_model(backbone, pictures, emit)
         return low_precision(backbone, precision, details, lambda: quantization.QuantizedNetwork(model))
-    converter = Converter(pictures, emit)
+    converter = Converter(pictures.cache_dir, emit, pictures)
     return Extractor(
         backbone.name,
         lambda: backbone.description,

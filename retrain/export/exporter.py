@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from retrain.export.frozen_graph import FrozenGraph
+from retrain.export.litert_model import LiteRTModel
 from retrain.export.saved_model import SavedModel
 from retrain.export.source import TrainedNetwork
-from retrain.model_files import GRAPH, SAVED_MODEL
+from retrain.model_files import CLASSIFIER, GRAPH, SAVED_MODEL
 
 __all__ = ["EXPORTERS", "Exporter"]
 
@@ -30,4 +31,5 @@ class Exporter(Protocol):
         """
 
 
-EXPORTERS: dict[str, Exporter] = {GRAPH: FrozenGraph(), SAVED_MODEL: SavedModel()}  # by their names in a model folder
+# by their names in a model folder
+EXPORTERS: dict[str, Exporter] = {GRAPH: FrozenGraph(), SAVED_MODEL: SavedModel(), CLASSIFIER: LiteRTModel()}

@@ -1,7 +1,6 @@
 """What is exported: a head on its backbone. What all exports on one backbone share is kept in the cache."""
 
 import copy
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass
@@ -16,6 +15,8 @@ from retrain.backbones import (
     PIXELS_INPUT,
     TRUNK,
     Backbone,
+    ConvertedNetwork,
+    Converter,
     KeptExports,
     NetworkLayer,
     Trunk,
@@ -24,7 +25,7 @@ from retrain.backbones import (
     outline,
 )
 from retrain.errors import BackboneError
-from retrain.events import Emit, Warned, ignore
+from retrain.events import Warned
 from retrain.files import FilePart
 from retrain.model import Head, softmax
 
@@ -43,21 +44,18 @@ class ExportSource:
     Args:
         backbone: in float32.
         final_tensor_name: name of the scores.
-        cache_dir: the bottleneck cache.
-        emit: told of damaged files in the cache.
+        converter: for the LiteRT model. It knows the cache, and who is told of damaged files there.
     """
 
-    def __init__(
-        self, backbone: Backbone, final_tensor_name: str, cache_dir: str | os.PathLike[str], emit: Emit = ignore
-    ) -> None:
+    def __init__(self, backbone: Backbone, final_tensor_name: str, converter: Converter) -> None:
         self.backbone, self.final_tensor_name = backbone, final_tensor_name
-        self._cache_dir, self._emit = cache_dir, emit
+        self.converter = converter
         self._reading: Future[Trunk | None] | None = None
         self._is_kept = True  # whether what is made of it is useful to later runs
 
     @cached_property
     def _kept(self) -> KeptExports:
-        return KeptExports(self.backbone, self._cache_dir)
+        return KeptExports(self.backbone, self.converter.cache_dir)
 
     def prepare(self) -> None:
         """Start to read and check the graph in the cache, in a thread of its own."""
@@ -108,9 +106,19 @@ class ExportSource:
         self._keep_trunk(trunk)
         return trunk
 
+    @cached_property
+    def converted(self) -> ConvertedNetwork | None:
+        """The backbone in LiteRT's form; None if LiteRT can't run it. Raises BackboneError."""
+        if self._is_kept:
+            return self.converter.converted(self.backbone, lambda: self.backbone.network.frozen_graph)
+        from retrain.backbones import trunk_network
+
+        return self.converter.convert(trunk_network(self.trunk))
+
     def with_weights(self, weights: Mapping[str, NDArray[np.float32]]) -> "ExportSource":
         """The same network with other constants, as in `Trunk.with_weights`. Nothing of it is kept in the cache."""
         other = copy.copy(self)
+        other.__dict__.pop("converted", None)
         other.trunk = self.trunk.with_weights(weights)
         other._is_kept = False
         return other
@@ -132,7 +140,7 @@ class ExportSource:
 
     def _tell_warnings(self) -> None:
         while self._kept.warnings:
-            self._emit(Warned(self._kept.warnings.pop()))
+            self.converter.emit(Warned(self._kept.warnings.pop()))
 
 
 @dataclass(frozen=True)
@@ -147,6 +155,11 @@ class TrainedNetwork:
     def trunk(self) -> Trunk:
         """The backbone's graph. Raises BackboneError, CacheError."""
         return self.source.trunk
+
+    @property
+    def converted(self) -> ConvertedNetwork | None:
+        """The backbone in LiteRT's form; None if LiteRT can't run it. Raises BackboneError."""
+        return self.source.converted
 
     @property
     def final_tensor_name(self) -> str:

@@ -25,6 +25,7 @@ from retrain.files import digest_of_file, write_whole
 from retrain.machine import cores
 from retrain.model import FORMAT, list_files, seal, write_head, write_labels
 from retrain.model_files import (
+    CLASSIFIER,
     CURVES,
     CURVES_PLOT,
     FINE_TUNING,
@@ -81,19 +82,27 @@ def write_files(model: TrainedModel, folder: Path, origin: Origin) -> dict[str, 
 
 def _write_model(model: TrainedModel, folder: Path) -> dict[str, str]:
     """The model itself, in every form, and its labels. Returns the SHA-256 of the files of which it is known by now."""
-    from retrain.export import FrozenGraph, SavedModel
+    from retrain.export import FrozenGraph, LiteRTModel, SavedModel
 
     labels = model.result.labels
     network = model.graph.under(model.trained.head, labels)
     _ = network.trunk  # if it must be made, then once, not in both threads
+    is_convertible = network.converted is not None
 
-    def write_graph() -> dict[str, str]:
+    def write_graph() -> Mapping[str, str]:
         FrozenGraph().write(network, folder / GRAPH)
         return FrozenGraph().verify(network, folder / GRAPH)
 
-    with ThreadPoolExecutor(1) as thread:  # the two that take long are written at once
-        written = thread.submit(write_graph)
-        known = {SAVED_MODEL: SavedModel().write(network, folder / SAVED_MODEL), GRAPH: written.result()}
+    def write_saved_model() -> Mapping[str, str]:
+        return SavedModel().write(network, folder / SAVED_MODEL)
+
+    with ThreadPoolExecutor(1) as thread:  # what takes long is written at once
+        written = {GRAPH: thread.submit(write_graph), SAVED_MODEL: thread.submit(write_saved_model)}
+        known: dict[str, Mapping[str, str]] = {}
+        if is_convertible:
+            LiteRTModel().write(network, folder / CLASSIFIER)
+            known[CLASSIFIER] = LiteRTModel().verify(network, folder / CLASSIFIER)
+        known |= {name: future.result() for name, future in written.items()}
     write_labels(labels, folder / LABELS)
     write_head(model.trained.head, labels, folder / HEAD)
     return {os.path.normpath(f"{name}/{path}"): known[name][path] for name in known for path in known[name]}
@@ -226,7 +235,7 @@ def run_record(
 
 def _versions() -> dict[str, str]:
     versions = {"retrain": retrain.__version__, "python": platform.python_version()}
-    for package in ("tensorflow", "keras", "numpy", "scipy", "h5py", "pillow", "openvino", "nncf"):
+    for package in ("tensorflow", "keras", "ai-edge-litert", "numpy", "scipy", "h5py", "pillow", "openvino", "nncf"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return versions

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.backbones import Backbone, Extractor, choose_backbone
+from retrain.backbones import Backbone, Converter, Extractor, RepresentativePictures, choose_backbone
 from retrain.cache import LabelledBottlenecks, SomeVectors, VectorSource
 from retrain.data import SETS, ImageFolder, assign_sets
 from retrain.evaluation import Metrics, PictureResult, summarize
@@ -147,7 +147,9 @@ def _start(image_dir: str, options: RunOptions, emit: Emit, rules: ClassRules) -
     backbone, options = choose_backbone(options, emit)
     from retrain.export import ExportSource
 
-    graph = ExportSource(backbone, options.final_tensor_name, options.extraction.cache_dir, emit)
+    pictures = RepresentativePictures(folder, options.extraction.cache_dir, options.images)
+    converter = Converter(pictures.cache_dir, emit, pictures)
+    graph = ExportSource(backbone, options.final_tensor_name, converter)
     graph.prepare()
     return _Start(image_dir, folder, labels, graph, options, emit)
 
@@ -168,12 +170,12 @@ class _Split:
 
 def _extract(start: _Start) -> _Split:
     """Pass one, the split, and distorted copies of the training pictures if they are asked for."""
-    from retrain.training import FineTuningPlan
-
     folder, options, emit, plan = start.folder, start.options, start.emit, None
     began = time.monotonic()
     if options.fine_tuning.is_wanted:
-        plan = FineTuningPlan(start.graph.backbone, start.graph.trunk, options)
+        from retrain.training import FineTuningPlan
+
+        plan = FineTuningPlan(start.graph.backbone, start.graph.trunk, options, start.graph.converter)
         plan.announce(len(folder.samples), emit)
     extractor = plan.extractor if plan else choose_extractor_for(folder, start.graph.backbone, options, emit)
     data = load_training_data(folder, extractor, options, emit)

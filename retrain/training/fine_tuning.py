@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import retrain
 from retrain._tensorflow import tf
-from retrain.backbones import Backbone, Cut, Trunk, activations_at, find_cut, part_above
+from retrain.backbones import Backbone, Converter, Cut, Trunk, activations_at, find_cut, part_above
 from retrain.cache import LabelledBottlenecks, SomeVectors, VectorSource, find_folder, fingerprint_of, new_vectors
 from retrain.errors import CacheError, TrainingError, UsageError
 from retrain.evaluation import mean_figures
@@ -354,13 +354,14 @@ class FineTuningPlan:
         backbone: in float32.
         trunk: its graph.
         options: of a run with fine-tuning.
+        converter: for the part below the cut.
     Raises UsageError, BackboneError if the backbone can't be cut there.
     """
 
-    def __init__(self, backbone: Backbone, trunk: Trunk, options: RunOptions) -> None:
+    def __init__(self, backbone: Backbone, trunk: Trunk, options: RunOptions, converter: Converter) -> None:
         self._trunk, self._options = trunk, options
         self.cut = find_cut(trunk, options.fine_tuning)
-        self.extractor = activations_at(self.cut, backbone, trunk)
+        self.extractor = activations_at(self.cut, backbone, trunk, converter)
 
     def announce(self, pictures: int, emit: Emit) -> None:
         """Say how much will be cached. Raises CacheError if that is more than --max-cache-size."""

@@ -318,7 +318,7 @@ def test_real_networks_agree_on_photographs(test_data, name):
     folder = read_image_folder(test_data / "images" / "flowers")
     pictures = RepresentativePictures(folder, "cache")
     backbone = locate_backbone(BackboneOptions(backbone=name))
-    converter = Converter(pictures)
+    converter = Converter("cache", pictures=pictures)
     network = converter.network(backbone, lambda: backbone.network.frozen_graph)
     assert isinstance(network, LiteRTNetwork)
     photographs = pictures.first((network.height, network.width), 12)

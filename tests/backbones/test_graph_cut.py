@@ -10,6 +10,7 @@ from retrain._tensorflow import tf
 from retrain.backbones import graph_cut
 from retrain.backbones.activations import activations_at
 from retrain.backbones.backbone import Backbone, BackboneSource
+from retrain.backbones.conversion import Converter
 from retrain.backbones.graph import make_trunk
 from retrain.backbones.graph_cut import find_cut, part_above
 from retrain.backbones.trunk import BOTTLENECK, PIXELS_INPUT, Trunk
@@ -65,7 +66,7 @@ def test_both_parts_together_are_the_network(trunk, network, layer):
     cut = cut_from(trunk, layer)
     backbone = Backbone(BackboneSource("small", "saved_model", "."))
     backbone.description = {"architecture": "small"}
-    below = activations_at(cut, backbone, trunk)
+    below = activations_at(cut, backbone, trunk, Converter("cache"))
     pixels = random_pixels(5)
     activations = below.network.bottlenecks(pixels)
     assert (activations.dtype, activations.shape) == (np.float16, (5, cut.size))
@@ -84,7 +85,7 @@ def test_only_what_training_may_change_is_a_weight(trunk):
 def test_cuts_of_one_network_have_fingerprints_of_their_own(trunk):
     backbone = Backbone(BackboneSource("small", "saved_model", "."))
     backbone.description = {"architecture": "small"}
-    prints = {activations_at(cut_from(trunk, layer), backbone, trunk).fingerprint for layer in CUTS}
+    prints = {activations_at(cut_from(trunk, layer), backbone, trunk, Converter("cache")).fingerprint for layer in CUTS}
     assert len(prints) == len({cut_from(trunk, layer).tensor for layer in CUTS})
 
 
@@ -98,7 +99,7 @@ def test_a_saved_model_is_cut_by_its_variables(tmp_path):
     assert cut.shape == (8, 8, 14)
     pixels = random_pixels(4)
     above, weights = part_above(trunk, cut)
-    below = activations_at(cut, Backbone(source), trunk).network.bottlenecks(pixels)
+    below = activations_at(cut, Backbone(source), trunk, Converter("cache")).network.bottlenecks(pixels)
     found = tf.function(above)(below, tuple(map(tf.constant, weights))).numpy()
     np.testing.assert_allclose(found, network.bottlenecks(pixels), rtol=5e-3, atol=5e-3)
 
@@ -163,7 +164,7 @@ def test_activations_beyond_float16_are_refused(trunk):
     backbone = Backbone(BackboneSource("small", "saved_model", "."))
     backbone.description = {}
     with pytest.raises(BackboneError, match="are beyond what float16 holds: choose another layer"):
-        activations_at(cut, backbone, large).network.bottlenecks(random_pixels(2))
+        activations_at(cut, backbone, large, Converter("cache")).network.bottlenecks(random_pixels(2))
 
 
 @st.composite

@@ -18,6 +18,7 @@ import retrain
 from retrain._tensorflow import tf
 from retrain.backbones import backbone as backbones
 from retrain.backbones.backbone import locate_backbone
+from retrain.backbones.conversion import Converter
 from retrain.backbones.sources import graph_safety
 from retrain.cache import artifacts
 from retrain.cli import main as cli
@@ -94,7 +95,7 @@ def exported(model: str) -> dict[str, bytes]:
 def builder(tiny_backbone, cache: str = "cache", name: str = "final_result", warnings: list[str] | None = None):
     told = [] if warnings is None else warnings
     return ExportSource(
-        locate_backbone(BackboneOptions(backbone=str(tiny_backbone))), name, cache, warnings_to(told.append)
+        locate_backbone(BackboneOptions(backbone=str(tiny_backbone))), name, Converter(cache, warnings_to(told.append))
     )
 
 
@@ -209,7 +210,7 @@ def test_a_graph_that_does_more_than_compute_needs_trust_again(tiny_backbone, ex
     with pytest.raises(BackboneError, match="the graph of backbone tiny has operations that may do more than compute"):
         export("second")
     trusting = ExportSource(
-        locate_backbone(BackboneOptions(backbone=str(tiny_backbone), trust=True)), "final_result", "cache"
+        locate_backbone(BackboneOptions(backbone=str(tiny_backbone), trust=True)), "final_result", Converter("cache")
     )
     assert (
         trusting.trunk.digest == json.loads(kept("graph.export").read_bytes().partition(b"\n")[0])["details"]["digest"]

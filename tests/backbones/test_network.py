@@ -437,6 +437,7 @@ def test_frozen_graph_has_no_variables_and_gives_the_same_vectors(form, tmp_path
 @pytest.mark.parametrize("form", ["module", "tf1", "keras"])
 def test_every_form_can_be_exported_as_a_saved_model(form, tmp_path, small_backbone):
     from retrain._tensorflow import tf
+    from retrain.backbones.conversion import Converter
     from retrain.export.saved_model import SavedModel
     from retrain.export.source import ExportSource
     from retrain.model.head import Head, Layer
@@ -450,7 +451,9 @@ def test_every_form_can_be_exported_as_a_saved_model(form, tmp_path, small_backb
     network = backbone.network
     rng = np.random.default_rng(0)
     head = Head((Layer(rng.normal(0, 1, (network.bottleneck_size, 3)).astype("f"), np.zeros(3, np.float32)),))
-    SavedModel().write(ExportSource(backbone, "scores", tmp_path / "cache").under(head, "abc"), tmp_path / "saved")
+    SavedModel().write(
+        ExportSource(backbone, "scores", Converter(tmp_path / "cache")).under(head, "abc"), tmp_path / "saved"
+    )
     pixels = pictures(size=network.height)
     loaded = tf.saved_model.load(str(tmp_path / "saved"))
     found = loaded.signatures["pixels"](pixels=tf.constant(pixels.astype(np.float32) / 255))["scores"].numpy()

@@ -15,6 +15,7 @@ from support.pictures import TINY_LENGTH, TINY_SIZE, draw_picture
 import retrain
 from retrain._tensorflow import tf
 from retrain.backbones.backbone import locate_backbone
+from retrain.backbones.conversion import Converter
 from retrain.backbones.graph_images import decode_any, decode_jpeg, resize
 from retrain.data.decoding import decode_image
 from retrain.errors import ModelFolderError, OutputError
@@ -259,8 +260,12 @@ def test_a_saved_model_that_cannot_be_written_is_one_clear_error(trained, tiny_b
     head, labels = read_head(trained[0] / "head.h5")
     for _ in range(2):  # without a template and with one
         with pytest.raises(OutputError, match="can't write the SavedModel /proc/x"):
-            SavedModel().write(ExportSource(backbone, "final_result", "cache").under(head, labels), "/proc/x")
-        SavedModel().write(ExportSource(backbone, "final_result", "cache").under(head, labels), "saved_model")
+            SavedModel().write(
+                ExportSource(backbone, "final_result", Converter("cache")).under(head, labels), "/proc/x"
+            )
+        SavedModel().write(
+            ExportSource(backbone, "final_result", Converter("cache")).under(head, labels), "saved_model"
+        )
 
 
 def test_only_the_exif_segment_turns_a_picture():
@@ -389,12 +394,14 @@ def test_a_full_disk_is_told_in_the_words_of_the_system(trained, tiny_backbone):
     backbone = locate_backbone(BackboneOptions(backbone=str(tiny_backbone)))
     head, labels = read_head(trained[0] / "head.h5")
     for _ in range(2):  # without a template and with one
-        source = ExportSource(backbone, "final_result", "cache")
+        source = ExportSource(backbone, "final_result", Converter("cache"))
         _ = source.trunk
         with full_after(1000), pytest.raises(OutputError) as caught:
             SavedModel().write(source.under(head, labels), "out")
         assert str(caught.value) == "can't write the SavedModel out: File too large"
-        SavedModel().write(ExportSource(backbone, "final_result", "cache").under(head, labels), "saved_model")
+        SavedModel().write(
+            ExportSource(backbone, "final_result", Converter("cache")).under(head, labels), "saved_model"
+        )
 
 
 def test_a_reason_that_the_system_does_not_know_is_the_first_line():
@@ -405,7 +412,7 @@ def test_a_reason_that_the_system_does_not_know_is_the_first_line():
 @pytest.fixture(params=[(TINY_LENGTH, 3), (TINY_LENGTH, 8, 3)], ids=["one layer", "two layers"])
 def network(request, tiny_backbone):
     backbone = locate_backbone(BackboneOptions(backbone=str(tiny_backbone)))
-    return ExportSource(backbone, "scores", "cache").under(head_of(request.param, 0), ["a", "b", "ü"])
+    return ExportSource(backbone, "scores", Converter("cache")).under(head_of(request.param, 0), ["a", "b", "ü"])
 
 
 def head_of(widths, seed):

@@ -11,6 +11,7 @@ from support.pictures import TINY_LENGTH, TINY_SIZE, draw_picture
 
 from retrain._tensorflow import tf
 from retrain.backbones.backbone import locate_backbone
+from retrain.backbones.conversion import Converter
 from retrain.errors import OutputError
 from retrain.export.saved_model import OBJECT_GRAPH, SavedModel
 from retrain.export.source import ExportSource
@@ -27,7 +28,7 @@ def network_of(backbone, *widths, name="final_result"):
         Layer(rng.normal(size=pair).astype("f"), rng.normal(size=pair[1]).astype("f"))
         for pair in itertools.pairwise(widths)
     ]
-    source = ExportSource(locate_backbone(BackboneOptions(backbone=str(backbone))), name, "cache")
+    source = ExportSource(locate_backbone(BackboneOptions(backbone=str(backbone))), name, Converter("cache"))
     return source.under(Head(tuple(layers)), NAMES[: widths[-1]])
 
 

@@ -107,6 +107,7 @@ def test_mobilenet_fine_tuned_from_the_cache_goes_where_the_whole_network_goes(t
 
     from retrain.backbones.activations import activations_at
     from retrain.backbones.backbone import locate_backbone
+    from retrain.backbones.conversion import Converter
     from retrain.backbones.graph import make_trunk
     from retrain.backbones.graph_cut import find_cut
     from retrain.cache.vectors import LabelledBottlenecks
@@ -127,7 +128,7 @@ def test_mobilenet_fine_tuned_from_the_cache_goes_where_the_whole_network_goes(t
     fine = FineTuningOptions(fine_tune_from="130", fine_tune_epochs=1, fine_tune_batch_size=8)
     cut = find_cut(trunk, fine)
     assert (cut.shape, cut.layers[0], len(cut.layers)) == ((5, 5, 160), "block_14_project", 16)
-    below = activations_at(cut, backbone, trunk).network
+    below = activations_at(cut, backbone, trunk, Converter("cache")).network
     train = np.arange(len(samples))
     options = fine_tuning_options(TrainingOptions(learning_rate=0.01), fine, len(train))
     head = initial_head(1280, 10, 0)

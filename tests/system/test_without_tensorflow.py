@@ -18,6 +18,7 @@ EXPORT = """
 from retrain.backbones import Backbone
 from retrain.backbones.backbone import locate_backbone
 from retrain.events import Evaluated
+from retrain.backbones import Converter
 from retrain.export import ExportSource, FrozenGraph, SavedModel
 from retrain.model.head import read_head
 from retrain.options import BackboneOptions
@@ -25,7 +26,8 @@ from retrain.report import write_summaries
 
 def export(place, backbone, final_tensor_name):
     told = []
-    source = ExportSource(locate_backbone(BackboneOptions(**backbone)), final_tensor_name, "cache", told.append)
+    located, converter = locate_backbone(BackboneOptions(**backbone)), Converter("cache", told.append)
+    source = ExportSource(located, final_tensor_name, converter)
     source.prepare()
     head, labels = read_head("head.h5")
     network = source.under(head, labels)

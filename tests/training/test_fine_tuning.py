@@ -9,6 +9,7 @@ from support.small_network import random_pixels, small_keras_model, small_networ
 from retrain._tensorflow import tf
 from retrain.backbones.activations import activations_at
 from retrain.backbones.backbone import Backbone, BackboneSource
+from retrain.backbones.conversion import Converter
 from retrain.backbones.graph import make_trunk
 from retrain.backbones.graph_cut import find_cut, part_above
 from retrain.cache.segments import Rows
@@ -49,7 +50,7 @@ def pixels(labels):
 def below(trunk, cut):
     backbone = Backbone(BackboneSource("small", "saved_model", "."))
     backbone.description = {"architecture": "small"}
-    return activations_at(cut, backbone, trunk).network
+    return activations_at(cut, backbone, trunk, Converter("cache")).network
 
 
 def tuner_of(trunk, pixels, labels, fine=GENTLE, exact=False):
