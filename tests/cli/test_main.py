@@ -19,8 +19,10 @@ from retrain.model.head import read_head
 def test_train_leaves_a_whole_model_folder(trained):
     folder, _ = trained
     assert sorted(os.listdir(folder)) == ["cache", "model", "pictures"]
-    files = "graph.pb head.h5 history.csv labels.txt logs metrics.json predictions.csv run.json saved_model skipped.csv"
-    assert sorted(os.listdir(folder / "model")) == files.split()
+    assert sorted(os.listdir(folder / "model")) == [
+        *("classifier.tflite", "graph.pb", "head.h5", "history.csv", "labels.txt", "logs", "metrics.json"),
+        *("predictions.csv", "run.json", "saved_model", "skipped.csv"),
+    ]
     run = json.loads((folder / "model" / "run.json").read_text())
     assert set(run["timings"]) == {
         "extraction_seconds",

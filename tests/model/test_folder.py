@@ -17,6 +17,7 @@ from support.pictures import TINY_SIZE, draw_picture
 import retrain
 from retrain._tensorflow import tf
 from retrain.backbones.backbone import locate_backbone
+from retrain.backbones.conversion import Converter
 from retrain.errors import ModelFolderError
 from retrain.model.classifier import Classifier
 from retrain.model.folder import read_description, seal
@@ -61,7 +62,8 @@ def model(trained, tmp_path):
 
 @pytest.fixture
 def earlier(model):
-    """The same as an earlier version wrote it: no digests, and labels of variable length in head.h5."""
+    """The same as an earlier version wrote it: a graph alone, no digests, labels of variable length in head.h5."""
+    (model / "classifier.tflite").unlink()
     run = json.loads((model / "run.json").read_text())
     (model / "run.json").write_text(json.dumps({key: run[key] for key in run if key not in ("sha256", "digest")}))
     with h5py.File(model / "head.h5", "r+") as file:
@@ -96,13 +98,21 @@ def test_a_model_of_an_earlier_version_works(model, earlier):
     assert found.metrics.accuracy > 0.9
 
 
-def test_a_damaged_graph_is_told_before_it_is_loaded(model):
-    data = (model / "graph.pb").read_bytes()
+@pytest.mark.parametrize("name", ["classifier.tflite", "graph.pb"])
+def test_a_damaged_network_is_told_before_it_is_loaded(model, name):
+    data = (model / name).read_bytes()
+    (model / "classifier.tflite").unlink()  # then the graph counts
     for what, other in mutations(data):
-        (model / "graph.pb").write_bytes(other)
+        (model / name).write_bytes(other)
         with no_hang(), pytest.raises(ModelFolderError) as caught:
             Classifier(model)
-        assert "graph.pb is damaged: it is not the file" in one_line(caught.value), what
+        assert f"{name} is damaged: it is not the file" in one_line(caught.value), what
+
+
+def test_both_forms_of_a_model_give_the_same_scores(model):
+    scores = Classifier(model).scores(PIXELS)
+    (model / "classifier.tflite").unlink()
+    np.testing.assert_allclose(Classifier(model).scores(PIXELS), scores, rtol=0, atol=1e-5)
 
 
 def test_a_damaged_head_is_told_before_it_is_opened(model, monkeypatch):
@@ -231,10 +241,10 @@ def test_a_wrong_field_is_named(model, changes, match):
     ("field", "value", "match"),
     [
         ("height", 0, "backbone.height is 0, expected a whole number from 1 to"),
-        ("height", TINY_SIZE + 1, r"the graph can't be used \(it takes float32 \(None, 16, 16, 3\)"),
+        ("height", TINY_SIZE + 1, "classifier.tflite maps 16 x 16 pixels to 2 scores, expected 17 x 16 and 2"),
         ("width", "16", 'backbone.width is "16"'),
         ("bottleneck_size", True, "backbone.bottleneck_size is true"),
-        ("bottleneck_size", 23, "head.h5 in model does not fit graph.pb"),
+        ("bottleneck_size", 23, "head.h5 in model does not fit classifier.tflite"),
         ("description", [], r"backbone.description is \[\], expected an object"),
         ("graph", {}, "backbone.graph.description is missing"),
         ("name", "../../../elsewhere/x", "backbone.name is .*, expected letters, digits"),
@@ -256,7 +266,7 @@ def test_a_wrong_field_of_the_backbone_is_named_and_nothing_is_written(model, fi
     assert sorted(Path().rglob("*")) == before
 
 
-@pytest.mark.parametrize("name", ["run.json", "labels.txt", "graph.pb", "head.h5", "predictions.csv"])
+@pytest.mark.parametrize("name", ["run.json", "labels.txt", "classifier.tflite", "head.h5", "predictions.csv"])
 def test_a_pipe_or_a_folder_in_place_of_a_file_is_an_error(model, name):
     for make in (os.mkfifo, os.mkdir):
         path = model / name
@@ -322,27 +332,44 @@ def test_evaluate_gives_the_same_bits_as_the_backbone_and_shares_its_rows(model,
     backbone = locate_backbone(options.backbone)
     extractor = Classifier(model).extractor("cache")
     assert (extractor.name, extractor.fingerprint) == (backbone.name, backbone.fingerprint)
-    assert np.array_equal(extractor.network.bottlenecks(PIXELS), backbone.network.bottlenecks(PIXELS))
+    runtime = Converter("cache").network(backbone, lambda: backbone.network.frozen_graph)
+    assert np.array_equal(extractor.network.bottlenecks(PIXELS), runtime.bottlenecks(PIXELS))
     draw_picture(99, 0).save("pictures/cat/new.png")
     assert evaluate_folder(Classifier(model), "pictures").extraction.extracted == 1
     assert extract_folder("pictures", options).extraction.extracted == 0
 
 
-def test_a_cache_that_does_not_know_the_backbone_gets_rows_of_the_graph(model, options):
+def test_on_a_gpu_tensorflow_runs_the_backbone_of_the_graph(model, options, monkeypatch):
+    monkeypatch.setattr("retrain.model.classifier.has_gpu", lambda: True)
+    backbone = locate_backbone(options.backbone)
+    extractor = Classifier(model).extractor("cache")
+    assert (extractor.name, extractor.fingerprint) == (backbone.name, backbone.fingerprint)
+    assert np.array_equal(extractor.network.bottlenecks(PIXELS), backbone.network.bottlenecks(PIXELS))
+
+
+@pytest.mark.parametrize("form", ["litert", "graph"])
+def test_a_cache_that_does_not_know_the_backbone_gets_rows_of_the_model(model, options, form):
+    if form == "graph":
+        (model / "classifier.tflite").unlink()
     extraction = dataclasses.replace(options.extraction, cache_dir="other")
     assert evaluate_folder(Classifier(model), "pictures", extraction).extraction.extracted == 40
     assert evaluate_folder(Classifier(model), "pictures", extraction).extraction.extracted == 0
-    assert [path.name[:11] for path in sorted(Path("other").glob("*-*"))] == ["tiny_graph-"]
+    assert [path.name[:11] for path in sorted(Path("other").glob("*-*"))] == [f"tiny_{form}-"[:11]]
     retrain.train("pictures", "again", dataclasses.replace(options, training=TrainingOptions(steps=60)))
+    if form == "graph":
+        Path("again/classifier.tflite").unlink()
     # another head on the same backbone
     assert evaluate_folder(Classifier("again"), "pictures", extraction).extraction.extracted == 0
 
 
 @pytest.mark.parametrize("note", [b"", b"\n", b"[]\n", b'{"details": 3, "fingerprint": 1}\n', b"[" * 100_000 + b"\n"])
-def test_a_damaged_note_in_the_cache_is_no_proof(model, note):
-    [path] = Path("cache").glob("tiny-*/graph.export")
+@pytest.mark.parametrize("form", ["litert", "graph"])
+def test_a_damaged_note_in_the_cache_is_no_proof(model, note, form):
+    if form == "graph":
+        (model / "classifier.tflite").unlink()
+    [path] = Path("cache").glob(f"tiny-*/{form}.export")
     path.write_bytes(note)
-    assert Classifier(model).extractor("cache").name == "tiny_graph"
+    assert Classifier(model).extractor("cache").name == f"tiny_{form}"
 
 
 def test_labels_of_a_fixed_length_are_read_again(model):
