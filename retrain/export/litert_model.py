@@ -99,11 +99,14 @@ def _front(backbone: bytes | memoryview, head: Head, name: str) -> bytearray:
     """The new graph: what stands in front of the backbone's file."""
     old = schema.Model.GetRootAs(backbone)
     model = schema.ModelT.InitFromObj(old)
-    outside = [
-        n for n, buffer in enumerate(model.buffers) if buffer.data is not None and len(buffer.data) > _SMALL_BYTES
-    ]
-    for number in outside:
-        model.buffers[number].data = None
+    outside = []
+    for number, buffer in enumerate(model.buffers):
+        if buffer.data is not None:
+            if len(buffer.data) > _SMALL_BYTES:
+                outside.append(number)
+                buffer.data = None
+            else:
+                model.buffers[number] = _AlignedBuffer(buffer.data)
     _add_head(model, head, name)
     model.buffers.append(_AlignedBuffer(np.zeros(2, "<u8")))
     place = schema.MetadataT(name=BACKBONE_PLACE, buffer=len(model.buffers) - 1)
