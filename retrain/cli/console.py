@@ -84,8 +84,10 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str, pict
     lines += _precision_line(record)
     if result.left_out.count:
         lines.append(f"Skipped {result.left_out.told()}; all are in {place}skipped.csv")
-    names = ("graph.pb", "classifier.tflite", "labels.txt", "saved_model/", "metrics.json", "history.csv")
-    names += ("predictions.csv", "fine_tuning.csv", "curves.csv", "curves.png", "predictions.png")
+    names = [
+        *("graph.pb", "classifier.tflite", "labels.txt", "saved_model/", "metrics.json", "history.csv"),
+        *("predictions.csv", "fine_tuning.csv", "curves.csv", "curves.png", "predictions.png"),
+    ]
     written = {*record["files"], "saved_model/"}
     lines.append(f"Model: {place} ({', '.join(name for name in names if name in written)})")
     lines.append(f"Next: retrain predict {pasteable(model_dir)} {picture}")
