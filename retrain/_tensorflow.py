@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from retrain.errors import MissingPackageError
 from retrain.machine import has_gpu_device
 from retrain.native_output import no_native_output, silence_native_output
+from retrain.text import first_line
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -70,6 +72,17 @@ def __getattr__(name: str) -> Any:
 
 
 def _import_tensorflow() -> Any:
+    """Raises MissingPackageError if it is not installed, or broken."""
+    try:
+        return _imported()
+    except ImportError as error:
+        raise MissingPackageError(
+            "TensorFlow is needed to take a network apart, and to run one that has no LiteRT form, and it can't be "
+            f"imported ({first_line(error)}): pip install tensorflow"
+        ) from error
+
+
+def _imported() -> Any:
     with _State.importing:
         if "tensorflow" in sys.modules or not _State.is_ours:
             with _settings():

@@ -7,6 +7,7 @@ __all__ = [
     "ImageFolderError",
     "Interrupted",
     "LabelsFileError",
+    "MissingPackageError",
     "ModelFolderError",
     "OutputError",
     "RetrainError",
@@ -34,6 +35,10 @@ class LabelsFileError(RetrainError):
 
 class UnreadableImageError(RetrainError):
     """A file is not a picture, is damaged, or is too large. The message is only the reason, without the path."""
+
+
+class MissingPackageError(RetrainError):
+    """A package that this needs is not installed, or broken."""
 
 
 class BackboneError(RetrainError):

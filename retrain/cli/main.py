@@ -101,6 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("interrupted", EXIT_INTERRUPTED)
     except RetrainError as error:
         return _fail(error, EXIT_ERROR)
+    except ModuleNotFoundError as error:  # where only what `predict` needs is installed
+        return _fail(f"this needs the package {error.name}, which is not installed: pip install retrain", EXIT_ERROR)
     except BrokenPipeError:  # the reader of our output has ended, as with `head`
         _forget_output()
         return EXIT_ERROR
