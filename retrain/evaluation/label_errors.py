@@ -1,10 +1,10 @@
 """Confident learning: labels that a model which never saw the picture finds improbable.
 
 C. Northcutt, L. Jiang and I. Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels, Journal of
-Artificial Intelligence Research 70, 2021. A class's threshold is the mean score that its own pictures get for it. A picture is
-counted as of the class with the highest score among those whose threshold its score reaches; a picture that is so
-counted as of another class than its label says is a suspect (an entry beside the diagonal of the paper's confident
-joint, section 3.1). Suspects are ranked by their margin: the score of the label less the best score of another one
+Artificial Intelligence Research 70, 2021. A class's threshold is the mean score that its own pictures get for it. A
+picture is counted as of the class with the highest score among those whose threshold its score reaches; a picture that
+is so counted as of another class than its label says is a suspect (an entry beside the diagonal of the paper's
+confident joint, section 3.1). Suspects are ranked by their margin: the score of the label less the best score of another one
 (section 3.2, the method that does not need to estimate rates of noise).
 """
 

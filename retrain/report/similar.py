@@ -29,8 +29,7 @@ def normalised(vectors: NDArray[np.floating]) -> Vectors:
     """(n, d) float32 vectors of length 1; zeros stay zeros."""
     wide = np.asarray(vectors, np.float32)
     lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
-    unit: Vectors = wide / np.where(lengths > 0, lengths, 1)
-    return unit
+    return np.asarray(wide / np.where(lengths > 0, lengths, 1), np.float32)
 
 
 @dataclass(frozen=True)
