@@ -4,8 +4,8 @@ C. Northcutt, L. Jiang and I. Chuang, Confident Learning: Estimating Uncertainty
 Artificial Intelligence Research 70, 2021. A class's threshold is the mean score that its own pictures get for it. A
 picture is counted as of the class with the highest score among those whose threshold its score reaches; a picture that
 is so counted as of another class than its label says is a suspect (an entry beside the diagonal of the paper's
-confident joint, section 3.1). Suspects are ranked by their margin: the score of the label less the best score of another one
-(section 3.2, the method that does not need to estimate rates of noise).
+confident joint, section 3.1). Suspects are ranked by their margin: the score of the
+label less the best score of another one (section 3.2, the method that does not need to estimate rates of noise).
 """
 
 from collections.abc import Callable, Iterator

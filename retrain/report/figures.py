@@ -104,12 +104,14 @@ def class_rows(pictures: JudgedPictures) -> tuple[ClassRow, ...]:
     }
     return tuple(
         ClassRow(
-            found.label,
-            *(counts[name][number] for name in SETS),
-            found.precision,
-            found.recall,
-            found.f1,
-            _note(counts["train"][number], found.n, pictures.shown_set),
+            label=found.label,
+            train=counts["train"][number],
+            validation=counts["validation"][number],
+            test=counts["test"][number],
+            precision=found.precision,
+            recall=found.recall,
+            f1=found.f1,
+            note=_note(counts["train"][number], found.n, pictures.shown_set),
         )
         for number, found in enumerate(pictures.metrics.per_class)
     )
@@ -164,7 +166,8 @@ def _suggestion(
     place = int(good[0])
     share, known = int(answered[place]), int(right[place])
     return float(thresholds[place]), (
-        f"With answers below {thresholds[place]:.2f} left out as not sure, {share:,} of {counted(n, f'{name} picture')} "
+        f"With answers below {thresholds[place]:.2f} left out as not sure, "
+        f"{share:,} of {counted(n, f'{name} picture')} "
         f"{'gets' if share == 1 else 'get'} an answer, and {known:,} of these {share:,} "
         f"{'is' if known == 1 else 'are'} right."
     )
