@@ -1,12 +1,12 @@
 """Line charts: from figures to the places of lines and letters, which the page's template writes as SVG.
 
-Drawn like this, a chart costs a millisecond and follows the page's colours, in the dark and on paper. matplotlib takes a
-second to start.
+Drawn like this, a chart costs a millisecond and follows the page's colours, in the dark and on paper. matplotlib takes
+a second to start.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 __all__ = ["Chart", "Drawing", "Line", "Mark", "draw"]
 
@@ -48,8 +48,8 @@ class Chart:
     lines: tuple[Line, ...]
     y_range: tuple[float | None, float | None] = (None, None)  # None: as the points need it
     x_range: tuple[float | None, float | None] = (None, None)
-    y_text: Callable[[float], str] = "{:,g}".format
-    x_text: Callable[[float], str] = "{:,g}".format
+    y_text: Callable[[float], str] = "{:,.10g}".format
+    x_text: Callable[[float], str] = "{:,.10g}".format
     marks: tuple[Mark, ...] = ()
 
 
@@ -81,18 +81,25 @@ class Drawing:
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     marks: tuple[Tick, ...]
+    named: tuple[DrawnLine, ...]  # the lines of the legend
     width: int = _WIDTH
     height: int = _HEIGHT
     left: int = _LEFT
     right: int = _WIDTH - _RIGHT
     top: int = _TOP
     bottom: int = _HEIGHT - _BOTTOM
-    named: tuple[DrawnLine, ...] = field(default=())  # the lines of the legend
 
 
 def draw(chart: Chart) -> Drawing | None:
-    """Place a chart's lines, ticks and marks. Returns None where there is no point to show."""
-    shown = [line for line in chart.lines if line.points]
+    """Place a chart's lines, ticks and marks. Points that are not finite are left out: training may have diverged.
+
+    Returns None where there is no point to show.
+    """
+    finite = (
+        replace(line, points=tuple(point for point in line.points if all(map(math.isfinite, point))))
+        for line in chart.lines
+    )
+    shown = [line for line in finite if line.points]
     if not shown:
         return None
     x_low, x_high = _range([x for line in shown for x, _ in line.points], chart.x_range)
@@ -115,7 +122,7 @@ def draw(chart: Chart) -> Drawing | None:
         tuple(Tick(across(x), chart.x_text(x)) for x in ticks(x_low, x_high)),
         tuple(Tick(down(y), chart.y_text(y)) for y in ticks(y_low, y_high)),
         tuple(Tick(across(mark.x), mark.text) for mark in chart.marks),
-        named=tuple(line for line in lines if line.name),
+        tuple(line for line in lines if line.name),
     )
 
 
@@ -142,7 +149,7 @@ def _range(values: Sequence[float], wanted: tuple[float | None, float | None]) -
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Round figures from low to high, at most _MOST_TICKS of them: steps of 1, 2 or 5 times a power of ten."""
+    """Round figures from low to high, in at most _MOST_TICKS steps of 1, 2 or 5 times a power of ten."""
     least = (high - low) / _MOST_TICKS
     power = 10.0 ** math.floor(math.log10(least))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least)

@@ -8,6 +8,7 @@ import base64
 import functools
 import gzip
 import hashlib
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,19 @@ MOST_BYTES = 10_000_000  # of a page: it is sent by mail, and opened on phones
 _MOST_LIST_BYTES = 3_000_000  # of all lists of paths together, of these
 _LONG_LIST_BYTES = 100_000  # from here on, a list is saved compressed
 _SPARE_BYTES = 50_000  # what is said of pictures that found no room
+_MOST_IN_CELLS = 1_500  # pictures: a line of text for each takes a kilobyte
 _SHADES = 10  # of a cell, by its share of the row
+
+# of parts that may be absent
+_TITLES = {
+    "curves": "Training",
+    "calibration": "Are the scores probabilities?",
+    "thresholds": "When to answer \N{LEFT DOUBLE QUOTATION MARK}not sure\N{RIGHT DOUBLE QUOTATION MARK}",
+    "confusion": "What is confused with what",
+    "galleries": "Pictures to look at",
+    "heat_maps": "Heat maps",
+    "learning": "Would more pictures help?",
+}
 
 _FILES = Path(__file__).parent / "templates"
 
@@ -71,14 +84,18 @@ class SavedList:
 
 def _render_with(report: Report, numbers: Sequence[int]) -> bytes:
     """Render the report with the thumbnails of these pictures."""
+    confusion = report.confusion
+    cells = [] if isinstance(confusion, Absent) else _cells_with_pictures(confusion)
     names = {
         "report": report,
         "shown": frozenset(numbers),
         "has_heat_maps": any(report.pictures[number].heat_map for number in numbers),
         "lists": dict(_lists(report)),
-        "missing": [part for part in _parts(report) if isinstance(part, Absent)],
-        "matrix": None if isinstance(report.confusion, Absent) else _matrix(report.confusion),
-        "cells": None if isinstance(report.confusion, Absent) else _cells_with_pictures(report.confusion),
+        "titles": _TITLES,
+        "missing": list(_missing(report)),
+        "matrix": [] if isinstance(confusion, Absent) else _matrix(confusion),
+        "cells": cells,
+        "linked": frozenset(cells),
         "first_threshold": None if isinstance(report.thresholds, Absent) else _first_threshold(report.thresholds),
         "figures": _figures(report),
     }
@@ -115,6 +132,7 @@ def _environment() -> jinja2.Environment:
         "counted": counted,
         "duration": _duration,
         "name": lambda text: Markup("<bdi>{}</bdi>").format(_shown(text)),
+        "path": lambda text: Markup('<bdi dir="ltr">{}</bdi>').format(_shown(text)),
         "number": "{:,}".format,
         "percent": ratio,
         "score": "{:.0%}".format,
@@ -159,10 +177,13 @@ def _figures(report: Report) -> dict[str, Any]:
     return figures
 
 
-def _parts(report: Report) -> Iterator[object]:
-    """The parts of the report that may be absent."""
-    yield from (report.curves, report.calibration, report.thresholds, report.confusion, report.galleries)
-    yield from (report.heat_maps, *report.findings, report.learning)
+def _missing(report: Report) -> Iterator[str]:
+    """The titles of the parts that the full report adds."""
+    parts = {title: getattr(report, name) for name, title in _TITLES.items()}
+    parts |= {part.title: part for part in report.findings if isinstance(part, Absent)}
+    for title, part in parts.items():
+        if isinstance(part, Absent) and part.command == report.full_command:
+            yield part.title or title
 
 
 def _matrix(confusion: Confusion) -> list[list[Cell | None]]:
@@ -175,7 +196,9 @@ def _matrix(confusion: Confusion) -> list[list[Cell | None]]:
 def _cells_with_pictures(confusion: Confusion) -> list[Cell]:
     """The cells whose pictures can be looked at: mistakes first, the most frequent at the top."""
     cells = {(cell.true, cell.given): cell for cell in (*confusion.pairs, *confusion.cells) if cell.pictures}
-    return sorted(cells.values(), key=lambda cell: (cell.true == cell.given, -cell.count, cell.true, cell.given))
+    ranked = sorted(cells.values(), key=lambda cell: (cell.true == cell.given, -cell.count, cell.true, cell.given))
+    ends = itertools.accumulate(len(cell.pictures) for cell in ranked)
+    return [cell for cell, end in zip(ranked, ends, strict=True) if end <= _MOST_IN_CELLS]
 
 
 def _first_threshold(thresholds: Thresholds) -> int:
@@ -194,8 +217,10 @@ def _image_bytes(report: Report, number: int) -> int:
 def _by_importance(report: Report) -> Iterator[int]:
     """The numbers of pictures, the most important first; some more than once."""
     galleries = () if isinstance(report.galleries, Absent) else report.galleries
-    groups = [group for finding in report.findings if not isinstance(finding, Absent) for group in finding.groups]
-    first = [number for part in (*galleries, *groups) for number in part.pictures]
+    first = [number for gallery in galleries for number in gallery.pictures]
+    for finding in report.findings:
+        if not isinstance(finding, Absent):
+            first += [number for group in finding.groups for number in group.pictures]
     yield from first
     for number in first:
         yield from (neighbour.picture for neighbour in report.pictures[number].neighbours)
@@ -204,14 +229,15 @@ def _by_importance(report: Report) -> Iterator[int]:
 
 def _lists(report: Report) -> Iterator[tuple[str, SavedList]]:
     """The lists that can be saved, by name. What is to be done comes first, should there not be room for all."""
-    findings = [finding for finding in report.findings if not isinstance(finding, Absent)]
-    galleries = () if isinstance(report.galleries, Absent) else report.galleries
+    lists = [(part.name, part.paths) for part in report.findings if not isinstance(part, Absent)]
+    if not isinstance(report.galleries, Absent):
+        lists += [(gallery.name, gallery.paths) for gallery in report.galleries]
     room = _MOST_LIST_BYTES
-    for part in (*findings, *galleries):
-        if part.paths:
-            saved = _saved_list(part.name, part.paths, room)
+    for name, paths in lists:
+        if paths:
+            saved = _saved_list(name, paths, room)
             room -= len(saved.link)
-            yield part.name, saved
+            yield name, saved
 
 
 def _saved_list(name: str, paths: Sequence[str], room: int) -> SavedList:

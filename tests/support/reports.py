@@ -67,10 +67,14 @@ def make_report(labels=FLOWERS, pictures=(), per_class=20):
         is_full=True,
         full_command="retrain report model",
         headline=_headline(classes, per_class),
-        curves=Curves((_stretch("Training the head", "step", 4000), _stretch("Fine-tuning", "epoch", 8)), "Of batches."),
+        curves=Curves(
+            (_stretch("Training the head", "step", 4000), _stretch("Fine-tuning", "epoch", 8)), "Of batches."
+        ),
         confusion=_confusion(labels, per_class, len(shown)),
         classes=tuple(
-            ClassRow(label, 80, 10, per_class, 0.9, 0.8 + 0.2 * rng.random(), 0.87, "" if n else "Only 7 training pictures")
+            ClassRow(
+                label, 80, 10, per_class, 0.9, 0.8 + 0.2 * rng.random(), 0.87, "" if n else "Only 7 training pictures"
+            )
             for n, label in enumerate(labels)
         ),
         thresholds=_thresholds(labels, per_class),
@@ -83,13 +87,22 @@ def make_report(labels=FLOWERS, pictures=(), per_class=20):
         calibration=_calibration(),
         findings=_findings(shown),
         learning=LearningCurve(
-            tuple(LearningPoint(s, round(400 * s), 0.7 + 0.2 * s, (0.66 + 0.2 * s, 0.74 + 0.2 * s)) for s in (0.1, 0.25, 0.5, 0.75, 1.0)),
+            tuple(
+                LearningPoint(s, round(400 * s), 0.7 + 0.2 * s, (0.66 + 0.2 * s, 0.74 + 0.2 * s))
+                for s in (0.1, 0.25, 0.5, 0.75, 1.0)
+            ),
             500,
             "Twice as many pictures would bring about 2 more right ones of 100.",
         ),
         recipe=Recipe(
-            "retrain train flowers --steps 4000 --calibrate", 7, "3f9a1c2e", "inception_v3, 299 x 299 pixels, 2048 numbers per picture",
-            "Apache-2.0", "/data/flowers", (("retrain", "0.3.0"), ("Python", "3.11.2")), (("--steps", "4000"), ("--calibrate", "yes")),
+            "retrain train flowers --steps 4000 --calibrate",
+            7,
+            "3f9a1c2e",
+            "inception_v3, 299 x 299 pixels, 2048 numbers per picture",
+            "Apache-2.0",
+            "/data/flowers",
+            (("retrain", "0.3.0"), ("Python", "3.11.2")),
+            (("--steps", "4000"), ("--calibrate", "yes")),
         ),
         pictures=shown,
     )
@@ -97,24 +110,34 @@ def make_report(labels=FLOWERS, pictures=(), per_class=20):
 
 def make_quick_report(labels=FLOWERS):
     """A report from which everything is absent that can be."""
-    absent = Absent("It takes longer than the quick report may.", "Suspects", "retrain report model")
+    absent = Absent("It takes longer than the quick report may.", "", "retrain report model")
+    suspects = replace(absent, title="Labels that may be wrong")
     return replace(
         make_report(labels), is_full=False, curves=absent, confusion=absent, classes=(), thresholds=absent, galleries=absent,
-        heat_maps=absent, calibration=absent, findings=(absent, absent), learning=absent, pictures=(),
+        heat_maps=absent, calibration=absent, findings=(suspects, replace(suspects, title="Outliers")), learning=absent, pictures=(),
         headline=replace(
             _headline(5, 20), accuracy=Absent("There are no test pictures."), cross_entropy=None, cross_validated=absent,
             pass_one_seconds=None, pass_two_seconds=None, notes=(),
         ),
-    )  # fmt: skip
+    )
 
 
 def make_comparison(names=("model-a", "model-b", "model-c")):
     """A comparison of three models."""
     runs = tuple(
-        ComparedRun(name, "2026-11-29 14:03 UTC", "inception_v3", Figure(0.8 + n / 20, (0.7 + n / 20, 0.87 + n / 20), 100), 0.31, Figure(0.9, (0.85, 0.94), 120))
+        ComparedRun(
+            name,
+            "2026-11-29 14:03 UTC",
+            "inception_v3",
+            Figure(0.8 + n / 20, (0.7 + n / 20, 0.87 + n / 20), 100),
+            0.31,
+            Figure(0.9, (0.85, 0.94), 120),
+        )
         for n, name in enumerate(names)
     )
-    pairs = tuple(Pair(a, b, 3, 9, 0.146, "The difference may well be chance.") for a in range(3) for b in range(a + 1, 3))
+    pairs = tuple(
+        Pair(a, b, 3, 9, 0.146, "The difference may well be chance.") for a in range(3) for b in range(a + 1, 3)
+    )
     return Comparison(100, runs, pairs, ("The models share 100 test pictures.",))
 
 
@@ -147,7 +170,7 @@ def _picture(number, labels, thumbnails):
         _path(label, number), "train" if number % 5 == 4 else "test", label, (Score(best, 0.71), Score(second, 0.2)),
         thumbnails[number % len(thumbnails)], draw_heat_map(), best,
         tuple(Neighbour((number + n) % 24, 0.9 - n / 10) for n in (1, 2, 3)),
-    )  # fmt: skip
+    )
 
 
 def _headline(classes, per_class):
@@ -155,7 +178,7 @@ def _headline(classes, per_class):
         "9 of 10 test pictures are right. Tulips and roses are confused most.", "test", Figure(0.9, (0.826, 0.945), 100), 0.312,
         Figure(0.91, (0.88, 0.93), 500), ("The test set has 100 pictures: the figure is rough.",), 500, classes,
         "2026-11-29 14:03 UTC", 192.4, 3.21, 480, 20,
-    )  # fmt: skip
+    )
 
 
 def _stretch(title, unit, last):
@@ -165,7 +188,16 @@ def _stretch(title, unit, last):
     for name, best in (("train", 0.98), ("validation", 0.9)):
         smooth = best - 0.5 * np.exp(-np.linspace(0, 4, 40))
         raw = np.clip(smooth + rng.normal(0, 0.02, 40), 0, 1)
-        series.append(Series(name, places, tuple(raw.tolist()), tuple((1.2 - raw).tolist()), tuple(smooth.tolist()), tuple((1.2 - smooth).tolist())))
+        series.append(
+            Series(
+                name,
+                places,
+                tuple(raw.tolist()),
+                tuple((1.2 - raw).tolist()),
+                tuple(smooth.tolist()),
+                tuple((1.2 - smooth).tolist()),
+            )
+        )
     return Stretch(title, unit, tuple(series), last * 0.8 if unit == "epoch" else None)
 
 
@@ -176,9 +208,13 @@ def _confusion(labels, per_class, shown):
         wrong = 1 + true % 4 if other != true else 0
         cells.append(Cell(true, true, per_class - wrong, (per_class - wrong) / per_class, (3 * true % shown,)))
         if wrong:
-            cells.append(Cell(true, other, wrong, wrong / per_class, ((3 * true + 1) % shown, (3 * true + 2) % shown)[:wrong]))
+            cells.append(
+                Cell(true, other, wrong, wrong / per_class, ((3 * true + 1) % shown, (3 * true + 2) % shown)[:wrong])
+            )
     pairs = sorted((cell for cell in cells if cell.true != cell.given), key=lambda cell: -cell.count)[:100]
-    return Confusion("test", classes * per_class, tuple(labels), (per_class,) * classes, tuple(cells), classes <= 50, tuple(pairs))
+    return Confusion(
+        "test", classes * per_class, tuple(labels), (per_class,) * classes, tuple(cells), classes <= 50, tuple(pairs)
+    )
 
 
 def _thresholds(labels, per_class):
@@ -190,18 +226,27 @@ def _thresholds(labels, per_class):
     return Thresholds(
         "test", n * per_class, steps, tuple(n * count for count in answered), tuple(n * count for count in right), rows, 0.7,
         "From a score of 0.70 on, 19 of 20 answers are right.",
-    )  # fmt: skip
+    )
 
 
 def _gallery(name, title, pictures, labels):
     explanation = "The model is sure of these, and wrong." if pictures else "There are none."
-    return Gallery(name, title, explanation, pictures, 40 if pictures else 0, tuple(_path(labels[n % len(labels)], n) for n in pictures))
+    return Gallery(
+        name,
+        title,
+        explanation,
+        pictures,
+        40 if pictures else 0,
+        tuple(_path(labels[n % len(labels)], n) for n in pictures),
+    )
 
 
 def _calibration():
     bins = tuple(ReliabilityBin(b / 10, (b + 1) / 10, 5 + b, b / 10 + 0.05, b / 10) for b in range(3, 10))
     before = tuple(replace(one, score=min(1.0, one.score + 0.04)) for one in bins)
-    return Calibration("test", 100, bins, 0.031, before, 0.084, 1.7, "A score of 0.8 means that 8 of 10 are right, nearly.")
+    return Calibration(
+        "test", 100, bins, 0.031, before, 0.084, 1.7, "A score of 0.8 means that 8 of 10 are right, nearly."
+    )
 
 
 def _findings(pictures):
@@ -213,7 +258,7 @@ def _findings(pictures):
         Finding("suspects", "Labels that may be wrong", "Look at these first.", tuple(Group((n,), "roses; the others say tulips (0.98)") for n in range(4)), 40, tuple(p.path for p in pictures)),
         Finding("outliers", "Pictures unlike all of their class", "None was found.", (), 0),
         Absent("There are too few classes.", "Classes that are too small"),
-    )  # fmt: skip
+    )
 
 
 def _path(label, number):
