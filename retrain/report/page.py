@@ -21,7 +21,7 @@ from markupsafe import Markup
 from retrain.paths import display_path
 from retrain.report.charts import draw
 from retrain.report.contents import Absent, Cell, Comparison, Confusion, Report, Thresholds
-from retrain.report.figures import learning_chart, reliability_chart, stretch_charts, threshold_chart
+from retrain.report.page_charts import learning_chart, reliability_chart, stretch_charts, threshold_chart
 from retrain.text import counted, ratio, shown
 
 __all__ = ["MOST_BYTES", "render_comparison", "render_report"]

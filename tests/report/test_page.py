@@ -216,7 +216,7 @@ def test_the_same_report_gives_the_same_page():
 
 def test_the_page_needs_no_plotting_library_and_no_arrays():
     code = (
-        "import retrain.report.page, retrain.report.figures, sys\n"
+        "import retrain.report.page, retrain.report.page_charts, sys\n"
         "print([name for name in ('matplotlib', 'numpy', 'PIL', 'tensorflow') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

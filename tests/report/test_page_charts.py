@@ -3,7 +3,7 @@ from dataclasses import replace
 from support.reports import make_report
 
 from retrain.report.contents import LearningCurve, Series, Stretch
-from retrain.report.figures import learning_chart, reliability_chart, stretch_charts, threshold_chart
+from retrain.report.page_charts import learning_chart, reliability_chart, stretch_charts, threshold_chart
 
 REPORT = make_report()
 
