@@ -1,5 +1,6 @@
 from .activations import activations_at
 from .backbone import Backbone
+from .before_pooling import LastActivations
 from .catalogue import Entry
 from .conversion import ConvertedNetwork, Converter, kept_conversion, probe_picture
 from .default import choose_backbone
@@ -28,6 +29,7 @@ __all__ = [
     "Extractor",
     "FrozenGraph",
     "KeptExports",
+    "LastActivations",
     "Listener",
     "LiteRTError",
     "LiteRTNetwork",

@@ -1,14 +1,34 @@
+from .comparison import mcnemar_p_value
 from .fold_statistics import FoldStatistics, summarize_folds
-from .metrics import Metrics, Outcomes, PictureResult, different, mean_figures, outcomes_of, summarize
+from .label_errors import LabelErrors, find_label_errors
+from .metrics import (
+    Metrics,
+    Outcomes,
+    PictureResult,
+    different,
+    expected_calibration_error,
+    mean_figures,
+    outcomes_of,
+    summarize,
+    wilson_interval,
+)
+from .reliability import answers_above, score_bins
 
 __all__ = [
     "FoldStatistics",
+    "LabelErrors",
     "Metrics",
     "Outcomes",
     "PictureResult",
+    "answers_above",
     "different",
+    "expected_calibration_error",
+    "find_label_errors",
+    "mcnemar_p_value",
     "mean_figures",
     "outcomes_of",
+    "score_bins",
     "summarize",
     "summarize_folds",
+    "wilson_interval",
 ]

@@ -255,7 +255,8 @@ class Group:
 class Finding:
     """Something about the user's pictures that is worth a look."""
 
-    # letters and - only: unreadable, exact-copies, near-duplicates, two-labels, leaks, suspects, small-classes, outliers
+    # letters and - only: unreadable, exact-copies, near-duplicates, two-labels, leaks, suspects, small-classes,
+    # outliers
     name: str
     title: str  # "Pictures that are there twice"
     sentence: str  # what was found and what to do about it; also if nothing was found
