@@ -64,7 +64,7 @@ def test_only_the_command_line_prints_or_exits(name):
 
 @pytest.mark.parametrize("statement", ["import retrain", "import retrain.cli.main; retrain.cli.main.build_parser()"])
 def test_starting_imports_nothing_heavy(statement):
-    heavy = ("tensorflow", "h5py", "keras", "PIL", "numpy", "scipy", "matplotlib")
+    heavy = ("tensorflow", "h5py", "keras", "PIL", "numpy", "scipy", "matplotlib", "jinja2")
     code = f"{statement}\nimport sys\nprint([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
