@@ -29,6 +29,7 @@ __all__ = [
     "Inspected",
     "Noted",
     "Prepared",
+    "Reported",
     "StageBegan",
     "Stepped",
     "TrainingBegan",
@@ -185,3 +186,15 @@ class EpochEnded(Event):
     train_cross_entropy: float  # nats
     validation_accuracy: float | None  # of 10,000 at most; None without validation pictures
     validation_cross_entropy: float | None
+
+
+# after training
+
+
+@dataclass(frozen=True)
+class Reported(Event):
+    """Work for the report went on."""
+
+    what: str  # in the words to show: "training heads"
+    done: int
+    total: int

@@ -12,9 +12,11 @@ __all__ = [
     "LABELS",
     "LOGS",
     "METRICS",
+    "MODEL_CARD",
     "NAMES",
     "PREDICTIONS",
     "PREDICTIONS_SHEET",
+    "REPORT",
     "RUN",
     "SAVED_MODEL",
     "SKIPPED",
@@ -37,9 +39,11 @@ CURVES = "curves.csv"
 CURVES_PLOT = "curves.png"
 SKIPPED = "skipped.csv"
 LOGS = "logs"
+REPORT = "report.html"  # can be made again, so no digest holds it
+MODEL_CARD = "README.md"
 
 FOLDERS = frozenset({SAVED_MODEL, LOGS})
 NAMES = FOLDERS | {
     *(GRAPH, CLASSIFIER, LABELS, HEAD, RUN, HISTORY, FINE_TUNING, TUNING, METRICS),
-    *(PREDICTIONS, PREDICTIONS_SHEET, CURVES, CURVES_PLOT, SKIPPED),
+    *(PREDICTIONS, PREDICTIONS_SHEET, CURVES, CURVES_PLOT, SKIPPED, REPORT, MODEL_CARD),
 }

@@ -1,7 +1,7 @@
 from .activations import activations_at
 from .backbone import Backbone
 from .before_pooling import LastActivations
-from .catalogue import Entry
+from .catalogue import Entry, licence_of
 from .conversion import ConvertedNetwork, Converter, kept_conversion, probe_picture
 from .default import choose_backbone
 from .extractor import Extractor
@@ -45,6 +45,7 @@ __all__ = [
     "is_litert_installed",
     "kept_conversion",
     "kept_trunk",
+    "licence_of",
     "make_trunk",
     "outline",
     "part_above",

@@ -19,7 +19,7 @@ from retrain.machine import cores, processor_name
 from retrain.options import BackboneOptions
 from retrain.paths import display_path
 
-__all__ = ["Entry", "fetch_backbone", "list_backbones", "note_speed"]
+__all__ = ["Entry", "fetch_backbone", "licence_of", "list_backbones", "note_speed"]
 
 _MB = 10**6
 
@@ -105,6 +105,12 @@ FACTS = {
     "vgg19": _Facts(80, 512, 71.3, "CC-BY-4.0", f"vgg19{_KERNELS}"),
     "xception": _Facts(83, 2048, 79.0, "MIT", f"xception{_KERNELS}"),
 }
+
+
+def licence_of(name: str) -> str | None:
+    """The licence of a network's weights, by its name (mobilenet_v2_0.50_160). None if nobody knows."""
+    families = (family for family in sorted(FACTS, key=len, reverse=True) if name.startswith(family))
+    return next((FACTS[family].licence for family in families), None)
 
 
 def list_backbones() -> list[Entry]:

@@ -22,6 +22,7 @@ from retrain.events import (
     Inspected,
     Noted,
     Prepared,
+    Reported,
     StageBegan,
     TrainingBegan,
     TryTested,
@@ -186,6 +187,14 @@ class Progress:
             self._preparing = event.what
         self._move(event.what, event.done, event.total)
         self._display.line(f"{event.what}: {event.done} of {counted(event.total, 'picture')}")
+
+    @show.register
+    def _report(self, event: Reported) -> None:
+        if event.what != self._preparing:
+            self.close()
+            self._preparing = event.what
+        self._move(event.what, event.done, event.total)
+        self._display.line(f"{event.what}: {event.done:,} of {event.total:,}")
 
     @show.register
     def _inspection(self, event: Inspected) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from retrain.backbones import Extractor, is_litert_installed
 from retrain.data import decode_image, read_picture
 from retrain.errors import ModelFolderError, UnreadableImageError
 from retrain.folders import read_consistently
-from retrain.model.folder import MODEL, ModelDescription, read_description, read_file, read_sets
+from retrain.model.folder import MODEL, ModelDescription, read_description, read_file, read_record, read_sets
 from retrain.model.head import ArrayIdentity, Head, array_identity, parse_head
 from retrain.model_files import CLASSIFIER, GRAPH, HEAD, LABELS
 from retrain.options import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS
@@ -132,6 +132,11 @@ class Classifier:
         if head.bottleneck_size != self.description.bottleneck_size or self._scorer.head_arrays not in (set(), arrays):
             raise ModelFolderError(f"{where} does not fit {self._file.name}: train the model again")
         return head
+
+    def record(self) -> dict[str, Any]:
+        """Return what run.json holds. Raises ModelFolderError."""
+        with self._unreplaced():
+            return read_record(self.folder)
 
     def sets(self) -> dict[str, str]:
         """Return which set each picture was in when the model was trained: SHA-256 of the file -> set."""

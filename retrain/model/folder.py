@@ -20,13 +20,14 @@ from retrain.folders import (
     Kind,
     UnfinishedError,
     check_replaceable,
+    complete_folder,
     must_stay,
     replace_folder,
     settled,
     staging_folder,
 )
 from retrain.json_fields import FieldError, Fields, parse_json, shown_value
-from retrain.model_files import FOLDERS, GRAPH, HEAD, LABELS, NAMES, PREDICTIONS, RUN, SAVED_MODEL
+from retrain.model_files import FOLDERS, GRAPH, HEAD, LABELS, MODEL_CARD, NAMES, PREDICTIONS, REPORT, RUN, SAVED_MODEL
 from retrain.paths import display_path
 from retrain.text import counted, listing
 
@@ -35,9 +36,11 @@ __all__ = [
     "ModelDescription",
     "check_destination",
     "list_files",
+    "own_card",
     "own_files",
     "read_description",
     "read_file",
+    "read_record",
     "read_sets",
     "seal",
     "write_labels",
@@ -198,13 +201,28 @@ def own_files(folder: Path) -> list[str]:
     """List what the program wrote into a model folder, as its run.json says; empty if there is no list."""
     try:
         listed = parse_json(_read_bytes(folder / RUN))["files"]
-        paths = [PurePosixPath(name) for name in [*listed, _EMPTY_FOLDER]]
+        # the report may have come after the list
+        paths = [PurePosixPath(name) for name in [*listed, _EMPTY_FOLDER, REPORT]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return [str(path) for path in paths if path.parts and path.parts[0] in NAMES and ".." not in path.parts]
 
 
 MODEL = Kind(own_files, RUN)
+
+
+def own_card(model_dir: str | os.PathLike[str]) -> bytes | None:
+    """The README.md of a model folder, if it is the user's own, or was changed; None if there is none."""
+    folder = complete_folder(Path(os.path.realpath(model_dir)))
+    try:
+        card = _read_bytes(folder / MODEL_CARD)
+    except OSError:
+        return None
+    try:
+        written = parse_json(_read_bytes(folder / RUN))["sha256"][MODEL_CARD]
+    except (OSError, ValueError, KeyError, TypeError):
+        written = None
+    return None if hashlib.sha256(card).hexdigest() == written else card
 
 
 def list_files(folder: Path) -> list[str]:
@@ -247,6 +265,14 @@ def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
             "put back the model's own labels.txt, or train again"
         )
     return description
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Read run.json, which read_description() has checked. Raises ModelFolderError."""
+    try:
+        return Fields(parse_json(_read_bytes(folder / RUN))).values
+    except (OSError, FieldError) as error:
+        raise ModelFolderError(f"can't read run.json in {display_path(folder)}: {error}") from error
 
 
 def _description_of(run: Fields) -> ModelDescription:

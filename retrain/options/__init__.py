@@ -11,6 +11,7 @@ from retrain.options.evaluation import EvaluationOptions
 from retrain.options.extraction import PRECISIONS, BackboneOptions, ExtractionOptions
 from retrain.options.fine_tuning import FineTuningOptions
 from retrain.options.prediction import PredictionOptions
+from retrain.options.report import ReportOptions
 from retrain.options.run import RunOptions
 from retrain.options.training import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, OPTIMIZERS, TrainingOptions
 from retrain.options.tuning import TuningOptions
@@ -31,6 +32,7 @@ __all__ = [
     "ImageOptions",
     "LabelOptions",
     "PredictionOptions",
+    "ReportOptions",
     "RunOptions",
     "SplitOptions",
     "TrainingOptions",

@@ -11,6 +11,7 @@ from retrain.options.evaluation import EvaluationOptions
 from retrain.options.extraction import BackboneOptions, ExtractionOptions
 from retrain.options.fields import option
 from retrain.options.fine_tuning import FineTuningOptions
+from retrain.options.report import ReportOptions
 from retrain.options.training import TrainingOptions
 from retrain.options.tuning import TuningOptions
 
@@ -39,6 +40,7 @@ class RunOptions:
     training: TrainingOptions = dataclasses.field(default=TrainingOptions())
     fine_tuning: FineTuningOptions = dataclasses.field(default=FineTuningOptions())
     evaluation: EvaluationOptions = dataclasses.field(default=EvaluationOptions())
+    report: ReportOptions = dataclasses.field(default=ReportOptions())
     final_tensor_name: str = option("final_result", "name of the scores in the exported graph", metavar="NAME")
 
     def __post_init__(self) -> None:

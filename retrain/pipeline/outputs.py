@@ -35,8 +35,10 @@ from retrain.model_files import (
     LABELS,
     LOGS,
     METRICS,
+    MODEL_CARD,
     PREDICTIONS,
     PREDICTIONS_SHEET,
+    REPORT,
     RUN,
     SAVED_MODEL,
     SKIPPED,
@@ -60,6 +62,8 @@ class Origin:
     """Where a model comes from, for run.json."""
 
     command: Sequence[str] = ()  # the command line that asked for it
+    model_dir: str | os.PathLike[str] = ""  # where it will be
+    own_card: bytes | None = None  # a model card there that is the user's own
     started: float = field(default_factory=time.monotonic)
 
 
@@ -71,11 +75,17 @@ def write_files(model: TrainedModel, folder: Path, origin: Origin) -> dict[str, 
     export_started = time.monotonic()
     known = _write_model(model, folder)
     _write_results(model, folder)
+    record = run_record(model, origin.command, model.result.timings, [])
+    _write_for_people(model, folder, origin, record)
     digests = _digests_of(folder, known)
+    if origin.own_card is not None:  # the program's files have a digest, and go when the model is replaced
+        write_whole(folder / MODEL_CARD, origin.own_card)
     now = time.monotonic()
     written = {"export_seconds": now - export_started, "total_seconds": now - origin.started}
-    record = run_record(model, origin.command, {**model.result.timings, **written}, [*digests, RUN])
-    record = seal(record | {"sha256": digests})
+    timings = record["timings"] | {name: round(seconds, 3) for name, seconds in written.items()}
+    files = [*digests, RUN]
+    digests.pop(REPORT, None)  # `retrain report` makes it again
+    record = seal(record | {"timings": timings, "files": files, "sha256": digests})
     _write_json(folder / RUN, record)
     return record
 
@@ -136,6 +146,22 @@ def _write_results(model: TrainedModel, folder: Path) -> None:
         _write_csv(folder / TUNING, _TUNING_COLUMNS, _tuning_rows(result.tuning))
     _write_pictures(result.pictures, result.skipped, folder)
     _write_json(folder / METRICS, {name: m.as_dict() for name, m in result.metrics.items()})
+
+
+def _write_for_people(model: TrainedModel, folder: Path, origin: Origin, record: Mapping[str, Any]) -> None:
+    """The report, the model card, and what the projector shows. record: what run.json will hold, but for its files."""
+    from retrain.pipeline.report import quick_report, recipe_of_run
+    from retrain.report import model_card, write_projector
+
+    options = model.options.report
+    if options.projector:
+        write_projector(model.judged, folder / LOGS)
+    if options.level != "none":
+        write_whole(folder / REPORT, quick_report(model, record, origin.model_dir))
+    if origin.own_card is None:
+        name = os.path.basename(os.path.abspath(origin.model_dir))
+        card = model_card(name, model.result.metrics, recipe_of_run(record), model.result.split)
+        write_whole(folder / MODEL_CARD, card)
 
 
 def _write_plots(model: TrainedModel, folder: Path) -> None:

@@ -13,6 +13,7 @@ from retrain.evaluation import Metrics, Outcomes, PictureResult
 from retrain.extraction import Augmentation, Dataset, Extraction
 from retrain.options import RunOptions
 from retrain.paths import utf8_path
+from retrain.report import JudgedPictures
 from retrain.training import Calibration, CurvePoint
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class TrainedModel:
     graph: "ExportSource"
     trained: "TrainedHead"
     result: RunResult
+    judged: JudgedPictures
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,13 @@ from retrain.data import SETS, ImageFolder, assign_sets
 from retrain.evaluation import Metrics, PictureResult, summarize
 from retrain.events import Emit, StageBegan, TrainingBegan, Warned, ignore
 from retrain.extraction import Augmentation, Dataset, add_copies, choose_extractor_for
-from retrain.model import Head, check_destination, judge, write_model_folder
+from retrain.model import Head, check_destination, judge, own_card, write_model_folder
 from retrain.options import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, RunOptions, TrainingOptions
 from retrain.pipeline.checks import check_leaks, check_ready_made_split, check_sets, check_training
 from retrain.pipeline.outputs import Origin, write_files
 from retrain.pipeline.results import RunResult, TrainedModel, WrittenModel, results_of_pictures
 from retrain.pipeline.training_data import ClassRules, load_training_data, read_classes
+from retrain.report import JudgedPictures
 from retrain.training import (
     Calibration,
     CurvePoint,
@@ -69,13 +70,17 @@ def train(
         command: the command line, for run.json.
     Raises RetrainError.
     """
-    origin = Origin(command)
     check_destination(model_dir, options.extraction.cache_dir, emit)
+    origin = Origin(command, model_dir, own_card(model_dir))
     model = train_model(image_dir, options, emit, ClassRules(exclude=[model_dir]))
     emit(StageBegan("export"))
     record = write_model_folder(model_dir, lambda folder: write_files(model, folder, origin), emit)
     if model.result.fine_tuning:
         model.result.fine_tuning.checkpoint.remove()
+    if options.report.level == "full":
+        from retrain.pipeline.report import report
+
+        report(model_dir, image_dir, options.extraction.cache_dir, emit)
     return WrittenModel(**vars(model), model_dir=os.fspath(model_dir), record=record)
 
 
@@ -123,7 +128,7 @@ def train_model(
     )
     options = dataclasses.replace(start.options, training=head.options)
     return TrainedModel(
-        start.image_dir, options, network.backbone, split.extractor, network.graph, test.trained, result
+        start.image_dir, options, network.backbone, split.extractor, network.graph, test.trained, result, test.judged
     )
 
 
@@ -327,6 +332,7 @@ class _Test:
     metrics: dict[str, Metrics]  # set -> metrics
     pictures: tuple[PictureResult, ...]
     tested: frozenset[str]  # paths of the test pictures that the metrics are of
+    judged: JudgedPictures
     seconds: float
 
 
@@ -347,7 +353,17 @@ def _test(start: _Start, split: _Split, network: _Network) -> _Test:
     }
     pictures = results_of_pictures(data, split.sets, data.labels, outcomes, start.labels)
     paths = frozenset(data.samples[number].path for number in tested)
-    return _Test(trained, calibration, metrics, pictures, paths, time.monotonic() - began)
+    judged = _judged(start, split, dataclasses.replace(network, trained=trained), tested)
+    return _Test(trained, calibration, metrics, pictures, paths, judged, time.monotonic() - began)
+
+
+def _judged(start: _Start, split: _Split, network: _Network, tested: NDArray[np.int64]) -> JudgedPictures:
+    """What the report is made of. Test pictures that --test-batch-size left out count as unused."""
+    data, sets = split.data, np.array(split.sets)
+    left_out = np.setdiff1d(split.members["test"], tested)
+    sets[left_out] = "unused"
+    paths = [sample.path for sample in data.samples]
+    return JudgedPictures(start.labels, paths, sets, data.labels, data.keys, network.vectors, network.trained.head)
 
 
 def _test_batch(members: NDArray[np.int64], options: RunOptions) -> NDArray[np.int64]:

@@ -1,13 +1,42 @@
+from .builder import Sources, Work, build_report
+from .card import model_card
 from .contact_sheet import Example, check_place, write_sheet
+from .contents import Absent, ComparedRun, Comparison, Figure, Finding, Pair, Report
+from .heat_maps import HeatMaps, overlay
+from .judged import JudgedPictures
+from .page import render_comparison, render_report
 from .plots import draw_curves
 from .predictions import draw_predictions
+from .projector import write_projector
+from .run import Run, recipe_of
 from .tensorboard import write_summaries
+from .thumbnails import PictureFiles
 
 __all__ = [
+    "Absent",
+    "ComparedRun",
+    "Comparison",
     "Example",
+    "Figure",
+    "Finding",
+    "HeatMaps",
+    "JudgedPictures",
+    "Pair",
+    "PictureFiles",
+    "Report",
+    "Run",
+    "Sources",
+    "Work",
+    "build_report",
     "check_place",
     "draw_curves",
     "draw_predictions",
+    "model_card",
+    "overlay",
+    "recipe_of",
+    "render_comparison",
+    "render_report",
+    "write_projector",
     "write_sheet",
     "write_summaries",
 ]

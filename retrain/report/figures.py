@@ -1,6 +1,6 @@
 """How good the model is, in figures: the confusion matrix, classes, thresholds and calibration."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from retrain.text import counted
 
 __all__ = ["calibration_of", "class_rows", "confusion_of", "thresholds_of"]
 
-Show = Callable[[int], int]  # puts a picture on the page; its number in the report
+Show = Callable[[Sequence[int]], tuple[int, ...]]  # puts pictures on the page; their numbers in the report
 
 _MOST_CLASSES = 50  # in a matrix that can still be read
 _MOST_PAIRS = 50  # most confused pairs
@@ -56,7 +56,7 @@ def confusion_of(pictures: JudgedPictures, show: Show) -> Confusion | Absent:
         true, given = pair
         most = _MOST_ON_DIAGONAL if true == given else _MOST_IN_CELL
         count = len(members[pair])
-        numbers = tuple(map(show, members[pair][:most]))
+        numbers = show(members[pair][:most])
         cells[pair] = Cell(int(place[true]), int(place[given]), count, count / int(totals[true]), numbers)
     return Confusion(
         set=pictures.shown_set,

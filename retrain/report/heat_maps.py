@@ -1,0 +1,112 @@
+"""Heat maps: which places of a picture spoke for a label.
+
+Where a network takes the mean over all places of its last activations A (rows, columns, channels), and one layer of
+weights W stands on that, the logit of a label is
+
+    bias + sum over places and channels of A[y, x, c] * W[c, label] / (rows * columns)
+
+so the place y, x spoke for it with the sum over its channels. That is exact: the places add up to the logit less its
+bias (class activation maps; Zhou, Khosla, Lapedriza, Oliva and Torralba, Learning Deep Features for Discriminative
+Localization, CVPR 2016). With a hidden layer, or where a network takes the maximum, it is the gradient of the logit
+times the activation, which tells how the logit changes for small changes only.
+"""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from retrain.backbones import LastActivations
+from retrain.model import Head
+
+__all__ = ["HeatMaps", "Mapped", "overlay"]
+
+_COLOUR = (255, 64, 0)
+_OPAQUE = 190  # of 255, where a picture spoke most for the label
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A picture's heat map."""
+
+    places: NDArray[np.float32]  # (rows, columns) how much each place spoke for the label; it may be negative
+    label: int
+    logit: float  # of the label
+
+
+@dataclass(frozen=True)
+class HeatMaps:
+    """Makes heat maps of a model's answers."""
+
+    activations: LastActivations
+    head: Head
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the places of a map add up to the logit less its bias, whatever the picture."""
+        return self.activations.is_mean and len(self.head.layers) == 1
+
+    @property
+    def sentence(self) -> str:
+        """How the maps were made, for people."""
+        if self.is_exact:
+            return (
+                "The red places spoke for the label. The map is exact: its places add up to the score that the label "
+                "got, before all scores are made to add up to 1."
+            )
+        why = "has a hidden layer" if self.activations.is_mean else "takes the maximum over all places, not their mean"
+        return (
+            f"The red places spoke for the label. The map is an estimate (gradient times activation), because the "
+            f"model {why}."
+        )
+
+    def of(self, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> list[Mapped]:
+        """Map pictures.
+
+        Args:
+            pixels: (n, height, width, 3) uint8, RGB, as the network sees them.
+            labels: (n,) the label of each map.
+        """
+        found = []
+        for values, label in zip(self.activations.of(pixels), labels.tolist(), strict=True):
+            pooled = values.mean(axis=(0, 1)) if self.activations.is_mean else values.max(axis=(0, 1))
+            gradient, logit = _gradient(self.head, pooled, label)
+            if self.activations.is_mean:
+                places = values @ gradient / np.float32(values.shape[0] * values.shape[1])
+            else:
+                highest = values == pooled
+                places = (np.where(highest, values, 0) / highest.sum(axis=(0, 1))) @ gradient
+            found.append(Mapped(places, label, logit))
+        return found
+
+
+def _gradient(head: Head, bottleneck: NDArray[np.float32], label: int) -> tuple[NDArray[np.float32], float]:
+    """How a label's logit changes with each number of a bottleneck, (d,), and the logit."""
+    active, values = [], bottleneck
+    for layer in head.layers[:-1]:
+        values = values @ layer.weights + layer.biases
+        active.append(values > 0)
+        values = np.maximum(values, 0)
+    last = head.layers[-1]
+    gradient = last.weights[:, label]
+    logit = float(values @ gradient + last.biases[label])
+    for layer, is_active in zip(reversed(head.layers[:-1]), reversed(active), strict=True):
+        gradient = layer.weights @ np.where(is_active, gradient, 0)
+    return np.asarray(gradient, np.float32), logit
+
+
+def overlay(mapped: Mapped) -> bytes:
+    """A PNG to lay over the picture, stretched to its size: a pixel for each place, red where it spoke for the label.
+
+    Places that spoke against it are clear.
+    """
+    places = np.maximum(mapped.places, 0)
+    strength = places / max(float(places.max()), 1e-12)
+    image = np.empty((*places.shape, 4), np.uint8)
+    image[..., :3] = _COLOUR
+    image[..., 3] = np.round(strength * _OPAQUE)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

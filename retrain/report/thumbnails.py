@@ -1,0 +1,91 @@
+"""Small pictures: thumbnails for the page, and grey ones that tell whether two files show the same picture."""
+
+import io
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from retrain.data import decode_image, picture_bytes, read_header
+from retrain.errors import UnreadableImageError
+from retrain.machine import cores
+from retrain.options import ImageOptions
+
+__all__ = ["SIDE", "PictureFiles", "correlation"]
+
+SIDE = 160  # pixels of a thumbnail's longer side, at most
+_QUALITY = 70  # of its JPEG
+_GREY_SIDE = 32  # pixels
+
+Made = TypeVar("Made")
+
+
+class PictureFiles:
+    """The files of an image folder.
+
+    Args:
+        root: the folder.
+        images: how large a file and a picture may be.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], images: ImageOptions) -> None:
+        self._root, self._images = Path(root), images
+
+    def thumbnails(self, paths: Sequence[str], seconds: float | None = None) -> list[bytes | None]:
+        """JPEGs of pictures in their proportions; None for those that can't be read, and when time is up."""
+        return self._each(paths, self._thumbnail, seconds)
+
+    def grey(self, paths: Sequence[str]) -> list[NDArray[np.float32] | None]:
+        """(32, 32) float32 brightness of pictures, whatever their proportions; None for those that can't be read."""
+        return self._each(paths, self._grey)
+
+    def pixels(self, path: str, height: int, width: int) -> NDArray[np.uint8] | None:
+        """(height, width, 3) uint8, as the network sees the picture. None if it can't be read."""
+        try:
+            with picture_bytes(self._root / path, self._images.max_file_size) as data:
+                return decode_image(data, height, width, self._images.max_pixels)
+        except UnreadableImageError:
+            return None
+
+    def _each(
+        self, paths: Sequence[str], make: Callable[[str], Made | None], seconds: float | None = None
+    ) -> list[Made | None]:
+        ends = None if seconds is None else time.monotonic() + seconds
+
+        def made(path: str) -> Made | None:
+            return None if ends is not None and time.monotonic() > ends else make(path)
+
+        with ThreadPoolExecutor(cores()) as threads:
+            return list(threads.map(made, paths))
+
+    def _thumbnail(self, path: str) -> bytes | None:
+        try:
+            with picture_bytes(self._root / path, self._images.max_file_size) as data:
+                header = read_header(data, self._images.max_pixels)
+                scale = min(1.0, SIDE / max(header.width, header.height))
+                size = [max(1, round(length * scale)) for length in (header.height, header.width)]
+                pixels = decode_image(data, size[0], size[1], self._images.max_pixels)
+        except UnreadableImageError:
+            return None
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=_QUALITY)
+        return buffer.getvalue()
+
+    def _grey(self, path: str) -> NDArray[np.float32] | None:
+        pixels = self.pixels(path, _GREY_SIDE, _GREY_SIDE)
+        return None if pixels is None else np.asarray(pixels.mean(axis=2), np.float32)
+
+
+def correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Pearson's correlation of two grey pictures, in [-1, 1]; of pictures of one colour, 1 if they are equal."""
+    first, second = (grey - grey.mean() for grey in (one, other))
+    scale = float(np.sqrt((first * first).sum() * (second * second).sum()))
+    if scale < 1e-6:
+        return 1.0 if float(np.abs(one - other).max()) < 1 else 0.0
+    return float((first * second).sum()) / scale
