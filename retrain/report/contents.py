@@ -301,7 +301,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything on the page, in the order in which it is shown."""
+    """Everything on the page."""
 
     name: str  # of the model folder
     is_full: bool  # False: the quick report, in which some parts are Absent

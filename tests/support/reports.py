@@ -113,11 +113,26 @@ def make_quick_report(labels=FLOWERS):
     absent = Absent("It takes longer than the quick report may.", "", "retrain report model")
     suspects = replace(absent, title="Labels that may be wrong")
     return replace(
-        make_report(labels), is_full=False, curves=absent, confusion=absent, classes=(), thresholds=absent, galleries=absent,
-        heat_maps=absent, calibration=absent, findings=(suspects, replace(suspects, title="Outliers")), learning=absent, pictures=(),
+        make_report(labels),
+        is_full=False,
+        curves=absent,
+        confusion=absent,
+        classes=(),
+        thresholds=absent,
+        galleries=absent,
+        heat_maps=absent,
+        calibration=absent,
+        findings=(suspects, replace(suspects, title="Outliers")),
+        learning=absent,
+        pictures=(),
         headline=replace(
-            _headline(5, 20), accuracy=Absent("There are no test pictures."), cross_entropy=None, cross_validated=absent,
-            pass_one_seconds=None, pass_two_seconds=None, notes=(),
+            _headline(5, 20),
+            accuracy=Absent("There are no test pictures."),
+            cross_entropy=None,
+            cross_validated=absent,
+            pass_one_seconds=None,
+            pass_two_seconds=None,
+            notes=(),
         ),
     )
 
@@ -167,17 +182,32 @@ def _picture(number, labels, thumbnails):
     label, other = labels[number % len(labels)], labels[(number + 1) % len(labels)]
     best, second = (label, other) if number % 3 == 0 else (other, label)
     return Picture(
-        _path(label, number), "train" if number % 5 == 4 else "test", label, (Score(best, 0.71), Score(second, 0.2)),
-        thumbnails[number % len(thumbnails)], draw_heat_map(), best,
+        _path(label, number),
+        "train" if number % 5 == 4 else "test",
+        label,
+        (Score(best, 0.71), Score(second, 0.2)),
+        thumbnails[number % len(thumbnails)],
+        draw_heat_map(),
+        best,
         tuple(Neighbour((number + n) % 24, 0.9 - n / 10) for n in (1, 2, 3)),
     )
 
 
 def _headline(classes, per_class):
     return Headline(
-        "9 of 10 test pictures are right. Tulips and roses are confused most.", "test", Figure(0.9, (0.826, 0.945), 100), 0.312,
-        Figure(0.91, (0.88, 0.93), 500), ("The test set has 100 pictures: the figure is rough.",), 500, classes,
-        "2026-11-29 14:03 UTC", 192.4, 3.21, 480, 20,
+        "9 of 10 test pictures are right. Tulips and roses are confused most.",
+        "test",
+        Figure(0.9, (0.826, 0.945), 100),
+        0.312,
+        Figure(0.91, (0.88, 0.93), 500),
+        ("The test set has 100 pictures: the figure is rough.",),
+        500,
+        classes,
+        "2026-11-29 14:03 UTC",
+        192.4,
+        3.21,
+        480,
+        20,
     )
 
 
@@ -224,7 +254,13 @@ def _thresholds(labels, per_class):
     rows = tuple(ClassCounts(label, per_class, answered, right) for label in labels)
     n = len(labels)
     return Thresholds(
-        "test", n * per_class, steps, tuple(n * count for count in answered), tuple(n * count for count in right), rows, 0.7,
+        "test",
+        n * per_class,
+        steps,
+        tuple(n * count for count in answered),
+        tuple(n * count for count in right),
+        rows,
+        0.7,
         "From a score of 0.70 on, 19 of 20 answers are right.",
     )
 
@@ -252,10 +288,39 @@ def _calibration():
 def _findings(pictures):
     copies = tuple(Group((n, n + 1), "One picture, two labels") for n in (0, 2))
     return (
-        Finding("unreadable", "Files that can't be read", "3 files can't be read.", (Group((), "cut short", ("roses/broken.jpg",)),), 3, ("roses/broken.jpg",)),
-        Finding("two-labels", "The same picture under two labels", "Keep one of each.", copies, 2, tuple(p.path for p in pictures[:4])),
-        Finding("leaks", "The same picture in training and test", "They flatter the model.", copies[:1], 1, (pictures[0].path,), Figure(0.88, (0.8, 0.93), 95)),
-        Finding("suspects", "Labels that may be wrong", "Look at these first.", tuple(Group((n,), "roses; the others say tulips (0.98)") for n in range(4)), 40, tuple(p.path for p in pictures)),
+        Finding(
+            "unreadable",
+            "Files that can't be read",
+            "3 files can't be read.",
+            (Group((), "cut short", ("roses/broken.jpg",)),),
+            3,
+            ("roses/broken.jpg",),
+        ),
+        Finding(
+            "two-labels",
+            "The same picture under two labels",
+            "Keep one of each.",
+            copies,
+            2,
+            tuple(p.path for p in pictures[:4]),
+        ),
+        Finding(
+            "leaks",
+            "The same picture in training and test",
+            "They flatter the model.",
+            copies[:1],
+            1,
+            (pictures[0].path,),
+            Figure(0.88, (0.8, 0.93), 95),
+        ),
+        Finding(
+            "suspects",
+            "Labels that may be wrong",
+            "Look at these first.",
+            tuple(Group((n,), "roses; the others say tulips (0.98)") for n in range(4)),
+            40,
+            tuple(p.path for p in pictures),
+        ),
         Finding("outliers", "Pictures unlike all of their class", "None was found.", (), 0),
         Absent("There are too few classes.", "Classes that are too small"),
     )
