@@ -162,7 +162,8 @@ def near_duplicates(pictures: JudgedPictures, copies: Copies, show: Show) -> Fin
         "{count} there in several versions, saved again or in another size. The list has all but the first of each.",
     )
     if copies.is_cut:
-        kind = _Kind(kind.name, kind.title, *(f"{text} {_CUT}" for text in (kind.nothing, kind.something)))
+        cut = f"Of many likely pairs, the likeliest of {_MOST_DECODED:,} pictures were looked at."
+        kind = _Kind(kind.name, kind.title, f"{kind.nothing} {cut}", f"{kind.something} {cut}")
     own = [group for group in copies.near if len({*pictures.labels[[*group]].tolist()}) == 1]
     return _finding(
         kind,
@@ -170,9 +171,6 @@ def near_duplicates(pictures: JudgedPictures, copies: Copies, show: Show) -> Fin
         _groups(pictures, own, show),
         [pictures.paths[number] for group in own for number in group[1:]],
     )
-
-
-_CUT = f"Of many likely pairs, the likeliest of {_MOST_DECODED:,} pictures were looked at."
 
 
 def two_labels(pictures: JudgedPictures, copies: Copies, show: Show) -> Finding:

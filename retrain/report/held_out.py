@@ -126,7 +126,7 @@ class _Trials:
         ranks = np.empty(len(order), np.int64)
         ranks[by_label] = np.arange(len(order)) - np.searchsorted(labels[by_label], labels[by_label])
         sizes = np.bincount(labels)[labels]
-        return np.sort(order[ranks < np.maximum(1, share * sizes)])
+        return np.sort(order[ranks < np.maximum(1, np.rint(share * sizes))])
 
 
 def _sentence(points: list[LearningPoint]) -> str:
