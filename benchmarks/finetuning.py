@@ -22,7 +22,7 @@ from retrain.data.decoding import decode_image
 from retrain.data.image_folder import read_image_folder
 from retrain.options import BackboneOptions, FineTuningOptions, TrainingOptions
 from retrain.training.fine_tuning import FineTuner, FineTuningSession, fine_tuning_options
-from retrain.training.loss import initial_head
+from retrain.training.parameters import initial_head
 
 SIZE, CLASSES = 160, 10
 
@@ -50,7 +50,7 @@ def main():
         once = time.perf_counter() - started
         whole = keras_epoch(network._owner, int(layer), pixels, labels)
         ours = cached_epochs(trunk, cut, activations, labels, args.rounds + 1)
-        pairs = [(next(ours), whole()) for _ in range(args.rounds + 1)][1:]  # the first one compiles
+        pairs = [(next(ours), whole()) for _ in range(args.rounds + 1)][1:]  # the first one builds the gradients
         cached, fit = np.median(pairs, axis=0)
         ratio = np.median([slow / fast for fast, slow in pairs])
         shape = " x ".join(map(str, cut.shape))

@@ -3,9 +3,8 @@
     python benchmarks/optimizers.py [--splits 10] [--only adam]
 
 Uses the original program's bottlenecks of 500 flowers (reference/flowers.h5 in the shared folder of test data, which
-RETRAIN_TEST_DATA names): random splits of 80 training and 20 test pictures per class, the same for all rows. One
-trainer serves all splits. So the first time of a row includes tracing and compiling, and the second is the median of
-the splits that follow. lbfgs is traced for each split.
+RETRAIN_TEST_DATA names): random splits of 80 training and 20 test pictures per class, the same for all rows. Times are
+medians of the splits.
 """
 
 import argparse
@@ -108,12 +107,12 @@ def show(text: str, results: list[Result], defaults: list[Result]) -> None:
     losses = np.array([result.cross_entropy for result in results])
     paired = accuracies - [result.accuracy for result in defaults]
     error = paired.std(ddof=1) / len(paired) ** 0.5
-    first, *others = [result.seconds for result in results]
+    seconds = statistics.median(result.seconds for result in results)
     steps = statistics.median(result.steps for result in results)
     print(
         f"{text:43} {accuracies.mean():6.1%} ({accuracies.std(ddof=1):4.1%})  {paired.mean():+6.1%} +- {error:4.1%}"
         f"  {losses.mean():5.3f} ({losses.std(ddof=1):5.3f})  {steps:6.0f} "
-        f"{first:7.2f} s {statistics.median(others):6.2f} s",
+        f"{seconds:7.2f} s",
         flush=True,
     )
 
@@ -133,7 +132,7 @@ def main() -> None:
     print(
         f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores; {args.splits} splits, standard deviations in ()"
     )
-    print(f"{'':43} accuracy       to the defaults  cross-entropy   steps  first time    then")
+    print(f"{'':43} accuracy       to the defaults  cross-entropy   steps      time")
     defaults: list[Result] = []
     for text, run in rows:
         if defaults and args.only not in text:

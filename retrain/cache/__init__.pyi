@@ -4,13 +4,12 @@ from .fingerprint import fingerprint_of
 from .flat_pictures import FlatPictures
 from .folder import find_folder, folder_name, only_process, read_error, read_notes, write_error, write_owner
 from .picture_index import PictureIndex, Signature, signature_of
-from .segments import ALIGNMENT, Rows, Vectors, new_vectors
+from .segments import Rows, Vectors, new_vectors
 from .store import BottleneckCache
 from .vectors import CachedVectors, LabelledBottlenecks, SomeVectors, VectorSource, chunks, load_vectors
 from .writer import SegmentWriter
 
 __all__ = [
-    "ALIGNMENT",
     "CHECKPOINTS",
     "QUANTIZED_MODEL",
     "Artifacts",

@@ -1,29 +1,29 @@
-"""Random batches of bottlenecks. The graph itself draws the pictures of a batch."""
+"""Random batches: which pictures are in them, and their bottlenecks."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain._tensorflow import tf
-from retrain.cache import ALIGNMENT, LabelledBottlenecks, Vectors
+from retrain.cache import LabelledBottlenecks, Vectors, VectorSource, new_vectors
+from retrain.training.random_streams import Stream, random_words
 
-__all__ = ["Feed", "Members", "Source", "Sources", "draw", "members_of"]
+__all__ = ["Batch", "Draws", "Members", "RowCopier", "members_of", "read_batches"]
+
+_WORDS_AT_ONCE = 2**15  # of random numbers: 256 KB, which stay in the processor's cache
+_BYTES_AT_ONCE = 24 * 2**20  # of vectors to read from files at once
 
 
 class Members(NamedTuple):
-    """The pictures of a set, grouped by class, as tensors or arrays."""
+    """The pictures of a set, grouped by class."""
 
-    pictures: NDArray[np.int32]  # (n,) numbers of pictures, one class after the other, then padding
-    starts: NDArray[np.int32]  # (c,) where each class's pictures start; only classes that have any
-    counts: NDArray[np.int32]  # (c,) how many pictures each of these classes has
-
-    def as_tensors(self) -> "Members":
-        """Return the same as tensors, ready for the graph."""
-        return Members(*(tf.constant(part) for part in self))
+    pictures: NDArray[np.int64]  # (n,) numbers of pictures, one class after the other
+    starts: NDArray[np.uint64]  # (c,) where each class's pictures start; only classes that have any
+    counts: NDArray[np.uint64]  # (c,) how many pictures each of these classes has
 
 
 def members_of(chosen: NDArray[np.int64], labels: NDArray[np.int32]) -> Members:
@@ -35,104 +35,116 @@ def members_of(chosen: NDArray[np.int64], labels: NDArray[np.int32]) -> Members:
     """
     own = labels[chosen]
     counts = np.bincount(own)
-    present = np.flatnonzero(counts)
-    # always of the same length, so that a compiled loop works for any choice of pictures
-    pictures = np.zeros(len(labels), np.int32)
-    pictures[: len(chosen)] = chosen[np.argsort(own, kind="stable")]
-    starts = (np.cumsum(counts) - counts)[present].astype(np.int32)
-    return Members(pictures, starts, counts[present].astype(np.int32))
+    counts = counts[counts > 0]
+    starts = np.cumsum(counts) - counts
+    return Members(chosen[np.argsort(own, kind="stable")], starts.astype(np.uint64), counts.astype(np.uint64))
 
 
-def draw(members: Members, batch_size: int, seed: tf.Tensor, balanced: bool = True) -> tf.Tensor:
-    """Draw the numbers of a batch's pictures, with replacement: (batch_size,) int32. Equal seeds give equal batches.
+@dataclass(frozen=True)
+class Draws:
+    """The pictures in the batch of every step, drawn with replacement.
 
-    Args:
-        members: the pictures to draw from.
-        batch_size: number of pictures in the batch.
-        seed: (2,) int32.
-        balanced: draw a class uniformly, then one of its pictures uniformly. Otherwise draw any picture uniformly.
+    Balanced draws take a class uniformly, then one of its pictures uniformly. Others take any picture uniformly.
     """
-    # integers, because float32 holds only 24 random bits, too few for many pictures
-    draws = tf.random.stateless_uniform([2, batch_size], seed, maxval=None, minval=None, dtype=tf.uint32)
-    if not balanced:
-        return tf.gather(members.pictures, _below(draws[1], tf.fill([batch_size], tf.reduce_sum(members.counts))))
-    class_number = _below(draws[0], tf.fill([batch_size], tf.size(members.counts)))
-    place = _below(draws[1], tf.gather(members.counts, class_number))
-    return tf.gather(members.pictures, tf.gather(members.starts, class_number) + place)
+
+    members: Members
+    batch_size: int
+    seed: int
+    stream: Stream
+    is_balanced: bool = True
+
+    def pictures(self, steps: range) -> NDArray[np.int64]:
+        """Return (steps, batch_size) numbers of pictures. Those of a step depend on nothing but its number."""
+        words = random_words(self.seed, self.stream, steps, self.batch_size)
+        low = words & np.uint64(2**32 - 1)
+        places = _below(low, np.uint64(len(self.members.pictures)))
+        if self.is_balanced:
+            classes = _below(words >> np.uint64(32), np.uint64(len(self.members.counts)))
+            places = self.members.starts[classes] + _below(low, self.members.counts[classes])
+        pictures: NDArray[np.int64] = self.members.pictures[places]
+        return pictures
 
 
-def _below(random: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
+def _below(random: NDArray[np.uint64], limit: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
     """Map random 32-bit integers to [0, limit), uniformly to within limit / 2**32 (Lemire's multiply-shift)."""
-    product = tf.cast(random, tf.uint64) * tf.cast(limit, tf.uint64)
-    return tf.cast(tf.bitwise.right_shift(product, tf.constant(32, tf.uint64)), tf.int32)
+    places: NDArray[np.uint64] = (random * limit) >> np.uint64(32)
+    return places
 
 
-class Source(NamedTuple):
-    """Pictures to draw batches from. Without members, these are the batches themselves, one after the other."""
+class Batch(NamedTuple):
+    """The pictures that a step trains on."""
 
-    vectors: tf.Tensor  # (n, d) float32; activations float16
-    labels: tf.Tensor  # (n,) int32
-    members: Members | None
-
-
-class Sources(NamedTuple):
-    """The pictures that training and its evaluations draw from."""
-
-    training: Source
-    validation: Source | None = None  # None: there are no validation pictures
+    vectors: Vectors  # (n, d); valid until the next batch is asked for
+    labels: NDArray[np.int32]  # (n,)
 
 
-class Feed:
-    """Feeds pictures to training, with vectors in memory or read from files as they are drawn.
+def read_batches(data: LabelledBottlenecks, draws: Draws, steps: range) -> Generator[Batch, None, None]:
+    """Yield the batch of each step. Vectors in files are read ahead on a thread, which ends with the generator."""
+    if isinstance(data.vectors, np.ndarray):
+        return _from_memory(data.vectors, data.labels, draws, steps)
+    return _from_files(data.vectors, data.labels, draws, steps)
+
+
+def _from_memory(
+    vectors: Vectors, labels: NDArray[np.int32], draws: Draws, steps: range
+) -> Generator[Batch, None, None]:
+    """Copy each batch when it is wanted.
+
+    A thread that copies ahead is no faster: a batch copied by the same core is still in its cache when it is used.
+    """
+    copy = RowCopier(vectors, draws.batch_size)
+    for some in _parts(steps, _WORDS_AT_ONCE // draws.batch_size):
+        drawn = draws.pictures(some)
+        for pictures, own in zip(drawn, labels[drawn], strict=True):
+            yield Batch(copy(pictures), own)
+
+
+def _from_files(
+    vectors: VectorSource, labels: NDArray[np.int32], draws: Draws, steps: range
+) -> Generator[Batch, None, None]:
+    size = draws.batch_size
+
+    def read(some: range) -> list[Batch]:
+        drawn = draws.pictures(some)
+        together = vectors[drawn.reshape(-1)]
+        return [
+            Batch(together[start : start + size], own)
+            for start, own in zip(range(0, len(together), size), labels[drawn], strict=True)
+        ]
+
+    reader = ThreadPoolExecutor(1)
+    try:
+        coming: deque[Future[list[Batch]]] = deque()
+        for some in _parts(steps, _BYTES_AT_ONCE // (size * vectors[:1].nbytes)):
+            coming.append(reader.submit(read, some))
+            if len(coming) > 1:
+                yield from coming.popleft().result()
+        if coming:
+            yield from coming.popleft().result()
+    finally:
+        reader.shutdown(cancel_futures=True)
+
+
+def _parts(steps: range, most: int) -> Iterator[range]:
+    """Yield the steps in parts of at most so many, and at least one."""
+    for start in range(steps.start, steps.stop, max(1, most)):
+        yield range(start, min(start + max(1, most), steps.stop))
+
+
+class RowCopier:
+    """Copies rows of an array into a room that is used again.
 
     Args:
-        data: vectors in an array are shared, not copied, if they begin at a multiple of 64 bytes.
+        vectors: (n, d).
+        most: rows at once.
     """
 
-    def __init__(self, data: LabelledBottlenecks) -> None:
-        self.vectors = _as_tensor(data.vectors) if isinstance(data.vectors, np.ndarray) else None  # None: in files
-        self.labels = tf.constant(data.labels)
-        self._data = data
+    def __init__(self, vectors: Vectors, most: int) -> None:
+        self._vectors = vectors
+        self._room = new_vectors(most, vectors.shape[1], vectors.dtype)
 
-    def steps_at_once(self, most: int, batch_size: int, most_bytes: int) -> int:
-        """Return how many steps a block may have: `most`, or fewer if files would give more than `most_bytes`."""
-        if self.vectors is not None:
-            return most
-        return max(1, min(most, most_bytes // (self._data.vectors[:1].nbytes * batch_size)))
-
-    def sources(
-        self, members: Members, drawn: Callable[[Members, int], NDArray[np.int32]], blocks: Iterable[tuple[int, int]]
-    ) -> Generator[Source, None, None]:
-        """Yield the source of each block of steps. Files are read one block ahead.
-
-        Args:
-            members: the pictures that may be drawn, as tensors.
-            drawn: returns the pictures in the batches of the block that begins at a step.
-            blocks: first and last step (exclusive) of each block.
-        """
-        if self.vectors is not None:
-            yield from (Source(self.vectors, self.labels, members) for _ in blocks)
-            return
-
-        def read(first: int) -> Source:
-            numbers = drawn(members, first)
-            return Source(_as_tensor(self._data.vectors[numbers]), tf.constant(self._data.labels[numbers]), None)
-
-        reader = ThreadPoolExecutor(1)
-        try:
-            coming: deque[Future[Source]] = deque()
-            for first, _ in blocks:
-                coming.append(reader.submit(read, first))
-                if len(coming) > 1:
-                    yield coming.popleft().result()
-            if coming:
-                yield coming.popleft().result()
-        finally:
-            reader.shutdown(cancel_futures=True)
-
-
-def _as_tensor(vectors: Vectors) -> tf.Tensor:
-    """Return the array as a tensor, which shares its memory if TensorFlow can work on it there."""
-    if vectors.ctypes.data % ALIGNMENT == 0 and vectors.flags.c_contiguous and vectors.flags.writeable:
-        return tf.experimental.dlpack.from_dlpack(vectors.__dlpack__())
-    return tf.convert_to_tensor(vectors)
+    def __call__(self, numbers: NDArray[np.int64]) -> Vectors:
+        """Return (m, d) the rows of (m,) numbers in [0, n); valid until the next call."""
+        room = self._room if len(numbers) == len(self._room) else self._room[: len(numbers)]
+        # "clip" writes straight into the room; "raise", the default, would copy once more
+        return self._vectors.take(numbers, axis=0, out=room, mode="clip")

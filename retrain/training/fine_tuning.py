@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import retrain
-from retrain._tensorflow import tf
-from retrain.backbones import Backbone, Converter, Cut, Trunk, activations_at, find_cut, part_above
-from retrain.cache import LabelledBottlenecks, SomeVectors, VectorSource, find_folder, fingerprint_of, new_vectors
+from retrain.backbones import Backbone, Converter, Cut, Trunk, activations_at, find_cut
+from retrain.cache import LabelledBottlenecks, SomeVectors, VectorSource, find_folder, fingerprint_of
 from retrain.errors import CacheError, TrainingError, UsageError
 from retrain.evaluation import mean_figures
 from retrain.events import Emit, EpochEnded, FineTuningStepped, Noted, StageBegan, ignore
@@ -28,11 +27,15 @@ from retrain.extraction import Dataset
 from retrain.model import Head, judge
 from retrain.options import FineTuningOptions, RunOptions, TrainingOptions
 from retrain.text import counted
-from retrain.training.batches import Feed, Members, Sources, members_of
+from retrain.training.batches import Batch, Draws, members_of, read_batches
 from retrain.training.checkpoint import CheckpointFile
-from retrain.training.gradient_descent import DescentLoop, Settings, State, structure
-from retrain.training.head_trainer import some_of, split_steps
-from retrain.training.loss import Parameters, class_weights, head_of, parameters_of
+from retrain.training.gradient_descent import BatchLoss, optimizer_of
+from retrain.training.head_trainer import some_of
+from retrain.training.loss import class_weights
+from retrain.training.parameters import Parameters
+from retrain.training.products import Products
+from retrain.training.random_streams import Stream
+from retrain.training.upper_layers import UpperLayers
 
 __all__ = [
     "EpochRecorder",
@@ -46,12 +49,11 @@ __all__ = [
 ]
 
 Numbers = NDArray[np.int64]
+Flat = NDArray[np.float32]
 
-_STEPS_PER_CALL = 8  # about one second of work
-_ROWS_AT_ONCE = 128  # activations that go through the upper layers at once, outside of training
 _NEVER = 2**31 - 1
 _FLOAT16_BYTES = 2
-_BYTES_PER_CALL = 64 * 2**20  # of activations, read from files for one call of the loop
+_CHECKPOINT_FORM = 2  # of what a checkpoint holds
 
 
 @dataclass(frozen=True)
@@ -111,14 +113,8 @@ class FineTuner:
     """
 
     def __init__(self, trunk: Trunk, cut: Cut, data: LabelledBottlenecks, classes: int) -> None:
-        above, self._weights = part_above(trunk, cut)
         self.data, self.cut, self.classes = data, cut, classes
-        self._bottleneck_size = trunk.bottleneck_size
-        self._feed = Feed(data)
-        spec = tf.TensorSpec([None, cut.size], data.vectors[:1].dtype)
-        specs = tuple(tf.TensorSpec(weights.shape, tf.float32) for weights in self._weights)
-        # a function of its own, so that its gradient is built only once
-        self._above = tf.function(above, input_signature=[spec, specs], autograph=False)
+        self._layers = UpperLayers(trunk, cut, data.vectors[:1].dtype)
 
     def bottlenecks(self, data: VectorSource, weights: Iterable[Any] | None = None) -> NDArray[np.float32]:
         """Compute bottlenecks (n, d) from activations (n, size).
@@ -126,12 +122,7 @@ class FineTuner:
         Args:
             weights: of the layers above the cut, in its order. Default: those of the trunk.
         """
-        weights = tuple(tf.constant(part) for part in (self._weights if weights is None else weights))
-        vectors = new_vectors(data.shape[0], self._bottleneck_size)
-        for start in range(0, len(vectors), _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            vectors[rows] = self._above(tf.constant(data[rows]), weights).numpy()
-        return vectors
+        return self._layers.bottlenecks(data, self._layers.weights if weights is None else [*weights])
 
     def train(
         self,
@@ -155,102 +146,148 @@ class FineTuner:
                 best epoch are kept, which may be those from before the first.
         Raises TrainingError if training diverges.
         """
+        size = options.batch_size or 1
+        members = members_of(self.data.with_copies(train), self.data.labels)
         course = _Course(
-            self._loop(options),
             options,
-            Settings.of(options, class_weights(self.data.labels[train], self.classes)),
-            members_of(self.data.with_copies(train), self.data.labels).as_tensors(),
+            Draws(members, size, options.seed, Stream.TRAINING, options.sampling == "class-balanced"),
+            class_weights(self.data.labels[train], self.classes),
             some_of(validation, options.seed),
-            math.ceil(len(train) / int(options.batch_size or 1)),
+            math.ceil(len(train) / size),
             session,
         )
-        kept = session.checkpoint.load() if session.checkpoint else None
-        if kept:
-            stand = _Stand.unpacked(*kept)
-            session.on_resume(stand.history)
-        else:
-            state = course.loop.start((*parameters_of(head), *map(tf.constant, self._weights)))
-            stand = self._evaluate(course, _Stand(state, state.parameters), state)
-        stand, state = self._descend(course, stand)
-        kept_head, weights = self._parts(stand.best if options.patience else state.parameters)
-        named = {name: part.numpy() for name, part in zip(self.cut.weights, weights, strict=True)}
-        return FineTuned(kept_head, named, stand.history, stand.best_epoch if options.patience else None)
+        trained = _Trained.of(head, self._layers.weights)
+        # numbers that are too large are found by what comes of them
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            kept = session.checkpoint.load() if session.checkpoint else None
+            if kept:
+                stand = _Stand.unpacked(*kept)
+                session.on_resume(stand.history)
+            else:
+                stand = self._evaluate(course, _Stand(trained.flat, (), trained.flat), trained)
+            stand = self._descend(course, stand, trained)
+        trained.flat[:] = stand.best if options.patience else stand.flat
+        named = dict(zip(self.cut.weights, trained.weights, strict=True))
+        return FineTuned(trained.head.head(), named, stand.history, stand.best_epoch if options.patience else None)
 
-    def _descend(self, course: "_Course", stand: "_Stand") -> tuple["_Stand", State]:
-        """Do the epochs that are left. Returns the last evaluation, and the state after the last step."""
-        options, in_epoch, state = course.options, course.in_epoch, stand.state
+    def _descend(self, course: "_Course", stand: "_Stand", trained: "_Trained") -> "_Stand":
+        """Do the epochs that are left. Returns the last evaluation."""
+        options, in_epoch = course.options, course.in_epoch
         steps, begun = options.steps or 0, (stand.epochs - 1) * in_epoch
-        ends = range(in_epoch, steps, in_epoch)
-        left = [block for block in split_steps(steps, course.loop.steps_per_call, ends) if block[0] >= begun]
         if stand.has_lost_patience(options.patience, in_epoch):
-            left = []
-        with contextlib.closing(self._feed.sources(course.members, course.drawn, left)) as sources:
-            for (first, end), source in zip(left, sources, strict=True):
-                state, _, _ = course.loop.run(state, Sources(source), course.settings, first, end)
-                if state.diverged >= 0:
-                    raise _divergence(int(state.diverged), options)
-                course.session.emit(FineTuningStepped(end, steps))
-                if end % in_epoch == 0:
-                    stand = self._evaluate(course, stand, state)
+            return stand
+        trained.flat[:] = stand.flat
+        gradients = trained.like(np.empty_like(trained.flat))
+        optimizer = optimizer_of(options, trained.flat)
+        for own, before in zip(optimizer.averages, stand.averages, strict=False):
+            own[:] = before
+        with (
+            Products() as products,
+            contextlib.closing(read_batches(self.data, course.draws, range(begun, steps))) as batches,
+        ):
+            loss = BatchLoss(trained.head, products, options, course.class_weights)
+            for step, batch in enumerate(batches, begun):
+                if not self._find_gradients(loss, trained, batch, step, gradients):
+                    raise _divergence(step, options)
+                optimizer.move(gradients.flat, step)
+                course.session.emit(FineTuningStepped(step + 1, steps))
+                if (step + 1) % in_epoch == 0:
+                    stand = self._evaluate(course, stand, trained, optimizer.averages)
                     if stand.has_lost_patience(options.patience, in_epoch):
                         break
-        return stand, state
+        return stand
 
-    def _evaluate(self, course: "_Course", stand: "_Stand", state: State) -> "_Stand":
+    def _find_gradients(
+        self, loss: BatchLoss, trained: "_Trained", batch: Batch, step: int, gradients: "_Trained"
+    ) -> bool:
+        """Compute the gradients of all that is trained, for activations. Returns whether the loss is finite."""
+        is_finite = False
+
+        def slopes_of(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+            nonlocal is_finite
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # on this thread, too
+                is_finite = loss.gradients(Batch(vectors, batch.labels), step, gradients.head)
+                return loss.vector_gradients()
+
+        found = self._layers.gradients(batch.vectors, trained.weights, slopes_of)
+        for own, gradient in zip(gradients.weights, found, strict=True):
+            own[:] = gradient
+        return is_finite
+
+    def _evaluate(
+        self, course: "_Course", stand: "_Stand", trained: "_Trained", averages: Sequence[Flat] = ()
+    ) -> "_Stand":
         """Evaluate the end of an epoch, tell of it, and keep it."""
         session, step = course.session, stand.epochs * course.in_epoch
-        batch = course.drawn(course.members, max(0, step - 1))[: course.options.batch_size]
-        trained = self._figures(state.parameters, batch)
-        tested = self._figures(state.parameters, course.validation) if len(course.validation) else (None, None)
-        if not all(map(math.isfinite, (trained[1], tested[1] or 0.0))):
+        last = max(0, step - 1)
+        [batch] = course.draws.pictures(range(last, last + 1))
+        seen = self._figures(trained, batch)
+        tested = self._figures(trained, course.validation) if len(course.validation) else (None, None)
+        if not all(map(math.isfinite, (seen[1], tested[1] or 0.0))):
             raise _divergence(step, course.options)
-        stand = stand.after(EpochEnded(stand.epochs, *trained, *tested), state)
+        stand = stand.after(EpochEnded(stand.epochs, *seen, *tested), trained.flat, averages)
         session.emit(stand.history[-1])
-        session.after_epoch(stand.history[-1].epoch, *self._parts(state.parameters))
+        session.after_epoch(stand.history[-1].epoch, trained.head.head(), trained.weights)
         if session.checkpoint and stand.epochs > 1:  # not before the first epoch
             session.checkpoint.save(*stand.packed())
         return stand
 
-    def _parts(self, parameters: Parameters) -> tuple[Head, Parameters]:
-        """The head, and the weights of the layers above the cut."""
-        parts = len(parameters) - len(self._weights)
-        return head_of(parameters[:parts]), parameters[parts:]
-
-    def _loop(self, options: TrainingOptions) -> DescentLoop:
-        in_call = self._feed.steps_at_once(_STEPS_PER_CALL, int(options.batch_size or 1), _BYTES_PER_CALL)
-        return DescentLoop(structure(dataclasses.replace(options, patience=None)), in_call, self._above)
-
-    def _figures(self, parameters: Parameters, pictures: Numbers) -> tuple[float, float]:
+    def _figures(self, trained: "_Trained", pictures: Numbers) -> tuple[float, float]:
         """Accuracy in [0, 1] and cross-entropy in nats of pictures."""
-        head, weights = self._parts(parameters)
-        vectors = self.bottlenecks(SomeVectors(self.data.vectors, pictures), weights)
+        vectors = self.bottlenecks(SomeVectors(self.data.vectors, pictures), trained.weights)
         labels = self.data.labels[pictures]
-        return mean_figures(judge(head, vectors, labels), labels)
+        return mean_figures(judge(trained.head.head(), vectors, labels), labels)
 
 
 @dataclass(frozen=True)
 class _Course:
     """What stays the same from epoch to epoch."""
 
-    loop: DescentLoop
     options: TrainingOptions
-    settings: Settings
-    members: Members  # of the training set, as tensors
+    draws: Draws  # of the training set
+    class_weights: NDArray[np.float32]
     validation: Numbers
     in_epoch: int  # steps
     session: FineTuningSession
 
-    def drawn(self, members: Members, first: int) -> NDArray[Any]:
-        """The pictures in the batches of the steps from `first` on."""
-        return self.loop.drawn(self.options.seed, members, first)
+
+class _Trained:
+    """What is trained, or its gradients: the head and the weights of the layers above the cut.
+
+    Args:
+        head: the first part of `flat`.
+        shapes: of the weights, which are views of the rest.
+        flat: all numbers.
+    """
+
+    def __init__(self, head: Parameters, shapes: Sequence[tuple[int, ...]], flat: Flat) -> None:
+        self.head, self._shapes, self.flat = head, shapes, flat
+        ends = np.cumsum([math.prod(shape) for shape in shapes])
+        parts = np.split(flat[head.flat.size :], ends[:-1])
+        self.weights = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+    @classmethod
+    def of(cls, head: Head, weights: Sequence[NDArray[np.float32]]) -> "_Trained":
+        """Return copies of a head and of weights."""
+        widths = (head.bottleneck_size, *(layer.biases.size for layer in head.layers))
+        flat = np.empty(Parameters.size(widths) + sum(part.size for part in weights), np.float32)
+        trained = cls(Parameters.of(head, flat), [part.shape for part in weights], flat)
+        for own, part in zip(trained.weights, weights, strict=True):
+            own[:] = part
+        return trained
+
+    def like(self, flat: Flat) -> "_Trained":
+        """Return other numbers in the same form."""
+        return _Trained(self.head.like(flat[: self.head.flat.size]), self._shapes, flat)
 
 
 @dataclass(frozen=True)
 class _Stand:
     """The state of fine-tuning after an evaluation."""
 
-    state: State
-    best: Parameters  # from the evaluation with the lowest validation cross-entropy
+    flat: Flat  # all that is trained
+    averages: tuple[Flat, ...]  # of the optimizer
+    best: Flat  # from the evaluation with the lowest validation cross-entropy
     best_epoch: int = 0
     best_loss: float = math.inf
     history: list[EpochEnded] = dataclasses.field(default_factory=list)
@@ -260,12 +297,13 @@ class _Stand:
         """Number of evaluations so far, which is the number of the epoch in progress."""
         return len(self.history)
 
-    def after(self, row: EpochEnded, state: State) -> "_Stand":
-        """Return the state after one more evaluation."""
+    def after(self, row: EpochEnded, flat: Flat, averages: Sequence[Flat]) -> "_Stand":
+        """Return the state after one more evaluation. The numbers are copied."""
+        flat, kept = flat.copy(), tuple(part.copy() for part in averages)
         history, loss = [*self.history, row], row.validation_cross_entropy
         if loss is not None and loss < self.best_loss:
-            return _Stand(state, state.parameters, row.epoch, loss, history)
-        return dataclasses.replace(self, state=state, history=history)
+            return _Stand(flat, kept, flat, row.epoch, loss, history)
+        return dataclasses.replace(self, flat=flat, averages=kept, history=history)
 
     def has_lost_patience(self, patience: int | None, in_epoch: int) -> bool:
         """Whether so many steps have passed since the best evaluation."""
@@ -278,23 +316,16 @@ class _Stand:
             "best_loss": None if math.isinf(self.best_loss) else self.best_loss,
             "history": [dataclasses.asdict(row) for row in self.history],
         }
-        groups = {"parameters": self.state.parameters, "averages": self.state.averages, "best": self.best}
-        arrays = {f"{name}{i}": part.numpy() for name, parts in groups.items() for i, part in enumerate(parts)}
-        return note, arrays
+        averages = {f"average{number}": part for number, part in enumerate(self.averages)}
+        return note, {"flat": self.flat, "best": self.best, **averages}
 
     @classmethod
     def unpacked(cls, note: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> "_Stand":
         """Undo `packed`."""
-
-        def group(name: str) -> Parameters:
-            return tuple(tf.constant(arrays[f"{name}{i}"]) for i in range(len(arrays)) if f"{name}{i}" in arrays)
-
-        parameters = group("parameters")
-        nothing = (tf.constant(math.inf), tf.constant(0), tf.constant(0), tf.constant(-1))
+        averages = tuple(arrays[f"average{number}"] for number in range(len(arrays) - 2))
         loss = math.inf if note["best_loss"] is None else note["best_loss"]
         history = [EpochEnded(**row) for row in note["history"]]
-        state = State(parameters, group("averages"), (), *nothing)
-        return cls(state, group("best"), note["best_epoch"], loss, history)
+        return cls(arrays["flat"], averages, arrays["best"], note["best_epoch"], loss, history)
 
 
 class FineTunedBackbone:
@@ -430,7 +461,7 @@ class FineTuningPlan:
             "options": dataclasses.asdict(options),
             "augmentation": dataclasses.asdict(self._options.augmentation),
             "plots": self._options.evaluation.plots,
-            "versions": [retrain.__version__, tf.__version__],
+            "versions": [retrain.__version__, UpperLayers.version, _CHECKPOINT_FORM],
         }
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
         for array in (

@@ -10,23 +10,26 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain._tensorflow import tf
-from retrain.cache import LabelledBottlenecks, chunks
+from retrain.cache import LabelledBottlenecks, Vectors, chunks
 from retrain.errors import TrainingError
 from retrain.events import Emit, Evaluated, Stepped, ignore
 from retrain.model import Head
-from retrain.options import DEFAULT_STEPS, TrainingOptions
+from retrain.options import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, TrainingOptions
 from retrain.text import counted
-from retrain.training.batches import Feed, Source, Sources, members_of
-from retrain.training.gradient_descent import STEPS_PER_CALL, DescentLoop, Settings, structure
-from retrain.training.lbfgs import Arrays, Figures, FullBatch, Part, Penalties, find_optimum
-from retrain.training.loss import class_weights, head_of, initial_head, parameters_of, picture_weights
+from retrain.training.batches import Batch, Draws, RowCopier, members_of, read_batches
+from retrain.training.gradient_descent import BatchLoss, optimizer_of
+from retrain.training.layers import logits_of
+from retrain.training.lbfgs import Figures, Flat, FullBatch, Part, find_optimum
+from retrain.training.loss import Penalties, class_weights, cross_entropies, picture_weights
+from retrain.training.parameters import Parameters, aligned, initial_head
+from retrain.training.products import Products
+from retrain.training.random_streams import Stream
 
-__all__ = ["HeadTrainer", "Snapshots", "TrainedHead", "some_of", "split_steps"]
+__all__ = ["HeadTrainer", "Snapshots", "TrainedHead", "some_of"]
 
 Numbers = NDArray[np.int64]
 
-_BYTES_PER_CALL = 24 * 2**20  # of bottlenecks read from files for one call of the loop
+_STEPS_PER_EVENT = 200
 _MOST_VALIDATION = 10_000  # pictures; if there are more, a fixed part is evaluated, because all would take seconds
 
 
@@ -65,11 +68,10 @@ class Snapshots:
 
 
 class HeadTrainer:
-    """Trains heads on sets of pictures, all from the same bottlenecks. The heads share compiled loops.
+    """Trains heads on sets of pictures, all from the same bottlenecks.
 
     Args:
-        data: n >= 1 pictures. Vectors in an array are shared, not copied, if they begin at a multiple of 64 bytes.
-            Others are read as they are drawn.
+        data: n >= 1 pictures. Vectors in an array are shared, not copied. Others are read as they are drawn.
         classes: number of labels.
     Raises TrainingError if a bottleneck is not finite.
     """
@@ -79,8 +81,6 @@ class HeadTrainer:
         for rows in chunks(len(data)):
             if not np.isfinite(data.vectors[rows]).all():
                 raise TrainingError("there are bottlenecks with values that are not finite: extract them again")
-        self._feed = Feed(data)
-        self._loops: dict[TrainingOptions, DescentLoop] = {}
 
     def train(
         self,
@@ -95,7 +95,7 @@ class HeadTrainer:
         Args:
             train: (m,) numbers of pictures. Their distorted copies, if any, are used too.
             validation: (v,) numbers of pictures. If there are none, the history has no validation figures.
-            options: equal options give equal heads, bit for bit.
+            options: equal options give equal heads, bit for bit, on machines with the same number of cores.
         Returns: the head, and one row per evaluation: at step 0, every eval_step_interval steps, and at the last step.
         Raises TrainingError if the options do not fit the pictures, or if training diverges.
         """
@@ -103,115 +103,96 @@ class HeadTrainer:
         options = options.resolved(len(train))  # distorted copies do not count as pictures
         start = initial_head(self.data.vectors.shape[1], self.classes, options.seed, options.hidden_units)
         task = _Task(self.data.with_copies(train), validation, options, emit, snapshots)
-        return self._to_optimum(start, task) if options.optimizer == "lbfgs" else self._descend(start, task)
+        # numbers that are too large are found by what comes of them
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"), Products() as products:
+            way = self._to_optimum if options.optimizer == "lbfgs" else self._descend
+            return way(start, task, products)
 
-    def _descend(self, start: Head, task: "_Task") -> TrainedHead:
+    def _descend(self, start: Head, task: "_Task", products: Products) -> TrainedHead:
         """Train in random batches."""
-        options, snapshots = task.options, task.snapshots
-        loop = self._loop(options)
-        settings = Settings.of(options, class_weights(self.data.labels[task.train], self.classes))
-        held_out = self._validation(task.validation, options)
-        state = loop.start(parameters_of(start))
-        history: list[Evaluated] = []
-        steps = options.steps or DEFAULT_STEPS
-        blocks, ahead = (split_steps(steps, loop.steps_per_call, snapshots.steps) for _ in range(2))
-        members = members_of(task.train, self.data.labels).as_tensors()
-        with contextlib.closing(self._feed.sources(members, partial(loop.drawn, options.seed), ahead)) as sources:
-            for (first, end), source in zip(blocks, sources, strict=True):
-                state, evaluations, done = loop.run(state, Sources(source, held_out), settings, first, end)
-                if state.diverged >= 0:
-                    raise _divergence(int(state.diverged), options)
-                for evaluation in evaluations:
-                    figures = evaluation if held_out is not None else (*evaluation[:3], None, None)
-                    history.append(_checked(Evaluated(*figures), options))
-                    task.emit(history[-1])
-                task.emit(Stepped(done))
-                if options.patience and int(state.unimproved) >= options.patience:
+        options, parameters = task.options, Parameters.of(start)
+        gradients = parameters.like(aligned(parameters.flat.size))
+        loss = BatchLoss(parameters, products, options, class_weights(self.data.labels[task.train], self.classes))
+        optimizer = optimizer_of(options, parameters.flat)
+        progress = _Progress(task, parameters, self._validation(task), products)
+        steps, size = options.steps or DEFAULT_STEPS, options.batch_size or DEFAULT_BATCH_SIZE
+        members, is_balanced = members_of(task.train, self.data.labels), options.sampling == "class-balanced"
+        draws = Draws(members, size, options.seed, Stream.TRAINING, is_balanced)
+        with contextlib.closing(read_batches(self.data, draws, range(steps))) as batches:
+            for step, batch in enumerate(batches):
+                if not loss.gradients(batch, step, gradients):
+                    raise _divergence(step, options)
+                optimizer.move(gradients.flat, step)
+                if progress.after(step, batch):
                     break
-                if end in snapshots.steps:
-                    snapshots.take(end, head_of(state.parameters))
-        if options.patience:
-            return TrainedHead(head_of(state.best), history, done, int(state.best_step))
-        return TrainedHead(head_of(state.parameters), history, done)
+        return progress.trained(step + 1)
 
-    def _loop(self, options: TrainingOptions) -> DescentLoop:
-        """Return the loop for these options, which is compiled when it first runs."""
-        key = structure(options)
-        if key not in self._loops:
-            in_call = self._feed.steps_at_once(STEPS_PER_CALL, int(options.batch_size or 1), _BYTES_PER_CALL)
-            self._loops[key] = DescentLoop(key, in_call)
-        return self._loops[key]
-
-    def _validation(self, validation: Numbers, options: TrainingOptions) -> Source | None:
+    def _validation(self, task: "_Task") -> "_Validation | _RandomValidation | None":
         """Return the validation pictures, to evaluate all of them or random batches."""
-        if not len(validation):
+        chosen, options, vectors = task.validation, task.options, self.data.vectors
+        if not len(chosen):
             return None
-        drawn = options.validation_batch_size != -1 and not options.patience
-        if not drawn or self._feed.vectors is None:
-            validation = some_of(validation, options.seed)
-        labels = self.data.labels[validation]
-        members = members_of(np.arange(len(validation)), labels).as_tensors() if drawn else None
-        return Source(tf.convert_to_tensor(self.data.vectors[validation]), tf.constant(labels), members)
+        if options.validation_batch_size == -1 or options.patience:
+            chosen = some_of(chosen, options.seed)
+            return _Validation(vectors[chosen], self.data.labels[chosen])
+        if isinstance(vectors, np.ndarray):
+            held_out, labels, numbers = vectors, self.data.labels, chosen
+        else:
+            chosen = some_of(chosen, options.seed)
+            held_out, labels, numbers = vectors[chosen], self.data.labels[chosen], np.arange(len(chosen))
+        size = options.validation_batch_size
+        draws = Draws(members_of(numbers, labels), size, options.seed, Stream.VALIDATION)
+        return _RandomValidation(RowCopier(held_out, size), labels, draws)
 
-    def _to_optimum(self, start: Head, task: "_Task") -> TrainedHead:
+    def _to_optimum(self, start: Head, task: "_Task", products: Products) -> TrainedHead:
         """Train on all pictures at once, until nothing is left to gain."""
         train, validation, options = task.train, task.validation, task.options
-        objective = FullBatch(
-            lambda: self._parts(train, picture_weights(self.data.labels[train], self.classes, options)),
-            options.label_smoothing,
-        )
-        held_out = FullBatch(lambda: self._parts(validation, np.full(len(validation), 1 / len(validation), np.float32)))
+        parameters = Parameters.of(start)
+        weights = picture_weights(self.data.labels[train], self.classes, options)
+        parts = partial(self._parts, train, weights)
+        objective = FullBatch(parts, len(train), parameters, products, options.label_smoothing)
+        equal = np.full(len(validation), 1 / max(1, len(validation)), np.float32)
+        held_out = FullBatch(partial(self._parts, validation, equal), len(validation), parameters, products)
         history: list[Evaluated] = []
-        best: tuple[float, int, Arrays] = (math.inf, 0, [])
-        last: tuple[int, Arrays, Figures] | None = None
+        best: tuple[float, int, Flat] = (math.inf, 0, parameters.flat.astype(np.float64))
+        last: tuple[int, Flat, Figures] | None = None
 
-        def evaluate(step: int, parameters: Arrays, figures: Figures) -> bool:
+        def evaluate(step: int, flat: Flat, figures: Figures) -> bool:
             nonlocal best
-            tested = held_out(parameters)[0][:2] if len(validation) else (None, None)
+            tested = held_out.figures(flat)[:2] if len(validation) else (None, None)
             history.append(_checked(Evaluated(step, *figures[:2], *tested), options))
             task.emit(history[-1])
             if tested[1] is not None and tested[1] < best[0]:
-                best = (tested[1], step, parameters)
+                best = (tested[1], step, flat)
             return options.patience is not None and step - best[1] >= options.patience
 
-        def on_step(step: int, parameters: Arrays, figures: Figures) -> bool:
+        def on_step(step: int, flat: Flat, figures: Figures) -> bool:
             nonlocal last
-            last = (step, parameters, figures)
+            last = (step, flat, figures)
             # with patience after each step, because there are few
             stop = (options.patience or step % options.eval_step_interval == 0) and evaluate(*last)
             if step + 1 in task.snapshots.steps:
-                task.snapshots.take(step + 1, head_of(parameters))
+                task.snapshots.take(step + 1, parameters.like(flat).head())
             task.emit(Stepped(step + 1))
             return bool(stop)
 
-        parameters, steps, converged = find_optimum(
-            objective,
-            [part.numpy() for part in parameters_of(start)],
-            Penalties(options.l1, options.l2 or 0.0),
-            options.steps or DEFAULT_STEPS,
-            on_step,
-        )
+        penalties = Penalties(options.l1, options.l2 or 0.0)
+        flat, steps, converged = find_optimum(objective, parameters, penalties, options.steps or DEFAULT_STEPS, on_step)
         if last is None:  # no step led down
-            last = (0, parameters, objective(parameters)[0])
+            last = (0, flat, objective.figures(flat))
         if not history or history[-1].step != last[0]:
             evaluate(*last)
         if options.patience:
-            return TrainedHead(head_of(best[2]), history, steps, best[1], converged)
-        return TrainedHead(head_of(parameters), history, steps, None, converged)
+            return TrainedHead(parameters.like(best[2]).head(), history, steps, best[1], converged)
+        return TrainedHead(parameters.like(flat).head(), history, steps, None, converged)
 
-    def _parts(self, numbers: Numbers, weights: NDArray[np.float32]) -> Iterator[Part]:
-        """Yield the pictures and their weights, some thousands at a time."""
-        for rows in chunks(len(numbers)):
-            chosen = numbers[rows]
-            if self._feed.vectors is not None:
-                yield (
-                    tf.gather(self._feed.vectors, chosen),
-                    tf.gather(self._feed.labels, chosen),
-                    tf.constant(weights[rows]),
-                )
-            else:
-                vectors = tf.convert_to_tensor(self.data.vectors[chosen])
-                yield vectors, tf.constant(self.data.labels[chosen]), tf.constant(weights[rows])
+    def _parts(self, numbers: Numbers, weights: NDArray[np.float32], most: int) -> Iterator[Part]:
+        """Yield the pictures and their weights, at most so many at a time; vectors are valid until the next part."""
+        vectors = self.data.vectors
+        read = RowCopier(vectors, min(most, len(numbers))) if isinstance(vectors, np.ndarray) else vectors.__getitem__
+        for start in range(0, len(numbers), most):
+            rows = slice(start, start + most)
+            yield Part(read(numbers[rows]), self.data.labels[numbers[rows]], weights[rows])
 
 
 @dataclass(frozen=True)
@@ -223,6 +204,96 @@ class _Task:
     options: TrainingOptions  # resolved
     emit: Emit
     snapshots: Snapshots
+
+
+@dataclass(frozen=True)
+class _Validation:
+    """Validation pictures that are evaluated whole."""
+
+    vectors: Vectors  # (n, d)
+    labels: NDArray[np.int32]  # (n,)
+
+    def of_step(self, _: int) -> tuple[Vectors, NDArray[np.int32]]:
+        """Return vectors and labels."""
+        return self.vectors, self.labels
+
+
+@dataclass(frozen=True)
+class _RandomValidation:
+    """Validation pictures of which a random batch is evaluated each time."""
+
+    copy: RowCopier  # of their vectors
+    labels: NDArray[np.int32]  # (n,)
+    draws: Draws
+
+    def of_step(self, step: int) -> tuple[Vectors, NDArray[np.int32]]:
+        """Return vectors and labels of the pictures drawn for a step; valid until the next."""
+        [chosen] = self.draws.pictures(range(step, step + 1))
+        return self.copy(chosen), self.labels[chosen]
+
+
+class _Progress:
+    """What is seen of training in batches, and kept of it.
+
+    Args:
+        parameters: those that change from step to step.
+        validation: None: there are no validation pictures.
+        products: what multiplies.
+    """
+
+    def __init__(
+        self,
+        task: _Task,
+        parameters: Parameters,
+        validation: _Validation | _RandomValidation | None,
+        products: Products,
+    ) -> None:
+        self._task, self._parameters, self._validation, self._products = task, parameters, validation, products
+        self._steps = task.options.steps or DEFAULT_STEPS
+        self._history: list[Evaluated] = []
+        self._best = parameters.flat.copy()
+        self._best_step, self._best_loss = 0, math.inf
+        self._snapshots = set(task.snapshots.steps)
+
+    def after(self, step: int, batch: Batch) -> bool:
+        """Evaluate, tell, and keep what is wanted after a step. Returns whether patience has run out."""
+        options, done = self._task.options, step + 1
+        is_over = (step % options.eval_step_interval == 0 or done == self._steps) and self._evaluate(step, batch)
+        if is_over or done % _STEPS_PER_EVENT == 0 or done == self._steps:
+            self._task.emit(Stepped(done))
+        if done in self._snapshots and not is_over:
+            self._task.snapshots.take(done, self._parameters.head())
+        return is_over
+
+    def trained(self, steps: int) -> TrainedHead:
+        """Return the head to keep, after so many steps."""
+        if self._task.options.patience:
+            return TrainedHead(self._parameters.like(self._best).head(), self._history, steps, self._best_step)
+        return TrainedHead(self._parameters.head(), self._history, steps)
+
+    def _evaluate(self, step: int, batch: Batch) -> bool:
+        """Evaluate a step's batch and validation pictures. Returns whether patience has run out."""
+        trained = self._figures(batch.vectors, batch.labels)
+        tested = self._figures(*self._validation.of_step(step)) if self._validation else (None, None)
+        row = _checked(Evaluated(step, *trained, *tested), self._task.options)
+        self._history.append(row)
+        self._task.emit(row)
+        patience = self._task.options.patience
+        if not patience:
+            return False
+        if row.validation_cross_entropy is not None and row.validation_cross_entropy < self._best_loss:
+            self._best_step, self._best_loss = step, row.validation_cross_entropy
+            self._best[:] = self._parameters.flat
+        return step - self._best_step >= patience
+
+    def _figures(self, vectors: Vectors, labels: NDArray[np.int32]) -> tuple[float, float]:
+        """Return accuracy in [0, 1] and mean cross-entropy in nats, without smoothing or penalties."""
+        right, total = 0, 0.0
+        for rows in chunks(len(labels)):
+            logits, own = logits_of(self._parameters, vectors[rows], self._products), labels[rows]
+            right += int(np.count_nonzero(logits.argmax(axis=0) == own))
+            total += float(cross_entropies(logits, own).sum(dtype=np.float64))
+        return right / len(labels), total / len(labels)
 
 
 def _check(train: Numbers, validation: Numbers, options: TrainingOptions) -> None:
@@ -241,16 +312,6 @@ def some_of(validation: Numbers, seed: int) -> Numbers:
     if len(validation) <= _MOST_VALIDATION:
         return validation
     return validation[np.sort(np.random.default_rng(seed).permutation(len(validation))[:_MOST_VALIDATION])]
-
-
-def split_steps(steps: int, most: int, checkpoints: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield blocks (first, end) of at most `most` steps, with the end of a block at every checkpoint."""
-    first = 0
-    for stop in sorted({step for step in checkpoints if 0 < step < steps} | {steps}):
-        while first < stop:
-            end = min(first - first % most + most, stop)
-            yield first, end
-            first = end
 
 
 def _checked(row: Evaluated, options: TrainingOptions) -> Evaluated:

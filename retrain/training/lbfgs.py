@@ -1,25 +1,36 @@
 """Find the optimum over all pictures at once, with SciPy's L-BFGS-B."""
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import scipy.optimize
 import threadpoolctl
 from numpy.typing import NDArray
 
-from retrain._tensorflow import tf
-from retrain.training.loss import Parameters, cross_entropies, logits_of
+from retrain.cache import Vectors
+from retrain.training.layers import Layers
+from retrain.training.loss import Penalties, cross_entropies, to_gradients
+from retrain.training.parameters import Parameters, aligned
+from retrain.training.products import Products, rows_at_once
 
-__all__ = ["Figures", "FullBatch", "Penalties", "find_optimum"]
+if TYPE_CHECKING:
+    import scipy.optimize
 
-Arrays = list[NDArray[np.float64]]
+__all__ = ["Figures", "FullBatch", "Part", "find_optimum"]
+
 Flat = NDArray[np.float64]  # all parameters in one vector
-Part = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 _TOLERANCE = 1e-8  # relative gain of a step below which to stop; products of float32 are no more exact
 _GRADIENT_TOLERANCE = 1e-6  # of any parameter
 _NO_GAIN = 1e-3  # share of the objective that may be left to gain at an optimum
+
+
+class Part(NamedTuple):
+    """Some pictures, and how much each counts."""
+
+    vectors: Vectors  # (m, d) float32
+    labels: NDArray[np.int32]  # (m,)
+    shares: NDArray[np.float32]  # (m,), which add up to 1 over all parts
 
 
 class Figures(NamedTuple):
@@ -30,105 +41,116 @@ class Figures(NamedTuple):
     loss: float  # with smoothing, without penalties
 
 
-class Penalties(NamedTuple):
-    """How much large weights cost. Biases cost nothing."""
-
-    l1: float  # times the sum of the weights' magnitudes
-    l2: float  # half of it times the sum of their squares
-
-
 class FullBatch:
     """The loss over all pictures of a set, and its gradients.
 
     Args:
-        parts: returns the pictures, some thousands at a time: vectors (m, d) float32, labels (m,) int32, and weights
-            (m,) float32, which add up to 1 over all pictures.
+        parts: returns the pictures, at most so many at a time.
+        count: how many there are.
+        like: parameters of the head's form.
+        products: what multiplies.
         smoothing: label smoothing, in [0, 1).
     """
 
-    def __init__(self, parts: Callable[[], Iterable[Part]], smoothing: float = 0.0) -> None:
-        self._parts, self._smoothing = parts, smoothing
-        self._of_part = tf.function(self._figures_of_part, reduce_retracing=True, autograph=False)
+    def __init__(
+        self,
+        parts: Callable[[int], Iterable[Part]],
+        count: int,
+        like: Parameters,
+        products: Products,
+        smoothing: float = 0.0,
+    ) -> None:
+        self._parts, self._products, self._smoothing = parts, products, smoothing
+        self._rows = rows_at_once(like.widths, count)
+        self._parameters, self._gradients = (like.like(aligned(like.flat.size)) for _ in range(2))
+        self._layers = Layers(self._parameters, products, self._rows)
 
-    def __call__(self, parameters: Arrays) -> tuple[Figures, Arrays]:
-        """Compute the figures, and the gradients of the loss.
+    def figures(self, point: Flat) -> Figures:
+        """Compute the figures at a point (p,)."""
+        return self._pass(point, None)
 
-        Parameters and gradients are weights (outputs, inputs) and biases, in float64. Products are of float32, as in
-        training in batches; sums are of float64.
+    def gradients(self, point: Flat) -> tuple[Figures, Parameters]:
+        """Compute the figures at a point (p,), and the gradients of the loss in float64.
+
+        Products are of float32, as in training in batches; sums are of float64.
         """
-        tensors = tuple(tf.constant(part, tf.float64) for part in parameters)
-        total, gradients = np.zeros(3), [np.zeros(part.shape) for part in parameters]
-        for part in self._parts():
-            figures, added = self._of_part(tensors, *part)
-            total += figures.numpy()
-            for gradient, more in zip(gradients, added, strict=True):
-                gradient += more.numpy()
-        return Figures(*total.tolist()), gradients
+        gradients = self._parameters.like(np.zeros_like(point))
+        return self._pass(point, gradients), gradients
 
-    def _figures_of_part(
-        self, parameters: Parameters, vectors: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        weights = tf.cast(weights, tf.float64)
-        with tf.GradientTape() as tape:
-            tape.watch(parameters)
-            logits = tf.cast(logits_of(tuple(tf.cast(part, tf.float32) for part in parameters), vectors), tf.float64)
-            loss = tf.reduce_sum(weights * cross_entropies(logits, labels, self._smoothing))
-        right = tf.cast(tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels), tf.float64)
+    def _pass(self, point: Flat, gradients: Parameters | None) -> Figures:
+        total = np.zeros(3)
+        self._parameters.flat[:] = point
+        for part in self._parts(self._rows):
+            total += self._add(part, gradients)
+        return Figures(*total.tolist())
+
+    def _add(self, part: Part, gradients: Parameters | None) -> NDArray[np.float64]:
+        """Add the gradients of some pictures. Returns their figures."""
+        vectors, labels, shares = part.vectors, part.labels, part.shares.astype(np.float64)
+        layers = self._layers if len(labels) == self._rows else Layers(self._parameters, self._products, len(labels))
+        products = layers.forward(vectors)
+        logits = products.astype(np.float64)
         plain = cross_entropies(logits, labels)
-        figures = tf.stack([tf.reduce_sum(weights * right), tf.reduce_sum(weights * plain), loss])
-        return figures, tape.gradient(loss, parameters)
+        losses = cross_entropies(logits, labels, self._smoothing) if self._smoothing else plain
+        right = (logits.argmax(axis=0) == labels).astype(np.float64)
+        if gradients:
+            to_gradients(logits, labels, shares, self._smoothing)
+            products[:] = logits
+            layers.backward(products, self._gradients)
+            gradients.flat += self._gradients.flat
+        return np.array([right, plain, losses]) @ shares
 
 
 def find_optimum(
     objective: FullBatch,
-    start: Arrays,
+    start: Parameters,
     penalties: Penalties,
     steps: int,
-    on_step: Callable[[int, Arrays, Figures], bool],
-) -> tuple[Arrays, int, bool]:
+    on_step: Callable[[int, Flat, Figures], bool],
+) -> tuple[Flat, int, bool]:
     """Minimise loss + l1 * sum(|weights|) + l2 / 2 * sum(weights**2) by L-BFGS-B (Byrd, Lu, Nocedal and Zhu, 1995).
 
     L1 has a kink at 0. So every weight becomes the difference of two non-negative ones: a smooth problem with bounds,
     whose solution has true zeros.
 
     Args:
-        start: weights (outputs, inputs) and biases (outputs,) of each layer.
+        start: where to begin.
         steps: the most to take.
-        on_step: called after each step with its number from 0 on, parameters and figures. True stops the search.
-    Returns: the parameters, how many steps were taken, and whether the optimum is reached: the Newton decrement, with
-    L-BFGS's own estimate of the Hessian, leaves less than a thousandth of the objective to gain.
+        on_step: called after each step with its number from 0 on, parameters (p,) and figures. True stops the search.
+    Returns: the parameters (p,), how many steps were taken, and whether the optimum is reached: the Newton decrement,
+    with L-BFGS's own estimate of the Hessian, leaves less than a thousandth of the objective to gain.
     """
+    import scipy.optimize
+
     l1, l2 = penalties
     shape = _Shape(start, split=l1 > 0)
     seen: dict[bytes, Figures] = {}
     taken = 0
 
     def value(point: Flat) -> tuple[float, Flat]:
-        parameters = shape.parameters(point)
-        figures, gradients = objective(parameters)
+        flat = shape.parameters(point)
+        figures, gradients = objective.gradients(flat)
         seen.clear()
         seen[point.tobytes()] = figures
-        weights = parameters[::2]
-        loss = figures.loss + l2 / 2 * sum(float(np.vdot(part, part)) for part in weights)
-        for part, gradient in zip(weights, gradients[::2], strict=True):
-            gradient += l2 * part
-        loss += l1 * shape.magnitudes(point)
-        return loss, shape.gradient(gradients, l1)
+        weights = np.where(shape.is_weight, flat, 0.0)
+        loss = figures.loss + l2 / 2 * float(weights @ weights) + l1 * shape.magnitudes(point)
+        gradients.flat += l2 * weights
+        return loss, shape.gradient(gradients.flat, l1)
 
-    def after_step(intermediate_result: scipy.optimize.OptimizeResult) -> None:
+    def after_step(intermediate_result: "scipy.optimize.OptimizeResult") -> None:
         nonlocal taken
         point = intermediate_result.x
-        parameters = shape.parameters(point)
-        figures = seen.get(point.tobytes()) or objective(parameters)[0]
+        flat = shape.parameters(point)
+        figures = seen.get(point.tobytes()) or objective.figures(flat)
         taken += 1
-        if on_step(taken - 1, parameters, figures):
+        if on_step(taken - 1, flat, figures):
             raise StopIteration
 
-    # on several threads, SciPy's products of some thousand numbers take ten times as long if the machine is busy
+    # SciPy has a BLAS library of its own
     with threadpoolctl.threadpool_limits(1, "blas"):
         result = scipy.optimize.minimize(
             value,
-            shape.point(start),
+            shape.point(start.flat),
             jac=True,
             method="L-BFGS-B",
             bounds=shape.bounds(),
@@ -141,56 +163,52 @@ def find_optimum(
 
 
 class _Shape:
-    """Parameters as one long vector for SciPy. If split, the negative parts of the weights follow."""
+    """Parameters as SciPy gets them. If split, the negative parts of the weights follow."""
 
-    def __init__(self, like: Arrays, split: bool) -> None:
-        self._shapes = [part.shape for part in like]
-        self._ends = np.cumsum([part.size for part in like])
+    def __init__(self, like: Parameters, split: bool) -> None:
+        self.is_weight = np.zeros(like.flat.size, bool)
+        for layer in like.like(self.is_weight).layers:
+            layer.weights[:] = True
         self._split = split
-        self._is_weight = np.concatenate([np.full(part.size, part.ndim == 2) for part in like])
 
-    def point(self, parameters: Arrays) -> Flat:
-        flat = _flat(parameters)
+    def point(self, flat: Flat) -> Flat:
+        point: Flat = flat.astype(np.float64)
         if not self._split:
-            return flat
-        weights = flat[self._is_weight]
-        flat[self._is_weight] = np.maximum(weights, 0)
-        return np.concatenate([flat, np.maximum(-weights, 0)])
+            return point
+        weights = point[self.is_weight]
+        point[self.is_weight] = np.maximum(weights, 0)
+        return np.concatenate([point, np.maximum(-weights, 0)])
 
-    def parameters(self, point: Flat) -> Arrays:
-        flat = point[: self._ends[-1]].copy()
+    def parameters(self, point: Flat) -> Flat:
+        flat: Flat = point[: self.is_weight.size].copy()
         if self._split:
-            flat[self._is_weight] -= point[self._ends[-1] :]
-        parts = np.split(flat, self._ends[:-1])
-        return [part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+            flat[self.is_weight] -= point[flat.size :]
+        return flat
 
     def magnitudes(self, point: Flat) -> float:
         """Return the sum of the weights' magnitudes if they are split, else 0."""
         if not self._split:
             return 0.0
-        return float(point[: self._ends[-1]][self._is_weight].sum() + point[self._ends[-1] :].sum())
+        return float(point[: self.is_weight.size][self.is_weight].sum() + point[self.is_weight.size :].sum())
 
-    def gradient(self, gradients: Arrays, l1: float) -> Flat:
-        flat = _flat(gradients)
+    def gradient(self, flat: Flat, l1: float) -> Flat:
         if not self._split:
             return flat
-        weights = flat[self._is_weight]
-        flat[self._is_weight] = weights + l1
+        weights = flat[self.is_weight]
+        flat[self.is_weight] = weights + l1
         return np.concatenate([flat, l1 - weights])
 
     def slope(self, point: Flat, gradient: Flat) -> Flat:
         """Return the gradient, without the parts that lead out of bounds."""
         if not self._split:
             return gradient
-        free = np.concatenate([~self._is_weight, np.zeros(len(point) - self._ends[-1], bool)])
+        free = np.concatenate([~self.is_weight, np.zeros(point.size - self.is_weight.size, bool)])
         return np.where((point > 0) | (gradient < 0) | free, gradient, 0.0)
 
-    def bounds(self) -> scipy.optimize.Bounds | None:
+    def bounds(self) -> "scipy.optimize.Bounds | None":
         if not self._split:
             return None
-        lowest = np.concatenate([np.where(self._is_weight, 0.0, -np.inf), np.zeros(int(self._is_weight.sum()))])
+        import scipy.optimize
+
+        lowest = np.concatenate([np.where(self.is_weight, 0.0, -np.inf), np.zeros(int(self.is_weight.sum()))])
         return scipy.optimize.Bounds(lowest, np.inf)
-
-
-def _flat(parts: Arrays) -> Flat:
-    return np.concatenate([np.asarray(part, np.float64).ravel() for part in parts])

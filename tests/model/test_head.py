@@ -5,7 +5,7 @@ import pytest
 from retrain.errors import ModelFolderError
 from retrain.evaluation.metrics import evaluate_logits, summarize
 from retrain.model.head import Head, judge, read_head, write_head
-from retrain.training.loss import initial_head
+from retrain.training.parameters import initial_head
 
 LABELS = ["Ä", "b c", "花"]
 

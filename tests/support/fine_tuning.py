@@ -5,15 +5,13 @@ import math
 import numpy as np
 
 from retrain._tensorflow import tf
-from retrain.training.batches import members_of
-from retrain.training.gradient_descent import DescentLoop, structure
+from retrain.training.batches import Draws, members_of
+from retrain.training.random_streams import Stream
 
 
 def keras_epochs(function, trained, head, pixels, labels, options, train):
     """What Keras's whole network, frozen below, comes to with the same batches."""
-    drawn = DescentLoop(structure(options), options.steps).drawn(
-        options.seed, members_of(train, labels).as_tensors(), 0
-    )
+    draws = Draws(members_of(train, labels), options.batch_size, options.seed, Stream.TRAINING)
     weights = tf.Variable(head.layers[0].weights)
     biases = tf.Variable(head.layers[0].biases)
     variables = [weights, biases, *(v.value for v in trained)]
@@ -22,7 +20,7 @@ def keras_epochs(function, trained, head, pixels, labels, options, train):
         import keras
 
         optimizer = keras.optimizers.Adam(options.learning_rate)
-    for batch in drawn.reshape(options.steps, -1):
+    for batch in draws.pictures(range(options.steps)):
         with tf.GradientTape() as tape:
             values = function(tf.constant(pixels[batch], tf.float32) / 255.0)
             logits = tf.matmul(values, weights) + biases

@@ -115,7 +115,7 @@ def test_mobilenet_fine_tuned_from_the_cache_goes_where_the_whole_network_goes(t
     from retrain.data.image_folder import read_image_folder
     from retrain.options import BackboneOptions, FineTuningOptions, TrainingOptions
     from retrain.training.fine_tuning import FineTuner, fine_tuning_options
-    from retrain.training.loss import initial_head
+    from retrain.training.parameters import initial_head
 
     monkeypatch.setenv("RETRAIN_BACKBONES", str(test_data / "backbones"))
     folder = read_image_folder(test_data / "images" / "animals10")
@@ -133,7 +133,7 @@ def test_mobilenet_fine_tuned_from_the_cache_goes_where_the_whole_network_goes(t
     options = fine_tuning_options(TrainingOptions(learning_rate=0.01), fine, len(train))
     head = initial_head(1280, 10, 0)
     found = []
-    for activations in (below._run(pixels).reshape(len(pixels), -1), below.bottlenecks(pixels)):
+    for activations in (below._network.bottlenecks(pixels).reshape(len(pixels), -1), below.bottlenecks(pixels)):
         tuner = FineTuner(trunk, cut, LabelledBottlenecks(activations, labels), 10)
         tuned = tuner.train(head, train, np.zeros(0, np.int64), options)
         found.append([tuned.head.layers[0].weights, tuned.head.layers[0].biases, *tuned.weights.values()])

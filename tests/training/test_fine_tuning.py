@@ -20,7 +20,7 @@ from retrain.events import EpochEnded, FineTuningStepped
 from retrain.options import FineTuningOptions, TrainingOptions
 from retrain.training.checkpoint import CheckpointFile
 from retrain.training.fine_tuning import FineTuner, FineTuningSession, fine_tuning_options
-from retrain.training.loss import initial_head
+from retrain.training.parameters import initial_head
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +57,9 @@ def tuner_of(trunk, pixels, labels, fine=GENTLE, exact=False):
     """A tuner of the network's activations, as the cache has them, or in float32."""
     cut = find_cut(trunk, fine)
     network = below(trunk, cut)
-    activations = network._run(pixels).reshape(len(pixels), -1) if exact else network.bottlenecks(pixels)
+    activations = (
+        network._network.bottlenecks(pixels).reshape(len(pixels), -1) if exact else network.bottlenecks(pixels)
+    )
     return FineTuner(trunk, cut, LabelledBottlenecks(activations, labels), CLASSES)
 
 

@@ -1,4 +1,3 @@
-import dataclasses
 import itertools
 import threading
 
@@ -7,16 +6,15 @@ import pytest
 from support.hearing import hearing
 
 from retrain.cache import vectors
-from retrain.cache.segments import Rows, new_vectors
+from retrain.cache.segments import Rows
 from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import CachedVectors, LabelledBottlenecks
 from retrain.errors import CacheError, TrainingError
 from retrain.evaluation.metrics import evaluate_logits
 from retrain.events import Evaluated, ignore
 from retrain.options import OPTIMIZERS, TrainingOptions
-from retrain.training import gradient_descent, head_trainer
-from retrain.training.head_trainer import HeadTrainer, Snapshots, split_steps
-from retrain.training.loss import class_weights, initial_head
+from retrain.training import batches, head_trainer
+from retrain.training.head_trainer import HeadTrainer, Snapshots, some_of
 
 CLASSES = 3
 NONE = np.zeros(0, np.int64)
@@ -113,16 +111,6 @@ def test_checkpoints_get_the_head_after_just_that_step(optimizer):
     assert np.array_equal(kept[3].layers[0].weights, shorter.head.layers[0].weights)
 
 
-def test_compiled_or_not_the_steps_are_the_same():
-    kept = {}
-    options = {"validation": blobs(seed=1), "batch_size": 20}
-    many = train(steps=gradient_descent._FEW_STEPS + 1, snapshots=Snapshots([200], kept.__setitem__), **options)
-    few = train(steps=200, **options)
-    assert kept[200].layers[0].weights == pytest.approx(few.head.layers[0].weights, abs=1e-5)
-    for one, other in zip(many.history[:20], few.history[:20], strict=True):
-        assert dataclasses.astuple(one) == pytest.approx(dataclasses.astuple(other), abs=1e-5)
-
-
 EVERYTHING = [
     {},
     {"optimizer": "adam"},
@@ -133,11 +121,10 @@ EVERYTHING = [
     {"label_smoothing": 0.1, "class_weight": "balanced"},
     {"sampling": "uniform"},
     {"patience": 30, "optimizer": "adam", "learning_rate": 0.1},
-    {"steps": gradient_descent._FEW_STEPS + 200, "dropout": 0.2, "patience": 400},
+    {"steps": 700, "dropout": 0.2, "patience": 400},
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("options", EVERYTHING, ids=str)
 def test_the_same_seed_gives_the_same_head_bit_for_bit(options):
     options = {"steps": 120, "seed": 3} | options
@@ -148,7 +135,6 @@ def test_the_same_seed_gives_the_same_head_bit_for_bit(options):
         assert not same(first, train(blobs(spread=1.0), blobs(seed=1, spread=1.0), **(options | {"seed": 4})))
 
 
-@pytest.mark.slow
 def test_one_trainer_trains_as_a_new_one_does_whatever_it_did_before():
     whole, one, other, held_out = join(blobs(), blobs(per_class=30, seed=1), blobs(per_class=10, seed=2))
     shared = HeadTrainer(whole, CLASSES)
@@ -157,7 +143,6 @@ def test_one_trainer_trains_as_a_new_one_does_whatever_it_did_before():
         assert same(
             shared.train(numbers, held_out, options), HeadTrainer(whole, CLASSES).train(numbers, held_out, options)
         )
-    assert len(shared._loops) == 1
 
 
 # from files
@@ -172,19 +157,17 @@ def in_cache(folder, data):
     return LabelledBottlenecks(CachedVectors(cache, cache.find(keys)), data.labels)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("options", EVERYTHING, ids=str)
-def test_vectors_from_files_train_as_those_in_memory(tmp_path, monkeypatch, options):
-    monkeypatch.setattr(head_trainer, "_BYTES_PER_CALL", 7 * 4 * 10 * 20)  # seven steps: blocks cross intervals
+def test_vectors_from_files_train_as_those_in_memory_bit_for_bit(tmp_path, monkeypatch, options):
+    monkeypatch.setattr(batches, "_BYTES_AT_ONCE", 7 * 4 * 10 * 20)  # seven steps: blocks cross intervals
     whole, numbers, held_out = join(blobs(spread=1.0), blobs(seed=1, spread=1.0))
     options = TrainingOptions(
         **({"steps": 120, "batch_size": 20} | options | NO_BATCHES.get(options.get("optimizer"), {}))
     )
     expected = HeadTrainer(whole, CLASSES).train(numbers, held_out, options)
     trained = HeadTrainer(in_cache(tmp_path / "cache", whole), CLASSES).train(numbers, held_out, options)
-    for one, other in zip(trained.head.layers, expected.head.layers, strict=True):
-        assert one.weights == pytest.approx(other.weights, abs=2e-5)
-    assert [row.step for row in trained.history] == [row.step for row in expected.history]
+    assert same(trained, expected)
+    assert trained.history == expected.history
     assert trained.best_step == expected.best_step
 
 
@@ -192,14 +175,23 @@ NO_BATCHES = {"lbfgs": {"batch_size": None}}
 
 
 def test_of_very_many_validation_pictures_a_part_is_evaluated(tmp_path, monkeypatch):
+    """Of those in files, and where all are evaluated each time."""
     monkeypatch.setattr(head_trainer, "_MOST_VALIDATION", 30)
-    whole, _, held_out = join(blobs(), blobs(seed=1))
-    in_memory, in_files = (HeadTrainer(data, CLASSES) for data in (whole, in_cache(tmp_path / "cache", whole)))
-    for trainer, options in ((in_files, {}), (in_memory, {"validation_batch_size": -1}), (in_memory, {"patience": 5})):
-        source = trainer._validation(held_out, TrainingOptions(**options))
-        assert source.vectors.shape == (30, 10)
-        assert {tuple(row) for row in source.vectors.numpy()} <= {tuple(row) for row in whole.vectors[held_out]}
-    assert len(in_memory._validation(held_out, TrainingOptions()).labels) == len(held_out)
+    whole, numbers, held_out = join(blobs(), blobs(seed=1))
+    for data, options in (
+        (in_cache(tmp_path / "cache", whole), {"validation_batch_size": 500}),
+        (whole, {"validation_batch_size": -1}),
+        (whole, {"patience": 5}),
+    ):
+        part = some_of(held_out, 0)
+        assert len(part) == 30
+        options = TrainingOptions(steps=1, **options)
+        trained = HeadTrainer(data, CLASSES).train(numbers, held_out, options)
+        alone = HeadTrainer(data, CLASSES).train(numbers, part, options)
+        assert trained.history == alone.history
+    drawn = HeadTrainer(whole, CLASSES).train(numbers, held_out, TrainingOptions(steps=1, validation_batch_size=500))
+    alone = HeadTrainer(whole, CLASSES).train(numbers, part, TrainingOptions(steps=1, validation_batch_size=500))
+    assert drawn.history != alone.history
 
 
 def test_vectors_stay_in_files_only_where_they_would_take_too_much_memory(tmp_path):
@@ -231,7 +223,7 @@ def failing(data, after):
 
 
 def test_what_goes_wrong_in_reading_ahead_is_raised_and_no_thread_stays(monkeypatch):
-    monkeypatch.setattr(head_trainer, "_BYTES_PER_CALL", 7 * 4 * 10 * 20)
+    monkeypatch.setattr(batches, "_BYTES_AT_ONCE", 7 * 4 * 10 * 20)
     trainer = HeadTrainer(failing(blobs(), 5), CLASSES)
     before = threading.active_count()
     with pytest.raises(CacheError, match="cut short while in use"):
@@ -240,7 +232,7 @@ def test_what_goes_wrong_in_reading_ahead_is_raised_and_no_thread_stays(monkeypa
 
 
 def test_an_interrupted_training_from_files_waits_for_one_read_at_most(monkeypatch):
-    monkeypatch.setattr(head_trainer, "_BYTES_PER_CALL", 7 * 4 * 10 * 20)
+    monkeypatch.setattr(batches, "_BYTES_AT_ONCE", 7 * 4 * 10 * 20)
     data = failing(blobs(), 10**6)
     trainer, before = HeadTrainer(data, CLASSES), threading.active_count()
 
@@ -257,17 +249,6 @@ def test_the_most_steps_there_may_be_take_no_room_before_the_first():
     data, validation = overfitting()
     trained = train(data, validation, steps=2**31 - 1, patience=50, batch_size=24, learning_rate=0.05)
     assert trained.steps < 2000
-    blocks = split_steps(2**31 - 1, 200, [])
-    assert [next(blocks), next(blocks)] == [(0, 200), (200, 400)]
-    assert [*split_steps(450, 200, [30, 200, 900, 0])] == [(0, 30), (30, 200), (200, 400), (400, 450)]
-
-
-def test_an_array_from_the_cache_is_shared_not_copied():
-    room = new_vectors(120, 10)
-    room[:] = blobs().vectors
-    trainer = HeadTrainer(LabelledBottlenecks(room, blobs().labels), CLASSES)
-    room[5, 5] = 77
-    assert trainer._feed.vectors[5, 5].numpy() == 77
 
 
 # patience
@@ -322,13 +303,6 @@ def test_rare_classes_count_as_much_by_weight_as_by_drawing():
     assert steps.head.layers[0].weights == pytest.approx(drawn.head.layers[0].weights, abs=0.15)
 
 
-def test_class_weights_have_a_mean_of_one_over_the_pictures():
-    labels = np.array([0, 0, 0, 2], np.int32)
-    weights = class_weights(labels, 4)
-    assert weights.tolist() == pytest.approx([2 / 3, 0, 2, 0])
-    assert weights[labels].mean() == pytest.approx(1)
-
-
 # bad input
 
 
@@ -356,12 +330,14 @@ def test_patience_without_validation_pictures_is_an_error():
         train(patience=10)
 
 
-@pytest.mark.parametrize("steps", [200, 1200])
-def test_divergence_is_an_error_with_the_step_and_a_remedy(steps):
+def test_divergence_is_an_error_with_the_step_and_a_remedy():
     data = blobs()
     wild = LabelledBottlenecks(data.vectors * np.float32(1e18), data.labels)
-    with pytest.raises(TrainingError, match=r"training diverged at step [1-9]: .*--learning-rate 1000; try 100"):
-        train(wild, steps=steps, learning_rate=1000)
+    with pytest.raises(TrainingError, match=r"training diverged at step 0: .*; at --learning-rate 1000; try 100$"):
+        train(wild, learning_rate=1000)
+    remedy = r"training diverged at step 1[1-9]: .*; at --learning-rate 1; try 0.1, or a lower --l2 than 1000$"
+    with pytest.raises(TrainingError, match=remedy):  # between two evaluations
+        train(learning_rate=1, l2=1000)
 
 
 def test_ending_worse_than_guessing_is_a_warning_with_the_step_and_a_remedy():
@@ -377,13 +353,6 @@ def test_an_optimum_that_was_not_reached_is_a_warning():
     trained = train(blobs(spread=2.0), optimizer="lbfgs", steps=2)
     [warning] = trained.warnings(TrainingOptions(optimizer="lbfgs"))
     assert warning.startswith("lbfgs did not reach an optimum in 2 steps: raise --l2")
-
-
-def test_weights_start_small_and_biases_at_zero():
-    head = initial_head(2048, 5, 0)
-    assert head.layers[0].weights.std() == pytest.approx(0.001 * 0.88, rel=0.1)  # a normal cut off at two deviations
-    assert np.abs(head.layers[0].weights).max() <= 0.002
-    assert not head.layers[0].biases.any()
 
 
 @pytest.mark.real
@@ -415,3 +384,38 @@ def test_patience_on_the_original_vectors_costs_nothing_and_ends_soon(reference_
     metrics = evaluate_logits(trained.head.logits(data.vectors[test]), data.labels[test], names)
     assert metrics.accuracy > 0.8
     assert metrics.cross_entropy < 0.55
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("options", "expected", "tolerance"),
+    [
+        ({}, 0.38902, 0.0046),
+        ({"optimizer": "adam", "sampling": "uniform", "steps": 2000}, 0.45337, 0.0120),
+        ({"label_smoothing": 0.1}, 0.46878, 0.0031),
+        ({"class_weight": "balanced"}, 0.39038, 0.0029),
+        ({"dropout": 0.5}, 0.38181, 0.0078),
+        ({"optimizer": "adam", "hidden_units": 64, "dropout": 0.3, "steps": 1500}, 0.62329, 0.1224),
+        ({"l1": 0.001, "l2": 0.01}, 0.39926, 0.0040),
+        ({"optimizer": "lbfgs"}, 0.39181, 0.0003),
+        ({"optimizer": "lbfgs", "l1": 0.002, "l2": 0.0}, 0.51603, 0.0016),
+    ],
+    ids=str,
+)
+def test_test_cross_entropies_are_those_of_the_tensorflow_loop_before(reference_flowers, options, expected, tolerance):
+    """The mean over four splits, as a loop in TensorFlow 2.21 gave it, which drew other batches by the same law.
+
+    Tolerances are four standard errors of the difference, from ten splits.
+    """
+    data, names = reference_flowers
+    trainer, losses = HeadTrainer(data, len(names)), []
+    for seed in range(4):
+        order = np.random.default_rng(seed).permutation(len(data))
+        own = [order[data.labels[order] == label] for label in range(len(names))]
+        test, validation, rest = (
+            np.concatenate([part[slice(*ends)] for part in own]) for ends in ((20,), (20, 36), (36, None))
+        )
+        trained = trainer.train(rest, validation, TrainingOptions(seed=seed, **options))
+        metrics = evaluate_logits(trained.head.logits(data.vectors[test]), data.labels[test], names)
+        losses.append(metrics.cross_entropy)
+    assert np.mean(losses) == pytest.approx(expected, abs=tolerance)

@@ -106,6 +106,6 @@ def test_an_end_that_is_no_optimum_is_not_taken_for_one():
 
 
 def test_a_hidden_layer_and_smoothing_have_an_optimum_too():
-    trained = optimum(hidden_units=8, label_smoothing=0.1, l2=0.001, steps=3000)
+    trained = optimum(hidden_units=8, label_smoothing=0.1, l2=0.001, steps=3000, seed=2)
     assert trained.converged
     assert trained.history[-1].train_cross_entropy < optimum(l2=0.001).history[-1].train_cross_entropy
