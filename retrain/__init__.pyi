@@ -12,15 +12,18 @@ from .options import (
     ImageOptions,
     LabelOptions,
     PredictionOptions,
+    ReportOptions,
     RunOptions,
     SplitOptions,
     TrainingOptions,
     TuningOptions,
 )
+from .pipeline.compare import compare
 from .pipeline.crossval import CrossValidation, cross_validate
 from .pipeline.evaluate import evaluate
 from .pipeline.extract import FolderExtraction, extract
 from .pipeline.inspect import FolderInspection, inspect
+from .pipeline.report import WrittenReport, write_report
 from .pipeline.results import FolderEvaluation, RunResult, TrainedModel, WrittenModel
 from .pipeline.train import train
 
@@ -44,6 +47,7 @@ __all__ = [
     "PictureResult",
     "Prediction",
     "PredictionOptions",
+    "ReportOptions",
     "RetrainError",
     "RunOptions",
     "RunResult",
@@ -52,7 +56,9 @@ __all__ = [
     "TrainingOptions",
     "TuningOptions",
     "WrittenModel",
+    "WrittenReport",
     "__version__",
+    "compare",
     "cross_validate",
     "errors",
     "evaluate",
@@ -60,6 +66,7 @@ __all__ = [
     "extract",
     "inspect",
     "train",
+    "write_report",
 ]
 
 __version__: str

@@ -170,9 +170,10 @@ def add_image_dir(parser: Parser, nargs: str | None = None) -> None:
     parser.add_argument("image_dir", metavar="IMAGE_DIR", nargs=nargs, help=text)
 
 
-def add_model_dir(parser: Parser) -> None:
+def add_model_dir(parser: Parser, nargs: str | None = None) -> None:
     """Add MODEL_DIR and --trust."""
-    parser.add_argument("model_dir", metavar="MODEL_DIR", help="model folder that retrain train wrote")
+    text = "model folder that retrain train wrote"
+    parser.add_argument("model_dir", metavar="MODEL_DIR", nargs=nargs, help=text)
     parser.add_argument(
         "--trust",
         action="store_true",

@@ -25,6 +25,7 @@ __all__ = [
     "describe_metrics",
     "describe_misclassified",
     "describe_run",
+    "table",
 ]
 
 _MOST_ROWS = 20  # classes of which a table or a matrix shows all
@@ -86,7 +87,7 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str, pict
         lines.append(f"Skipped {result.left_out.told()}; all are in {place}skipped.csv")
     names = [
         *("graph.pb", "classifier.tflite", "labels.txt", "saved_model/", "metrics.json", "history.csv"),
-        *("predictions.csv", "fine_tuning.csv", "curves.csv", "curves.png", "predictions.png"),
+        *("report.html", "predictions.csv", "fine_tuning.csv", "curves.csv", "curves.png", "predictions.png"),
     ]
     written = {*record["files"], "saved_model/"}
     lines.append(f"Model: {place} ({', '.join(name for name in names if name in written)})")
@@ -204,7 +205,7 @@ def _scores_line(metrics: Metrics) -> str:
 def describe_cross_validation(found: CrossValidation) -> str:
     """What `retrain crossval` shows."""
     statistics = found.statistics
-    lines = _table(
+    lines = table(
         ["class", "pictures", "recall", "standard deviation"],
         [
             (c.label, str(c.n), ratio(c.mean), ratio(c.standard_deviation))
@@ -256,7 +257,7 @@ def describe_evaluation(evaluation: FolderEvaluation, output: str | None = None)
 def describe_metrics(metrics: Metrics) -> str:
     """Totals, a line per class, and the confusion matrix; of many classes, only the worst ones."""
     lines = [*_metrics_lines("Total", metrics), ""]
-    lines += _table(
+    lines += table(
         ["class", "pictures", "precision", "recall", "F1"],
         [
             (c.label, str(c.n), ratio(c.precision), ratio(c.recall), ratio(c.f1))
@@ -285,7 +286,7 @@ def _matrix_lines(metrics: Metrics) -> Iterator[str]:
         yield f"{label:{width}} {number:>{cell}}" + "".join(f" {count:{cell}}" for count in row)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Lines of a table: the first column is aligned to the left, numbers to the right."""
     cells = [header, *([shown(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -322,7 +323,7 @@ def describe_misclassified(pictures: Sequence[PictureResult]) -> str:
 
 def describe_inspection(inspection: FolderInspection) -> str:
     """What `retrain inspect` shows."""
-    lines = _table(
+    lines = table(
         ["class", "pictures", "train", "validation", "test", "unreadable"],
         [
             (c.label, *map(str, (c.pictures, c.train, c.validation, c.test, c.unreadable)))

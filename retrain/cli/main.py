@@ -14,11 +14,13 @@ from retrain import _tensorflow
 from retrain.cli.arguments import EXIT_ERROR, EXIT_USAGE, Parser, PrintCompletion
 from retrain.cli.backbones import add_backbones_commands
 from retrain.cli.cache import add_cache_commands
+from retrain.cli.compare import add_compare_command
 from retrain.cli.evaluate import add_evaluate_command
 from retrain.cli.extract import add_extract_command
 from retrain.cli.inspect import add_inspect_command
 from retrain.cli.output import log_to_stderr
 from retrain.cli.predict import add_predict_command
+from retrain.cli.report import add_report_command
 from retrain.cli.train import add_crossval_command, add_train_command
 from retrain.errors import Interrupted, RetrainError, UsageError
 from retrain.interruption import EXIT_INTERRUPTED, tell
@@ -38,6 +40,7 @@ examples:
   retrain train flower_photos                  pictures -> model/
   retrain predict model rose.jpg tulip.png     labels and scores of pictures
   retrain evaluate model other_pictures        accuracy on a labelled folder
+  retrain report model                         what it gets wrong, and what is wrong with the pictures
 
 The options of TensorFlow's retrain.py work, too: retrain --image_dir flower_photos ..."""
 
@@ -62,6 +65,8 @@ def build_parser() -> Parser:
     add_crossval_command(commands)
     add_predict_command(commands)
     add_evaluate_command(commands)
+    add_report_command(commands)
+    add_compare_command(commands)
     add_inspect_command(commands)
     add_extract_command(commands)
     add_backbones_commands(commands)

@@ -3,7 +3,7 @@
 import argparse
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from retrain.cli.arguments import (
@@ -22,7 +22,7 @@ from retrain.paths import display_path, utf8_path
 from retrain.text import counted, listing, shown
 
 if TYPE_CHECKING:
-    from retrain.model import PictureBytes, Prediction
+    from retrain.model import Classifier, PictureBytes, Prediction
 
 __all__ = ["add_predict_command"]
 
@@ -54,6 +54,7 @@ def _predict(args: argparse.Namespace) -> int:
     from retrain.model import Classifier, Prediction
 
     classifier = Classifier(args.model_dir, args.trust)
+    explain = _explainer(classifier, wanted, images)
     expected = expected_labels(args.pictures, classifier.description.class_names) if wanted.wrong else {}
     strays = sum(label is None for label in expected.values())
     if strays:
@@ -76,9 +77,11 @@ def _predict(args: argparse.Namespace) -> int:
         elif should is not None and prediction.label == should:
             right += 1
             continue
-        elif not args.json:
-            print(_answer_line(prediction, should, 1 if wanted.wrong else wanted.top or _MOST_SCORES), flush=True)
-        answers.append(_answer(prediction, should, wanted.top))
+        heat_map = None if prediction.error is not None else explain(prediction)
+        if prediction.error is None and not args.json:
+            line = _answer_line(prediction, should, 1 if wanted.wrong else wanted.top or _MOST_SCORES)
+            print(line if heat_map is None else f"{line} ({display_path(heat_map)})", flush=True)
+        answers.append(_answer(prediction, should, wanted.top, heat_map))
     if args.json:
         print_json(answers)
     elif wanted.wrong:
@@ -89,10 +92,24 @@ def _predict(args: argparse.Namespace) -> int:
     return EXIT_ERROR if failed else 0
 
 
+def _explainer(
+    classifier: "Classifier", wanted: PredictionOptions, images: ImageOptions
+) -> "Callable[[Prediction], str | None]":
+    """What writes the heat map of a prediction, and gives its path; None if none is asked for."""
+    if wanted.explain is None:
+        return lambda prediction: None
+    from retrain.pipeline.explain import Explainer
+
+    explainer = Explainer(classifier, wanted.explain, images)
+    return lambda prediction: explainer.write(prediction.path, str(prediction.label))
+
+
 def _check_standard_input(pictures: Sequence[str], wanted: PredictionOptions) -> None:
     """Refuse a picture - (standard input) that can't be read. Raises UsageError."""
     if "-" not in pictures:
         return
+    if wanted.explain is not None:
+        raise UsageError("--explain needs picture files, and - is standard input: leave one of them out")
     if wanted.wrong:
         raise UsageError("--wrong needs pictures in folders of classes, and - is standard input: leave one of them out")
     if pictures.count("-") > 1:
@@ -114,13 +131,16 @@ def _picture(path: str, images: ImageOptions) -> "str | PictureBytes":
     return PictureBytes(path, data)
 
 
-def _answer(prediction: "Prediction", should: str | None, most: int | None) -> dict[str, Any]:
+def _answer(
+    prediction: "Prediction", should: str | None, most: int | None, heat_map: str | None = None
+) -> dict[str, Any]:
     """What --json shows of a picture."""
     answer: dict[str, Any] = {"path": utf8_path(prediction.path)}
     if prediction.error is not None:
         return answer | {"error": prediction.error}
     scores = dict(list(prediction.scores.items())[:most])
     answer |= {"label": prediction.label, "score": prediction.score, "scores": scores}
+    answer |= {} if heat_map is None else {"heat_map": utf8_path(heat_map)}
     return answer | ({} if should is None else {"expected": should})
 
 

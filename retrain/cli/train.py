@@ -15,6 +15,7 @@ from retrain.options import (
     FineTuningOptions,
     ImageOptions,
     LabelOptions,
+    ReportOptions,
     RunOptions,
     SplitOptions,
     TrainingOptions,
@@ -44,7 +45,7 @@ def add_train_command(commands: Commands) -> None:
     add_options(parser, "distorted copies", AugmentationOptions)
     add_options(parser, "training", TrainingOptions, TuningOptions)
     add_options(parser, "fine-tuning", FineTuningOptions)
-    add_options(parser, "results", EvaluationOptions, RunOptions)
+    add_options(parser, "results", EvaluationOptions, ReportOptions, RunOptions)
     add_output_options(parser)
 
 

@@ -1,5 +1,14 @@
 from .classifier import Classifier, PictureBytes, Prediction
-from .folder import FORMAT, check_destination, list_files, own_card, seal, write_labels, write_model_folder
+from .folder import (
+    FORMAT,
+    check_destination,
+    list_files,
+    own_card,
+    read_model_tables,
+    seal,
+    write_labels,
+    write_model_folder,
+)
 from .graph_file import parse_graph, part_of_graph
 from .head import Head, Layer, judge, softmax, write_head
 from .litert_file import BACKBONE_PLACE, HEAD_SCOPE
@@ -19,6 +28,7 @@ __all__ = [
     "own_card",
     "parse_graph",
     "part_of_graph",
+    "read_model_tables",
     "seal",
     "softmax",
     "write_head",

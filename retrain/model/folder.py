@@ -22,6 +22,7 @@ from retrain.folders import (
     check_replaceable,
     complete_folder,
     must_stay,
+    read_consistently,
     replace_folder,
     settled,
     staging_folder,
@@ -40,6 +41,7 @@ __all__ = [
     "own_files",
     "read_description",
     "read_file",
+    "read_model_tables",
     "read_record",
     "read_sets",
     "seal",
@@ -273,6 +275,20 @@ def read_record(folder: Path) -> dict[str, Any]:
         return Fields(parse_json(_read_bytes(folder / RUN))).values
     except (OSError, FieldError) as error:
         raise ModelFolderError(f"can't read run.json in {display_path(folder)}: {error}") from error
+
+
+def read_model_tables(model_dir: str | os.PathLike[str]) -> tuple[dict[str, Any], str, float]:
+    """Read run.json, predictions.csv as text, and when they were written (seconds since 1970).
+
+    Raises ModelFolderError if they are missing or damaged.
+    """
+
+    def read(folder: Path) -> tuple[dict[str, Any], str, float]:
+        description = read_description(folder)
+        predictions = read_file(folder, PREDICTIONS, description).decode("utf-8", "replace")
+        return read_record(folder), predictions, (folder / RUN).stat().st_mtime
+
+    return read_consistently(Path(model_dir), MODEL, read)
 
 
 def _description_of(run: Fields) -> ModelDescription:

@@ -19,4 +19,10 @@ class PredictionOptions(Checked):
         False, "show only pictures whose label differs from the name of their folder, and count them", common=True
     )
 
+    explain: str | None = option(
+        None,
+        "also write the pictures to this folder, with red laid over what spoke for the label",
+        metavar="DIR",
+    )
+
     RANGES: ClassVar = {"top": (1, None)}

@@ -40,7 +40,7 @@ from retrain.report import (
 )
 from retrain.text import counted, pasteable
 
-__all__ = ["WrittenReport", "quick_report", "recipe_of_run", "report"]
+__all__ = ["WrittenReport", "quick_report", "recipe_of_run", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class WrittenReport:
         }
 
 
-def report(
+def write_report(
     model_dir: str | os.PathLike[str],
     image_dir: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,

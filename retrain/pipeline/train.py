@@ -78,9 +78,9 @@ def train(
     if model.result.fine_tuning:
         model.result.fine_tuning.checkpoint.remove()
     if options.report.level == "full":
-        from retrain.pipeline.report import report
+        from retrain.pipeline.report import write_report
 
-        report(model_dir, image_dir, options.extraction.cache_dir, emit)
+        write_report(model_dir, image_dir, options.extraction.cache_dir, emit)
     return WrittenModel(**vars(model), model_dir=os.fspath(model_dir), record=record)
 
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from retrain.evaluation import LabelErrors
 from retrain.report.contents import Figure, Finding, Group
-from retrain.report.galleries import MOST_LISTED
 from retrain.report.judged import JudgedPictures
 from retrain.report.similar import class_likeness, near_pairs
 from retrain.report.thumbnails import PictureFiles, correlation
@@ -121,11 +120,7 @@ def _finding(
 ) -> Finding:
     total = len(groups)
     sentence = kind.something.format(count=count) if total else kind.nothing
-    if len(paths) > MOST_LISTED:
-        sentence += f" The list has the first {MOST_LISTED:,} of {len(paths):,}."
-    return Finding(
-        kind.name, kind.title, sentence, tuple(groups[:_MOST_GROUPS]), total, tuple(paths[:MOST_LISTED]), figure
-    )
+    return Finding(kind.name, kind.title, sentence, tuple(groups[:_MOST_GROUPS]), total, tuple(paths), figure)
 
 
 def unreadable(skipped: Mapping[str, str]) -> Finding:

@@ -9,9 +9,7 @@ from retrain.report.contents import Absent, Gallery
 from retrain.report.judged import JudgedPictures
 from retrain.text import counted
 
-__all__ = ["MOST_LISTED", "galleries_of", "gallery_numbers"]
-
-MOST_LISTED = 5000  # paths of a list on the page
+__all__ = ["galleries_of", "gallery_numbers"]
 
 
 def gallery_numbers(pictures: JudgedPictures) -> dict[str, NDArray[np.int64]]:
@@ -86,7 +84,7 @@ def galleries_of(
                 explanation=explanation,
                 pictures=show(chosen[: most[kind]].tolist()),
                 total=len(listed),
-                paths=tuple(pictures.paths[number] for number in listed[:MOST_LISTED].tolist()),
+                paths=tuple(pictures.paths[number] for number in listed.tolist()),
             )
         )
     return tuple(found)

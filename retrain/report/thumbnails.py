@@ -53,6 +53,22 @@ class PictureFiles:
         except UnreadableImageError:
             return None
 
+    def size(self, path: str, side: int) -> tuple[int, int] | None:
+        """(height, width) in pixels that keep a picture's proportions, the longer one at most `side`.
+
+        None if the picture can't be read.
+        """
+        try:
+            with picture_bytes(self._root / path, self._images.max_file_size) as data:
+                return self._fitted(data, side)
+        except UnreadableImageError:
+            return None
+
+    def _fitted(self, data: bytes, side: int) -> tuple[int, int]:
+        header = read_header(data, self._images.max_pixels)
+        scale = min(1.0, side / max(header.width, header.height))
+        return max(1, round(header.height * scale)), max(1, round(header.width * scale))
+
     def _each(
         self, paths: Sequence[str], make: Callable[[str], Made | None], seconds: float | None = None
     ) -> list[Made | None]:
@@ -67,10 +83,7 @@ class PictureFiles:
     def _thumbnail(self, path: str) -> bytes | None:
         try:
             with picture_bytes(self._root / path, self._images.max_file_size) as data:
-                header = read_header(data, self._images.max_pixels)
-                scale = min(1.0, SIDE / max(header.width, header.height))
-                size = [max(1, round(length * scale)) for length in (header.height, header.width)]
-                pixels = decode_image(data, size[0], size[1], self._images.max_pixels)
+                pixels = decode_image(data, *self._fitted(data, SIDE), self._images.max_pixels)
         except UnreadableImageError:
             return None
         buffer = io.BytesIO()
