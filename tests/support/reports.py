@@ -168,7 +168,7 @@ def draw_thumbnail(number, side=160):
 
 
 @functools.cache
-def draw_heat_map(side=160):
+def draw_heat_map(side=8):
     """A transparent PNG with a red spot."""
     y, x = np.mgrid[:side, :side] / side - 0.5
     alpha = 200 * np.exp(-12 * (x**2 + y**2))
