@@ -1,7 +1,7 @@
 from .builder import Sources, Work, build_report
 from .card import model_card
 from .contact_sheet import Example, check_place, write_sheet
-from .contents import Absent, ComparedRun, Comparison, Figure, Finding, Pair, Report
+from .contents import Absent, ComparedRun, Comparison, Figure, Pair, Report
 from .heat_maps import HeatMaps, overlay
 from .judged import JudgedPictures
 from .page import render_comparison, render_report
@@ -18,7 +18,6 @@ __all__ = [
     "Comparison",
     "Example",
     "Figure",
-    "Finding",
     "HeatMaps",
     "JudgedPictures",
     "Pair",

@@ -19,6 +19,7 @@ _SAMPLE = 4096  # vectors that the directions are taken from
 _DIRECTIONS = 96
 _CANDIDATES, _NEAREST = 8, 5  # of each picture: in those directions, and of these by whole vectors
 _BLOCK_VALUES = 2**26  # products in memory at once: 256 MB
+_ROUNDING = 1e-6  # of cosines in float32
 _GROUP = 64  # columns of products that are looked at together
 _MOST_COMPARED = 1000  # pictures of a class that each of its pictures is compared with
 _NEIGHBOURS = 5  # of these, the nearest whose mean counts
@@ -38,8 +39,8 @@ class Pairs:
     first: NDArray[np.int64]  # (p,)
     second: NDArray[np.int64]  # (p,) each larger than the first
     cosines: NDArray[np.float32]  # (p,)
-    # (p,) how much nearer the two are to each other than to those that come next: copies of a picture stand out, while
-    # a class of pictures that all look alike has cosines as high
+    # (p,) how many times nearer (by 1 - cosine) the two are to each other than to those that come next: copies of a
+    # picture stand out, while a class of pictures that all look alike has cosines as high
     lead: NDArray[np.float32]
 
 
@@ -54,11 +55,11 @@ def near_pairs(vectors: VectorSource, numbers: NDArray[np.int64]) -> Pairs:
         vectors: (n, d).
         numbers: (m,) of the pictures, without copies.
     """
+    if len(numbers) < 2:
+        return Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.float32))
     rows = _projected(vectors, numbers)
     found = [_nearest_rows(rows, start) for start in range(0, len(rows), _block_rows(len(rows)))]
-    near = np.concatenate(found) if found else np.zeros((0, 0), np.int64)
-    if not near.size:
-        return Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.float32))
+    near = np.concatenate(found)
     cosines = np.empty(near.shape, np.float32)
     for part in chunks(len(near)):
         own = normalised(vectors[numbers[part]])
@@ -70,7 +71,7 @@ def near_pairs(vectors: VectorSource, numbers: NDArray[np.int64]) -> Pairs:
     kept = min(_NEAREST, near.shape[1])
     first = np.repeat(np.arange(len(near)), kept)
     second, values = near[:, :kept].ravel(), cosines[:, :kept].ravel()
-    lead = values - np.repeat(cosines[:, -1], kept)
+    lead = (1 - np.repeat(cosines[:, -1], kept)) / np.maximum(1 - values, _ROUNDING)
     low, high = numbers[np.minimum(first, second)], numbers[np.maximum(first, second)]
     best = np.lexsort((-lead, high, low))  # of a pair that is there twice, the larger lead
     once = np.ones(len(best), bool)
