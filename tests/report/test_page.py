@@ -243,3 +243,24 @@ def test_the_page_needs_no_plotting_library_and_no_arrays():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_sparse_reports_are_whole():
+    """One test picture per class, no validation pictures, a class with one picture, nothing found."""
+    report = make_report(("cat", "dog"), per_class=1)
+    series = report.curves.stretches[0].series[0]
+    sparse = replace(
+        report,
+        curves=replace(report.curves, stretches=(replace(report.curves.stretches[0], series=(series,)),)),
+        classes=tuple(
+            replace(row, validation=0, test=1, precision=None, recall=None, f1=None) for row in report.classes
+        ),
+        calibration=replace(report.calibration, bins=report.calibration.bins[:1], before=None, error_before=None),
+        thresholds=replace(report.thresholds, suggested=None, n=1, answered=(1,) * 20 + (0,), right=(0,) * 21),
+        findings=tuple(replace(one, groups=(), total=0, paths=()) for one in report.findings[:3]),
+        galleries=report.galleries[2:],
+        pictures=tuple(replace(picture, thumbnail=None, heat_map=None, neighbours=()) for picture in report.pictures),
+    )
+    text = "".join(read(render_report(sparse)).text).partition("How good is it?")[2]
+    assert re.findall(r"\bNone\b|\bnan\b|\b1 pictures|\b0 picture\b", text) == []
+    assert "There are none." in text
