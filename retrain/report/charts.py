@@ -25,7 +25,7 @@ class Line:
     name: str  # in the legend; empty: not in it
     kind: str  # its class in the style sheet
     points: tuple[Point, ...]
-    has_dots: bool = False
+    dots: tuple[float, ...] = ()  # how many pictures a dot at each point stands for; empty: there are no dots
     intervals: tuple[tuple[float, float, float], ...] = ()  # (x, low, high): a bar at x
 
 
@@ -68,7 +68,7 @@ class DrawnLine:
     name: str
     kind: str
     path: str  # SVG's path data
-    dots: tuple[Point, ...]
+    dots: tuple[tuple[float, float, float], ...]  # (x, y, radius)
     bars: tuple[tuple[float, float, float], ...]  # (x, top, bottom)
 
 
@@ -130,7 +130,9 @@ def _drawn(line: Line, across: Callable[[float], float], down: Callable[[float],
     points = [(across(x), down(y)) for x, y in _thinned(line.points)]
     path = "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
     bars = tuple((across(x), down(high), down(low)) for x, low, high in line.intervals)
-    return DrawnLine(line.name, line.kind, path, tuple(points) if line.has_dots else (), bars)
+    radii = (1.5 + 4 * math.sqrt(weight / max(line.dots)) for weight in line.dots)
+    dots = tuple((x, y, round(radius, 1)) for (x, y), radius in zip(points, radii, strict=False))
+    return DrawnLine(line.name, line.kind, path, dots, bars)
 
 
 def _thinned(points: Sequence[Point]) -> list[Point]:

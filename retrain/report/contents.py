@@ -84,7 +84,7 @@ class Picture:
     thumbnail: bytes | None = (
         None  # JPEG, at most 160 pixels wide and high. None: it could not be read, or there are too many
     )
-    heat_map: bytes | None = None  # PNG with transparency, of the thumbnail's proportions, to be laid over it
+    heat_map: bytes | None = None  # PNG with transparency, of any size, to be stretched over the thumbnail
     heat_label: str | None = None  # the label that the heat map is of
     neighbours: tuple[Neighbour, ...] = ()  # the nearest training pictures, nearest first, at most three
 

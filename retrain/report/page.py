@@ -8,6 +8,7 @@ import base64
 import functools
 import gzip
 import hashlib
+import io
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 
 import jinja2
 from markupsafe import Markup
+from PIL import Image
 
 from retrain.paths import display_path
 from retrain.report.charts import draw
@@ -135,6 +137,7 @@ def _environment() -> jinja2.Environment:
         "path": lambda text: Markup('<bdi dir="ltr">{}</bdi>').format(_shown(text)),
         "number": "{:,}".format,
         "percent": ratio,
+        "place": _place,
         "score": "{:.0%}".format,
         "shade": lambda share: min(_SHADES, round(share * _SHADES + 0.4999)),
     }
@@ -153,6 +156,23 @@ def _shown(value: Any) -> Any:
         return display_path(value)
     except UnicodeEncodeError:  # half a character, from JSON
         return shown(value)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a picture is, in a square of 160."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def _place(thumbnail: bytes) -> Place:
+    """Where a thumbnail is: as large as it can be, in the middle. A heat map is stretched over that."""
+    size = Image.open(io.BytesIO(thumbnail)).size
+    width, height = (round(160 * length / max(size), 1) for length in size)
+    return Place(round(80 - width / 2, 1), round(80 - height / 2, 1), width, height)
 
 
 def _duration(seconds: float) -> str:

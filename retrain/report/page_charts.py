@@ -43,7 +43,9 @@ def _lines(rows: Iterable[tuple[Series, Sequence[float], Sequence[float]]]) -> t
         if tuple(raw) != tuple(smooth):
             faint.append(Line("", f"{series.set} faint", tuple(zip(series.places, raw, strict=True))))
         strong.append(
-            Line(series.set, series.set, tuple(zip(series.places, smooth, strict=True)), len(series.places) == 1)
+            Line(
+                series.set, series.set, tuple(zip(series.places, smooth, strict=True)), (1,) * (len(series.places) == 1)
+            )
         )
     return (*faint, *strong)
 
@@ -78,9 +80,10 @@ def reliability_chart(calibration: Calibration) -> Chart:
     """The share of pictures that are right, over the scores that they got."""
     lines = [Line("as it should be", "ideal", ((0.0, 0.0), (1.0, 1.0)))]
     if calibration.before is not None:
-        lines.append(Line("before --calibrate", "validation", _of_bins(calibration.before), True))
-    now = "this model" if calibration.before is None else "after --calibrate"
-    lines.append(Line(now, "train", _of_bins(calibration.bins), True))
+        lines.append(_of_bins("before --calibrate", "validation", calibration.before))
+    lines.append(
+        _of_bins("this model" if calibration.before is None else "after --calibrate", "train", calibration.bins)
+    )
     pieces = [f"score {b.score:.2f}: {ratio(b.right)} of {counted(b.count, 'picture')}" for b in calibration.bins]
     return Chart(
         "Share of right answers, by score",
@@ -94,8 +97,9 @@ def reliability_chart(calibration: Calibration) -> Chart:
     )
 
 
-def _of_bins(bins: Sequence[ReliabilityBin]) -> tuple[tuple[float, float], ...]:
-    return tuple((one.score, one.right) for one in bins)
+def _of_bins(name: str, kind: str, bins: Sequence[ReliabilityBin]) -> Line:
+    """A line with a dot per bin, the larger the more pictures there are."""
+    return Line(name, kind, tuple((one.score, one.right) for one in bins), tuple(one.count for one in bins))
 
 
 def learning_chart(curve: LearningCurve) -> Chart:
@@ -109,7 +113,7 @@ def learning_chart(curve: LearningCurve) -> Chart:
         f"Accuracy after training on {'; '.join(pieces)}.",
         "training pictures",
         "accuracy",
-        (Line("accuracy, with its 95% interval", "train", points, True, intervals),),
+        (Line("accuracy, with its 95% interval", "train", points, (1,) * len(points), intervals),),
         (math.floor(max(0.0, low - 0.02) * 10) / 10, 1.0),
         (0.0, None),
         "{:.0%}".format,

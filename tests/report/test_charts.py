@@ -57,6 +57,12 @@ def test_what_is_not_finite_is_left_out():
     assert draw(chart((1, 0.5), (2, math.nan), (3, 0.7))).lines[0].path.count("L") == 1
 
 
+def test_a_dot_shows_how_many_pictures_it_stands_for():
+    few, many = draw(Chart("", "", "", "", (Line("", "", ((0, 0), (1, 1)), (1, 100)),))).lines[0].dots
+    assert many[:2] == (draw(chart((0, 0), (1, 1))).right, 12)
+    assert 0 < few[2] < many[2]
+
+
 def test_a_long_line_keeps_its_first_and_last_point():
     whole, ends = draw(chart(*((n, n % 7) for n in range(100_000)))), draw(chart((0, 0), (99_999, 99_999 % 7), (0, 6)))
     places = whole.lines[0].path[1:].split("L")

@@ -1,6 +1,7 @@
 import base64
 import gzip
 import hashlib
+import io
 import os
 import re
 import subprocess
@@ -9,7 +10,8 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from support.reports import FLOWERS, HOSTILE, make_comparison, make_quick_report, make_report
+from PIL import Image
+from support.reports import FLOWERS, HOSTILE, draw_thumbnail, make_comparison, make_quick_report, make_report
 
 from retrain.report import page
 from retrain.report.contents import Absent, Confusion, Gallery
@@ -133,6 +135,11 @@ def test_what_another_command_adds_is_not_promised_of_the_full_report():
     assert '<pre class="command">retrain crossval flowers</pre>' in html
 
 
+def jpeg_of(size):
+    """A picture of so many bytes, most of them after its end."""
+    return draw_thumbnail(0) + os.urandom(size - len(draw_thumbnail(0)))
+
+
 def test_each_picture_is_in_the_page_once():
     report = make_report()
     html = render_report(report)
@@ -140,9 +147,24 @@ def test_each_picture_is_in_the_page_once():
         assert html.count(base64.b64encode(report.pictures[number].thumbnail)) == 2  # 24 pictures, 12 thumbnails
 
 
+@pytest.mark.parametrize(
+    ("size", "place"), [((160, 80), "0 40 160 80"), ((80, 160), "40 0 80 160"), ((20, 20), "0 0 160 160")]
+)
+def test_a_heat_map_is_stretched_over_its_picture(size, place):
+    buffer = io.BytesIO()
+    Image.new("RGB", size).save(buffer, "JPEG")
+    report = make_report()
+    flat = (replace(report.pictures[0], thumbnail=buffer.getvalue()), *report.pictures[1:])
+    tags = read(render_report(replace(report, pictures=flat))).tags
+    index = next(number for number, (_, found) in enumerate(tags) if found.get("id") == "h0")
+    found = tags[index + 1][1]
+    assert " ".join(f"{float(found[name]):g}" for name in ("x", "y", "width", "height")) == place
+    assert found["preserveaspectratio"] == "none"
+
+
 def test_the_page_stays_below_ten_megabytes():
     report = make_report()
-    many = tuple(replace(report.pictures[0], thumbnail=os.urandom(40_000)) for _ in range(400))
+    many = tuple(replace(report.pictures[0], thumbnail=jpeg_of(40_000)) for _ in range(400))
     html = render_report(replace(report, pictures=many))
     assert MOST_BYTES * 0.9 < len(html) <= MOST_BYTES
     kept = set(re.findall(r'symbol id="p(\d+)"', html.decode()))
@@ -153,7 +175,7 @@ def test_the_page_stays_below_ten_megabytes():
 
 def test_pictures_that_find_no_room_are_named():
     report = make_report()
-    large = tuple(replace(picture, thumbnail=os.urandom(2_000_000)) for picture in report.pictures)
+    large = tuple(replace(picture, thumbnail=jpeg_of(2_000_000)) for picture in report.pictures)
     html = render_report(replace(report, pictures=large)).decode()
     assert len(html) <= MOST_BYTES
     assert "not shown</text>" in html
@@ -217,7 +239,28 @@ def test_the_same_report_gives_the_same_page():
 def test_the_page_needs_no_plotting_library_and_no_arrays():
     code = (
         "import retrain.report.page, retrain.report.page_charts, sys\n"
-        "print([name for name in ('matplotlib', 'numpy', 'PIL', 'tensorflow') if name in sys.modules])"
+        "print([name for name in ('matplotlib', 'numpy', 'tensorflow') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_sparse_reports_are_whole():
+    """One test picture per class, no validation pictures, a class with one picture, nothing found."""
+    report = make_report(("cat", "dog"), per_class=1)
+    series = report.curves.stretches[0].series[0]
+    sparse = replace(
+        report,
+        curves=replace(report.curves, stretches=(replace(report.curves.stretches[0], series=(series,)),)),
+        classes=tuple(
+            replace(row, validation=0, test=1, precision=None, recall=None, f1=None) for row in report.classes
+        ),
+        calibration=replace(report.calibration, bins=report.calibration.bins[:1], before=None, error_before=None),
+        thresholds=replace(report.thresholds, suggested=None, n=1, answered=(1,) * 20 + (0,), right=(0,) * 21),
+        findings=tuple(replace(one, groups=(), total=0, paths=()) for one in report.findings[:3]),
+        galleries=report.galleries[2:],
+        pictures=tuple(replace(picture, thumbnail=None, heat_map=None, neighbours=()) for picture in report.pictures),
+    )
+    text = "".join(read(render_report(sparse)).text).partition("How good is it?")[2]
+    assert re.findall(r"\bNone\b|\bnan\b|\b1 pictures|\b0 picture\b", text) == []
+    assert "There are none." in text

@@ -168,7 +168,7 @@ def draw_thumbnail(number, side=160):
 
 
 @functools.cache
-def draw_heat_map(side=160):
+def draw_heat_map(side=8):
     """A transparent PNG with a red spot."""
     y, x = np.mgrid[:side, :side] / side - 0.5
     alpha = 200 * np.exp(-12 * (x**2 + y**2))
@@ -235,8 +235,9 @@ def _confusion(labels, per_class, shown):
     classes, cells = len(labels), []
     for true in range(classes):
         other = (true + 1) % classes
-        wrong = 1 + true % 4 if other != true else 0
-        cells.append(Cell(true, true, per_class - wrong, (per_class - wrong) / per_class, (3 * true % shown,)))
+        wrong = min(per_class, 1 + true % 4) if other != true else 0
+        if wrong < per_class:
+            cells.append(Cell(true, true, per_class - wrong, (per_class - wrong) / per_class, (3 * true % shown,)))
         if wrong:
             cells.append(
                 Cell(true, other, wrong, wrong / per_class, ((3 * true + 1) % shown, (3 * true + 2) % shown)[:wrong])
