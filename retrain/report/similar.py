@@ -71,7 +71,7 @@ def near_pairs(vectors: VectorSource, numbers: NDArray[np.int64]) -> Pairs:
     kept = min(_NEAREST, near.shape[1])
     first = np.repeat(np.arange(len(near)), kept)
     second, values = near[:, :kept].ravel(), cosines[:, :kept].ravel()
-    lead = (1 - np.repeat(cosines[:, -1], kept)) / np.maximum(1 - values, _ROUNDING)
+    lead = (np.float32(1) - np.repeat(cosines[:, -1], kept)) / np.maximum(1 - values, np.float32(_ROUNDING))
     low, high = numbers[np.minimum(first, second)], numbers[np.maximum(first, second)]
     best = np.lexsort((-lead, high, low))  # of a pair that is there twice, the larger lead
     once = np.ones(len(best), bool)
@@ -85,8 +85,8 @@ def _projected(vectors: VectorSource, numbers: NDArray[np.int64]) -> Vectors:
     count, size = len(numbers), vectors.shape[1]
     sample = normalised(vectors[numbers[np.unique(np.linspace(0, count - 1, min(count, _SAMPLE)).astype(np.int64))]])
     mean = sample.mean(axis=0)
-    _, found = np.linalg.eigh((sample - mean).T @ (sample - mean))
-    basis = np.ascontiguousarray(found[:, -min(size, _DIRECTIONS) :], np.float32)
+    _, _, found = np.linalg.svd(sample - mean, full_matrices=False)
+    basis = np.ascontiguousarray(found[:_DIRECTIONS].T)
     rows = np.empty((count, basis.shape[1]), np.float32)
     for part in chunks(count):
         rows[part] = (normalised(vectors[numbers[part]]) - mean) @ basis
