@@ -28,7 +28,7 @@ def set_of(data):
 
 
 def plant(source, root, seed=0):
-    """Copy a folder and plant 5 swapped labels, 10 copies across training and test, 2 contradictions, 3 broken files."""
+    """Copy a folder, and plant 5 swapped labels, 10 copies across sets, 2 contradictions and 3 broken files."""
     for path in sorted(Path(source).glob("*/*")):  # its folders may not be writable
         (root / path.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, root / path.parent.name / path.name)
