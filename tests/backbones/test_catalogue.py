@@ -10,7 +10,7 @@ from support.web_server import Server, pack
 
 from retrain.backbones import catalogue
 from retrain.backbones.backbone import KERAS_NAMES, NAMES, locate_backbone
-from retrain.backbones.catalogue import FACTS, fetch_backbone, list_backbones, note_speed
+from retrain.backbones.catalogue import FACTS, fetch_backbone, licence_of, list_backbones, note_speed
 from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS
 from retrain.cli import main as cli
 from retrain.errors import BackboneError, OutputError
@@ -260,3 +260,10 @@ def test_an_interrupted_copy_leaves_nothing(tmp_path, monkeypatch):
 def test_an_unknown_name_is_an_error(capsys):
     assert run("fetch", "inceptoin_v3") == 1
     assert "did you mean inception_v3?" in capsys.readouterr().err
+
+
+def test_licences_by_name():
+    assert licence_of("inception_v3") == "Apache-2.0"
+    assert licence_of("mobilenet_v2_0.50_160") == "Apache-2.0"
+    assert licence_of("resnet50_v2") == "BSD-3-Clause"
+    assert licence_of("tiny") is None
