@@ -13,7 +13,7 @@ import pytest
 
 from retrain.cli import progress as progress_module
 from retrain.cli.progress import DownloadProgress, Progress
-from retrain.events import Evaluated, Extracted, StageBegan, TrainingBegan, Warned
+from retrain.events import Evaluated, Extracted, Reported, StageBegan, TrainingBegan, Warned
 
 
 def show():
@@ -163,3 +163,18 @@ def test_a_quiet_download_shows_warnings_only(terminal, monkeypatch):
     progress.end()
     progress.warn("look out")
     assert stream.getvalue() == "retrain: warning: look out\n"
+
+
+def test_work_for_the_report_is_shown(capsys, monkeypatch):
+    monkeypatch.setattr("retrain.cli.progress._LINE_SECONDS", 0)
+    progress = Progress(quiet=False)
+    progress.show(StageBegan("report"))
+    progress.show(Reported("comparing pictures", 0, 1))
+    for done in (1, 25):
+        progress.show(Reported("training heads", done, 25))
+    progress.close()
+    assert capsys.readouterr().err.splitlines() == [
+        "comparing pictures: 0 of 1",
+        "training heads: 1 of 25",
+        "training heads: 25 of 25",
+    ]
