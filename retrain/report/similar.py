@@ -82,7 +82,7 @@ def near_pairs(vectors: VectorSource, numbers: NDArray[np.int64]) -> Pairs:
 
 def _projected(vectors: VectorSource, numbers: NDArray[np.int64]) -> Vectors:
     """(m, directions) the pictures' unit vectors, less their mean, in the directions in which they differ most."""
-    count, size = len(numbers), vectors.shape[1]
+    count = len(numbers)
     sample = normalised(vectors[numbers[np.unique(np.linspace(0, count - 1, min(count, _SAMPLE)).astype(np.int64))]])
     mean = sample.mean(axis=0)
     _, _, found = np.linalg.svd(sample - mean, full_matrices=False)
