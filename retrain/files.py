@@ -78,8 +78,8 @@ class _OpenFile:
     def __init__(self, handle: int) -> None:
         self.handle = handle
 
-    def __del__(self) -> None:
-        os.close(self.handle)
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # at the end of a process `os` is gone
+        close(self.handle)
 
 
 def blocks(content: bytes | memoryview | FilePart) -> Iterator[bytes | memoryview]:
