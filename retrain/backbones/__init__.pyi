@@ -1,7 +1,7 @@
 from .activations import activations_at
 from .backbone import Backbone
 from .catalogue import Entry
-from .conversion import ConvertedNetwork, Converter, kept_conversion, probe_picture
+from .conversion import ConvertedNetwork, Converter, KeptConversion, kept_conversion, probe_picture
 from .default import choose_backbone
 from .extractor import Extractor
 from .graph import make_trunk, trunk_network
@@ -12,8 +12,8 @@ from .litert import LiteRTError, LiteRTNetwork, is_litert_installed
 from .network import FrozenGraph, suitable_batch_size
 from .precision import choose_extractor
 from .representative_pictures import RepresentativePictures
-from .sources.downloads import Listener
 from .sources.graph_safety import check_graph
+from .sources.listener import Listener
 from .trunk import BOTTLENECK, PIXELS_INPUT, Trunk, Weight, outline
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Entry",
     "Extractor",
     "FrozenGraph",
+    "KeptConversion",
     "KeptExports",
     "Listener",
     "LiteRTError",
