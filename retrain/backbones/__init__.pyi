@@ -13,7 +13,7 @@ from .network import FrozenGraph, suitable_batch_size
 from .precision import choose_extractor
 from .representative_pictures import RepresentativePictures
 from .sources.graph_safety import check_graph
-from .sources.listener import Listener
+from .sources.listener import Listener, listening
 from .trunk import BOTTLENECK, PIXELS_INPUT, Trunk, Weight, outline
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "is_litert_installed",
     "kept_conversion",
     "kept_trunk",
+    "listening",
     "make_trunk",
     "outline",
     "part_above",

@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _downloads_shown(quiet: bool) -> Iterator[None]:
-    from retrain.backbones.sources.listener import listening
+    from retrain.backbones import listening
     from retrain.cli.progress import DownloadProgress
 
     with listening(DownloadProgress(quiet)):
