@@ -5,6 +5,7 @@ import copy
 import errno
 import fcntl
 import hashlib
+import mmap
 import os
 import stat
 import time
@@ -58,6 +59,21 @@ class FilePart:
         """Its content. Raises OSError."""
         return b"".join(self._blocks(self._length))
 
+    @contextlib.contextmanager
+    def mapped(self) -> Iterator[memoryview]:
+        """Its content as memory, of which the system reads what is looked at. Raises OSError.
+
+        Only for files that are replaced as a whole: whoever cuts one short meanwhile ends this process.
+        """
+        before = self._start % mmap.ALLOCATIONGRANULARITY
+        start = self._start - before
+        with (
+            mmap.mmap(self._file.handle, before + self._length, access=mmap.ACCESS_READ, offset=start) as memory,
+            memoryview(memory) as whole,
+            whole[before:] as content,
+        ):
+            yield content
+
     def blocks(self) -> Iterator[bytes]:
         """Its content, in blocks. Raises OSError, also if the file was cut short since."""
         return self._blocks(_BLOCK_BYTES)
@@ -78,8 +94,8 @@ class _OpenFile:
     def __init__(self, handle: int) -> None:
         self.handle = handle
 
-    def __del__(self) -> None:
-        os.close(self.handle)
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # at the end of a process `os` is gone
+        close(self.handle)
 
 
 def blocks(content: bytes | memoryview | FilePart) -> Iterator[bytes | memoryview]:

@@ -74,8 +74,12 @@ def saving() -> Iterator[None]:
         _State.saving -= 1
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     """Handle a signal. Python calls this in the main thread, between two operations."""
+    if frame is not None and frame.f_code.co_name == "cb" and frame.f_globals.get("__name__") == "importlib._bootstrap":
+        # in this callback of an import Python drops the exception, and prints a traceback: again when it has ended
+        threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+        return
     _State.signals += 1
     if _State.signals > 1 and _State.saving:
         return

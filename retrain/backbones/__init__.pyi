@@ -2,7 +2,7 @@ from .activations import activations_at
 from .backbone import Backbone
 from .before_pooling import LastActivations
 from .catalogue import Entry, licence_of
-from .conversion import ConvertedNetwork, Converter, kept_conversion, probe_picture
+from .conversion import ConvertedNetwork, Converter, KeptConversion, kept_conversion, probe_picture
 from .default import choose_backbone
 from .extractor import Extractor
 from .graph import make_trunk, trunk_network
@@ -13,8 +13,8 @@ from .litert import LiteRTError, LiteRTNetwork, is_litert_installed
 from .network import FrozenGraph, suitable_batch_size
 from .precision import choose_extractor
 from .representative_pictures import RepresentativePictures
-from .sources.downloads import Listener
 from .sources.graph_safety import check_graph
+from .sources.listener import Listener, listening
 from .trunk import BOTTLENECK, PIXELS_INPUT, Trunk, Weight, outline
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Entry",
     "Extractor",
     "FrozenGraph",
+    "KeptConversion",
     "KeptExports",
     "LastActivations",
     "Listener",
@@ -46,6 +47,7 @@ __all__ = [
     "kept_conversion",
     "kept_trunk",
     "licence_of",
+    "listening",
     "make_trunk",
     "outline",
     "part_above",

@@ -46,6 +46,14 @@ class ConvertedNetwork:
     probe: NDArray[np.float32]  # (length,) what it gives for `probe_picture`
 
 
+@dataclass(frozen=True)
+class KeptConversion:
+    """What the cache holds of a network's conversion."""
+
+    found: ConvertedNetwork | str | None  # or why there is none; None: nothing is known
+    warnings: tuple[str, ...]  # of damage
+
+
 def kept_conversion(cache_dir: str | os.PathLike[str], name: str, fingerprint: str) -> str | None:
     """The SHA-256 of the converted network that the cache holds of a backbone; None if it has none. It is not read."""
     found = read_details(find_folder(Path(cache_dir), name, fingerprint), fingerprint, CONVERTED)
@@ -90,44 +98,57 @@ class Converter:
                 self.emit(Warned(f"{error}; {extractor.name} runs on TensorFlow"))
         return extractor.network
 
-    def converted(self, extractor: Extractor, graph: Callable[[], "FrozenGraph"]) -> ConvertedNetwork | None:
+    def converted(
+        self, extractor: Extractor, graph: Callable[[], "FrozenGraph"], kept: KeptConversion | None = None
+    ) -> ConvertedNetwork | None:
         """The converted network; None if there is none that gives the same vectors.
 
-        One process at a time converts: the others wait, and use what it made. Raises BackboneError.
+        One process at a time converts: the others wait, and use what it made.
+
+        Args:
+            kept: what `look_up` found before.
+        Raises BackboneError.
         """
         try:
             check_installed()
         except LiteRTError as error:
             self.emit(Warned(f"{error}; until then {extractor.name} runs on TensorFlow, which starts slowly"))
             return None
-        artifacts = Artifacts(
-            self.cache_dir, extractor.name, extractor.fingerprint, extractor.description, {"made_by": _FORMAT}
-        )
-        found = self._kept(artifacts)  # or why there is none
+        found = self._told(kept or self.look_up(extractor))
         if found is None:
             with only_process(Path(self.cache_dir), lambda: self.emit(Noted(_WAITING))):
-                found = self._kept(artifacts) or self._make(artifacts, extractor, graph)
+                found = self._told(self.look_up(extractor)) or self._make(extractor, graph)
         if isinstance(found, str):
             self.emit(Noted(f"{extractor.name} runs on TensorFlow: {found}"))
             return None
         return found
 
-    def _kept(self, artifacts: Artifacts) -> ConvertedNetwork | str | None:
+    def look_up(self, extractor: Extractor) -> KeptConversion:
+        """What the cache holds, read and checked; nobody is told, so that a thread can do it ahead."""
+        artifacts = self._artifacts(extractor)
         found = artifacts.find_file(CONVERTED)
-        while artifacts.warnings:
-            self.emit(Warned(artifacts.warnings.pop()))
+        warnings = tuple(artifacts.warnings)
         if found is None:
-            return None
+            return KeptConversion(None, warnings)
         details, content = found
         if "failure" not in details:
             probe = np.frombuffer(base64.b64decode(details["probe"]), "<f4")
-            return ConvertedNetwork(content, details["digest"], probe)
+            return KeptConversion(ConvertedNetwork(content, details["digest"], probe), warnings)
         # with other versions it may work
-        return str(details["failure"]) if details.get("versions") == _versions() else None
+        return KeptConversion(str(details["failure"]) if details.get("versions") == _versions() else None, warnings)
 
-    def _make(
-        self, artifacts: Artifacts, extractor: Extractor, graph: Callable[[], "FrozenGraph"]
-    ) -> ConvertedNetwork | str:
+    def _told(self, kept: KeptConversion) -> ConvertedNetwork | str | None:
+        for warning in kept.warnings:
+            self.emit(Warned(warning))
+        return kept.found
+
+    def _artifacts(self, extractor: Extractor) -> Artifacts:
+        return Artifacts(
+            self.cache_dir, extractor.name, extractor.fingerprint, extractor.description, {"made_by": _FORMAT}
+        )
+
+    def _make(self, extractor: Extractor, graph: Callable[[], "FrozenGraph"]) -> ConvertedNetwork | str:
+        artifacts = self._artifacts(extractor)
         self.emit(Noted(f"converting {extractor.name}, once: later runs need no TensorFlow for it"))
         try:
             made, details = self._convert(graph(), extractor.network)

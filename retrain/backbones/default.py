@@ -6,7 +6,7 @@ from pathlib import Path
 
 from retrain.backbones.backbone import DEFAULT, Backbone, locate_backbone
 from retrain.backbones.sources import keras_weights
-from retrain.backbones.sources.downloads import Limits
+from retrain.backbones.sources.listener import Limits
 from retrain.cache import read_notes
 from retrain.errors import BackboneError, BackboneUnavailableError, CacheError
 from retrain.events import Emit, Warned

@@ -3,6 +3,7 @@
 import queue
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,12 @@ class LiteRTNetwork:
     on those around it. On two cores that is twice as fast as one interpreter with two threads (Inception v3).
 
     Args:
-        model: the file's content: one input (1, height, width, 3) float32 in [0, 1], one output (1, ...) float32.
+        model: a file's content, or the file: one input (1, height, width, 3) float32 in [0, 1], one output (1, ...)
+            float32.
     Raises LiteRTError if the package is missing, or can't run the model.
     """
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: bytes | Path) -> None:
         self._model = model
         self._most = min(cores(), _MOST_INTERPRETERS)
         self._free: queue.SimpleQueue[_Interpreter] = queue.SimpleQueue()
@@ -81,11 +83,12 @@ class LiteRTNetwork:
 class _Interpreter:
     """One interpreter, for one picture at a time."""
 
-    def __init__(self, model: bytes, threads: int) -> None:
+    def __init__(self, model: bytes | Path, threads: int) -> None:
         interpreter = _interpreter_type()
+        source = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
         try:
             with no_native_output():  # it tells of its delegate
-                self._native = interpreter(model_content=model, num_threads=threads)
+                self._native = interpreter(**source, num_threads=threads)
                 self._native.allocate_tensors()
             [taken], [given] = self._native.get_input_details(), self._native.get_output_details()
         except (ValueError, RuntimeError) as error:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from retrain.cache.segments import Copies, Keys, Segment
 
-__all__ = ["RowIndex", "starts_of"]
+__all__ = ["RowIndex", "distinct", "starts_of"]
 
 
 class RowIndex:
@@ -45,7 +45,7 @@ class RowIndex:
             rows = self._order[place[open_]]
             segment = np.searchsorted(self._starts, rows, side="right") - 1
             same = np.zeros(len(open_), bool)
-            for number in np.unique(segment):
+            for number in distinct(segment):
                 chosen = np.flatnonzero(segment == number)
                 inner = rows[chosen] - self._starts[number]
                 same[chosen] = (self._segments[number].keys[inner] == keys[open_[chosen]]).all(axis=1)
@@ -54,6 +54,11 @@ class RowIndex:
             open_ = open_[~same]
             place[open_] += 1
         return found
+
+
+def distinct(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers >= 0 in an array, each once, sorted. As np.unique, which imports NumPy's masked arrays to do it."""
+    return np.flatnonzero(np.bincount(numbers))
 
 
 def starts_of(segments: Sequence[Segment]) -> NDArray[np.int64]:

@@ -35,7 +35,7 @@ from retrain.cache.folder import (
     write_error,
     write_owner,
 )
-from retrain.cache.index import RowIndex, starts_of
+from retrain.cache.index import RowIndex, distinct, starts_of
 from retrain.cache.segments import (
     Copies,
     DamagedSegmentError,
@@ -198,7 +198,7 @@ class BottleneckCache:
         copies = np.zeros(len(keys), np.uint32) if copies is None else copies
         while True:
             rows = self._index.look_up(keys, copies)
-            fresh = np.unique(rows[rows >= 0])
+            fresh = distinct(rows[rows >= 0])
             fresh = fresh[~self._checked[fresh]]
             if not len(fresh):
                 return rows
@@ -219,7 +219,7 @@ class BottleneckCache:
             )
         vectors = new_vectors(len(rows), self._segments[0].length, self.dtype) if room is None else room
         if not self._checked[rows].all():
-            self._check_rows(np.unique(rows[~self._checked[rows]]))
+            self._check_rows(distinct(rows[~self._checked[rows]]))
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         inner = rows - self._starts[owner]
         for vector, number, row in zip(vectors, owner.tolist(), inner.tolist(), strict=True):
@@ -427,7 +427,7 @@ class BottleneckCache:
         """Compare rows with their CRC-32, on all cores; mark and report the bad ones."""
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         tasks: list[tuple[int, NDArray[np.int64]]] = []
-        for number in np.unique(owner):
+        for number in distinct(owner):
             inner = rows[owner == number] - self._starts[number]
             parts = max(1, len(inner) * self._segments[number].row_bytes // _CHECKED_BYTES)
             tasks += [(int(number), part) for part in np.array_split(inner, min(parts, len(inner)))]

@@ -119,10 +119,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _downloads_shown(quiet: bool) -> Iterator[None]:
-    from retrain.backbones.sources import downloads
+    from retrain.backbones import listening
     from retrain.cli.progress import DownloadProgress
 
-    with downloads.listening(DownloadProgress(quiet)):
+    with listening(DownloadProgress(quiet)):
         yield
 
 

@@ -5,7 +5,6 @@ backbone's with the head behind it, in front of the backbone's own file, whose b
 as they are, and nobody has to parse them.
 """
 
-import hashlib
 import os
 import struct
 from pathlib import Path
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from retrain.backbones import ConvertedNetwork, LiteRTError, LiteRTNetwork, probe_picture
 from retrain.errors import OutputError
 from retrain.export.source import TrainedNetwork
-from retrain.files import write_whole
+from retrain.files import FilePart, write_whole
 from retrain.model import BACKBONE_PLACE, HEAD_SCOPE, Head, softmax
 from retrain.paths import display_path
 
@@ -45,14 +44,18 @@ class LiteRTModel:
         Raises OSError; OutputError if it would have over 2 GiB.
         """
         backbone = _converted(network)
-        front = _front(bytes(backbone.model), network.head, network.final_tensor_name)
+        if isinstance(backbone.model, FilePart):
+            with backbone.model.mapped() as model:  # little of it is looked at
+                front = _front(model, network.head, network.final_tensor_name)
+        else:
+            front = _front(backbone.model, network.head, network.final_tensor_name)
         size = len(front) + len(backbone.model)
         if size > _MOST_BYTES:
             raise OutputError(
                 f"the LiteRT model has {size} bytes, more than such a file can hold ({_MOST_BYTES}): "
                 "use a smaller backbone"
             )
-        write_whole(place, bytes(front), backbone.model)
+        write_whole(place, front, backbone.model)
         return {}
 
     def verify(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> dict[str, str]:
@@ -60,16 +63,15 @@ class LiteRTModel:
 
         Raises OutputError, OSError.
         """
-        model = Path(place).read_bytes()
         try:
-            running = LiteRTNetwork(model)
+            running = LiteRTNetwork(Path(place))
             found = running.run(probe_picture(running.height, running.width)[np.newaxis])
         except LiteRTError as error:
             raise OutputError(f"{display_path(place)} can't be run: {error}") from error
         expected = softmax(network.head.logits(_converted(network).probe[np.newaxis]))
         if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=1e-4):
             raise OutputError(f"{display_path(place)} does not give the scores of the trained model: train it again")
-        return {".": hashlib.sha256(model).hexdigest()}
+        return {}
 
 
 def _converted(network: TrainedNetwork) -> ConvertedNetwork:
@@ -95,7 +97,7 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]  # the generated cod
         return int(schema.BufferEnd(builder))
 
 
-def _front(backbone: bytes | memoryview, head: Head, name: str) -> bytearray:
+def _front(backbone: bytes | memoryview, head: Head, name: str) -> bytes:
     """The new graph: what stands in front of the backbone's file."""
     old = schema.Model.GetRootAs(backbone)
     model = schema.ModelT.InitFromObj(old)
@@ -123,7 +125,7 @@ def _front(backbone: bytes | memoryview, head: Head, name: str) -> bytearray:
         struct.pack_into("<I", front, here, len(front) + old.Buffers(number)._tab.Pos - here)
     note = new.Buffers(place.buffer)._tab
     struct.pack_into("<QQ", front, note.Vector(note.Offset(_DATA)), len(front), len(backbone))
-    return front
+    return bytes(front)
 
 
 _BUFFERS, _DATA = 12, 4  # fields of Model and Buffer: places in their tables, from the schema

@@ -17,6 +17,7 @@ from retrain.backbones import (
     Backbone,
     ConvertedNetwork,
     Converter,
+    KeptConversion,
     KeptExports,
     NetworkLayer,
     Trunk,
@@ -51,6 +52,7 @@ class ExportSource:
         self.backbone, self.final_tensor_name = backbone, final_tensor_name
         self.converter = converter
         self._reading: Future[Trunk | None] | None = None
+        self._looking: Future[KeptConversion] | None = None
         self._is_kept = True  # whether what is made of it is useful to later runs
 
     @cached_property
@@ -58,9 +60,10 @@ class ExportSource:
         return KeptExports(self.backbone, self.converter.cache_dir)
 
     def prepare(self) -> None:
-        """Start to read and check the graph in the cache, in a thread of its own."""
+        """Start to read and check what the cache has, in a thread of its own."""
         thread = ThreadPoolExecutor(1)
         self._reading = thread.submit(self._read_trunk)
+        self._looking = thread.submit(self.converter.look_up, self.backbone)
         thread.shutdown(wait=False)
 
     def _read_trunk(self) -> Trunk | None:
@@ -110,7 +113,10 @@ class ExportSource:
     def converted(self) -> ConvertedNetwork | None:
         """The backbone in LiteRT's form; None if LiteRT can't run it. Raises BackboneError."""
         if self._is_kept:
-            return self.converter.converted(self.backbone, lambda: self.backbone.network.frozen_graph)
+            kept = self._looking.result() if self._looking else None
+            if kept and kept.found is None:  # this run may have made it since
+                kept = None
+            return self.converter.converted(self.backbone, lambda: self.backbone.network.frozen_graph, kept)
         from retrain.backbones import trunk_network
 
         return self.converter.convert(trunk_network(self.trunk))

@@ -76,7 +76,7 @@ class Extraction:
     @property
     def different(self) -> int:
         """Readable pictures, copies counted once."""
-        return len(np.unique(np.ascontiguousarray(self.keys[self.readable]).view("S32")))
+        return len({key.tobytes() for key in self.keys[self.readable]})
 
     @property
     def pictures_per_second(self) -> float | None:

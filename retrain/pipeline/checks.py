@@ -151,7 +151,7 @@ def check_sets(
         is_ready_made: whether the folder came with the sets.
     Raises ImageFolderError, TrainingError.
     """
-    present = {name: set(np.unique(members[name]).tolist()) for name in SETS}
+    present = {name: set(members[name].tolist()) for name in SETS}
     missing = {name: [label for number, label in enumerate(labels) if number not in present[name]] for name in SETS}
     if missing["train"]:
         raise ImageFolderError(

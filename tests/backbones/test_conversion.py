@@ -24,6 +24,8 @@ from retrain.errors import BackboneError
 from retrain.events import Noted, Warned
 from retrain.options import BackboneOptions
 
+pytestmark = pytest.mark.usefixtures("traced_anew")
+
 ARTIFACT = "litert.export"
 
 

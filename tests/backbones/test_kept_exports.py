@@ -121,19 +121,6 @@ def test_a_second_run_loads_no_network_and_exports_the_same(train, request):
     assert len(first["files"]) == len(second["files"])
 
 
-@pytest.mark.slow
-def test_a_second_run_imports_neither_keras_nor_tensorflow_hub(train, pictures, tiny_backbone):
-    train()
-    code = f"""
-import sys
-from retrain.cli import main as cli
-code = cli.main(["train", {str(pictures)!r}, "--backbone", {str(tiny_backbone)!r}, "--steps", "20", "--quiet"])
-print(code, [name for name in ("tensorflow", "keras", "tensorflow_hub") if name in sys.modules])
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "0 ['tensorflow']"
-
-
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("damage", ["bit", "note", "cut short", "other text"])
 def test_a_damaged_file_is_named_and_made_again(name, damage, export):

@@ -295,9 +295,9 @@ def test_no_copy_of_a_tested_picture_is_trained_on(make_folder, tiny_backbone, m
     trained_on = []
     descend = HeadTrainer._descend
 
-    def spy(self, start, task):
+    def spy(self, start, task, products):
         trained_on.append((self.data, task.train))
-        return descend(self, start, task)
+        return descend(self, start, task, products)
 
     monkeypatch.setattr(HeadTrainer, "_descend", spy)
     found = cross_validate(root, CrossValidationOptions(4), train_options(tiny_backbone))

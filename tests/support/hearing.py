@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from retrain.backbones.sources.downloads import Listener
+from retrain.backbones.sources.listener import Listener
 from retrain.events import Emit, Event, Noted, Warned
 
 __all__ = ["Heard", "hearing", "notes_to", "warnings_to"]

@@ -1,4 +1,4 @@
-"""Exported graphs and SavedModels, traced once in a test session.
+"""Exported graphs and SavedModels, traced once in a test session, and networks that are converted once.
 
 Tracing the parts that decode pictures takes two seconds of every first run of a backbone in a cache. The results depend
 on the network alone, so that the tests of one process share them. What runs do with them (checking, keeping, writing,
@@ -16,17 +16,18 @@ def trace_once() -> None:
     """From now on no network is traced for export a second time; where nothing uses TensorFlow, nothing imports it."""
     if "tensorflow" not in sys.modules:
         return
-    from retrain.backbones import graph
+    from retrain.backbones import conversion, graph
     from retrain.export import template
 
     if hasattr(graph.make_trunk, "__wrapped__"):
         return
     make_trunk, make_template = graph.make_trunk, template.make_template
-    trunks, templates = {}, {}
+    convert = conversion.Converter._convert
+    trunks, templates, converted = {}, {}, {}
 
     @functools.wraps(make_trunk)
     def remembered_trunk(network):
-        key = _digest(network)
+        key = _digest(network.frozen_graph, network.layers)
         if key not in trunks:
             trunks[key] = make_trunk(network)
         return trunks[key]
@@ -38,24 +39,35 @@ def trace_once() -> None:
             templates[key] = make_template(trunk, final_tensor_name, layers, place)
         return templates[key]
 
+    @functools.wraps(convert)
+    def remembered_conversion(self, frozen, original):
+        key = _digest(frozen)
+        if key not in converted:
+            made, details = convert(self, frozen, original)
+            converted[key] = made, details
+        return converted[key][0], dict(converted[key][1])
+
     graph.make_trunk, template.make_template = remembered_trunk, remembered_template
+    conversion.Converter._convert = remembered_conversion
 
 
 def trace_anew(patch: pytest.MonkeyPatch) -> None:
     """Forget all that, for a test about tracing."""
-    from retrain.backbones import graph
+    from retrain.backbones import conversion, graph
     from retrain.export import template
 
-    for module, name in ((graph, "make_trunk"), (template, "make_template")):
+    for module, name in (
+        *((graph, "make_trunk"), (template, "make_template")),
+        (conversion.Converter, "_convert"),
+    ):
         function = getattr(module, name)
         patch.setattr(module, name, getattr(function, "__wrapped__", function))
 
 
-def _digest(network) -> bytes:
+def _digest(frozen, layers=()) -> bytes:
     """Of a network's operations and weights, whatever numbers TensorFlow has given to their names."""
-    frozen = network.frozen_graph
     numbers: dict[str, int] = {}
-    digest = hashlib.sha256(repr((network.height, network.width, frozen.start)).encode())
+    digest = hashlib.sha256(repr((frozen.height, frozen.width, frozen.start)).encode())
     digest.update(frozen.graph_def.library.SerializeToString(deterministic=True))
 
     def number(name: str) -> int:
@@ -66,6 +78,6 @@ def _digest(network) -> bytes:
         digest.update(repr((number(node.name), node.op, places)).encode())
         for name in sorted(node.attr):
             digest.update(name.encode() + node.attr[name].SerializeToString(deterministic=True))
-    layers = [(layer.name, [number(name) for name in layer.weights]) for layer in network.layers]
+    layers = [(layer.name, [number(name) for name in layer.weights]) for layer in layers]
     digest.update(repr((number(frozen.end), layers)).encode())
     return digest.digest()

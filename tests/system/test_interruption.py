@@ -1,13 +1,17 @@
 """Ctrl-C and SIGTERM, in processes of their own."""
 
 import os
+import queue
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from support.pictures import REPOSITORY
+
+from retrain import interruption
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY)}
 
@@ -54,6 +58,19 @@ def test_in_the_first_moments_there_is_no_traceback(pause):
         assert errors.endswith("retrain: error: interrupted\n")
     else:  # before the program listens, or after it has done its work
         assert (code, errors) in [(-signal.SIGINT, ""), (0, "")]
+
+
+def test_what_python_would_drop_is_raised_a_moment_later(monkeypatch):
+    """Python prints, and drops, what is raised in the callback with which an import gives its lock back."""
+    sent = queue.SimpleQueue()
+    monkeypatch.setattr(os, "kill", lambda *what: sent.put(what))
+    monkeypatch.setattr(interruption._State, "signals", 0)
+    frame = SimpleNamespace(f_code=SimpleNamespace(co_name="cb"), f_globals={"__name__": "importlib._bootstrap"})
+    interruption._interrupt(signal.SIGINT, frame)
+    assert sent.get(timeout=10) == (os.getpid(), signal.SIGINT)
+    frame.f_code.co_name = "load_module"
+    with pytest.raises(KeyboardInterrupt):
+        interruption._interrupt(signal.SIGINT, frame)
 
 
 AT_EXIT = """

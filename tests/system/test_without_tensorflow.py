@@ -2,12 +2,14 @@
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.pictures import draw_picture
 
 from retrain._tensorflow import tf
 from retrain.files import digest_of_file
@@ -117,3 +119,48 @@ def test_inception_v3_in_little_memory(test_data, monkeypatch):
     most = export_both({"backbone": "inception_v3"}, (2048, 5))
     assert most < 150
     check_equal()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "train pictures --backbone {backbone} --model-dir again",
+        "train pictures --backbone {backbone} --model-dir again --optimizer lbfgs --calibrate --tune --tune-seconds 2",
+        "train pictures --backbone {backbone} --model-dir again --optimizer adam --patience 100 --plots",
+        "crossval pictures --backbone {backbone} --folds 3",
+        "extract pictures --backbone {backbone}",
+        "evaluate model pictures",
+        "predict model pictures --wrong",
+        "inspect pictures",
+        "cache info",
+        "cache verify",
+        "backbones",
+        "--image_dir pictures --tfhub_module {backbone} --output_graph out/graph.pb --output_labels out/labels.txt "
+        "--bottleneck_dir cache --summaries_dir logs --how_many_training_steps 50",
+    ],
+)
+def test_a_command_that_meets_no_new_network_imports_none(trained, tiny_backbone, arguments):
+    """The cache has the bottlenecks, the converted network, and what exports need."""
+    folder, _ = trained
+    for name in ("pictures", "cache", "model"):
+        shutil.copytree(folder / name, name)
+    code = f"{REFUSE}\nfrom retrain.cli import main\nsys.exit(main.main())"
+    command = [sys.executable, "-c", code, *arguments.format(backbone=tiny_backbone).split()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    if command[3] == "train":
+        assert (Path("again") / "classifier.tflite").exists()
+
+
+def test_new_pictures_are_extracted_without_it(trained, tiny_backbone):
+    folder, _ = trained
+    for name in ("pictures", "cache", "model"):
+        shutil.copytree(folder / name, name)
+    draw_picture(99, 0).save("pictures/cat/new.png")
+    code = f"{REFUSE}\nfrom retrain.cli import main\nsys.exit(main.main())"
+    for arguments in (
+        "evaluate model pictures --json",
+        f"train pictures --backbone {tiny_backbone} --augment 2 --flip --json",
+    ):
+        done = subprocess.run([sys.executable, "-c", code, *arguments.split()], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr

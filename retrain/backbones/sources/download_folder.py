@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from retrain.backbones.sources.downloads import tell
+from retrain.backbones.sources.listener import tell
 from retrain.errors import BackboneError
 from retrain.files import digest_of_file, wait_for_lock
 from retrain.paths import display_path

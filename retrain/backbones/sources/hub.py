@@ -9,7 +9,8 @@ from pathlib import Path
 
 from retrain.backbones.sources.archives import ArchiveLimits, unpack
 from retrain.backbones.sources.download_folder import check_own, digest_of_tree, download_folder, locked, make_folder
-from retrain.backbones.sources.downloads import Limits, Wanted, download, tell
+from retrain.backbones.sources.downloads import Wanted, download
+from retrain.backbones.sources.listener import Limits, tell
 from retrain.errors import BackboneError, BackboneUnavailableError
 from retrain.files import write_whole
 from retrain.paths import display_path

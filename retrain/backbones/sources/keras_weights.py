@@ -4,14 +4,17 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retrain._tensorflow import replace_keras_downloads
 from retrain.backbones.sources.download_folder import check_own, download_folder, is_own, locked, make_folder
-from retrain.backbones.sources.downloads import Limits, Wanted, download, tell
+from retrain.backbones.sources.listener import Limits, tell
 from retrain.errors import BackboneError, BackboneUnavailableError
 from retrain.files import digest_of_file, write_whole
 from retrain.paths import display_path
+
+if TYPE_CHECKING:
+    from retrain.backbones.sources.downloads import Wanted
 
 __all__ = ["find_weights", "own_downloads", "weights_file"]
 
@@ -61,6 +64,8 @@ def weights_file(name: str, file: str, url: str, digest: str | None, limits: Lim
         target = _target(file)
         with locked(target, what):
             if not (target.is_file() and _is_sound(target, digest)):
+                from retrain.backbones.sources.downloads import Wanted
+
                 _fetch(Wanted(url, what, _REMEDY.format(name=name)), target, digest, limits)
     except OSError as error:
         where = f": {display_path(error.filename)}" if error.filename else ""
@@ -71,8 +76,10 @@ def weights_file(name: str, file: str, url: str, digest: str | None, limits: Lim
     return target
 
 
-def _fetch(wanted: Wanted, target: Path, digest: str | None, limits: Limits) -> None:
+def _fetch(wanted: "Wanted", target: Path, digest: str | None, limits: Limits) -> None:
     """Download a weights file to its place; the caller holds its lock."""
+    from retrain.backbones.sources.downloads import download
+
     part = target.with_name(target.name + ".part")
     download(wanted, part, limits)
     wrong = _what_is_wrong(part, digest)

@@ -14,7 +14,7 @@ from support.hearing import Heard
 
 from retrain.backbones.sources import download_folder as folders
 from retrain.backbones.sources.download_folder import check_own, digest_of_tree, download_folder, locked
-from retrain.backbones.sources.downloads import listening
+from retrain.backbones.sources.listener import listening
 from retrain.errors import BackboneError
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")

@@ -12,7 +12,8 @@ import pytest
 from support.web_server import Server, refused
 
 from retrain.backbones.sources import downloads
-from retrain.backbones.sources.downloads import Limits, Listener, Wanted, download, listening
+from retrain.backbones.sources.downloads import Wanted, download
+from retrain.backbones.sources.listener import Limits, Listener, listening
 from retrain.errors import BackboneUnavailableError
 
 BODY = bytes(range(256)) * 40

@@ -17,8 +17,8 @@ from support.web_server import Server, pack, refused
 
 from retrain.backbones.sources import hub
 from retrain.backbones.sources.archives import ArchiveLimits
-from retrain.backbones.sources.downloads import Limits, listening
 from retrain.backbones.sources.hub import resolve_handle
+from retrain.backbones.sources.listener import Limits, listening
 from retrain.errors import BackboneError, BackboneUnavailableError
 
 QUICK = Limits(answer_seconds=0.5, silent_seconds=0.5, pause_seconds=0.0)

@@ -9,8 +9,8 @@ import pytest
 from support.hearing import Heard
 from support.web_server import Server, refused
 
-from retrain.backbones.sources.downloads import Limits, listening
 from retrain.backbones.sources.keras_weights import find_weights, weights_file
+from retrain.backbones.sources.listener import Limits, listening
 from retrain.errors import BackboneError, BackboneUnavailableError
 
 QUICK = Limits(answer_seconds=0.5, silent_seconds=0.5, pause_seconds=0.0)
