@@ -122,6 +122,7 @@ def _full(sources: Sources, work: Work, shelf: Shelf, gallery: Sequence[int]) ->
         shelf.add_heat_maps(gallery, maps, sources.files)
     work.told("comparing pictures", 0, 1)
     copies = findings.copies_of(pictures, sources.files)
+    work.told("comparing pictures", 1, 1)
     options = training_options(run.record)
     held_out = train_held_out(
         pictures, options, copies.groups, lambda done, total: work.told("training heads", done, total)

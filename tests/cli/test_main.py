@@ -20,8 +20,8 @@ def test_train_leaves_a_whole_model_folder(trained):
     folder, _ = trained
     assert sorted(os.listdir(folder)) == ["cache", "model", "pictures"]
     assert sorted(os.listdir(folder / "model")) == [
-        *("classifier.tflite", "graph.pb", "head.h5", "history.csv", "labels.txt", "logs", "metrics.json"),
-        *("predictions.csv", "run.json", "saved_model", "skipped.csv"),
+        *("README.md", "classifier.tflite", "graph.pb", "head.h5", "history.csv", "labels.txt", "logs"),
+        *("metrics.json", "predictions.csv", "report.html", "run.json", "saved_model", "skipped.csv"),
     ]
     run = json.loads((folder / "model" / "run.json").read_text())
     assert set(run["timings"]) == {

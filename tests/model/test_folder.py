@@ -88,7 +88,7 @@ def one_line(error):
 
 def test_every_file_of_a_model_has_its_digest(model):
     run = json.loads((model / "run.json").read_text())
-    assert {*run["sha256"], "run.json"} == {*run["files"]}
+    assert {*run["sha256"], "run.json", "report.html"} == {*run["files"]}
     assert read_description(model).digests == run["sha256"]
 
 
