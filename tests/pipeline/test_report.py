@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from support.command import retrain
 from support.pictures import draw_picture
+from support.small_network import small_saved_model
 
 from retrain.errors import ImageFolderError, ModelFolderError, OutputError
 from retrain.events import Reported
 from retrain.options import (
     BackboneOptions,
     EvaluationOptions,
+    FineTuningOptions,
     ReportOptions,
     RunOptions,
     TrainingOptions,
@@ -244,3 +246,35 @@ def test_nothing_is_moved_unless_the_user_says_yes(work, monkeypatch):
     done = retrain("report", "model", "--image-dir", "pictures", "--quiet", "--move-suspects", "suspects", check=0)
     assert "Nothing was moved" in done.stderr
     assert not (work / "suspects").exists()
+
+
+# kinds of models
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_model_with_its_second_stretch_and_exact_maps(make_folder, tmp_path):
+    root = make_folder({"cat": 20, "dog": 20})
+    chosen = RunOptions(
+        backbone=BackboneOptions(backbone=str(small_saved_model(tmp_path / "small"))),
+        training=TrainingOptions(optimizer="adam", steps=50),
+        fine_tuning=FineTuningOptions(fine_tune_layers=2, fine_tune_epochs=3, fine_tune_learning_rate=0.01),
+    )
+    model = train(root, "model", chosen)
+    report = write_report("model").report
+    assert [stretch.title for stretch in report.curves.stretches] == ["Training the head", "Fine-tuning"]
+    assert report.headline.accuracy.value == model.result.metrics["test"].accuracy
+    assert "exact" in report.heat_maps
+
+
+def test_a_hidden_layer_and_calibration(make_folder, tmp_path):
+    root = make_folder({"cat": 20, "dog": 20})
+    chosen = RunOptions(
+        backbone=BackboneOptions(backbone=str(small_saved_model(tmp_path / "small"))),
+        training=TrainingOptions(hidden_units=8, steps=200),
+        evaluation=EvaluationOptions(calibrate=True),
+    )
+    model = train(root, "model", chosen)
+    report = write_report("model").report
+    assert "gradient times activation" in report.heat_maps
+    assert report.calibration.temperature == pytest.approx(model.result.calibration.temperature)
+    assert report.calibration.before is not None
