@@ -56,10 +56,11 @@ def _report(args: argparse.Namespace) -> int:
     if args.move_suspects is not None and not args.yes and not sys.stdin.isatty():
         raise UsageError("--move-suspects asks before it moves pictures, and there is no terminal to ask: add --yes")
     from retrain.cli.progress import resumable_progress
+    from retrain.model import Classifier
     from retrain.pipeline.report import write_report
 
     with resumable_progress(args.quiet) as progress:
-        made = write_report(args.model_dir, args.image_dir, args.cache_dir, progress.show)
+        made = write_report(Classifier(args.model_dir, args.trust), args.image_dir, args.cache_dir, progress.show)
     if args.json:
         print_json(made.as_dict())
     else:

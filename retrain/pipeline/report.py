@@ -77,7 +77,7 @@ class WrittenReport:
 
 
 def write_report(
-    model_dir: str | os.PathLike[str],
+    model: Classifier | str | os.PathLike[str],
     image_dir: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     emit: Emit = ignore,
@@ -87,12 +87,14 @@ def write_report(
     The figures are of the pictures as they are now. Changes no picture.
 
     Args:
+        model: or its folder.
         image_dir: where the pictures are now; by default where they were when the model was trained.
         cache_dir: of the bottlenecks; by default that of the training run.
         emit: called with events; see `retrain.events`.
     Raises RetrainError.
     """
-    classifier = Classifier(model_dir)
+    classifier = model if isinstance(model, Classifier) else Classifier(model)
+    model_dir = classifier.model_dir
     stored = _read_run(classifier)
     options = _options(stored.record, cache_dir)
     root = _image_dir(stored.record, image_dir, model_dir)
@@ -103,7 +105,7 @@ def write_report(
     work = Work(_heat_maps(classifier), lambda what, done, total: emit(Reported(what, done, total)))
     sources = Sources(run, pictures, files, _command(model_dir), _changes(classifier, data, pictures))
     made = build_report(sources, work)
-    path = Path(model_dir) / REPORT
+    path = model_dir / REPORT
     _write(path, render_report(made))
     return WrittenReport(os.fspath(path), root, made)
 

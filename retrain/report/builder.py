@@ -119,6 +119,7 @@ def _full(sources: Sources, work: Work, shelf: Shelf, gallery: Sequence[int]) ->
     pictures, run = sources.pictures, sources.run
     maps = work.heat_maps
     if isinstance(maps, HeatMaps):
+        work.told("drawing heat maps", 0, 1)
         shelf.add_heat_maps(gallery, maps, sources.files)
     work.told("comparing pictures", 0, 1)
     copies = findings.copies_of(pictures, sources.files)

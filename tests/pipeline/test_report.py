@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from support.small_network import small_saved_model
 
 from retrain.errors import ImageFolderError, ModelFolderError, OutputError
 from retrain.events import Reported
+from retrain.model.classifier import Classifier
 from retrain.options import (
     BackboneOptions,
     EvaluationOptions,
@@ -79,7 +81,7 @@ def test_the_report_is_of_the_model_and_its_pictures(work):
 
 def test_the_work_is_told(work):
     told = []
-    write_report("model", "pictures", emit=told.append)
+    write_report(Classifier("model"), "pictures", emit=told.append)
     assert [event.done for event in told if isinstance(event, Reported)][-1] == 25
 
 
@@ -278,3 +280,28 @@ def test_a_hidden_layer_and_calibration(make_folder, tmp_path):
     assert "gradient times activation" in report.heat_maps
     assert report.calibration.temperature == pytest.approx(model.result.calibration.temperature)
     assert report.calibration.before is not None
+
+
+@pytest.mark.slow
+def test_hostile_names_are_text_in_every_file_for_people(tmp_path, tiny_backbone):
+    names = [
+        "<script>alert(1)</script>",
+        "\"><img src=x onerror=alert(2)>'",
+        "\x1b[31mred\u202e",
+        "{{ 7 * 7 }} | # `x`",
+    ]
+    root = tmp_path / "pictures"
+    for label, name in enumerate(names):
+        (root / name.replace("/", "\u2215")).mkdir(parents=True)
+        for number in range(12):
+            draw_picture(number, label).save(root / name.replace("/", "\u2215") / f"{number}{name[:9]}\n.png", "PNG")
+    moved = root / names[3] / f"0{names[3][:9]}\n.png"
+    moved.rename(root / names[1] / "swapped <b>.png")
+    train(root, "model", options(tiny_backbone, report=ReportOptions(report="full", projector=True)))
+    retrain("report", "model", "--move-suspects", "away", "--yes", "--quiet", check=0)
+    page = Path("model/report.html").read_text()
+    assert page.count("<script") == 1
+    assert re.findall(r"<img src=x|\x1b|\u202e|>49 \|", page) == []
+    assert re.findall(r"(?<!\\)<|\x1b|\u202e", Path("model/README.md").read_text().partition("# ")[2]) == []
+    assert len(Path("model/logs/projector/metadata.tsv").read_text().splitlines()) == 49
+    assert {path.suffix for path in Path("away").iterdir()} >= {".json"}
