@@ -449,4 +449,4 @@ def test_a_part_of_a_model_that_an_earlier_version_left_can_be_replaced(monkeypa
 
 def test_own_files_are_as_run_json_lists_them():
     replacing.fill(Path("model"), "old")
-    assert set(MODEL.own(Path("model"))) == {*replacing.names_of("old"), "saved_model/assets"}
+    assert set(MODEL.own(Path("model"))) == {*replacing.names_of("old"), "saved_model/assets", "report.html"}
