@@ -119,7 +119,6 @@ def main() -> None:
             "predict, one picture": ["-m", "retrain", "predict", f"{place}/model", some],
             "evaluate": ["-m", "retrain", "evaluate", f"{place}/model", f"{pictures}", *own],
             "extract": ["-m", "retrain", "extract", f"{pictures}", *own, "--backbone", args.backbone],
-            "inspect": ["-m", "retrain", "inspect", f"{pictures}", f"--cache-dir={place}/cache"],
             "cache info": ["-m", "retrain", "cache", "info", f"--cache-dir={place}/cache"],
             "--help": ["-m", "retrain", "--help"],
         }

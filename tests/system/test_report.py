@@ -1,5 +1,6 @@
 """The report of real photographs: planted faults are found, heat maps add up, and TensorFlow is not needed."""
 
+import os
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from retrain.backbones.before_pooling import LastActivations
 from retrain.data.decoding import decode_image
 from retrain.data.picture_file import read_picture
 from retrain.model.classifier import Classifier
-from retrain.options import BackboneOptions, RunOptions
+from retrain.options import BackboneOptions, ExtractionOptions, RunOptions
 from retrain.pipeline.report import write_report
 from retrain.pipeline.train import train
 from retrain.report.contents import Absent
@@ -33,10 +34,14 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture(scope="module")
 def flowers(test_data, tmp_path_factory):
-    """Pictures with planted faults, and a model of them."""
+    """Pictures with planted faults, and a model of them. Processes that run tests at once share the cache."""
     folder = tmp_path_factory.mktemp("planted")
+    base = tmp_path_factory.getbasetemp()
+    cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "planted_flowers_cache"
     planted = plant(test_data / "images" / "flowers", folder / "pictures", seed=2)
-    options = RunOptions(backbone=BackboneOptions(backbone="inception_v3"))
+    options = RunOptions(
+        backbone=BackboneOptions(backbone="inception_v3"), extraction=ExtractionOptions(cache_dir=str(cache))
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("RETRAIN_BACKBONES", str(test_data / "backbones"))
