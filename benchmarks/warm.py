@@ -73,7 +73,7 @@ def fill_cache(pairs: list[tuple[Path, Path]], backbone: str, cache_dir: Path) -
 
     originals, copies = zip(*pairs, strict=True)
     vectors = cache.read(cache.find(keys([*originals])))
-    cache.append(Rows(keys([*copies]), np.zeros(len(copies), np.uint32), vectors))
+    cache.add(Rows(keys([*copies]), np.zeros(len(copies), np.uint32), vectors))
 
 
 def main() -> None:
