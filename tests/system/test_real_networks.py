@@ -30,10 +30,13 @@ def flowers(test_data, tmp_path_factory):
 
 @pytest.mark.real
 def test_flowers_are_told_apart(flowers):
-    _, _, run, _ = flowers
+    folder, _, run, _ = flowers
     assert run["backbone"]["name"] == "inception_v3"
     assert (run["backbone"]["height"], run["backbone"]["bottleneck_size"]) == (299, 2048)
     assert run["extraction"]["extracted"] == 167
+    [note] = folder.glob("cache/inception_v3-*/litert.export")
+    details = json.loads(note.read_bytes().partition(b"\n")[0])["details"]
+    assert 0 < details["largest_difference"] < 1e-3  # between LiteRT's vectors and TensorFlow's
     assert run["labels"] == ["daisy", "dandelion", "roses", "sunflowers", "tulips"]
     held_out = [run["results"][name] for name in ("validation", "test")]
     right = sum(result["n"] * result["accuracy"] for result in held_out) / sum(result["n"] for result in held_out)
