@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from retrain._tensorflow import has_gpu
 from retrain.backbones.extractor import Extractor, ExtractorNetwork
+from retrain.backbones.kept_exports import tensorflow_version
 from retrain.backbones.litert import LiteRTError, LiteRTNetwork, check_installed
 from retrain.backbones.representative_pictures import RepresentativePictures
 from retrain.cache import Artifacts, find_folder, only_process, read_details
@@ -198,4 +199,4 @@ def _largest(values: NDArray[np.float32]) -> float:
 
 def _versions() -> dict[str, str]:
     """What decides whether a network can be converted."""
-    return {name: metadata.version(name) for name in ("tensorflow", "ai-edge-litert")}
+    return {"tensorflow": tensorflow_version(), "ai-edge-litert": metadata.version("ai-edge-litert")}

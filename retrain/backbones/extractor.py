@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.cache import fingerprint_of
+from retrain.errors import BackboneError
 
-__all__ = ["Extractor", "ExtractorNetwork"]
+__all__ = ["Extractor", "ExtractorNetwork", "finite"]
 
 
 class ExtractorNetwork(Protocol):
@@ -56,3 +57,10 @@ class Extractor:
             load: gives its network.
         """
         return Extractor(f"{self.name}_{name}", lambda: self.description | details, load)
+
+
+def finite(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what a network gave. Raises BackboneError for NaN or infinity."""
+    if not np.isfinite(vectors).all():
+        raise BackboneError("the backbone gives values that are not finite: check its weights and input range")
+    return vectors

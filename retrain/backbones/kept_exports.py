@@ -8,7 +8,7 @@ import retrain
 from retrain.backbones.extractor import Extractor
 from retrain.cache import Artifacts, find_folder, read_details
 
-__all__ = ["TRUNK", "KeptExports", "kept_trunk"]
+__all__ = ["TRUNK", "KeptExports", "kept_trunk", "tensorflow_version"]
 
 TRUNK = "graph"  # the artifact with the backbone's graph
 
@@ -22,11 +22,11 @@ class KeptExports(Artifacts):
     """
 
     def __init__(self, backbone: Extractor, cache_dir: str | os.PathLike[str]) -> None:
-        made_by = {"retrain": retrain.__version__, "tensorflow": _tensorflow_version()}
+        made_by = {"retrain": retrain.__version__, "tensorflow": tensorflow_version()}
         super().__init__(cache_dir, backbone.name, backbone.fingerprint, backbone.description, made_by)
 
 
-def _tensorflow_version() -> str:
+def tensorflow_version() -> str:
     """The version that is installed, under whatever name (tensorflow-cpu, tf-nightly); empty if there is none.
 
     Importing it to ask would take seconds.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.backbones.extractor import finite
 from retrain.errors import BackboneError
 from retrain.machine import cores
 from retrain.native_output import no_native_output
@@ -28,7 +29,8 @@ class LiteRTNetwork:
     """A network in LiteRT's form, ready to run.
 
     There is an interpreter for each core, and each takes one picture at a time. So a picture's vector does not depend
-    on those around it. On two cores that is twice as fast as one interpreter with two threads (Inception v3).
+    on those around it. On two free cores that is as fast as one interpreter with two threads (Inception v3); if another
+    process uses one of the cores, it is twice as fast.
 
     Args:
         model: a file's content, or the file: one input (1, height, width, 3) float32 in [0, 1], one output (1, ...)
@@ -48,10 +50,7 @@ class LiteRTNetwork:
 
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, height, width, 3) uint8, RGB, to (n, length) float32. Raises BackboneError for NaN or infinity."""
-        vectors = self.run(pixels)
-        if not np.isfinite(vectors).all():
-            raise BackboneError("the backbone gives values that are not finite: check its weights and input range")
-        return vectors
+        return finite(self.run(pixels))
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The same without a check of the values. Raises LiteRTError."""

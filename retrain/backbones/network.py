@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain._tensorflow import convert, freeze, tf
+from retrain.backbones.extractor import finite
 from retrain.backbones.layers import VariableGroup, find_layers
 from retrain.errors import BackboneError
 from retrain.text import first_line
@@ -85,7 +86,7 @@ class GraphNetwork:
 
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run it: (n, height, width, 3) uint8, RGB, to (n, ...) float32. Raises BackboneError for NaN or infinity."""
-        return _finite(self._run(pixels))
+        return finite(self._run(pixels))
 
 
 class Network:
@@ -123,7 +124,7 @@ class Network:
 
         Raises BackboneError for NaN or infinity.
         """
-        return _finite(self._run(pixels))
+        return finite(self._run(pixels))
 
     @cached_property
     def _run(self) -> Runner:
@@ -141,12 +142,6 @@ class Network:
         for array in self._owner.get_weights():
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
-
-
-def _finite(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    if not np.isfinite(vectors).all():
-        raise BackboneError("the backbone gives values that are not finite: check its weights and input range")
-    return vectors
 
 
 def suitable_batch_size(height: int, width: int) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from retrain.data import SETS, ClassNames, is_litter, what_else
+from retrain.data import DECODER_VERSION, SETS, ClassNames, is_litter, what_else
 from retrain.errors import ModelFolderError, OutputError
 from retrain.events import Emit, Warned, ignore
 from retrain.files import write_whole
@@ -85,6 +85,24 @@ class ModelDescription:
     bottleneck_size: int
     backbone_description: dict[str, Any]  # of the float32 backbone in the graph; its fingerprint is made of this
     digests: dict[str, str]  # file -> SHA-256, hexadecimal; earlier versions wrote none
+
+    @property
+    def claimed_backbone(self) -> dict[str, Any]:
+        """The description of the backbone that run.json names, as pass one of this version describes it.
+
+        A model of another version of the decoder sees pictures through this one's, which has bottlenecks of its own.
+        """
+        return self.backbone_description | {"decoder": DECODER_VERSION}
+
+    def backbone_by(self, kind: str, digest: str) -> dict[str, Any]:
+        """The description of the backbone in one of the model's files, known by the SHA-256 of that part alone."""
+        return {
+            kind: digest,
+            "input_size": [self.height, self.width],
+            "decoder": DECODER_VERSION,
+            "precision": "float32",
+            "cut": "bottleneck",
+        }
 
     @property
     def class_names(self) -> ClassNames:

@@ -19,7 +19,6 @@ from retrain.backbones import (
     suitable_batch_size,
 )
 from retrain.cache import fingerprint_of
-from retrain.data import DECODER_VERSION
 from retrain.errors import ModelFolderError
 from retrain.model.folder import ModelDescription
 from retrain.model.graph_file import checked_run, head_constants, parse_graph, part_below, part_of_graph
@@ -54,20 +53,13 @@ class GraphScorer:
     def extractor(self, cache_dir: str | os.PathLike[str]) -> Extractor:
         """The extractor of the backbone inside the graph. `Scorer.extractor` tells how it is named."""
         graph, description = self._graph, self._description
-        # a model of another version of the decoder sees pictures through this one's, which has bottlenecks of its own
-        name, claimed = description.backbone_name, description.backbone_description | {"decoder": DECODER_VERSION}
+        name, claimed = description.backbone_name, description.claimed_backbone
         kept = kept_trunk(cache_dir, name, fingerprint_of(claimed))
         if kept and hashlib.sha256(memoryview(graph)[: kept[1]]).hexdigest() == kept[0]:
             trunk = memoryview(graph)[: kept[1]]
             return Extractor(name, lambda: claimed, lambda: _GraphNetwork(trunk, description))
         part = part_below(tf.compat.v1.GraphDef.FromString(graph), BOTTLENECK)
-        found = {
-            "graph": hashlib.sha256(part).hexdigest(),
-            "input_size": [description.height, description.width],
-            "decoder": DECODER_VERSION,
-            "precision": "float32",
-            "cut": "bottleneck",
-        }
+        found = description.backbone_by("graph", hashlib.sha256(part).hexdigest())
         return Extractor(f"{name}_graph", lambda: found, lambda: _GraphNetwork(part, description))
 
 

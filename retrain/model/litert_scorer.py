@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from retrain.backbones import Extractor, LiteRTError, LiteRTNetwork, kept_conversion
 from retrain.cache import fingerprint_of
-from retrain.data import DECODER_VERSION
 from retrain.errors import ModelFolderError
 from retrain.model.folder import ModelDescription
 from retrain.model.head import ArrayIdentity
@@ -58,15 +57,8 @@ class LiteRTScorer:
         description = self._description
         part = backbone_part(self._model, self._where)
         digest = hashlib.sha256(part).hexdigest()
-        # a model of another version of the decoder sees pictures through this one's, which has bottlenecks of its own
-        name, claimed = description.backbone_name, description.backbone_description | {"decoder": DECODER_VERSION}
+        name, claimed = description.backbone_name, description.claimed_backbone
         if digest == kept_conversion(cache_dir, name, fingerprint_of(claimed)):
             return Extractor(name, lambda: claimed, lambda: LiteRTNetwork(bytes(part)))
-        found = {
-            "litert": digest,
-            "input_size": [description.height, description.width],
-            "decoder": DECODER_VERSION,
-            "precision": "float32",
-            "cut": "bottleneck",
-        }
+        found = description.backbone_by("litert", digest)
         return Extractor(f"{name}_litert", lambda: found, lambda: LiteRTNetwork(bytes(part)))

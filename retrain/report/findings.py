@@ -144,13 +144,7 @@ def exact_copies(pictures: JudgedPictures, copies: Copies, show: Show) -> Findin
         "{count} in more than one file of its class. Copies count once in all figures, so they do no harm; the list "
         "has all but the first of each.",
     )
-    own = [group for group in copies.exact if len({*pictures.labels[[*group]].tolist()}) == 1]
-    return _finding(
-        kind,
-        counted(len(own), "picture", "is/are"),
-        _groups(pictures, own, show),
-        [pictures.paths[number] for group in own for number in group[1:]],
-    )
+    return _of_one_class(kind, pictures, copies.exact, show)
 
 
 def near_duplicates(pictures: JudgedPictures, copies: Copies, show: Show) -> Finding:
@@ -164,7 +158,12 @@ def near_duplicates(pictures: JudgedPictures, copies: Copies, show: Show) -> Fin
     if copies.is_cut:
         cut = f"Of many likely pairs, the likeliest of {_MOST_DECODED:,} pictures were looked at."
         kind = _Kind(kind.name, kind.title, f"{kind.nothing} {cut}", f"{kind.something} {cut}")
-    own = [group for group in copies.near if len({*pictures.labels[[*group]].tolist()}) == 1]
+    return _of_one_class(kind, pictures, copies.near, show)
+
+
+def _of_one_class(kind: _Kind, pictures: JudgedPictures, groups: Sequence[tuple[int, ...]], show: Show) -> Finding:
+    """The groups within a class; the list has all but the first of each."""
+    own = [group for group in groups if len({*pictures.labels[[*group]].tolist()}) == 1]
     return _finding(
         kind,
         counted(len(own), "picture", "is/are"),
