@@ -53,15 +53,19 @@ class _State:
     importing = threading.RLock()
 
 
-def prepare_process() -> None:
+def prepare_process(silently: bool = True) -> None:
     """Have TensorFlow imported quickly and quietly in this process, for programs of our own.
 
     It then writes nothing to stderr as it starts (unless TF_CPP_MIN_LOG_LEVEL is set), leaves Keras for later, takes no
     more of a GPU's memory than it needs, and its objects are never looked at for garbage. Has no effect once TensorFlow
     is imported.
+
+    Args:
+        silently: keep what native code writes off stderr; else it writes as it likes, but for the start.
     """
     _State.is_ours = True
-    silence_native_output()
+    if silently:
+        silence_native_output()
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ __all__ = [
     "BackboneError",
     "BackboneUnavailableError",
     "CacheError",
+    "ExportError",
     "ImageFolderError",
     "Interrupted",
     "LabelsFileError",
@@ -63,6 +64,10 @@ class ModelFolderError(RetrainError):
 
 class OutputError(RetrainError):
     """A result can't be written to the place that the user chose."""
+
+
+class ExportError(RetrainError):
+    """A model can't be written in some format, or what was written does not answer as the model does."""
 
 
 class Interrupted(RetrainError):
