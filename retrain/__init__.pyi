@@ -1,12 +1,14 @@
 from . import errors, events
 from .errors import RetrainError
 from .evaluation.metrics import ClassMetrics, Metrics, PictureResult
+from .export.export_folder import WrittenExport
 from .model.classifier import Classifier, PictureBytes, Prediction
 from .options import (
     AugmentationOptions,
     BackboneOptions,
     CrossValidationOptions,
     EvaluationOptions,
+    ExportOptions,
     ExtractionOptions,
     FineTuningOptions,
     ImageOptions,
@@ -21,6 +23,7 @@ from .options import (
 from .pipeline.compare import compare
 from .pipeline.crossval import CrossValidation, cross_validate
 from .pipeline.evaluate import evaluate
+from .pipeline.export import export_model
 from .pipeline.extract import FolderExtraction, extract
 from .pipeline.inspect import FolderInspection, inspect
 from .pipeline.report import WrittenReport, write_report
@@ -35,6 +38,7 @@ __all__ = [
     "CrossValidation",
     "CrossValidationOptions",
     "EvaluationOptions",
+    "ExportOptions",
     "ExtractionOptions",
     "FineTuningOptions",
     "FolderEvaluation",
@@ -55,6 +59,7 @@ __all__ = [
     "TrainedModel",
     "TrainingOptions",
     "TuningOptions",
+    "WrittenExport",
     "WrittenModel",
     "WrittenReport",
     "__version__",
@@ -63,6 +68,7 @@ __all__ = [
     "errors",
     "evaluate",
     "events",
+    "export_model",
     "extract",
     "inspect",
     "train",

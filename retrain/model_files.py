@@ -4,6 +4,8 @@ __all__ = [
     "CLASSIFIER",
     "CURVES",
     "CURVES_PLOT",
+    "EXPORTS",
+    "EXPORT_RECORD",
     "FINE_TUNING",
     "FOLDERS",
     "GRAPH",
@@ -42,7 +44,10 @@ LOGS = "logs"
 REPORT = "report.html"  # can be made again, so no digest holds it
 MODEL_CARD = "README.md"
 
-FOLDERS = frozenset({SAVED_MODEL, LOGS})
+EXPORTS = "exports"  # a folder for each format of `retrain export`; no list of run.json's has what is in it
+EXPORT_RECORD = "export.json"  # in such a folder: says what is in it
+
+FOLDERS = frozenset({SAVED_MODEL, LOGS, EXPORTS})
 NAMES = FOLDERS | {
     *(GRAPH, CLASSIFIER, LABELS, HEAD, RUN, HISTORY, FINE_TUNING, TUNING, METRICS),
     *(PREDICTIONS, PREDICTIONS_SHEET, CURVES, CURVES_PLOT, SKIPPED, REPORT, MODEL_CARD),

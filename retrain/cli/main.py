@@ -16,6 +16,7 @@ from retrain.cli.backbones import add_backbones_commands
 from retrain.cli.cache import add_cache_commands
 from retrain.cli.compare import add_compare_command
 from retrain.cli.evaluate import add_evaluate_command
+from retrain.cli.export import add_export_command
 from retrain.cli.extract import add_extract_command
 from retrain.cli.inspect import add_inspect_command
 from retrain.cli.output import log_to_stderr
@@ -40,6 +41,7 @@ examples:
   retrain train flower_photos                  pictures -> model/
   retrain predict model rose.jpg tulip.png     labels and scores of pictures
   retrain evaluate model other_pictures        accuracy on a labelled folder
+  retrain export model --format graph          files for other programs, each checked
   retrain report model                         what it gets wrong, and what is wrong with the pictures
 
 The options of TensorFlow's retrain.py work, too: retrain --image_dir flower_photos ..."""
@@ -65,6 +67,7 @@ def build_parser() -> Parser:
     add_crossval_command(commands)
     add_predict_command(commands)
     add_evaluate_command(commands)
+    add_export_command(commands)
     add_report_command(commands)
     add_compare_command(commands)
     add_inspect_command(commands)

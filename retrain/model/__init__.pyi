@@ -1,9 +1,15 @@
 from .classifier import Classifier, PictureBytes, Prediction
+from .exported import EXPORT
 from .folder import (
     FORMAT,
+    MODEL,
+    ModelDescription,
     check_destination,
     list_files,
     own_card,
+    read_description,
+    read_file,
+    read_labels,
     read_model_tables,
     seal,
     write_labels,
@@ -15,11 +21,14 @@ from .litert_file import BACKBONE_PLACE, HEAD_SCOPE
 
 __all__ = [
     "BACKBONE_PLACE",
+    "EXPORT",
     "FORMAT",
     "HEAD_SCOPE",
+    "MODEL",
     "Classifier",
     "Head",
     "Layer",
+    "ModelDescription",
     "PictureBytes",
     "Prediction",
     "check_destination",
@@ -28,6 +37,9 @@ __all__ = [
     "own_card",
     "parse_graph",
     "part_of_graph",
+    "read_description",
+    "read_file",
+    "read_labels",
     "read_model_tables",
     "seal",
     "softmax",

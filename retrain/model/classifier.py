@@ -79,7 +79,7 @@ class Classifier:
 
     def __init__(self, model_dir: str | os.PathLike[str], trust: bool = False) -> None:
         self.model_dir = Path(model_dir)
-        self._trust = trust
+        self.trust = trust
         self.folder, self.description, self._file = read_consistently(self.model_dir, MODEL, _read)
         self._scorer = self._scorer_of(self._file)
 
@@ -151,7 +151,7 @@ class Classifier:
             return LiteRTScorer(file.data, self.description, where)
         from retrain.model.graph_scorer import GraphScorer
 
-        return GraphScorer(file.data, self.description, where, self._trust)
+        return GraphScorer(file.data, self.description, where, self.trust)
 
     @contextmanager
     def _unreplaced(self) -> Iterator[None]:

@@ -28,12 +28,14 @@ from retrain.folders import (
     staging_folder,
 )
 from retrain.json_fields import FieldError, Fields, parse_json, shown_value
+from retrain.model.exported import files_of_exports
 from retrain.model_files import FOLDERS, GRAPH, HEAD, LABELS, MODEL_CARD, NAMES, PREDICTIONS, REPORT, RUN, SAVED_MODEL
 from retrain.paths import display_path
 from retrain.text import counted, listing
 
 __all__ = [
     "FORMAT",
+    "MODEL",
     "ModelDescription",
     "check_destination",
     "list_files",
@@ -41,6 +43,7 @@ __all__ = [
     "own_files",
     "read_description",
     "read_file",
+    "read_labels",
     "read_model_tables",
     "read_record",
     "read_sets",
@@ -225,7 +228,8 @@ def own_files(folder: Path) -> list[str]:
         paths = [PurePosixPath(name) for name in [*listed, _EMPTY_FOLDER, REPORT]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    return [str(path) for path in paths if path.parts and path.parts[0] in NAMES and ".." not in path.parts]
+    own = [str(path) for path in paths if path.parts and path.parts[0] in NAMES and ".." not in path.parts]
+    return [*own, *files_of_exports(folder)]
 
 
 MODEL = Kind(own_files, RUN)

@@ -8,6 +8,7 @@ from retrain.options.augmentation import AugmentationOptions
 from retrain.options.crossval import CrossValidationOptions
 from retrain.options.data import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS, ImageOptions, LabelOptions, SplitOptions
 from retrain.options.evaluation import EvaluationOptions
+from retrain.options.export import EXPORT_FORMATS, ExportOptions, parse_formats
 from retrain.options.extraction import PRECISIONS, BackboneOptions, ExtractionOptions
 from retrain.options.fine_tuning import FineTuningOptions
 from retrain.options.prediction import PredictionOptions
@@ -21,12 +22,14 @@ __all__ = [
     "DEFAULT_MAX_FILE_SIZE",
     "DEFAULT_MAX_PIXELS",
     "DEFAULT_STEPS",
+    "EXPORT_FORMATS",
     "OPTIMIZERS",
     "PRECISIONS",
     "AugmentationOptions",
     "BackboneOptions",
     "CrossValidationOptions",
     "EvaluationOptions",
+    "ExportOptions",
     "ExtractionOptions",
     "FineTuningOptions",
     "ImageOptions",
@@ -37,4 +40,5 @@ __all__ = [
     "SplitOptions",
     "TrainingOptions",
     "TuningOptions",
+    "parse_formats",
 ]

@@ -1,0 +1,265 @@
+"""The check of an export: a foreign runtime must answer as `retrain predict` does."""
+
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from retrain.data import decode_image, read_header
+from retrain.errors import ExportError, UnreadableImageError
+from retrain.events import Emit, Reported
+from retrain.export.export_format import Facts, Pictures, Takes
+from retrain.export.sample_pictures import KnownPicture, SamplePicture, SamplePictures
+from retrain.model import Classifier
+from retrain.paths import display_path
+from retrain.text import counted, listing, ratio
+
+__all__ = ["TOLERANCE", "Accuracy", "Checked", "Loaded", "check_accuracy", "check_export"]
+
+# Of a score. float32 in another order of sums, and a level of 255 here and there that resizing rounds the other way,
+# have moved scores by 3e-4 at most; wrong preprocessing, weights or labels move some of twenty pictures by far more.
+TOLERANCE = 1e-3
+
+_LONGEST_SIDE = 1024  # pixels, of pictures in a batch
+_WARM_UP = 2  # pictures; the first ones take longer
+
+
+class Loaded(Protocol):
+    """An export, loaded. `Runtime` has the meaning of the names."""
+
+    labels: Sequence[str]
+    inputs: Mapping[str, Takes]
+    seconds: float  # that loading took
+
+    def scores(self, name: str, pictures: Pictures) -> tuple[NDArray[np.float32], float]:
+        """Scores of some pictures in one call, and the seconds that it took."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How an export does on pictures with known labels."""
+
+    set: str
+    n: int
+    correct: int
+    correct_before: int  # of the same pictures by `retrain predict`, in float32
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "set": self.set,
+            "n": self.n,
+            "accuracy": self.correct / self.n,
+            "accuracy_float32": self.correct_before / self.n,
+        }
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the check found out of an export that passed it."""
+
+    pictures: int  # that were compared
+    largest_difference: float  # of a score, to `retrain predict`
+    pictures_per_second: float | None  # on this machine, one at a time
+    load_seconds: float
+    accuracy: tuple[Accuracy, ...] = ()  # of forms in fewer bits
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "pictures": self.pictures,
+            "largest_difference": self.largest_difference,
+            "pictures_per_second": self.pictures_per_second,
+            "load_seconds": round(self.load_seconds, 3),
+            "accuracy": [accuracy.as_dict() for accuracy in self.accuracy],
+        }
+
+
+def check_export(facts: Facts, loaded: Loaded, classifier: Classifier, pictures: SamplePictures, emit: Emit) -> Checked:
+    """Compare an export with `retrain predict` on real pictures, one by one and in a batch.
+
+    Raises ExportError if it differs. Forms in fewer bits may differ; they must give the same scores in a batch as
+    singly, and `check_accuracy` says whether they are good enough.
+    """
+    if tuple(loaded.labels) != classifier.labels:
+        raise ExportError(
+            f"the format {facts.name} has other labels than the model, or in another order: "
+            f"{listing(loaded.labels, 3)}, expected {listing(classifier.labels, 3)}"
+        )
+    check = _Check(facts, loaded, classifier, pictures.compared, emit)
+    found = [check.compare(name, takes) for name, takes in loaded.inputs.items()]
+    accuracy = tuple(check.accuracy(name, known) for name, known in pictures.judged.items()) if facts.is_rounded else ()
+    seconds = found[0][1]
+    return Checked(
+        len(pictures.compared),
+        max(difference for difference, _ in found),
+        1 / seconds if seconds else None,
+        loaded.seconds,
+        accuracy,
+    )
+
+
+@dataclass(frozen=True)
+class _Question:
+    """Pictures that go to an export in one call, and what `retrain predict` gets in their place."""
+
+    pictures: Pictures
+    files: Sequence[bytes]  # that decode to the same pictures
+    paths: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Check:
+    """One export, and what it is compared with."""
+
+    facts: Facts
+    loaded: Loaded
+    classifier: Classifier
+    sample: Sequence[SamplePicture]
+    emit: Emit
+
+    def compare(self, name: str, takes: Takes) -> tuple[float, float]:
+        """The largest difference to `retrain predict` in a score, and the seconds of a picture.
+
+        Raises ExportError if a difference is too large.
+        """
+        size = self.classifier.description.height, self.classifier.description.width
+        largest, seconds = 0.0, []
+        for number, picture in enumerate(self.sample):
+            question = _single(picture, takes, size)
+            scores, spent = self._scores(name, question)
+            seconds.append(spent)
+            limit = None if self.facts.is_rounded else TOLERANCE
+            largest = max(largest, self._difference(scores, self._expected(question), question, limit))
+            self.emit(Reported(f"checking {self.facts.name}", number + 1, len(self.sample)))
+        batch = _batch(self.sample, takes, size)
+        expected = self._one_by_one(name, batch) if self.facts.is_rounded else self._expected(batch)
+        difference = self._difference(self._scores(name, batch)[0], expected, batch, TOLERANCE)
+        if not self.facts.is_rounded:
+            largest = max(largest, difference)
+        return largest, statistics.median(seconds[_WARM_UP:] or seconds)
+
+    def accuracy(self, set_name: str, known: Sequence[KnownPicture]) -> Accuracy:
+        """How often the export and `retrain predict` are right. Pictures that can't be read don't count."""
+        [(name, takes), *_] = self.loaded.inputs.items()
+        size = self.classifier.description.height, self.classifier.description.width
+        n, right, right_before = 0, 0, 0
+        for done, picture in enumerate(known):
+            self.emit(Reported(f"testing {self.facts.name} on {set_name} pictures", done + 1, len(known)))
+            try:
+                question = _single(SamplePicture(picture.path, picture.read()), takes, size)
+            except UnreadableImageError:
+                continue
+            label = self.classifier.labels.index(picture.label)
+            n += 1
+            right += int(self._scores(name, question)[0].argmax() == label)
+            right_before += int(self._expected(question).argmax() == label)
+        return Accuracy(set_name, n, right, right_before)
+
+    def _expected(self, question: _Question) -> NDArray[np.float32]:
+        """(n, classes) what `retrain predict` says."""
+        size = self.classifier.description.height, self.classifier.description.width
+        return self.classifier.scores(np.stack([decode_image(file, *size) for file in question.files]))
+
+    def _one_by_one(self, name: str, question: _Question) -> NDArray[np.float32]:
+        """(n, classes) what the export says of pictures when each comes alone."""
+        alone = (question.pictures[number : number + 1] for number in range(len(question.paths)))
+        singly = (_Question(picture, (), question.paths[:1]) for picture in alone)
+        return np.concatenate([self._scores(name, one)[0] for one in singly])
+
+    def _scores(self, name: str, question: _Question) -> tuple[NDArray[np.float32], float]:
+        """(n, classes) what the export says, and the seconds that it took. Raises ExportError if it says nonsense."""
+        scores, seconds = self.loaded.scores(name, question.pictures)
+        expected = (len(question.paths), len(self.classifier.labels))
+        if scores.shape != expected:
+            raise ExportError(
+                f"the format {self.facts.name} gives {scores.shape} for {counted(len(question.paths), 'picture')}, "
+                f"expected {expected}"
+            )
+        return scores, seconds
+
+    def _difference(
+        self, found: NDArray[np.float32], expected: NDArray[np.float32], question: _Question, limit: float | None
+    ) -> float:
+        """The largest difference of a score; NaN is the largest of all. Raises ExportError if it is over a limit."""
+        differences = np.nan_to_num(np.abs(found - expected).max(axis=1), nan=np.inf)
+        worst = int(differences.argmax())
+        if limit is not None and not differences[worst] <= limit:
+            alone = len(question.paths) == 1
+            other = "from its own without the others" if self.facts.is_rounded else "from those of retrain predict"
+            raise ExportError(
+                f"the format {self.facts.name} gives scores that differ {other}, by {differences[worst]:.2g} where "
+                f"{limit:g} is allowed: of {display_path(question.paths[worst])}"
+                + ("" if alone else f", number {worst + 1} of {len(question.paths)} in a batch")
+            )
+        return float(differences[worst])
+
+
+def _single(picture: SamplePicture, takes: Takes, size: tuple[int, int]) -> _Question:
+    """One picture, as an input takes it. Raises UnreadableImageError."""
+    if takes == "pixels":
+        return _Question(decode_image(picture.data, *size)[np.newaxis], [picture.data], [picture.path])
+    header = read_header(picture.data)
+    if takes == "file" and header.format in ("JPEG", "PNG"):
+        return _Question([picture.data], [picture.data], [picture.path])
+    # Whole: a decoder that shrinks a large JPEG as it reads it is no part of an export.
+    whole = decode_image(picture.data, header.height, header.width)
+    file = _file_of(whole, "PNG" if takes == "file" else "BMP")
+    return _Question([file] if takes == "file" else whole[np.newaxis], [file], [picture.path])
+
+
+def _batch(sample: Sequence[SamplePicture], takes: Takes, size: tuple[int, int]) -> _Question:
+    """All pictures, as an input takes them together: files, pixels, or parts of pictures that have one size."""
+    singly = [_single(picture, takes, size) for picture in sample]
+    paths = [picture.path for picture in sample]
+    if takes != "picture":
+        files = [file for question in singly for file in question.files]
+        given = [picture for question in singly for picture in question.pictures]
+        return _Question(given if takes == "file" else np.stack(given), files, paths)
+    shapes = [np.shape(question.pictures) for question in singly]
+    height, width = (min(_LONGEST_SIDE, *(shape[axis] for shape in shapes)) for axis in (1, 2))
+    parts = np.concatenate([np.asarray(question.pictures)[:, :height, :width] for question in singly])
+    return _Question(parts, [_file_of(part, "BMP") for part in parts], paths)
+
+
+def _file_of(pixels: NDArray[np.uint8], form: str) -> bytes:
+    """(height, width, 3) as a file that keeps every pixel."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, form, **({"compress_level": 1} if form == "PNG" else {}))
+    return buffer.getvalue()
+
+
+def check_accuracy(facts: Facts, found: Sequence[Accuracy], allowed: float) -> tuple[str, ...]:
+    """Check how far the accuracy of a form in fewer bits is below float32's, on all held-out pictures together.
+
+    Args:
+        allowed: percentage points.
+    Returns notes, such as that there are too few pictures to tell. Raises ExportError if it is too far.
+    """
+    n = sum(accuracy.n for accuracy in found)
+    if not n:
+        return (
+            f"the accuracy of {facts.name} was not measured: there are no pictures with labels; give --pictures DIR "
+            "with a sub-folder for each class",
+        )
+    lost = sum(accuracy.correct_before - accuracy.correct for accuracy in found)
+    too_few = 0 < allowed * n / 100 < 1  # one picture alone is more than that
+    if lost > max(allowed * n / 100, int(too_few)):
+        each = "; ".join(
+            f"{accuracy.set}: {ratio(accuracy.correct / accuracy.n)}, in float32 "
+            f"{ratio(accuracy.correct_before / accuracy.n)}, n={accuracy.n}"
+            for accuracy in found
+            if accuracy.n
+        )
+        raise ExportError(
+            f"the format {facts.name} loses {100 * lost / n:.1f} points of accuracy, and {allowed:g} are allowed "
+            f"({each}): use a format in more bits, or raise --max-accuracy-drop"
+        )
+    if too_few:
+        return (f"{counted(n, 'picture', 'is/are')} too few to tell a loss of {allowed:g} points of {facts.name}",)
+    return ()
