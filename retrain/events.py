@@ -193,8 +193,8 @@ class EpochEnded(Event):
 
 @dataclass(frozen=True)
 class Reported(Event):
-    """Work for the report went on."""
+    """Work for the report, or on a file of vectors, went on."""
 
-    what: str  # in the words to show: "training heads"
+    what: str  # in the words to show: "training heads", "writing vectors"
     done: int
     total: int

@@ -11,6 +11,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 __all__ = [
     "FilePart",
@@ -21,6 +22,7 @@ __all__ = [
     "sync_folder",
     "temporary_sibling",
     "wait_for_lock",
+    "whole_file",
     "write_whole",
 ]
 
@@ -116,27 +118,50 @@ def write_whole(path: str | os.PathLike[str], *data: bytes | memoryview | FilePa
         data: the parts of the file, one after the other.
     Raises OSError; the temporary file is then removed, and what was there before is untouched.
     """
-    path = Path(path)
-    if _is_special(path):
-        _write_into(path, data)
+    if _is_special(Path(path)):
+        _write_into(Path(path), data)
         return
+    with whole_file(path) as file:
+        file.writelines(block for part in data for block in blocks(part))
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """An empty file to write, and read, that takes its place as `write_whole`'s does when the block ends without error.
+
+    For content that is too large for memory, or written out of order. A device or a pipe gets a copy at the end.
+
+    Raises OSError, as `write_whole` does.
+    """
+    path = Path(path)
     temporary = temporary_sibling(path, ".tmp")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # less what the umask takes away
+    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)  # less what the umask takes away
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "w+b") as file:
             with contextlib.suppress(OSError):  # some network disks have no locks
                 fcntl.flock(file.fileno(), fcntl.LOCK_EX)  # tells remove_abandoned that this file is being written
-            file.writelines(block for part in data for block in blocks(part))
+            yield file
             file.flush()
             os.fsync(file.fileno())
-            os.replace(temporary, path)
-    except BaseException as error:
+            if _is_special(path) or not _replaced(temporary, path):
+                _write_into(path, (FilePart(temporary),))
+                os.unlink(temporary)
+    except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        if not isinstance(error, OSError) or error.errno != errno.EBUSY:
-            raise
-        _write_into(path, data)
+        raise
     sync_folder(path.parent)
+
+
+def _replaced(temporary: Path, path: Path) -> bool:
+    """Put a file in its place; whether that is possible: a mount can't be replaced. Raises OSError."""
+    try:
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from retrain.data import FEWEST_PICTURES, FolderInspection
 from retrain.evaluation import Metrics, PictureResult
 from retrain.export import WrittenExport
-from retrain.extraction import Augmentation, Extraction
+from retrain.extraction import Augmentation
 from retrain.paths import display_path
 from retrain.pipeline.benchmark import MachineBenchmark
 from retrain.pipeline.crossval import CrossValidation
+from retrain.pipeline.extract import FolderExtraction
 from retrain.pipeline.results import FolderEvaluation, RunResult
 from retrain.text import MOST_NAMED, counted, listed_lines, listing, pasteable, ratio, shown
 
@@ -92,8 +93,9 @@ def describe_formats(formats: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def describe_extraction(extraction: Extraction, cache: str) -> str:
+def describe_extraction(done: FolderExtraction) -> str:
     """What `retrain extract` shows."""
+    extraction, cache = done.extraction, display_path(done.cache.folder)
     lines = [f"skipped {display_path(path)}: {reason}" for path, reason in extraction.skipped.items()]
     if len(lines) > MOST_NAMED + 1:
         lines[MOST_NAMED:] = [f"... and {len(lines) - MOST_NAMED:,} more ({_ALL_IN_JSON})"]
@@ -104,6 +106,9 @@ def describe_extraction(extraction: Extraction, cache: str) -> str:
         f"{counted(len(extraction.readable), 'file')}: {extraction.cached:,} cached, {extraction.extracted:,} extracted"
         f"{'' if rate is None else f' at {rate:.1f} pictures/s'}, {len(extraction.skipped):,} skipped; cache: {cache}"
     )
+    if done.output is not None:
+        length = done.cache.bottleneck_size
+        lines.append(f"Wrote {counted(done.written, 'vector')} of length {length} to {display_path(done.output)}")
     return "\n".join(lines)
 
 

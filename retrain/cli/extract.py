@@ -1,4 +1,4 @@
-"""`retrain extract`: fill the cache, or measure how fast this machine does it."""
+"""`retrain extract`: fill the cache, write vectors for other programs, or measure how fast this machine is."""
 
 import argparse
 import contextlib
@@ -6,7 +6,7 @@ import contextlib
 from retrain.cli.arguments import Commands, add_command, add_image_dir, add_options, add_output_options, options_from
 from retrain.cli.output import print_json, print_text
 from retrain.errors import UsageError
-from retrain.options import BackboneOptions, ExtractionOptions, ImageOptions, RunOptions
+from retrain.options import BackboneOptions, ExtractionOptions, ImageOptions, LabelOptions, RunOptions, SplitOptions
 
 __all__ = ["add_extract_command"]
 
@@ -17,10 +17,18 @@ def add_extract_command(commands: Commands) -> None:
         commands,
         "extract",
         _extract,
-        "only fill the bottleneck cache, or measure how fast this machine does it",
-        "  retrain extract flower_photos\n  retrain extract --benchmark",
+        "only fill the bottleneck cache, write its vectors for other programs, or measure how fast this machine is",
+        "  retrain extract flower_photos\n"
+        "  retrain extract flower_photos --output vectors.parquet\n"
+        "  retrain extract --benchmark",
     )
     add_image_dir(parser, nargs="?")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="write path, label, set, key and vector of every picture to this file: .npz, .parquet (pip install "
+        "'retrain[parquet]') or .h5",
+    )
     parser.add_argument(
         "--benchmark",
         action="store_true",
@@ -29,13 +37,18 @@ def add_extract_command(commands: Commands) -> None:
     )
     add_options(parser, "backbone", BackboneOptions, ExtractionOptions)
     add_options(parser, "pictures", ImageOptions)
+    add_options(parser, "labels and sets in the file", LabelOptions, SplitOptions)
     add_output_options(parser)
 
 
 def _extract(args: argparse.Namespace) -> int:
-    """Fill the cache, or measure how fast this machine does it."""
+    """Fill the cache and write its vectors, or measure how fast this machine is."""
     options = options_from(RunOptions, args)
+    if args.output is None and (options.labels, options.split) != (LabelOptions(), SplitOptions()):
+        raise UsageError("options of labels and sets have an effect on the file that --output names: add --output FILE")
     if args.benchmark:
+        if args.output is not None:
+            raise UsageError("--benchmark writes no vectors: leave --output out")
         if options.backbone.precision != BackboneOptions.precision:
             raise UsageError("--benchmark measures every precision: leave --precision out")
         return _benchmark(args, options)
@@ -43,15 +56,14 @@ def _extract(args: argparse.Namespace) -> int:
         raise UsageError("IMAGE_DIR is missing: give the folder with one sub-folder of pictures per class")
     from retrain.cli import console
     from retrain.cli.progress import resumable_progress
-    from retrain.paths import display_path
     from retrain.pipeline.extract import extract as extract_folder
 
     with resumable_progress(args.quiet) as progress:
-        done = extract_folder(args.image_dir, options, progress.show)
+        done = extract_folder(args.image_dir, options, progress.show, args.output)
     if args.json:
         print_json(done.as_dict())
     else:
-        print_text(console.describe_extraction(done.extraction, display_path(done.cache.folder)))
+        print_text(console.describe_extraction(done))
     return 0
 
 

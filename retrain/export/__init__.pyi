@@ -5,6 +5,7 @@ from .litert_model import LiteRTModel
 from .sample_pictures import find_pictures
 from .saved_model import SavedModel
 from .source import ExportSource
+from .vector_file import VectorTable, check_vector_file, write_vectors
 
 __all__ = [
     "FORMATS",
@@ -13,9 +14,12 @@ __all__ = [
     "FrozenGraph",
     "LiteRTModel",
     "SavedModel",
+    "VectorTable",
     "WrittenExport",
     "check_installed",
+    "check_vector_file",
     "find_pictures",
     "missing_packages",
     "place_of",
+    "write_vectors",
 ]

@@ -1,4 +1,4 @@
-"""`extract`: pass one alone."""
+"""`extract`: pass one alone, into the cache, or from there into a file for other programs."""
 
 import os
 from dataclasses import dataclass
@@ -6,40 +6,87 @@ from typing import Any
 
 from retrain.backbones import choose_backbone
 from retrain.cache import BottleneckCache
-from retrain.data import read_image_folder
+from retrain.data import ImageFolder, assign_sets, check_counts, class_labels, read_image_folder
 from retrain.events import Emit, ignore
-from retrain.extraction import Extraction, choose_extractor_for, open_cache
+from retrain.export import VectorTable, check_vector_file, write_vectors
+from retrain.extraction import Dataset, Extraction, choose_extractor_for, load_dataset, open_cache
 from retrain.extraction import extract as extract_pictures
 from retrain.options import RunOptions
+from retrain.paths import utf8_path
 
 __all__ = ["FolderExtraction", "extract"]
 
 
 @dataclass(frozen=True)
 class FolderExtraction:
-    """What pass one did with a folder, and where the bottlenecks are."""
+    """What pass one did with a folder, where the bottlenecks are, and the file that they were written to."""
 
     extraction: Extraction
     cache: BottleneckCache
+    output: str | None = None  # path of the file
+
+    @property
+    def written(self) -> int:
+        """Vectors in the file."""
+        return int(self.extraction.readable.sum()) if self.output is not None else 0
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"backbone": self.cache.name} | self.extraction.figures() | self.extraction.losses()
+        output = None
+        if self.output is not None:
+            output = {"path": utf8_path(self.output), "vectors": self.written, "length": self.cache.bottleneck_size}
+        figures = self.extraction.figures() | self.extraction.losses()
+        return {"backbone": self.cache.name} | figures | {"output": output}
 
 
 def extract(
-    image_dir: str | os.PathLike[str], options: RunOptions = RunOptions(), emit: Emit = ignore
+    image_dir: str | os.PathLike[str],
+    options: RunOptions = RunOptions(),
+    emit: Emit = ignore,
+    output: str | os.PathLike[str] | None = None,
 ) -> FolderExtraction:
-    """Put the bottleneck of every picture of a folder into the cache.
+    """Put the bottleneck of every picture of a folder into the cache, and if wanted into a file, too.
 
     Args:
         image_dir: one sub-folder of pictures per class.
-        options: those of the backbone, of extraction and of images count.
+        options: those of the backbone, of extraction and of images count; for the file, those of labels and split, too.
         emit: called with events; see `retrain.events`.
+        output: a file of paths, labels, sets, keys and vectors: .npz, .parquet or .h5. What was there is replaced.
     Raises RetrainError.
     """
+    if output is not None:
+        check_vector_file(output)
     folder = read_image_folder(image_dir, [options.extraction.cache_dir], emit)
+    labels = _labels(folder, options, emit) if output is not None else ()
     backbone, options = choose_backbone(options, emit)
     extractor = choose_extractor_for(folder, backbone, options, emit)
-    cache = open_cache(extractor, options.extraction)
-    return FolderExtraction(extract_pictures(folder, extractor, cache, options, emit), cache)
+    if output is None:
+        cache = open_cache(extractor, options.extraction)
+        return FolderExtraction(extract_pictures(folder, extractor, cache, options, emit), cache)
+    data = load_dataset(folder, extractor, options, emit)
+    write_vectors(output, _table(data, labels, options, os.fspath(image_dir)), emit)
+    return FolderExtraction(data.extraction, data.cached.cache, os.fspath(output))
+
+
+def _labels(folder: ImageFolder, options: RunOptions, emit: Emit) -> tuple[str, ...]:
+    """The labels of the classes; checks, as far as can be known now, that the pictures can be split.
+
+    Raises ImageFolderError, LabelsFileError.
+    """
+    if not folder.has_subsets:
+        check_counts(dict(zip(folder.class_names, folder.counts(), strict=True)), options.split)
+    return class_labels(folder.class_names, options.labels.labels_file, emit=emit)
+
+
+def _table(data: Dataset, labels: tuple[str, ...], options: RunOptions, image_dir: str) -> VectorTable:
+    """What the file holds. Raises ImageFolderError if a class has too few different pictures for the split."""
+    cache = data.cached.cache
+    return VectorTable(
+        [utf8_path(sample.path) for sample in data.samples],
+        [labels[sample.label] for sample in data.samples],
+        assign_sets(data.samples, data.keys, options.split, image_dir),
+        data.keys,
+        data.cached,
+        cache.name,
+        cache.fingerprint,
+    )
