@@ -103,9 +103,15 @@ class LabelledBottlenecks:
     # (n,) the number of the picture that each row shows. Pictures, which have their own number, come before copies.
     # None: every row is a picture
     origins: NDArray[np.int32] | None = None
+    # (n,) >= 0, how many pictures each row counts as in training. None: every row is one
+    weights: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def weights_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """The weights of (m,) rows; None if every row is one picture."""
+        return None if self.weights is None else self.weights[rows]
 
     def with_copies(self, pictures: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows of (m,) pictures: first the pictures, in their order, then all copies of them."""

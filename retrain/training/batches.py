@@ -76,17 +76,18 @@ class Batch(NamedTuple):
 
     vectors: Vectors  # (n, d); valid until the next batch is asked for
     labels: NDArray[np.int32]  # (n,)
+    weights: NDArray[np.float32] | None = None  # (n,) how much each counts; None: all the same
 
 
 def read_batches(data: LabelledBottlenecks, draws: Draws, steps: range) -> Generator[Batch, None, None]:
     """Yield the batch of each step. Vectors in files are read ahead on a thread, which ends with the generator."""
     if isinstance(data.vectors, np.ndarray):
-        return _from_memory(data.vectors, data.labels, draws, steps)
-    return _from_files(data.vectors, data.labels, draws, steps)
+        return _from_memory(data.vectors, data, draws, steps)
+    return _from_files(data.vectors, data, draws, steps)
 
 
 def _from_memory(
-    vectors: Vectors, labels: NDArray[np.int32], draws: Draws, steps: range
+    vectors: Vectors, data: LabelledBottlenecks, draws: Draws, steps: range
 ) -> Generator[Batch, None, None]:
     """Copy each batch when it is wanted.
 
@@ -95,12 +96,12 @@ def _from_memory(
     copy = RowCopier(vectors, draws.batch_size)
     for some in _parts(steps, _WORDS_AT_ONCE // draws.batch_size):
         drawn = draws.pictures(some)
-        for pictures, own in zip(drawn, labels[drawn], strict=True):
-            yield Batch(copy(pictures), own)
+        for pictures, own in zip(drawn, data.labels[drawn], strict=True):
+            yield Batch(copy(pictures), own, data.weights_of(pictures))
 
 
 def _from_files(
-    vectors: VectorSource, labels: NDArray[np.int32], draws: Draws, steps: range
+    vectors: VectorSource, data: LabelledBottlenecks, draws: Draws, steps: range
 ) -> Generator[Batch, None, None]:
     size = draws.batch_size
 
@@ -108,8 +109,8 @@ def _from_files(
         drawn = draws.pictures(some)
         together = vectors[drawn.reshape(-1)]
         return [
-            Batch(together[start : start + size], own)
-            for start, own in zip(range(0, len(together), size), labels[drawn], strict=True)
+            Batch(together[start : start + size], data.labels[pictures], data.weights_of(pictures))
+            for start, pictures in zip(range(0, len(together), size), drawn, strict=True)
         ]
 
     reader = ThreadPoolExecutor(1)

@@ -53,7 +53,9 @@ class BatchLoss:
             gradients: where they go.
         Returns: whether the loss is finite.
         """
-        shares = self._share if self._class_weights is None else self._class_weights[batch.labels]
+        shares: Array | float = self._share if self._class_weights is None else self._class_weights[batch.labels]
+        if batch.weights is not None:
+            shares = shares * batch.weights
         logits = self._layers.forward(batch.vectors, step)
         is_finite = to_gradients(logits, batch.labels, shares, self._smoothing)
         self._layers.backward(logits, gradients)

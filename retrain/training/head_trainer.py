@@ -1,6 +1,7 @@
 """Pass two: train a head on bottlenecks, in random batches or to the optimum."""
 
 import contextlib
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from retrain.training.batches import Batch, Draws, RowCopier, members_of, read_b
 from retrain.training.gradient_descent import BatchLoss, optimizer_of
 from retrain.training.layers import logits_of
 from retrain.training.lbfgs import Figures, Flat, FullBatch, Part, find_optimum
-from retrain.training.loss import Penalties, class_weights, cross_entropies, picture_weights
+from retrain.training.loss import Penalties, class_weights, cross_entropies, draw_weights, picture_weights
 from retrain.training.parameters import Parameters, aligned, initial_head
 from retrain.training.products import Products
 from retrain.training.random_streams import Stream
@@ -93,12 +94,14 @@ class HeadTrainer:
         """Train a head to a low mean cross-entropy.
 
         Args:
-            train: (m,) numbers of pictures. Their distorted copies, if any, are used too.
+            train: (m,) numbers of pictures. Their distorted copies, if any, are used too. Rows of weight 0 are not.
             validation: (v,) numbers of pictures. If there are none, the history has no validation figures.
             options: equal options give equal heads, bit for bit, on machines with the same number of cores.
         Returns: the head, and one row per evaluation: at step 0, every eval_step_interval steps, and at the last step.
         Raises TrainingError if the options do not fit the pictures, or if training diverges.
         """
+        if self.data.weights is not None:
+            train = train[self.data.weights[train] > 0]
         _check(train, validation, options)
         options = options.resolved(len(train))  # distorted copies do not count as pictures
         start = initial_head(self.data.vectors.shape[1], self.classes, options.seed, options.hidden_units)
@@ -112,13 +115,14 @@ class HeadTrainer:
         """Train in random batches."""
         options, parameters = task.options, Parameters.of(start)
         gradients = parameters.like(aligned(parameters.flat.size))
-        loss = BatchLoss(parameters, products, options, class_weights(self.data.labels[task.train], self.classes))
+        labels, weights = self.data.labels[task.train], self.data.weights_of(task.train)
+        loss = BatchLoss(parameters, products, options, class_weights(labels, self.classes, weights))
         optimizer = optimizer_of(options, parameters.flat)
         progress = _Progress(task, parameters, self._validation(task), products)
         steps, size = options.steps or DEFAULT_STEPS, options.batch_size or DEFAULT_BATCH_SIZE
         members, is_balanced = members_of(task.train, self.data.labels), options.sampling == "class-balanced"
         draws = Draws(members, size, options.seed, Stream.TRAINING, is_balanced)
-        with contextlib.closing(read_batches(self.data, draws, range(steps))) as batches:
+        with contextlib.closing(read_batches(self._to_draw(task), draws, range(steps))) as batches:
             for step, batch in enumerate(batches):
                 if not loss.gradients(batch, step, gradients):
                     raise _divergence(step, options)
@@ -126,6 +130,15 @@ class HeadTrainer:
                 if progress.after(step, batch):
                     break
         return progress.trained(step + 1)
+
+    def _to_draw(self, task: "_Task") -> LabelledBottlenecks:
+        """Return the data with what each row counts when it is drawn, in the place of its weight."""
+        weights = self.data.weights_of(task.train)
+        if weights is None:
+            return self.data
+        drawn = np.zeros(len(self.data), np.float32)
+        drawn[task.train] = draw_weights(self.data.labels[task.train], weights, task.options)
+        return dataclasses.replace(self.data, weights=drawn)
 
     def _validation(self, task: "_Task") -> "_Validation | _RandomValidation | None":
         """Return the validation pictures, to evaluate all of them or random batches."""
@@ -148,7 +161,7 @@ class HeadTrainer:
         """Train on all pictures at once, until nothing is left to gain."""
         train, validation, options = task.train, task.validation, task.options
         parameters = Parameters.of(start)
-        weights = picture_weights(self.data.labels[train], self.classes, options)
+        weights = picture_weights(self.data.labels[train], self.classes, options, self.data.weights_of(train))
         parts = partial(self._parts, train, weights)
         objective = FullBatch(parts, len(train), parameters, products, options.label_smoothing)
         equal = np.full(len(validation), 1 / max(1, len(validation)), np.float32)

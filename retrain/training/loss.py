@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from retrain.options import TrainingOptions
 from retrain.training.parameters import Parameters, pieces
 
-__all__ = ["Penalties", "class_weights", "cross_entropies", "picture_weights", "to_gradients"]
+__all__ = ["Penalties", "class_weights", "cross_entropies", "draw_weights", "picture_weights", "to_gradients"]
 
 Array = NDArray[Any]  # float32; float64 where it is asked for
 
@@ -71,21 +71,26 @@ class Penalties(NamedTuple):
                     sums[piece] += self.l1 * np.sign(weights[piece])
 
 
-def class_weights(labels: NDArray[np.int32], classes: int) -> NDArray[np.float32]:
+def class_weights(
+    labels: NDArray[np.int32], classes: int, weights: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Return (classes,) the weight of a picture of each class: pictures / (classes * pictures of the class).
 
     This is --class-weight balanced.
 
     Args:
         labels: (n,) of the training pictures. Over these, the weights have a mean of 1.
+        weights: (n,) how many pictures each of these counts as.
     """
-    counts = np.bincount(labels, minlength=classes)
+    counts = np.bincount(labels, weights, classes)
     present = np.count_nonzero(counts)
-    weights = np.divide(len(labels), present * counts, out=np.zeros(classes), where=counts > 0)
-    return np.asarray(weights, np.float32)
+    balanced = np.divide(counts.sum(), present * counts, out=np.zeros(classes), where=counts > 0)
+    return np.asarray(balanced, np.float32)
 
 
-def picture_weights(labels: NDArray[np.int32], classes: int, options: TrainingOptions) -> NDArray[np.float32]:
+def picture_weights(
+    labels: NDArray[np.int32], classes: int, options: TrainingOptions, weights: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Return (n,) the share of each training picture in the expected loss of a random batch. The sum is 1.
 
     Drawing classes uniformly has the same effect as weighting pictures by class.
@@ -93,7 +98,27 @@ def picture_weights(labels: NDArray[np.int32], classes: int, options: TrainingOp
     Args:
         labels: (n,) of the training pictures.
         options: resolved.
+        weights: (n,) how many pictures each of these counts as.
     """
-    if options.sampling == "uniform" and options.class_weight == "none":
-        return np.full(len(labels), 1 / len(labels), np.float32)
-    return np.asarray(class_weights(labels, classes)[labels] / len(labels), np.float32)
+    shares = np.full(len(labels), 1 / len(labels)) if weights is None else weights / weights.sum(dtype=np.float64)
+    if options.sampling != "uniform" or options.class_weight != "none":
+        shares = shares * class_weights(labels, classes, weights)[labels]
+    return np.asarray(shares, np.float32)
+
+
+def draw_weights(
+    labels: NDArray[np.int32], weights: NDArray[np.float32], options: TrainingOptions
+) -> NDArray[np.float32]:
+    """Return (n,) how much each training picture counts when it is drawn, so that a weight of 2 is worth two pictures.
+
+    Pictures are drawn with the same probability whatever their weight: all of them, or all of a class. So weights are
+    compared with their mean among these.
+
+    Args:
+        labels: (n,) of the training pictures.
+        weights: (n,) > 0, how many pictures each of these counts as.
+        options: resolved.
+    """
+    groups = labels if options.sampling == "class-balanced" else np.zeros_like(labels)
+    means = np.bincount(groups, weights) / np.maximum(1, np.bincount(groups))
+    return np.asarray(weights / means[groups], np.float32)

@@ -12,6 +12,7 @@ from retrain.cache.vectors import CachedVectors, LabelledBottlenecks
 from retrain.errors import CacheError, TrainingError
 from retrain.evaluation.metrics import evaluate_logits
 from retrain.events import Evaluated, ignore
+from retrain.model import softmax
 from retrain.options import OPTIMIZERS, TrainingOptions
 from retrain.training import batches, head_trainer
 from retrain.training.head_trainer import HeadTrainer, Snapshots, some_of
@@ -304,6 +305,41 @@ def test_rare_classes_count_as_much_by_weight_as_by_drawing():
 
 
 # bad input
+
+
+WAYS = [{"optimizer": "lbfgs", "l2": 0.01}, {"learning_rate": 0.1, "batch_size": 3000, "steps": 500}]
+
+
+@pytest.mark.parametrize(
+    "options", [*WAYS, {**WAYS[0], "sampling": "uniform"}, {**WAYS[1], "class_weight": "balanced"}]
+)
+def test_a_picture_of_weight_3_is_worth_three(options):
+    """As if it were there three times: exactly at the optimum, nearly so where batches are drawn at random."""
+    data = blobs(20, spread=1.5)
+    weights = np.random.default_rng(0).integers(1, 6, len(data)).astype(np.float32)
+    numbers, options = np.arange(len(data)), TrainingOptions(**options)
+    weighted = HeadTrainer(LabelledBottlenecks(data.vectors, data.labels, weights=weights), CLASSES)
+    often = numbers.repeat(weights.astype(int))
+    repeated = HeadTrainer(LabelledBottlenecks(data.vectors[often], data.labels[often]), CLASSES)
+    heads = [
+        trainer.train(np.arange(len(trainer.data)), NONE, options).head
+        for trainer in (weighted, repeated, HeadTrainer(data, CLASSES))
+    ]
+    scores = [softmax(head.logits(data.vectors)) for head in heads]
+    error, difference = (np.abs(scores[1] - other).max() for other in (scores[0], scores[2]))
+    assert error < (0.003 if options.optimizer == "lbfgs" else 0.05)
+    assert error < difference / 2
+
+
+@pytest.mark.parametrize("options", WAYS)
+def test_a_picture_of_weight_0_might_not_be_there(options):
+    data, options = blobs(), TrainingOptions(**{**options, "steps": 50})
+    kept = np.flatnonzero(np.arange(len(data)) % 3)
+    weights = np.zeros(len(data), np.float32)
+    weights[kept] = 1
+    zeroed = HeadTrainer(LabelledBottlenecks(data.vectors, data.labels, weights=weights), CLASSES)
+    fewer = HeadTrainer(LabelledBottlenecks(data.vectors[kept], data.labels[kept]), CLASSES)
+    assert same(zeroed.train(np.arange(len(data)), NONE, options), fewer.train(np.arange(len(kept)), NONE, options))
 
 
 def test_no_training_pictures_is_an_error():
