@@ -1,6 +1,7 @@
 """Pictures of the user's own, which other forms of a network are made from and compared on."""
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.cache import PictureIndex
-from retrain.data import ImageFolder, decode_image, read_picture
+from retrain.data import ImageFolder, Sample, decode_image, read_picture
 from retrain.errors import UnreadableImageError
 from retrain.events import Emit, Prepared
 from retrain.options import ImageOptions
@@ -33,30 +34,34 @@ class RepresentativePictures:
 
     def first(self, size: tuple[int, int], count: int) -> NDArray[np.uint8]:
         """(m, height, width, 3) uint8, m <= count: the first readable pictures of the folder."""
-        paths = (self.folder.root / sample.path for sample in self.folder.samples if sample.problem is None)
-        return self._decoded(paths, size, count)
+        return self._decoded((sample for sample in self.folder.samples if sample.problem is None), size, count)
 
     def at_random(self, size: tuple[int, int], count: int, emit: Emit) -> NDArray[np.uint8]:
         """(m, height, width, 3) uint8, m <= count: the readable pictures with the lowest SHA-256, copies counted once.
 
         Reads every file that the cache does not know yet.
         """
-        by_key: dict[bytes, Path] = {}
-        paths = [sample.path for sample in self.folder.samples if sample.problem is None]
-        keys = PictureIndex(self.cache, self.folder.root).current_keys(paths)
-        for number, (path, key) in enumerate(zip(paths, keys, strict=True), 1):
+        by_key: dict[bytes, Sample] = {}
+        samples = [sample for sample in self.folder.samples if sample.problem is None]
+        files = [sample.path for sample in samples if sample.content is None]
+        of_files = PictureIndex(self.cache, self.folder.root).current_keys(files)
+        for number, sample in enumerate(samples, 1):
+            key = next(of_files) if sample.content is None else hashlib.sha256(sample.content()).digest()
             if isinstance(key, bytes):  # extraction will say so
-                by_key[key] = self.folder.root / path
-            emit(Prepared("choosing pictures", number, len(paths)))
-        return self._decoded((file for _, file in sorted(by_key.items())), size, count)
+                by_key[key] = sample
+            emit(Prepared("choosing pictures", number, len(samples)))
+        return self._decoded((by_key[key] for key in sorted(by_key)), size, count)
 
-    def _decoded(self, files: Iterator[Path], size: tuple[int, int], count: int) -> NDArray[np.uint8]:
+    def _decoded(self, samples: Iterator[Sample], size: tuple[int, int], count: int) -> NDArray[np.uint8]:
         chosen: list[NDArray[np.uint8]] = []
-        for file in files:
+        for sample in samples:
             with contextlib.suppress(UnreadableImageError):
-                chosen.append(
-                    decode_image(read_picture(file, self.images.max_file_size), *size, self.images.max_pixels)
-                )
+                chosen.append(decode_image(self._content(sample), *size, self.images.max_pixels))
             if len(chosen) == count:
                 break
         return np.stack(chosen) if chosen else np.empty((0, *size, 3), np.uint8)
+
+    def _content(self, sample: Sample) -> bytes:
+        if sample.content is not None:
+            return sample.content()
+        return read_picture(self.folder.root / sample.path, self.images.max_file_size)

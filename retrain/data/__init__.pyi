@@ -7,6 +7,7 @@ from .inspection import FolderInspection, inspect_folder
 from .labels import ClassNames, class_labels, expected_labels
 from .left_out import LeftOut, summarize_left_out
 from .picture_file import hash_picture, picture_bytes, read_picture, what_else
+from .picture_list import list_pictures
 from .split import FEWEST_PICTURES, SETS, assign_sets, check_class_sizes, check_counts
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "inspect_folder",
     "is_litter",
     "is_one_colour",
+    "list_pictures",
     "most_folds",
     "picture_bytes",
     "picture_files",

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class Sample:
     subset: str | None = None  # "train", "validation" or "test", if the folders say so
     depth: int | None = None  # folders above the class folder, up to the image folder; None: that of the set, if any
     problem: str | None = None  # why it can't be a picture: a pipe, or a folder that can't be read; don't open it
+    content: Callable[[], bytes] | None = None  # gives what a file would hold, of a picture that is in no file
 
     @property
     def class_folder(self) -> str:

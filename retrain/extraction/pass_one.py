@@ -139,7 +139,7 @@ class _Picture:
     """A file that was read: its key, and its pixels if they are needed."""
 
     key: bytes
-    signature: Signature
+    signature: Signature | None  # None: it is in no file
     read_at: int  # ns since 1970
     copies: Sequence[int] = ()  # numbers of those to extract; none if another picture has, or gets, the same
     pixels: NDArray[np.uint8] | None = None  # (m, height, width, 3)
@@ -235,7 +235,7 @@ class _Run:
         unread: list[int] = []
         for number, sample in enumerate(self.folder.samples):
             key = None
-            if not self.options.rehash:
+            if not self.options.rehash and sample.content is None:
                 with contextlib.suppress(OSError):  # reading the file will tell what is wrong
                     key = self.index.key(sample.path, signature_of(self.folder.root / sample.path))
             if key is None:
@@ -282,17 +282,19 @@ class _Run:
         path = self.folder.root / sample.path
         now = time.time_ns()
         if sample.problem is not None:
-            return _Picture(b"", (0, 0, 0, 0), now, failure=sample.problem)
+            return _Picture(b"", None, now, failure=sample.problem)
+        if sample.content is not None:
+            return self._decoded(sample.content(), None, now)
         try:
             signature = signature_of(path)
             with picture_bytes(path, self.images.max_file_size) as data:
                 return self._decoded(data, signature, now)
         except OSError as error:
-            return _Picture(b"", (0, 0, 0, 0), now, failure=f"can't be read: {error.strerror}")
+            return _Picture(b"", None, now, failure=f"can't be read: {error.strerror}")
         except UnreadableImageError as error:
-            return _Picture(b"", (0, 0, 0, 0), now, failure=str(error))
+            return _Picture(b"", None, now, failure=str(error))
 
-    def _decoded(self, data: bytes, signature: Signature, now: int) -> _Picture:
+    def _decoded(self, data: bytes, signature: Signature | None, now: int) -> _Picture:
         key = hashlib.sha256(data).digest()
         with self.lock:
             missing = [] if key in self.claimed else self._missing(key)
@@ -360,6 +362,7 @@ class _Run:
                 self._skip(number, str(picture.failure))
             else:
                 self.keys[number] = picture.key
+            if picture.signature is not None:
                 self.index.enter(path, picture.signature, picture.key, picture.read_at)
             if picture.key and picture.failure:
                 self.failed_keys[picture.key] = picture.failure

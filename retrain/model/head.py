@@ -7,7 +7,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -68,10 +68,18 @@ class Head:
             logits[rows] = self._logits(bottlenecks[rows])
         return logits
 
-    def _logits(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def exact_logits(self, bottlenecks: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The same in float64: those of a row are equal to about 15 digits, whatever rows are beside it."""
+        logits = np.empty((len(bottlenecks), self.layers[-1].biases.size), np.float64)
+        for rows in chunks(len(logits)):
+            logits[rows] = self._logits(bottlenecks[rows].astype(np.float64))
+        return logits
+
+    def _logits(self, values: NDArray[Any]) -> NDArray[Any]:
         for layer in self.layers[:-1]:
             values = np.maximum(values @ layer.weights + layer.biases, 0)
-        return np.asarray(values @ self.layers[-1].weights + self.layers[-1].biases, np.float32)
+        logits: NDArray[Any] = values @ self.layers[-1].weights + self.layers[-1].biases
+        return logits
 
     def tempered(self, temperature: float) -> "Head":
         """Return the head with logits divided by a temperature > 0. Above 1, scores become less extreme."""
@@ -90,7 +98,7 @@ def judge(head: Head, vectors: VectorSource, labels: NDArray[np.int32]) -> Outco
     return Outcomes.joined([outcomes_of(head.logits(vectors[rows]), labels[rows]) for rows in chunks(len(labels))])
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """(n, classes) logits to scores in [0, 1]."""
     powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     scores: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
