@@ -35,7 +35,10 @@ class LabelsFileError(RetrainError):
 
 
 class UnreadableImageError(RetrainError):
-    """A file is not a picture, is damaged, or is too large. The message is only the reason, without the path."""
+    """A file is not a picture, is damaged, or is too large.
+
+    The message is only the reason, without the path; that of `retrain.sklearn` names the pictures.
+    """
 
 
 class MissingPackageError(RetrainError):

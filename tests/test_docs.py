@@ -154,23 +154,36 @@ def test_the_page_of_the_python_api_names_all_of_it_and_nothing_else():
     )
     assert {*package.__all__} - {"__version__"} <= named
     for used in re.findall(r"\bretrain\.([A-Za-z_]+)", page + README):
-        assert used in package.__all__ or used == "py", used
+        assert used in package.__all__ or used in ("py", "sklearn"), used
+
+
+PYTHON = {
+    "README.md": "rose.jpg rose",
+    "docs/python.md": "rose.jpg rose",
+    "docs/guide/scikit-learn.md": "retrainclassifier__l2",
+    "docs/guide/vectors.md": "",
+}
+
+
+def test_every_page_with_python_is_run():
+    found = {str(page.relative_to(REPOSITORY)) for page in PAGES if "```python" in page.read_text("utf-8")}
+    assert found - {"CONTRIBUTING.md"} == PYTHON.keys()
 
 
 @pytest.mark.slow
-def test_the_python_of_the_documents_runs(make_folder, tiny_backbone, capsys):
+@pytest.mark.parametrize(("page", "said"), [(REPOSITORY / page, said) for page, said in PYTHON.items()], ids=PYTHON)
+def test_the_python_of_the_documents_runs(make_folder, tiny_backbone, capsys, page, said):
     folder = make_folder({"daisy": 12, "rose": 12}, name="flower_photos")
     shutil.copytree(folder, "other_flowers")
     shutil.copy(folder / "rose" / "rose_000.png", "rose.jpg")
     shutil.copy(folder / "daisy" / "daisy_000.png", "tulip.png")
-    for path in (REPOSITORY / "README.md", DOCS / "python.md"):
-        names: dict[str, object] = {}
-        for block in re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
-            code = block.replace('"efficientnet_lite0"', repr(str(tiny_backbone)))
-            code = code.replace("RunOptions(training", f"RunOptions({TINY.format(str(tiny_backbone))}, training")
-            code = code.replace('"model", emit', '"model", options, emit')
-            exec(code, names)
-    assert "rose.jpg rose" in capsys.readouterr().out
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+        code = block.replace('"efficientnet_lite0"', repr(str(tiny_backbone)))
+        code = code.replace("RunOptions(training", f"RunOptions({TINY.format(str(tiny_backbone))}, training")
+        code = code.replace('"model", emit', '"model", options, emit')
+        exec(code, names)
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "benchmarks").glob("*.py")), ids=lambda path: path.stem)

@@ -105,8 +105,12 @@ def test_the_public_names_are_there():
 # Functions that are still too long or take too much. The lists only shrink: whoever mends one takes it out.
 LONG: set[str] = set()
 MANY_PARAMETERS: set[str] = set()
-# as the standard library calls it
-MANY_PARAMETERS_GIVEN = {"backbones/sources/downloads.py:_Redirections.redirect_request"}
+# as the standard library calls it; as scikit-learn wants it, which reads an estimator's parameters from its constructor
+MANY_PARAMETERS_GIVEN = {
+    "backbones/sources/downloads.py:_Redirections.redirect_request",
+    "sklearn/classifier.py:RetrainClassifier.__init__",
+    "sklearn/transformer.py:BottleneckTransformer.__init__",
+}
 
 
 def functions(node, name, owner=None):

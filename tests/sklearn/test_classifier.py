@@ -1,8 +1,10 @@
 """The classifier, by scikit-learn's own checks, and beside the trainer that it is made of."""
 
 import dataclasses
+import importlib
 import inspect
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from retrain.cache.vectors import LabelledBottlenecks
-from retrain.errors import TrainingError, UsageError
+from retrain.errors import MissingPackageError, TrainingError, UsageError
 from retrain.model import softmax
 from retrain.options import TrainingOptions
 from retrain.sklearn import RetrainClassifier
@@ -156,3 +158,13 @@ def test_an_optimum_that_was_not_reached_is_a_convergence_warning():
 def test_nothing_is_predicted_before_it_is_fitted():
     with pytest.raises(NotFittedError, match="not fitted yet"):
         RetrainClassifier().predict(X)
+
+
+def test_without_scikit_learn_it_says_what_to_install(monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[:2] == ["retrain", "sklearn"]]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "sklearn.base", None)
+    with pytest.raises(
+        MissingPackageError, match=r"needs scikit-learn 1.6 or later .*: pip install 'retrain\[sklearn\]'"
+    ):
+        importlib.import_module("retrain.sklearn")
