@@ -4,6 +4,7 @@ import contextlib
 import copy
 import errno
 import fcntl
+import glob
 import hashlib
 import mmap
 import os
@@ -179,9 +180,14 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     os.unlink(temporary)
 
 
-def remove_abandoned(folder: Path) -> None:
-    """Remove temporary files of write_whole whose writer was killed; those being written stay."""
-    for path in folder.glob(".*.tmp"):
+def remove_abandoned(folder: Path, name: str = "") -> None:
+    """Remove temporary files of write_whole whose writer was killed; those being written stay.
+
+    Args:
+        name: of the file that they were to become; by default, of any.
+    """
+    of_file = f"{glob.escape(short_name(Path(name)))}.{'[0-9a-f]' * 16}" if name else "*"
+    for path in folder.glob(f".{of_file}.tmp"):
         with contextlib.suppress(OSError), open(path, "rb") as file:
             if time.time() - os.fstat(file.fileno()).st_mtime > _ABANDONED_SECONDS:
                 fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)  # OSError while its writer lives

@@ -106,6 +106,15 @@ def test_abandoned_temporary_files_go_and_those_being_written_stay(tmp_path):
         assert sorted(os.listdir(tmp_path)) == [".busy.x.tmp", ".fresh.x.tmp", "other.tmp"]
 
 
+def test_abandoned_files_of_one_name_go_alone(tmp_path):
+    names = [f".{name}.{'0a' * 8}.tmp" for name in ("v[1].npz", "v1.npz", "x.v[1].npz")] + [".v[1].npz.mine.tmp"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (0, 0))
+    files.remove_abandoned(tmp_path, "v[1].npz")
+    assert sorted(os.listdir(tmp_path)) == sorted(names[1:])
+
+
 BYTES = bytes(range(256)) * 3
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from retrain.cache import VectorSource, chunks
 from retrain.errors import MissingPackageError, OutputError, UsageError
 from retrain.events import Emit, Reported, ignore
-from retrain.files import check_writable, whole_file
+from retrain.files import check_writable, remove_abandoned, whole_file
 from retrain.paths import display_path
 
 __all__ = ["VectorTable", "check_vector_file", "write_vectors"]
@@ -87,6 +87,7 @@ def write_vectors(path: str | os.PathLike[str], table: VectorTable, emit: Emit =
         emit: told, while vectors are written, of how many are.
     Raises OutputError, CacheError; what was there before is then untouched.
     """
+    remove_abandoned(Path(path).parent, Path(path).name)  # of a killed run, which may be large
     with _errors_named(path), whole_file(path) as file:
         _WRITERS[Path(path).suffix.lower()](file, table, emit)
 
