@@ -59,6 +59,22 @@ class Fields:
             raise self._wrong(name, value, wanted)
         return value
 
+    def truth(self, name: str, default: bool) -> bool:
+        """True or false; the default if it is missing or null."""
+        value = default if self._values.get(name) is None else self._values[name]
+        if not isinstance(value, bool):
+            raise self._wrong(name, value, "true or false")
+        return value
+
+    def reals(self, name: str, count: int) -> tuple[float, ...]:
+        """So many finite numbers; a single one in the document stands for all of them."""
+        wanted = f"a number, or a list of {count} numbers"
+        value = self._get(name, wanted)
+        values = value if isinstance(value, list) else [value] * count
+        if len(values) != count or not all(map(_is_finite, values)):
+            raise self._wrong(name, value, wanted)
+        return tuple(map(float, values))
+
     def text(self, name: str, pattern: str, wanted: str) -> str:
         """A text that matches a regular expression as a whole; wanted: what that means."""
         value = self._get(name, wanted)
@@ -90,6 +106,14 @@ class Fields:
 
     def _wrong(self, name: str, value: Any, wanted: str) -> FieldError:
         return FieldError(f"{self._where(name)} is {shown_value(value)}, expected {wanted}")
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether it is a number that a float can hold."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(float(value))
+    except OverflowError:  # JSON has whole numbers of any length
+        return False
 
 
 def _is_text(value: Any) -> bool:

@@ -8,15 +8,16 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from retrain.backbones.extractor import Extractor
+from retrain.backbones.extractor import Extractor, ExtractorNetwork
 from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS, find_weights
 from retrain.backbones.sources.known_digests import known_digest
 from retrain.data import DECODER_VERSION
 from retrain.errors import BackboneError
 from retrain.files import digest_of_file
 from retrain.options import BackboneOptions
+from retrain.options.fields import flag_of
 from retrain.paths import display_path
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ _SPELLINGS = {name.replace("_", ""): name for name in NAMES}
 
 DEFAULT = "inception_v3"  # if none is named
 
+ONNX_SUFFIX = ".onnx"
+_ONNX_OPTIONS = ("input_mean", "input_std", "input_channels", "input_layout", "backbone_output", "pooling")
+
 # The default of the original program's --tfhub_module; it and its later versions mean our inception_v3.
 _ORIGINAL_MODULE = re.compile(r"https://tfhub\.dev/google/imagenet/inception_v3/feature_vector/\d+")
 
@@ -74,8 +78,9 @@ class BackboneSource:
     """Where a backbone comes from."""
 
     name: str  # what the user calls it, fit for a folder's name
-    kind: str  # "keras": a network that Keras builds; "saved_model": a SavedModel or TF1-Hub folder; "hub": a URL
-    location: str | None  # weights file (None: Keras downloads them), SavedModel folder, or URL
+    # "keras": a network that Keras builds; "saved_model": a SavedModel or TF1-Hub folder; "hub": a URL; "onnx": a file
+    kind: str
+    location: str | None  # weights file (None: Keras downloads them), SavedModel folder, URL, or ONNX file
     architecture: str | None = None  # the network's name
     alpha: float = 1.0  # width multiplier of the MobileNets
     input_size: int | None = None  # pixels; None: as the model says
@@ -100,11 +105,23 @@ class Backbone(Extractor):
         instead_of: the name of the backbone that it replaces, which could not be had.
     """
 
-    network: "Network"
+    remarks: tuple[str, ...] = ()  # what the user should know of it
 
     def __init__(self, source: BackboneSource, instead_of: str | None = None) -> None:
-        super().__init__(source.name, self._describe, lambda: load_network(source))
+        super().__init__(source.name, self._describe, self._load_network)
         self.source, self.instead_of = source, instead_of
+
+    @property
+    def tensorflow_network(self) -> "Network":
+        """The network, which TensorFlow runs; imports it. Raises BackboneError."""
+        return cast("Network", self.network)
+
+    def openvino_form(self) -> tuple[str, bytes]:
+        """A file that OpenVINO reads, from (n, height, width, 3) float32 in [0, 1]: its name, its content."""
+        return "float32.pb", self.tensorflow_network.frozen_graph.graph_def.SerializeToString()
+
+    def _load_network(self) -> ExtractorNetwork:
+        return load_network(self.source)
 
     def _describe(self) -> dict[str, Any]:
         source = self.source
@@ -121,7 +138,7 @@ class Backbone(Extractor):
 
     def _weights_digest(self) -> str:
         if self.source.location is None:
-            return known_digest(self.source.network) or self.network.weights_digest()
+            return known_digest(self.source.network) or self.tensorflow_network.weights_digest()
         return digest_of_files(_place_of(self.source))
 
 
@@ -156,6 +173,9 @@ def locate_backbone(options: BackboneOptions) -> Backbone:
     wanted = options.backbone or DEFAULT
     if _ORIGINAL_MODULE.fullmatch(wanted):
         wanted = DEFAULT
+    if wanted.lower().endswith(ONNX_SUFFIX) and "://" not in wanted:
+        return _onnx(Path(wanted), options)
+    _refuse_onnx_options(options)
     if "://" in wanted:
         _refuse_weights(options, "a URL")
         return Backbone(
@@ -172,10 +192,25 @@ def locate_backbone(options: BackboneOptions) -> Backbone:
         if not _is_saved_model(Path(wanted)):
             raise BackboneError(
                 f"no SavedModel in {display_path(wanted)}: expected a folder with saved_model.pb; "
-                "give such a folder, a network's name or a URL"
+                "give such a folder, an ONNX file (.onnx), a network's name or a URL"
             )
         return _saved_model(Path(wanted), options, Path(wanted).resolve().name, options.input_size)
     return _named(wanted, options)
+
+
+def _onnx(file: Path, options: BackboneOptions) -> Backbone:
+    _refuse_weights(options, "an ONNX file")
+    if not file.is_file():
+        raise BackboneError(f"no such ONNX file: {display_path(file)}")
+    from retrain.backbones.onnx_backbone import OnnxBackbone
+
+    return OnnxBackbone(BackboneSource(name=_folder_name(file.stem), kind="onnx", location=str(file)), options)
+
+
+def _refuse_onnx_options(options: BackboneOptions) -> None:
+    given = [flag_of(name) for name in _ONNX_OPTIONS if getattr(options, name) is not None]
+    if given:
+        raise BackboneError(f"{given[0]} is for ONNX backbones, and {options.backbone or DEFAULT} is none: leave it out")
 
 
 def _named(wanted: str, options: BackboneOptions) -> Backbone:
@@ -202,7 +237,7 @@ def _named(wanted: str, options: BackboneOptions) -> Backbone:
             return _saved_model(Path(folder) / wanted, options, wanted, said)
         location = _weights_in(Path(folder), architecture, alpha, size)
     if options.input_range:
-        raise BackboneError(f"--input-range is for SavedModel and Hub backbones; {wanted} looks after its own")
+        raise BackboneError(f"--input-range is for SavedModel, Hub and ONNX backbones; {wanted} looks after its own")
     is_packaged = lite is not None and location is None
     if is_packaged:
         location = find_weights(architecture)

@@ -9,7 +9,7 @@ from retrain.backbones.sources import keras_weights
 from retrain.backbones.sources.listener import Limits
 from retrain.cache import read_notes
 from retrain.errors import BackboneError, BackboneUnavailableError, CacheError
-from retrain.events import Emit, Warned
+from retrain.events import Emit, Noted, Warned
 from retrain.options import BackboneOptions, RunOptions
 from retrain.paths import display_path
 
@@ -37,7 +37,10 @@ def choose_backbone(options: RunOptions, emit: Emit) -> tuple[Backbone, RunOptio
     Raises BackboneError.
     """
     if options.backbone.backbone is not None:
-        return locate_backbone(options.backbone), options
+        located = locate_backbone(options.backbone)
+        for remark in located.remarks:
+            emit(Noted(remark))
+        return located, options
     named = dataclasses.replace(options.backbone, backbone=DEFAULT)
     backbone, cache_dir = locate_backbone(named), Path(options.extraction.cache_dir)
     has_fallback, has_default = _has_rows(cache_dir, FALLBACK), _has_rows(cache_dir, DEFAULT)

@@ -69,9 +69,15 @@ def choose_extractor(
     """
     if precision == "bfloat16":
 
+        if backbone.source.kind == "onnx":
+            raise BackboneError(
+                f"--precision bfloat16 is for networks that TensorFlow runs, and {backbone.name} is an ONNX network: "
+                "use --precision float32 or int8"
+            )
+
         def load() -> bfloat16.Bfloat16Network:
             bfloat16.check_device()
-            return bfloat16.Bfloat16Network(backbone.network)
+            return bfloat16.Bfloat16Network(backbone.tensorflow_network)
 
         return low_precision(backbone, precision, {"arithmetic": bfloat16.arithmetic()}, load)
     if precision == "int8":
@@ -80,11 +86,13 @@ def choose_extractor(
         found = _find_model(backbone, pictures.cache, emit)
         model, details = found or _make_model(backbone, pictures, emit)
         return low_precision(backbone, precision, details, lambda: quantization.QuantizedNetwork(model))
+    if backbone.source.kind == "onnx":
+        return backbone
     converter = Converter(pictures.cache_dir, emit, pictures)
     return Extractor(
         backbone.name,
         lambda: backbone.description,
-        lambda: converter.network(backbone, lambda: backbone.network.frozen_graph),
+        lambda: converter.network(backbone, lambda: backbone.tensorflow_network.frozen_graph),
     )
 
 
@@ -146,7 +154,7 @@ def _make_model(backbone: Backbone, pictures: RepresentativePictures, emit: Emit
             held_out = pixels[-min(_HELD_OUT_PICTURES, len(pixels) * 2 // 7) :]
             pixels = pixels[: len(pixels) - len(held_out)]
             quantized = quantization.quantize(
-                network, pixels, staging, lambda done, total: emit(Prepared("quantising", done, total))
+                backbone.openvino_form(), pixels, staging, lambda done, total: emit(Prepared("quantising", done, total))
             )
             cosine = quantization.mean_cosine(network.bottlenecks(held_out), quantized.bottlenecks(held_out))
             _judge(cosine, len(pixels), len(held_out), emit)

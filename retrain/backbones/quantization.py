@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,6 @@ from retrain.cache import QUANTIZED_MODEL
 from retrain.errors import BackboneError
 from retrain.machine import cores
 from retrain.paths import display_path
-
-if TYPE_CHECKING:
-    from retrain.backbones.network import Network
 
 __all__ = ["QuantizedNetwork", "check_installed", "mean_cosine", "quantize"]
 
@@ -40,17 +37,19 @@ class QuantizedNetwork:
     Raises BackboneError if OpenVINO is missing or can't load the model.
     """
 
-    batch_size = _BATCH_SIZE
+    batch_size = _BATCH_SIZE  # pictures in one call of `bottlenecks`
 
     def __init__(self, folder: Path) -> None:
         openvino = _imported("openvino")
         preprocess = importlib.import_module("openvino.preprocess")
         try:
             core = openvino.Core()
-            steps = preprocess.PrePostProcessor(core.read_model(folder / QUANTIZED_MODEL.names[0]))
-            steps.input().tensor().set_element_type(openvino.Type.u8)
-            steps.input().preprocess().convert_element_type(openvino.Type.f32).scale(255.0)
-            model = steps.build()
+            model = core.read_model(folder / QUANTIZED_MODEL.names[0])
+            if model.input().get_element_type() != openvino.Type.u8:
+                steps = preprocess.PrePostProcessor(model)
+                steps.input().tensor().set_element_type(openvino.Type.u8)
+                steps.input().preprocess().convert_element_type(openvino.Type.f32).scale(255.0)
+                model = steps.build()
             # pinned threads would share a core with decoding threads while another core is idle
             settings = {"INFERENCE_NUM_THREADS": cores(), "ENABLE_CPU_PINNING": False}
             with _own_signal_stack():
@@ -60,11 +59,14 @@ class QuantizedNetwork:
                 f"OpenVINO can't load {display_path(folder / QUANTIZED_MODEL.names[0])} ({_first_line(error)}): "
                 "upgrade openvino, or remove the file to have the model made again"
             ) from error
-        _, self.height, self.width, _ = (side.get_max_length() for side in model.input().get_partial_shape())
+        shape = model.input().get_partial_shape()
+        _, self.height, self.width, _ = (side.get_max_length() for side in shape)
+        self._most = shape[0].get_length() if shape[0].is_static else _BATCH_SIZE  # pictures in one call of the model
 
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, height, width, 3) uint8, RGB, to (n, d) float32. Raises BackboneError for NaN or infinity."""
-        vectors = np.array(self._compiled(pixels)[0], np.float32)
+        parts = (pixels[start : start + self._most] for start in range(0, len(pixels), self._most))
+        vectors = np.concatenate([np.array(self._compiled(part)[0], np.float32) for part in parts])
         if not np.isfinite(vectors).all():
             raise BackboneError("the int8 backbone gives values that are not finite: use --precision float32")
         return vectors
@@ -77,7 +79,7 @@ def check_installed() -> None:
 
 
 def quantize(
-    network: "Network", pixels: NDArray[np.uint8], folder: Path, on_progress: Callable[[int, int], None]
+    network: tuple[str, bytes], pixels: NDArray[np.uint8], folder: Path, on_progress: Callable[[int, int], None]
 ) -> QuantizedNetwork:
     """Write the int8 form of a network into a folder, as QUANTIZED_MODEL, and load it.
 
@@ -87,7 +89,8 @@ def quantize(
     Weight Equalization and Bias Correction", 2019).
 
     Args:
-        network: in float32.
+        network: a file that OpenVINO reads, its name and content: from (n, height, width, 3) to (n, d) float32; it
+            takes uint8 or, if the pixels are in [0, 1], float32.
         pixels: (n, height, width, 3) uint8, RGB; typical pictures.
         folder: where the files go.
         on_progress: called with the number of pictures done, and of all.
@@ -103,13 +106,16 @@ def quantize(
         raise
     except Exception as error:  # OpenVINO raises many kinds for networks that it can't take; the reason is kept
         raise _not_possible(error) from error
+    is_of_bytes = model.input().get_element_type() == openvino.Type.u8
     for settings in _attempts(nncf):
         done = 0
 
-        def as_input(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        def as_input(picture: NDArray[np.uint8]) -> NDArray[Any]:
             nonlocal done
             done = min(done + 1, len(pixels))
             on_progress(done, len(pixels))
+            if is_of_bytes:
+                return picture[np.newaxis]
             values: NDArray[np.float32] = picture[np.newaxis].astype(np.float32) / np.float32(255)
             return values
 
@@ -126,11 +132,11 @@ def quantize(
     raise _not_possible(failure) from failure
 
 
-def _converted(openvino: ModuleType, network: "Network", folder: Path) -> Any:
+def _converted(openvino: ModuleType, network: tuple[str, bytes], folder: Path) -> Any:
     """The network as a model of OpenVINO, which can't read graphs with functions from memory, only from files."""
-    path = folder / "float32.pb"
+    path = folder / network[0]
     try:
-        path.write_bytes(network.frozen_graph.graph_def.SerializeToString())
+        path.write_bytes(network[1])
         return openvino.convert_model(path)
     finally:
         path.unlink(missing_ok=True)

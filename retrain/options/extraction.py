@@ -1,9 +1,11 @@
 """The options of the backbone and of pass one."""
 
 import dataclasses
+import math
 from typing import ClassVar
 
-from retrain.options.fields import Checked, option
+from retrain.errors import UsageError
+from retrain.options.fields import Checked, flag_of, option
 
 __all__ = ["PRECISIONS", "BackboneOptions", "ExtractionOptions"]
 
@@ -17,9 +19,10 @@ class BackboneOptions(Checked):
     backbone: str | None = option(
         None,
         "the frozen network: a name that retrain backbones lists (resnet50; with width and input size, "
-        "mobilenet_v2_0.50_160), a SavedModel folder, a TensorFlow Hub or Kaggle URL, or the URL of a .tar.gz "
+        "mobilenet_v2_0.50_160), a SavedModel folder, an ONNX file (pip install 'retrain[onnx]'), a TensorFlow Hub or "
+        "Kaggle URL, or the URL of a .tar.gz "
         "(default: inception_v3, or the bundled efficientnet_lite0 if its weights can't be downloaded)",
-        metavar="NAME|URL|DIR",
+        metavar="NAME|URL|DIR|FILE",
         common=True,
     )
     weights: str | None = option(
@@ -35,8 +38,45 @@ class BackboneOptions(Checked):
     )
     input_range: str | None = option(
         None,
-        "pixel range that a SavedModel or Hub backbone expects; backbones given by name have their own (default: 0..1)",
+        "pixel range that a SavedModel, Hub or ONNX backbone expects; backbones given by name have their own "
+        "(default: 0..1)",
         choices=("0..1", "-1..1", "0..255"),
+    )
+    input_mean: str | None = option(
+        None,
+        "what an ONNX backbone wants subtracted from pixels in its --input-range: a number, or one for each channel "
+        "(default: as its preprocessor_config.json says; without one and without these options, ImageNet's "
+        "0.485,0.456,0.406)",
+        metavar="NUMBER[,NUMBER,NUMBER]",
+    )
+    input_std: str | None = option(
+        None,
+        "what an ONNX backbone wants pixels divided by after that (default: as for --input-mean; ImageNet's are "
+        "0.229,0.224,0.225)",
+        metavar="NUMBER[,NUMBER,NUMBER]",
+    )
+    input_channels: str | None = option(
+        None,
+        "order of the channels that an ONNX backbone expects (default: as its preprocessor_config.json says, or rgb)",
+        choices=("rgb", "bgr"),
+    )
+    input_layout: str | None = option(
+        None,
+        "order of the axes that an ONNX backbone expects (default: by the shape of its input, or nchw)",
+        choices=("nchw", "nhwc"),
+    )
+    backbone_output: str | None = option(
+        None,
+        "which output of an ONNX backbone is the vector, if it has several (default: image_embeds, pooler_output or "
+        "last_hidden_state)",
+        metavar="NAME",
+    )
+    pooling: str | None = option(
+        None,
+        "how a vector is made of the output of an ONNX backbone: cls takes the first element of a sequence, mean the "
+        "mean over a sequence or over all places of a picture, none all numbers (default: cls for a sequence, mean for "
+        "places)",
+        choices=("cls", "mean", "none"),
     )
     precision: str = option(
         "float32",
@@ -51,6 +91,26 @@ class BackboneOptions(Checked):
     )
 
     RANGES: ClassVar = {"input_size": (1, 4096)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.of_channels("input_mean")
+        if min(self.of_channels("input_std") or (1,)) <= 0:
+            raise UsageError(f"--input-std {self.input_std}: must be above 0")
+
+    def of_channels(self, name: str) -> tuple[float, float, float] | None:
+        """The value of an option for each of the three channels; None if it is not given."""
+        text = getattr(self, name)
+        if text is None:
+            return None
+        try:
+            values = [float(word) for word in text.split(",")]
+        except ValueError:
+            values = []
+        if len(values) not in (1, 3) or not all(map(math.isfinite, values)):
+            raise UsageError(f"{flag_of(name)} {text}: expected a number, or one for each channel: 0.485,0.456,0.406")
+        first, second, third = values * 3 if len(values) == 1 else values
+        return first, second, third
 
 
 @dataclasses.dataclass(frozen=True)
