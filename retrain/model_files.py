@@ -16,6 +16,7 @@ __all__ = [
     "METRICS",
     "MODEL_CARD",
     "NAMES",
+    "ONNX_CLASSIFIER",
     "PREDICTIONS",
     "PREDICTIONS_SHEET",
     "REPORT",
@@ -27,6 +28,7 @@ __all__ = [
 
 GRAPH = "graph.pb"
 CLASSIFIER = "classifier.tflite"
+ONNX_CLASSIFIER = "classifier.onnx"  # in place of graph, LiteRT and SavedModel, if the backbone is an ONNX network
 LABELS = "labels.txt"
 SAVED_MODEL = "saved_model"
 HEAD = "head.h5"
@@ -49,6 +51,6 @@ EXPORT_RECORD = "export.json"  # in such a folder: says what is in it
 
 FOLDERS = frozenset({SAVED_MODEL, LOGS, EXPORTS})
 NAMES = FOLDERS | {
-    *(GRAPH, CLASSIFIER, LABELS, HEAD, RUN, HISTORY, FINE_TUNING, TUNING, METRICS),
+    *(GRAPH, CLASSIFIER, ONNX_CLASSIFIER, LABELS, HEAD, RUN, HISTORY, FINE_TUNING, TUNING, METRICS),
     *(PREDICTIONS, PREDICTIONS_SHEET, CURVES, CURVES_PLOT, SKIPPED, REPORT, MODEL_CARD),
 }

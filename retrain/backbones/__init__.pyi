@@ -11,6 +11,11 @@ from .kept_exports import TRUNK, KeptExports, kept_trunk
 from .layers import NetworkLayer
 from .litert import LiteRTError, LiteRTNetwork, is_litert_installed
 from .network import FrozenGraph, suitable_batch_size
+from .onnx_backbone import OnnxBackbone
+from .onnx_facts import OnnxFacts, kept_onnx_graph, onnx_facts
+from .onnx_file import import_onnx
+from .onnx_graph import ONNX_BOTTLENECK, set_batch
+from .onnx_network import OnnxError, OnnxNetwork
 from .precision import choose_extractor
 from .representative_pictures import RepresentativePictures
 from .sources.graph_safety import check_graph
@@ -19,6 +24,7 @@ from .trunk import BOTTLENECK, PIXELS_INPUT, Trunk, Weight, outline
 
 __all__ = [
     "BOTTLENECK",
+    "ONNX_BOTTLENECK",
     "PIXELS_INPUT",
     "TRUNK",
     "Backbone",
@@ -35,6 +41,10 @@ __all__ = [
     "LiteRTError",
     "LiteRTNetwork",
     "NetworkLayer",
+    "OnnxBackbone",
+    "OnnxError",
+    "OnnxFacts",
+    "OnnxNetwork",
     "RepresentativePictures",
     "Trunk",
     "Weight",
@@ -43,15 +53,19 @@ __all__ = [
     "choose_backbone",
     "choose_extractor",
     "find_cut",
+    "import_onnx",
     "is_litert_installed",
     "kept_conversion",
+    "kept_onnx_graph",
     "kept_trunk",
     "licence_of",
     "listening",
     "make_trunk",
+    "onnx_facts",
     "outline",
     "part_above",
     "probe_picture",
+    "set_batch",
     "suitable_batch_size",
     "trunk_network",
 ]

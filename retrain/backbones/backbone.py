@@ -105,11 +105,19 @@ class Backbone(Extractor):
         instead_of: the name of the backbone that it replaces, which could not be had.
     """
 
-    remarks: tuple[str, ...] = ()  # what the user should know of it
-
     def __init__(self, source: BackboneSource, instead_of: str | None = None) -> None:
         super().__init__(source.name, self._describe, self._load_network)
         self.source, self.instead_of = source, instead_of
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the user should know of it. Raises BackboneError if it is found to be of no use."""
+        return ()
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether it is an ONNX network, of which TensorFlow has no form."""
+        return self.source.kind == "onnx"
 
     @property
     def tensorflow_network(self) -> "Network":
@@ -210,7 +218,9 @@ def _onnx(file: Path, options: BackboneOptions) -> Backbone:
 def _refuse_onnx_options(options: BackboneOptions) -> None:
     given = [flag_of(name) for name in _ONNX_OPTIONS if getattr(options, name) is not None]
     if given:
-        raise BackboneError(f"{given[0]} is for ONNX backbones, and {options.backbone or DEFAULT} is none: leave it out")
+        raise BackboneError(
+            f"{given[0]} is for ONNX backbones, and {options.backbone or DEFAULT} is none: leave it out"
+        )
 
 
 def _named(wanted: str, options: BackboneOptions) -> Backbone:

@@ -23,6 +23,7 @@ from retrain.text import first_line, listing
 __all__ = ["OnnxFile", "TensorType", "describe_onnx", "import_onnx", "read_onnx"]
 
 _MOST_BYTES = 2**31 - 1  # of a message of protocol buffers
+_TOO_LARGE = ", more than the 2 GiB that one file can hold: use a smaller network, or one in float16"
 _MOST_NAMED = 5  # tensors in a message
 _GIT_LFS = b"version https://git-lfs"
 _EXPORT_AGAIN = "get the file again, or export the network anew"
@@ -37,7 +38,9 @@ class TensorType:
     dims: tuple[int | None, ...] | None  # None: any; the whole is None if the file does not say
 
     def __str__(self) -> str:
-        dims = "of any shape" if self.dims is None else f"[{', '.join('?' if d is None else str(d) for d in self.dims)}]"
+        dims = (
+            "of any shape" if self.dims is None else f"[{', '.join('?' if d is None else str(d) for d in self.dims)}]"
+        )
         return f"{self.name} {self.dtype} {dims}"
 
 
@@ -57,7 +60,8 @@ def import_onnx(name: str = "onnx") -> ModuleType:
         return importlib.import_module(name)
     except (ImportError, OSError, AttributeError) as error:
         raise BackboneError(
-            f"an ONNX network needs the packages onnx and onnxruntime ({first_line(error)}): pip install 'retrain[onnx]'"
+            f"an ONNX network needs the packages onnx and onnxruntime ({first_line(error)}): "
+            "pip install 'retrain[onnx]'"
         ) from error
 
 
@@ -85,8 +89,7 @@ def read_onnx(file: OnnxFile) -> Any:
     size = model.ByteSize()
     if size > _MOST_BYTES:
         raise BackboneError(
-            f"the ONNX network {display_path(file.path)} has {size / 2**30:.1f} GiB with all its weights, more than the "
-            "2 GiB that one file can hold: use a smaller network, or one in float16"
+            f"the ONNX network {display_path(file.path)} has {size / 2**30:.1f} GiB with all its weights{_TOO_LARGE}"
         )
     return model
 
@@ -97,11 +100,15 @@ def _parsed(path: Path) -> tuple[Any, str]:
     where = display_path(path)
     data = _content(path)
     if data.startswith(_GIT_LFS):
-        raise BackboneError(f"{where} is not the network, but a note of Git LFS about it: get the file with git lfs pull")
+        raise BackboneError(
+            f"{where} is not the network, but a note of Git LFS about it: get the file with git lfs pull"
+        )
     try:
         model = onnx.ModelProto.FromString(data)
     except DecodeError as error:
-        raise BackboneError(f"{where} is damaged, or is not an ONNX file ({first_line(error)}): {_EXPORT_AGAIN}") from error
+        raise BackboneError(
+            f"{where} is damaged, or is not an ONNX file ({first_line(error)}): {_EXPORT_AGAIN}"
+        ) from error
     if not model.graph.node or not model.opset_import:
         raise BackboneError(f"{where} is damaged, or is not an ONNX file (it has no network): {_EXPORT_AGAIN}")
     return model, hashlib.sha256(data).hexdigest()
@@ -112,10 +119,7 @@ def _content(path: Path) -> bytes:
     try:
         size = os.stat(path).st_size
         if size > _MOST_BYTES:
-            raise BackboneError(
-                f"{display_path(path)} has {size / 2**30:.1f} GiB, more than the 2 GiB that an ONNX network can have here: "
-                "use a smaller network, or one in float16"
-            )
+            raise BackboneError(f"the backbone {display_path(path)} has {size / 2**30:.1f} GiB{_TOO_LARGE}")
         return path.read_bytes()
     except OSError as error:
         raise BackboneError(f"can't read the backbone {display_path(path)}: {error.strerror}") from error
@@ -178,7 +182,9 @@ def _place_of(path: Path, location: str) -> Path:
     place = path.parent / location
     parts = Path(location).parts
     if not parts or Path(location).is_absolute() or ".." in parts or "\0" in location:
-        raise _bad_weights(path, f"they are said to lie in {display_path(location) or 'no file'}, outside of its folder")
+        raise _bad_weights(
+            path, f"they are said to lie in {display_path(location) or 'no file'}, outside of its folder"
+        )
     if not place.is_file():
         raise BackboneError(
             f"weights of the ONNX network {display_path(path)} lie in {display_path(place)}, which is missing: put it "
@@ -192,7 +198,9 @@ def _place_of(path: Path, location: str) -> Path:
 
 
 def _bad_weights(path: Path, reason: str) -> BackboneError:
-    return BackboneError(f"the weights of the ONNX network {display_path(path)} can't be used: {reason}; {_EXPORT_AGAIN}")
+    return BackboneError(
+        f"the weights of the ONNX network {display_path(path)} can't be used: {reason}; {_EXPORT_AGAIN}"
+    )
 
 
 def _tensors(model: Any) -> Iterator[Any]:

@@ -211,7 +211,7 @@ def join_graph(network: Any, plan: OnnxPlan) -> Any:
 
 
 def set_batch(model: Any, size: int | None) -> None:
-    """Say of a graph how many pictures it takes at once; None: any number. It is a claim, of which a run is the proof."""
+    """Say of a graph how many pictures it takes at once; None: any number. That is a claim: a run is the proof."""
     for value in (*model.graph.input, *model.graph.output):
         dim = value.type.tensor_type.shape.dim[0]
         dim.Clear()

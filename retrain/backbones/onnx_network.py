@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,10 @@ __all__ = ["OnnxError", "OnnxNetwork"]
 _BATCHES = 8  # pictures for each thread in one call
 _SILENT = 4  # of the levels of ONNX Runtime's log: what goes wrong is told by an exception, too
 # In order of preference. TensorFloat-32 would round to 10 bits.
-_DEVICES = (("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {}))
+_DEVICES: tuple[tuple[str, dict[str, str]], ...] = (
+    ("CUDAExecutionProvider", {"use_tf32": "0"}),
+    ("CPUExecutionProvider", {}),
+)
 
 
 class OnnxError(BackboneError):
@@ -99,10 +101,10 @@ class OnnxNetwork:
             [vectors] = self._session.run([self._output], {self._input: pixels}, self._settings)
         except Exception as error:
             raise _unusable(error) from error
-        given: NDArray[np.float32] = vectors
+        given: NDArray[np.float32] = np.asarray(vectors, np.float32)
         return given
 
 
-def _unusable(error: BaseException) -> Any:
+def _unusable(error: BaseException) -> OnnxError:
     reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first_line(error))
     return OnnxError(f"ONNX Runtime can't run this network: {reason}")

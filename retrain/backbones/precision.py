@@ -68,8 +68,7 @@ def choose_extractor(
     Raises BackboneError, CacheError.
     """
     if precision == "bfloat16":
-
-        if backbone.source.kind == "onnx":
+        if backbone.is_onnx:
             raise BackboneError(
                 f"--precision bfloat16 is for networks that TensorFlow runs, and {backbone.name} is an ONNX network: "
                 "use --precision float32 or int8"
@@ -86,7 +85,7 @@ def choose_extractor(
         found = _find_model(backbone, pictures.cache, emit)
         model, details = found or _make_model(backbone, pictures, emit)
         return low_precision(backbone, precision, details, lambda: quantization.QuantizedNetwork(model))
-    if backbone.source.kind == "onnx":
+    if backbone.is_onnx:
         return backbone
     converter = Converter(pictures.cache_dir, emit, pictures)
     return Extractor(

@@ -131,10 +131,11 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str, pict
     if result.left_out.count:
         lines.append(f"Skipped {result.left_out.told()}; all are in {place}skipped.csv")
     names = [
-        *("graph.pb", "classifier.tflite", "labels.txt", "saved_model/", "metrics.json", "history.csv"),
-        *("report.html", "predictions.csv", "fine_tuning.csv", "curves.csv", "curves.png", "predictions.png"),
+        *("graph.pb", "classifier.tflite", "classifier.onnx", "labels.txt", "saved_model/", "metrics.json"),
+        *("history.csv", "report.html", "predictions.csv", "fine_tuning.csv", "curves.csv", "curves.png"),
+        "predictions.png",
     ]
-    written = {*record["files"], "saved_model/"}
+    written = {*record["files"], *(f"{name.partition('/')[0]}/" for name in record["files"] if "/" in name)}
     lines.append(f"Model: {place} ({', '.join(name for name in names if name in written)})")
     lines.append(f"Next: retrain predict {pasteable(model_dir)} {picture}")
     return "\n".join(lines)

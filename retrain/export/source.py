@@ -59,6 +59,11 @@ class ExportSource:
     def _kept(self) -> KeptExports:
         return KeptExports(self.backbone, self.converter.cache_dir)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the pictures, in pixels. Raises BackboneError, CacheError."""
+        return self.trunk.height, self.trunk.width
+
     def prepare(self) -> None:
         """Start to read and check what the cache has, in a thread of its own."""
         thread = ThreadPoolExecutor(1)
@@ -103,9 +108,10 @@ class ExportSource:
         self._tell_warnings()
         if trunk is not None:
             return trunk
+        network = self.backbone.tensorflow_network
         from retrain.backbones import make_trunk
 
-        trunk = make_trunk(self.backbone.network)
+        trunk = make_trunk(network)
         self._keep_trunk(trunk)
         return trunk
 
@@ -116,7 +122,7 @@ class ExportSource:
             kept = self._looking.result() if self._looking else None
             if kept and kept.found is None:  # this run may have made it since
                 kept = None
-            return self.converter.converted(self.backbone, lambda: self.backbone.network.frozen_graph, kept)
+            return self.converter.converted(self.backbone, lambda: self.backbone.tensorflow_network.frozen_graph, kept)
         from retrain.backbones import trunk_network
 
         return self.converter.convert(trunk_network(self.trunk))

@@ -17,7 +17,7 @@ from retrain.errors import ExportError, ModelFolderError, UnreadableImageError
 from retrain.events import Emit, Prepared
 from retrain.folders import complete_folder
 from retrain.model import ModelDescription, read_description, read_file
-from retrain.model_files import GRAPH, SAVED_MODEL
+from retrain.model_files import GRAPH, ONNX_CLASSIFIER, SAVED_MODEL
 from retrain.paths import display_path
 
 if TYPE_CHECKING:
@@ -52,7 +52,12 @@ class StoredModel:
     def read(self, name: str) -> bytes:
         """A file of the folder. Raises ExportError if the model has none of that name, ModelFolderError for damage."""
         if not (self.folder / name).exists():
-            raise ExportError(f"the model {display_path(self.model_dir)} has no {name}, of which it would be made")
+            why = (
+                f": its backbone is an ONNX network, and its {ONNX_CLASSIFIER} is for ONNX Runtime and OpenVINO"
+                if self.description.is_onnx
+                else ""
+            )
+            raise ExportError(f"the model {display_path(self.model_dir)} has no {name}, of which it would be made{why}")
         return read_file(self.folder, name, self.description)
 
     @cached_property

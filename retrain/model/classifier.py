@@ -17,7 +17,7 @@ from retrain.errors import ModelFolderError, UnreadableImageError
 from retrain.folders import read_consistently
 from retrain.model.folder import MODEL, ModelDescription, read_description, read_file, read_record, read_sets
 from retrain.model.head import ArrayIdentity, Head, array_identity, parse_head
-from retrain.model_files import CLASSIFIER, GRAPH, HEAD, LABELS
+from retrain.model_files import CLASSIFIER, GRAPH, HEAD, LABELS, ONNX_CLASSIFIER
 from retrain.options import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS
 from retrain.paths import display_path
 
@@ -115,7 +115,7 @@ class Classifier:
     def extractor(self, cache_dir: str | os.PathLike[str]) -> Extractor:
         """Return the backbone alone, to fill and use a bottleneck cache."""
         scorer = self._scorer
-        if self._file.name != GRAPH and has_gpu():
+        if self._file.name == CLASSIFIER and has_gpu():
             with self._unreplaced():
                 scorer = self._scorer_of(_ModelFile(GRAPH, read_file(self.folder, GRAPH, self.description)))
         return scorer.extractor(cache_dir)
@@ -149,6 +149,10 @@ class Classifier:
             from retrain.model.litert_scorer import LiteRTScorer
 
             return LiteRTScorer(file.data, self.description, where)
+        if file.name == ONNX_CLASSIFIER:
+            from retrain.model.onnx_scorer import OnnxScorer
+
+            return OnnxScorer(file.data, self.description, where)
         from retrain.model.graph_scorer import GraphScorer
 
         return GraphScorer(file.data, self.description, where, self.trust)
@@ -196,11 +200,12 @@ class _ModelFile:
 def _read(folder: Path) -> tuple[Path, ModelDescription, _ModelFile]:
     """Return the folder, what run.json says, and the model's file. Raises ModelFolderError.
 
-    That is the LiteRT model. Folders of earlier versions, and of networks that LiteRT can't run, have only the graph.
+    That is the LiteRT model, or the ONNX model if the backbone is an ONNX network. Folders of earlier versions, and of
+    networks that LiteRT can't run, have only the graph.
     """
     description = read_description(folder)
     has_litert = CLASSIFIER in description.digests and (folder / CLASSIFIER).exists() and is_litert_installed()
-    name = CLASSIFIER if has_litert else GRAPH
+    name = ONNX_CLASSIFIER if description.is_onnx else CLASSIFIER if has_litert else GRAPH
     return folder, description, _ModelFile(name, read_file(folder, name, description))
 
 

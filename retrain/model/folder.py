@@ -29,7 +29,19 @@ from retrain.folders import (
 )
 from retrain.json_fields import FieldError, Fields, parse_json, shown_value
 from retrain.model.exported import files_of_exports
-from retrain.model_files import FOLDERS, GRAPH, HEAD, LABELS, MODEL_CARD, NAMES, PREDICTIONS, REPORT, RUN, SAVED_MODEL
+from retrain.model_files import (
+    FOLDERS,
+    GRAPH,
+    HEAD,
+    LABELS,
+    MODEL_CARD,
+    NAMES,
+    ONNX_CLASSIFIER,
+    PREDICTIONS,
+    REPORT,
+    RUN,
+    SAVED_MODEL,
+)
 from retrain.paths import display_path
 from retrain.text import counted, listing
 
@@ -106,6 +118,11 @@ class ModelDescription:
             "precision": "float32",
             "cut": "bottleneck",
         }
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether its backbone is an ONNX network, so that it has classifier.onnx and no form of TensorFlow's."""
+        return ONNX_CLASSIFIER in self.digests
 
     @property
     def class_names(self) -> ClassNames:

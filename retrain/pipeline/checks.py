@@ -6,6 +6,7 @@ from collections.abc import Container, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.backbones import Backbone
 from retrain.data import SETS, ImageFolder, check_class_sizes, check_counts
 from retrain.errors import ImageFolderError, TrainingError, UsageError
 from retrain.evaluation import different
@@ -16,6 +17,7 @@ from retrain.paths import display_path
 from retrain.text import counted, listing
 
 __all__ = [
+    "check_backbone",
     "check_class_counts",
     "check_contradictions",
     "check_copies",
@@ -29,6 +31,15 @@ __all__ = [
 
 
 _FEW_PICTURES = 20  # a class with fewer gets a warning, as in the original program
+
+
+def check_backbone(backbone: Backbone, options: RunOptions) -> None:
+    """Refuse what a backbone can't do, before any picture is read. Raises UsageError."""
+    if backbone.is_onnx and options.fine_tuning.is_wanted:
+        raise UsageError(
+            f"fine-tuning needs TensorFlow's graph of the backbone, and {backbone.name} is an ONNX network: leave "
+            "--fine-tune-from and --fine-tune-layers out"
+        )
 
 
 def check_class_counts(folder: ImageFolder, counts: Sequence[int], emit: Emit) -> None:

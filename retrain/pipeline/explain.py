@@ -43,9 +43,9 @@ class Explainer:
             model = (classifier.folder / CLASSIFIER).read_bytes()
             self._maps = HeatMaps(LastActivations(model, "bottleneck"), classifier.head())
         except FileNotFoundError:
+            remedy = "leave" if classifier.description.is_onnx else "train it again, or leave"
             raise ModelFolderError(
-                f"there are no heat maps of {where}: they need its classifier.tflite; train it again, or leave "
-                "--explain out"
+                f"there are no heat maps of {where}: they need its classifier.tflite; {remedy} --explain out"
             ) from None
         except LiteRTError as error:
             raise ModelFolderError(f"there are no heat maps of {where}: {error}; leave --explain out") from error

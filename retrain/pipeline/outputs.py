@@ -36,6 +36,7 @@ from retrain.model_files import (
     LOGS,
     METRICS,
     MODEL_CARD,
+    ONNX_CLASSIFIER,
     PREDICTIONS,
     PREDICTIONS_SHEET,
     REPORT,
@@ -49,6 +50,7 @@ from retrain.pipeline.results import FolderEvaluation, TrainedModel
 from retrain.text import counted, shown_json
 
 if TYPE_CHECKING:
+    from retrain.export import TrainedNetwork
     from retrain.training import Tuning
 
 __all__ = ["Origin", "check_evaluation_place", "write_evaluation", "write_files"]
@@ -92,10 +94,26 @@ def write_files(model: TrainedModel, folder: Path, origin: Origin) -> dict[str, 
 
 def _write_model(model: TrainedModel, folder: Path) -> dict[str, str]:
     """The model itself, in every form, and its labels. Returns the SHA-256 of the files of which it is known by now."""
-    from retrain.export import FrozenGraph, LiteRTModel, SavedModel
-
     labels = model.result.labels
     network = model.graph.under(model.trained.head, labels)
+    known = _write_onnx(network, folder) if model.graph.backbone.is_onnx else _write_tensorflow_forms(network, folder)
+    write_labels(labels, folder / LABELS)
+    write_head(model.trained.head, labels, folder / HEAD)
+    return {os.path.normpath(f"{name}/{path}"): known[name][path] for name in known for path in known[name]}
+
+
+def _write_onnx(network: "TrainedNetwork", folder: Path) -> dict[str, Mapping[str, str]]:
+    """The form of a model with an ONNX backbone. Returns what `_write_tensorflow_forms` does."""
+    from retrain.export import OnnxClassifier
+
+    OnnxClassifier().write(network, folder / ONNX_CLASSIFIER)
+    return {ONNX_CLASSIFIER: OnnxClassifier().verify(network, folder / ONNX_CLASSIFIER)}
+
+
+def _write_tensorflow_forms(network: "TrainedNetwork", folder: Path) -> dict[str, Mapping[str, str]]:
+    """All other forms. Returns what SHA-256 is known: file or folder -> path in it -> digest."""
+    from retrain.export import FrozenGraph, LiteRTModel, SavedModel
+
     _ = network.trunk  # if it must be made, then once, not in both threads
     is_convertible = network.converted is not None
 
@@ -113,9 +131,7 @@ def _write_model(model: TrainedModel, folder: Path) -> dict[str, str]:
             LiteRTModel().write(network, folder / CLASSIFIER)
             known[CLASSIFIER] = LiteRTModel().verify(network, folder / CLASSIFIER)
         known |= {name: future.result() for name, future in written.items()}
-    write_labels(labels, folder / LABELS)
-    write_head(model.trained.head, labels, folder / HEAD)
-    return {os.path.normpath(f"{name}/{path}"): known[name][path] for name in known for path in known[name]}
+    return known
 
 
 def _digests_of(folder: Path, known: Mapping[str, str]) -> dict[str, str]:
@@ -216,7 +232,7 @@ def run_record(
         timings: seconds.
         files: what lies in the model folder.
     """
-    trunk, result = model.graph.trunk, model.result
+    (height, width), result = model.graph.size, model.result
     return {
         "format": FORMAT,
         "command": [utf8_path(word) for word in command],
@@ -231,9 +247,9 @@ def run_record(
             "name": model.backbone.name,
             "instead_of": model.graph.backbone.instead_of,
             "fingerprint": model.extractor.fingerprint,
-            "height": trunk.height,
-            "width": trunk.width,
-            "bottleneck_size": trunk.bottleneck_size,
+            "height": height,
+            "width": width,
+            "bottleneck_size": model.trained.head.bottleneck_size,
             "description": model.extractor.description,
             "graph": {"fingerprint": model.backbone.fingerprint, "description": model.backbone.description},
         },
@@ -261,7 +277,19 @@ def run_record(
 
 def _versions() -> dict[str, str]:
     versions = {"retrain": retrain.__version__, "python": platform.python_version()}
-    for package in ("tensorflow", "keras", "ai-edge-litert", "numpy", "scipy", "h5py", "pillow", "openvino", "nncf"):
+    for package in (
+        "tensorflow",
+        "keras",
+        "ai-edge-litert",
+        "numpy",
+        "scipy",
+        "h5py",
+        "pillow",
+        "openvino",
+        "nncf",
+        "onnx",
+        "onnxruntime",
+    ):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return versions

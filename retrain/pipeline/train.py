@@ -22,7 +22,7 @@ from retrain.events import Emit, StageBegan, TrainingBegan, Warned, ignore
 from retrain.extraction import Augmentation, Dataset, add_copies, choose_extractor_for
 from retrain.model import Head, check_destination, judge, own_card, write_model_folder
 from retrain.options import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, RunOptions, TrainingOptions
-from retrain.pipeline.checks import check_leaks, check_ready_made_split, check_sets, check_training
+from retrain.pipeline.checks import check_backbone, check_leaks, check_ready_made_split, check_sets, check_training
 from retrain.pipeline.outputs import Origin, write_files
 from retrain.pipeline.results import RunResult, TrainedModel, WrittenModel, results_of_pictures
 from retrain.pipeline.training_data import ClassRules, load_training_data, read_classes
@@ -150,11 +150,12 @@ def _start(image_dir: str, options: RunOptions, emit: Emit, rules: ClassRules) -
     check_ready_made_split(folder, options, emit)
     check_training(folder, options)
     backbone, options = choose_backbone(options, emit)
-    from retrain.export import ExportSource
+    check_backbone(backbone, options)
+    from retrain.export import export_source
 
     pictures = RepresentativePictures(folder, options.extraction.cache_dir, options.images)
     converter = Converter(pictures.cache_dir, emit, pictures)
-    graph = ExportSource(backbone, options.final_tensor_name, converter)
+    graph = export_source(backbone, options.final_tensor_name, converter)
     graph.prepare()
     return _Start(image_dir, folder, labels, graph, options, emit)
 

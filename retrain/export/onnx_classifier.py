@@ -1,0 +1,155 @@
+"""classifier.onnx: the preprocessing, the network and the head of a model with an ONNX backbone, in one file.
+
+It is what `retrain predict` runs for such a model, and what ONNX Runtime, OpenVINO and others load as it is.
+"""
+
+import json
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import retrain
+from retrain.backbones import (
+    ONNX_BOTTLENECK,
+    Backbone,
+    Converter,
+    OnnxBackbone,
+    OnnxError,
+    OnnxFacts,
+    OnnxNetwork,
+    import_onnx,
+    onnx_facts,
+    probe_picture,
+    set_batch,
+)
+from retrain.errors import OutputError
+from retrain.export.source import ExportSource, TrainedNetwork
+from retrain.files import write_whole
+from retrain.model import HEAD_SCOPE, Head, softmax
+from retrain.paths import display_path
+
+__all__ = ["OnnxClassifier", "OnnxSource", "export_source"]
+
+_TOLERANCE = 1e-4  # of a score
+_FLOAT = 1  # as ONNX numbers types
+_MOST_BYTES = 2**31 - 1  # of a message of protocol buffers
+
+
+class OnnxSource(ExportSource):
+    """An ONNX backbone as exports need it. TensorFlow has no form of it.
+
+    Args:
+        backbone: in float32.
+        final_tensor_name: name of the scores.
+        converter: knows the cache, and who is told of damaged files there.
+    """
+
+    backbone: OnnxBackbone
+
+    def __init__(self, backbone: OnnxBackbone, final_tensor_name: str, converter: Converter) -> None:
+        super().__init__(backbone, final_tensor_name, converter)
+
+    def prepare(self) -> None:
+        """Do nothing: there is little to read."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the pictures, in pixels. Raises BackboneError."""
+        return self.backbone.plan.height, self.backbone.plan.width
+
+    @cached_property
+    def facts(self) -> OnnxFacts:
+        """What is known of the backbone's graph. Raises BackboneError."""
+        return onnx_facts(self.backbone, self.converter.cache_dir, self.converter.emit)
+
+    def graph(self, network: TrainedNetwork) -> Any:
+        """The whole model, a ModelProto. Raises BackboneError."""
+        helper = import_onnx("onnx.helper")
+        model = self.backbone.graph()
+        _add_head(model, network.head, self.final_tensor_name)
+        lengths = (self.final_tensor_name, len(network.labels)), (ONNX_BOTTLENECK, network.head.bottleneck_size)
+        del model.graph.output[:]
+        for name, length in lengths:
+            model.graph.output.append(helper.make_tensor_value_info(name, _FLOAT, [1, length]))
+        set_batch(model, None if self.facts.takes_batches else 1)
+        model.producer_name, model.producer_version = "retrain", retrain.__version__
+        helper.set_model_props(model, {"labels": json.dumps(network.labels, ensure_ascii=False)})
+        return model
+
+
+def export_source(backbone: Backbone, final_tensor_name: str, converter: Converter) -> ExportSource:
+    """A backbone as exports need it, of whatever kind it is. `ExportSource` has the meaning of the arguments."""
+    if isinstance(backbone, OnnxBackbone):
+        return OnnxSource(backbone, final_tensor_name, converter)
+    return ExportSource(backbone, final_tensor_name, converter)
+
+
+class OnnxClassifier:
+    """Writes classifier.onnx, for a model with an ONNX backbone.
+
+    Its input `pictures` is (n, height, width, 3) uint8, RGB. Its outputs are, under the final tensor's name, the scores
+    (n, classes) float32, and `bottleneck` (n, d) float32. n is any number, or 1 if the network can't take more at once.
+    Its metadata has the labels, as a JSON list.
+    """
+
+    def write(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> dict[str, str]:
+        """Write the file. Raises OSError, BackboneError; OutputError if it would have over 2 GiB."""
+        model = _source_of(network).graph(network)
+        size = model.ByteSize()
+        if size > _MOST_BYTES:
+            raise OutputError(
+                f"the ONNX model has {size} bytes, more than such a file can hold ({_MOST_BYTES}): "
+                "use a smaller backbone"
+            )
+        write_whole(place, model.SerializeToString(deterministic=True))
+        return {}
+
+    def verify(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> dict[str, str]:
+        """Run the file on the probe picture, alone and in a batch: it must give the scores of the head.
+
+        Raises OutputError, OSError, BackboneError.
+        """
+        facts = _source_of(network).facts
+        try:
+            running = OnnxNetwork(Path(place).read_bytes(), network.final_tensor_name)
+            probe = probe_picture(running.height, running.width)[np.newaxis]
+            found = running.run(probe)
+            if facts.takes_batches:
+                found = np.concatenate([found, running.together(np.concatenate([255 - probe, probe]))[1:]])
+        except OnnxError as error:
+            raise OutputError(f"{display_path(place)} can't be run: {error}") from error
+        expected = softmax(network.head.logits(facts.probe[np.newaxis]))
+        if found.shape[1:] != expected.shape[1:] or not np.allclose(found, expected, rtol=0, atol=_TOLERANCE):
+            raise OutputError(f"{display_path(place)} does not give the scores of the trained model: train it again")
+        return {}
+
+
+def _source_of(network: TrainedNetwork) -> OnnxSource:
+    """Raises OutputError if the backbone is no ONNX network."""
+    if not isinstance(network.source, OnnxSource):
+        raise OutputError(
+            f"the backbone {network.source.backbone.name} is no ONNX network, so there is no ONNX model of it"
+        )
+    return network.source
+
+
+def _add_head(model: Any, head: Head, name: str) -> None:
+    """Put a head's layers and a softmax behind the bottleneck."""
+    helper, to_tensor = import_onnx("onnx.helper"), import_onnx("onnx.numpy_helper").from_array
+    nodes, constants = model.graph.node, model.graph.initializer
+    values = ONNX_BOTTLENECK
+    for number, layer in enumerate(head.layers):
+        scope = f"{HEAD_SCOPE}{number}"
+        constants.append(to_tensor(layer.weights, f"{scope}/weights"))
+        constants.append(to_tensor(layer.biases, f"{scope}/biases"))
+        is_last = number == len(head.layers) - 1
+        nodes.append(helper.make_node("MatMul", [values, f"{scope}/weights"], [f"{scope}/product"], f"{scope}/matmul"))
+        nodes.append(helper.make_node("Add", [f"{scope}/product", f"{scope}/biases"], [f"{scope}/sum"], f"{scope}/add"))
+        values = f"{scope}/sum"
+        if not is_last:
+            nodes.append(helper.make_node("Relu", [values], [scope], f"{scope}/relu"))
+            values = scope
+    nodes.append(helper.make_node("Softmax", [values], [name], f"{HEAD_SCOPE}softmax", axis=1))

@@ -1,0 +1,58 @@
+"""Read an ONNX model that `retrain train` wrote: the backbone in it, and the head's arrays."""
+
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from retrain.backbones import ONNX_BOTTLENECK, import_onnx, set_batch
+from retrain.errors import ModelFolderError
+from retrain.model.head import ArrayIdentity, array_identity
+from retrain.model.litert_file import HEAD_SCOPE
+
+__all__ = ["onnx_backbone_part", "onnx_head_arrays"]
+
+
+def onnx_backbone_part(model: bytes, where: str) -> bytes:
+    """The backbone's own graph, as it was before a head was put on it.
+
+    Args:
+        where: the model's file, for messages.
+    Raises ModelFolderError, BackboneError if the package onnx is missing.
+    """
+    found = _parsed(model, where)
+    for field in ("producer_name", "producer_version", "metadata_props"):
+        found.ClearField(field)
+    for parts in (found.graph.node, found.graph.initializer):
+        parts.extend([part for part in _taken_out(parts) if not part.name.startswith(HEAD_SCOPE)])
+    outputs = [output for output in _taken_out(found.graph.output) if output.name == ONNX_BOTTLENECK]
+    found.graph.output.extend(outputs)
+    set_batch(found, 1)
+    return bytes(found.SerializeToString(deterministic=True))
+
+
+def onnx_head_arrays(model: bytes, where: str) -> set[ArrayIdentity]:
+    """The identities of the head's arrays, weights as (inputs, outputs). Raises ModelFolderError, BackboneError."""
+    arrays = [one for one in _parsed(model, where).graph.initializer if one.name.startswith(HEAD_SCOPE)]
+    to_array = import_onnx("onnx.numpy_helper").to_array
+    try:
+        return {array_identity(to_array(array)) for array in arrays}
+    except (ValueError, TypeError) as error:
+        raise _damaged(where) from error
+
+
+def _taken_out(parts: Any) -> list[Any]:
+    """What a repeated field has, which is empty then."""
+    kept = [*parts]
+    del parts[:]
+    return kept
+
+
+def _parsed(model: bytes, where: str) -> Any:
+    try:
+        return import_onnx().ModelProto.FromString(model)
+    except DecodeError as error:
+        raise _damaged(where) from error
+
+
+def _damaged(where: str) -> ModelFolderError:
+    return ModelFolderError(f"{where} is not a model of this program, or is damaged: train the model again")

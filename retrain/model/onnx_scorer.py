@@ -1,0 +1,67 @@
+"""Scores of a model whose backbone is an ONNX network: ONNX Runtime runs both as one."""
+
+import hashlib
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.backbones import Extractor, OnnxError, OnnxNetwork, kept_onnx_graph
+from retrain.cache import fingerprint_of
+from retrain.errors import ModelFolderError
+from retrain.model.folder import ModelDescription
+from retrain.model.head import ArrayIdentity
+from retrain.model.onnx_file import onnx_backbone_part, onnx_head_arrays
+
+__all__ = ["OnnxScorer"]
+
+
+class OnnxScorer:
+    """A `Scorer` of an ONNX model.
+
+    Args:
+        model: the file's bytes.
+        description: of the model.
+        where: the file, for messages.
+    Raises ModelFolderError; BackboneError if the packages of ONNX are missing.
+    """
+
+    def __init__(self, model: bytes, description: ModelDescription, where: str) -> None:
+        self._model, self._description, self._where = model, description, where
+        try:
+            self._network = OnnxNetwork(model, description.final_tensor_name)
+        except OnnxError as error:
+            raise ModelFolderError(f"{where} can't be used ({error}): train the model again") from error
+        found = (self._network.height, self._network.width, self._network.length)
+        expected = (description.height, description.width, len(description.labels))
+        if found != expected:
+            raise ModelFolderError(
+                f"{where} maps {found[0]} x {found[1]} pixels to {found[2]} scores, expected {expected[0]} x "
+                f"{expected[1]} and {expected[2]}: train the model again"
+            )
+
+    @property
+    def head_arrays(self) -> set[ArrayIdentity]:
+        """Raises ModelFolderError, BackboneError."""
+        return onnx_head_arrays(self._model, self._where)
+
+    def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n, height, width, 3) uint8 to (n, classes) float32. Raises ModelFolderError."""
+        try:
+            scores = self._network.run(pixels)
+        except OnnxError as error:
+            raise ModelFolderError(f"{self._where} can't be used ({error}): train the model again") from error
+        if not np.isfinite(scores).all():
+            raise ModelFolderError(f"{self._where} gives values that are not finite: train the model again")
+        return scores
+
+    def extractor(self, cache_dir: str | os.PathLike[str]) -> Extractor:
+        """The extractor of the backbone inside the model. `Scorer.extractor` tells how it is named."""
+        description = self._description
+        part = onnx_backbone_part(self._model, self._where)
+        digest = hashlib.sha256(part).hexdigest()
+        name, claimed = description.backbone_name, description.claimed_backbone
+        if digest == kept_onnx_graph(cache_dir, name, fingerprint_of(claimed)):
+            return Extractor(name, lambda: claimed, lambda: OnnxNetwork(part))
+        found = description.backbone_by("onnx", digest)
+        return Extractor(f"{name}_onnx", lambda: found, lambda: OnnxNetwork(part))
