@@ -14,7 +14,7 @@ from .network import FrozenGraph, suitable_batch_size
 from .onnx_backbone import OnnxBackbone
 from .onnx_facts import OnnxFacts, kept_onnx_graph, onnx_facts
 from .onnx_file import import_onnx
-from .onnx_graph import ONNX_BOTTLENECK, set_batch
+from .onnx_graph import ONNX_BOTTLENECK, set_batch, set_outputs
 from .onnx_network import OnnxError, OnnxNetwork
 from .precision import choose_extractor
 from .representative_pictures import RepresentativePictures
@@ -66,6 +66,7 @@ __all__ = [
     "part_above",
     "probe_picture",
     "set_batch",
+    "set_outputs",
     "suitable_batch_size",
     "trunk_network",
 ]

@@ -181,8 +181,11 @@ def locate_backbone(options: BackboneOptions) -> Backbone:
     wanted = options.backbone or DEFAULT
     if _ORIGINAL_MODULE.fullmatch(wanted):
         wanted = DEFAULT
-    if wanted.lower().endswith(ONNX_SUFFIX) and "://" not in wanted:
-        return _onnx(Path(wanted), options)
+    if wanted.lower().endswith(ONNX_SUFFIX):
+        return _onnx(wanted, options)
+    folder = os.environ.get("RETRAIN_BACKBONES")
+    if folder and re.fullmatch(r"[\w.-]+", wanted) and Path(folder, wanted + ONNX_SUFFIX).is_file():
+        return _onnx(os.path.join(folder, wanted + ONNX_SUFFIX), options)
     _refuse_onnx_options(options)
     if "://" in wanted:
         _refuse_weights(options, "a URL")
@@ -206,8 +209,11 @@ def locate_backbone(options: BackboneOptions) -> Backbone:
     return _named(wanted, options)
 
 
-def _onnx(file: Path, options: BackboneOptions) -> Backbone:
+def _onnx(path: str, options: BackboneOptions) -> Backbone:
     _refuse_weights(options, "an ONNX file")
+    if "://" in path:
+        raise BackboneError(f"the backbone {path} is on the web: download the ONNX file, and give its path here")
+    file = Path(path)
     if not file.is_file():
         raise BackboneError(f"no such ONNX file: {display_path(file)}")
     from retrain.backbones.onnx_backbone import OnnxBackbone

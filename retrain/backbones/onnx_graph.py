@@ -4,7 +4,7 @@ It takes what pass one decodes, and gives bottlenecks. Whatever runs the network
 OpenVINO (int8), and, with a head behind it, clients of an exported model.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from retrain.options import BackboneOptions
 from retrain.paths import display_path
 from retrain.text import listing
 
-__all__ = ["ONNX_BOTTLENECK", "PICTURES", "OnnxPlan", "join_graph", "plan_graph", "set_batch"]
+__all__ = ["ONNX_BOTTLENECK", "PICTURES", "OnnxPlan", "join_graph", "plan_graph", "set_batch", "set_outputs"]
 
 # Names in the graph. Those of the network itself lie below `backbone/`, constants of ours below `input/`.
 PICTURES = "pictures"  # (n, height, width, 3) uint8, RGB
@@ -206,8 +206,17 @@ def join_graph(network: Any, plan: OnnxPlan) -> Any:
     _add_pooling(behind, plan, _version(network))
     graph.name = "retrain"
     graph.input.append(helper.make_tensor_value_info(PICTURES, 2, [1, plan.height, plan.width, 3]))
-    graph.output.append(helper.make_tensor_value_info(ONNX_BOTTLENECK, _REALS["float"], [1, "length"]))
+    set_outputs(network, {ONNX_BOTTLENECK: None})
     return network
+
+
+def set_outputs(model: Any, lengths: Mapping[str, int | None]) -> None:
+    """Say what a graph gives: names of tensors -> length of each row, of float32; None: whatever it is."""
+    helper = import_onnx("onnx.helper")
+    del model.graph.output[:]
+    for name, length in lengths.items():
+        dims = [1, "length" if length is None else length]
+        model.graph.output.append(helper.make_tensor_value_info(name, _REALS["float"], dims))
 
 
 def set_batch(model: Any, size: int | None) -> None:

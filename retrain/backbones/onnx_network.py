@@ -26,6 +26,11 @@ _DEVICES: tuple[tuple[str, dict[str, str]], ...] = (
     ("CPUExecutionProvider", {}),
 )
 
+# Codes, and the functions in its source where something was found, which tell the user nothing.
+_PLACES = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : |/onnxruntime_src/\S+:\d+ [^()]*\([^()]*\)( const)? ?|\S+\.(cc|h):\d+ "
+)
+
 
 class OnnxError(BackboneError):
     """ONNX Runtime is missing, or can't run a network."""
@@ -94,17 +99,18 @@ class OnnxNetwork:
         vectors = self._call(picture[np.newaxis])
         if vectors.ndim != 2 or len(vectors) != 1:
             raise OnnxError(f"ONNX Runtime can't run this network: of one picture it gives {[*vectors.shape]}")
-        return vectors[0]
+        vector: NDArray[np.float32] = vectors[0]
+        return vector
 
     def _call(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
             [vectors] = self._session.run([self._output], {self._input: pixels}, self._settings)
         except Exception as error:
             raise _unusable(error) from error
-        given: NDArray[np.float32] = np.asarray(vectors, np.float32)
+        given: NDArray[np.float32] = vectors
         return given
 
 
 def _unusable(error: BaseException) -> OnnxError:
-    reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first_line(error))
+    reason = first_line(RuntimeError(_PLACES.sub("", str(error)) or type(error).__name__))
     return OnnxError(f"ONNX Runtime can't run this network: {reason}")

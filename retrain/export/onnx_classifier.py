@@ -24,6 +24,7 @@ from retrain.backbones import (
     onnx_facts,
     probe_picture,
     set_batch,
+    set_outputs,
 )
 from retrain.errors import OutputError
 from retrain.export.source import ExportSource, TrainedNetwork
@@ -34,7 +35,6 @@ from retrain.paths import display_path
 __all__ = ["OnnxClassifier", "OnnxSource", "export_source"]
 
 _TOLERANCE = 1e-4  # of a score
-_FLOAT = 1  # as ONNX numbers types
 _MOST_BYTES = 2**31 - 1  # of a message of protocol buffers
 
 
@@ -70,10 +70,8 @@ class OnnxSource(ExportSource):
         helper = import_onnx("onnx.helper")
         model = self.backbone.graph()
         _add_head(model, network.head, self.final_tensor_name)
-        lengths = (self.final_tensor_name, len(network.labels)), (ONNX_BOTTLENECK, network.head.bottleneck_size)
-        del model.graph.output[:]
-        for name, length in lengths:
-            model.graph.output.append(helper.make_tensor_value_info(name, _FLOAT, [1, length]))
+        classes = network.head.layers[-1].biases.size
+        set_outputs(model, {self.final_tensor_name: classes, ONNX_BOTTLENECK: network.head.bottleneck_size})
         set_batch(model, None if self.facts.takes_batches else 1)
         model.producer_name, model.producer_version = "retrain", retrain.__version__
         helper.set_model_props(model, {"labels": json.dumps(network.labels, ensure_ascii=False)})

@@ -4,7 +4,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from retrain.backbones import ONNX_BOTTLENECK, import_onnx, set_batch
+from retrain.backbones import ONNX_BOTTLENECK, import_onnx, set_batch, set_outputs
 from retrain.errors import ModelFolderError
 from retrain.model.head import ArrayIdentity, array_identity
 from retrain.model.litert_file import HEAD_SCOPE
@@ -24,8 +24,7 @@ def onnx_backbone_part(model: bytes, where: str) -> bytes:
         found.ClearField(field)
     for parts in (found.graph.node, found.graph.initializer):
         parts.extend([part for part in _taken_out(parts) if not part.name.startswith(HEAD_SCOPE)])
-    outputs = [output for output in _taken_out(found.graph.output) if output.name == ONNX_BOTTLENECK]
-    found.graph.output.extend(outputs)
+    set_outputs(found, {ONNX_BOTTLENECK: None})
     set_batch(found, 1)
     return bytes(found.SerializeToString(deterministic=True))
 
