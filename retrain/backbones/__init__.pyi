@@ -12,7 +12,7 @@ from .layers import NetworkLayer
 from .litert import LiteRTError, LiteRTNetwork, is_litert_installed
 from .network import FrozenGraph, suitable_batch_size
 from .onnx_backbone import OnnxBackbone
-from .onnx_facts import OnnxFacts, kept_onnx_graph, onnx_facts
+from .onnx_facts import OnnxFacts, kept_onnx_graph, onnx_facts_of
 from .onnx_file import import_onnx
 from .onnx_graph import ONNX_BOTTLENECK, set_batch, set_outputs
 from .onnx_network import OnnxError, OnnxNetwork
@@ -61,7 +61,7 @@ __all__ = [
     "licence_of",
     "listening",
     "make_trunk",
-    "onnx_facts",
+    "onnx_facts_of",
     "outline",
     "part_above",
     "probe_picture",

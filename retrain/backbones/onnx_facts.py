@@ -19,7 +19,7 @@ from retrain.backbones.onnx_network import OnnxError, OnnxNetwork
 from retrain.cache import Artifacts, find_folder, read_details
 from retrain.events import Emit, Warned
 
-__all__ = ["OnnxFacts", "kept_onnx_graph", "onnx_facts"]
+__all__ = ["OnnxFacts", "kept_onnx_graph", "onnx_facts_of"]
 
 _NAME = "onnx"  # of the artifact
 _CLOSE = 1e-4  # how far a number may be off in a batch; for numbers above 1, of the largest
@@ -41,7 +41,7 @@ def kept_onnx_graph(cache_dir: str | os.PathLike[str], name: str, fingerprint: s
     return None if digest is None else str(digest)
 
 
-def onnx_facts(backbone: OnnxBackbone, cache_dir: str | os.PathLike[str], emit: Emit) -> OnnxFacts:
+def onnx_facts_of(backbone: OnnxBackbone, cache_dir: str | os.PathLike[str], emit: Emit) -> OnnxFacts:
     """The facts that the cache has of a backbone; if it has none, they are found out. Raises BackboneError."""
     made_by = {"retrain": retrain.__version__}
     artifacts = Artifacts(cache_dir, backbone.name, backbone.fingerprint, backbone.description, made_by)

@@ -224,7 +224,13 @@ def _backbone(flags: argparse.Namespace) -> str | None:
     if not flags.names_backbone:
         return None
     if flags.architecture == "inception_v3":
-        return str(flags.tfhub_module)
+        module = str(flags.tfhub_module)
+        if module.lower().endswith(".onnx"):
+            raise UsageError(
+                f"--tfhub_module {display_path(module)} is an ONNX network, of which there is no TensorFlow graph to "
+                "write: use retrain train --backbone"
+            )
+        return module
     if flags.tfhub_module != _HUB_DEFAULT:
         raise UsageError("--architecture and --tfhub_module both name a backbone: give one of them")
     if not _ARCHITECTURE.fullmatch(flags.architecture):

@@ -21,7 +21,7 @@ from retrain.backbones import (
     OnnxFacts,
     OnnxNetwork,
     import_onnx,
-    onnx_facts,
+    onnx_facts_of,
     probe_picture,
     set_batch,
     set_outputs,
@@ -63,7 +63,7 @@ class OnnxSource(ExportSource):
     @cached_property
     def facts(self) -> OnnxFacts:
         """What is known of the backbone's graph. Raises BackboneError."""
-        return onnx_facts(self.backbone, self.converter.cache_dir, self.converter.emit)
+        return onnx_facts_of(self.backbone, self.converter.cache_dir, self.converter.emit)
 
     def graph(self, network: TrainedNetwork) -> Any:
         """The whole model, a ModelProto. Raises BackboneError."""

@@ -101,7 +101,9 @@ def test_url_of_the_original_program_means_inception_v3(version):
 
 
 def test_input_range_does_not_go_with_a_keras_name():
-    with pytest.raises(BackboneError, match=r"--input-range is for SavedModel and Hub backbones; resnet50 looks after"):
+    with pytest.raises(
+        BackboneError, match=r"--input-range is for SavedModel, Hub and ONNX backbones; resnet50 looks after"
+    ):
         locate("resnet50", input_range="-1..1")
 
 

@@ -14,7 +14,7 @@ from support.onnx_networks import CHANNELS, PLACES, SIZE, Form, make_network, pi
 from retrain.backbones import onnx_file, onnx_network
 from retrain.backbones.backbone import locate_backbone
 from retrain.backbones.default import choose_backbone
-from retrain.backbones.onnx_facts import onnx_facts
+from retrain.backbones.onnx_facts import onnx_facts_of
 from retrain.backbones.onnx_graph import ONNX_BOTTLENECK, set_batch
 from retrain.backbones.onnx_network import OnnxError, OnnxNetwork
 from retrain.errors import BackboneError
@@ -181,14 +181,14 @@ def test_whether_a_network_takes_several_at_once_is_tried(rows, expected):
     )
     Path("network.onnx").write_bytes(model.SerializeToString())
     heard = []
-    facts = onnx_facts(locate(), "cache", heard.append)
+    facts = onnx_facts_of(locate(), "cache", heard.append)
     assert facts.takes_batches is expected
-    kept = onnx_facts(locate(), "cache", heard.append)
+    kept = onnx_facts_of(locate(), "cache", heard.append)
     assert (kept.digest, kept.takes_batches, kept.probe.tolist()) == (facts.digest, expected, facts.probe.tolist())
     [artifact] = Path("cache").glob("*/onnx.export")
     artifact.write_bytes(artifact.read_bytes()[:-9])
     assert not heard
-    onnx_facts(locate(), "cache", heard.append)
+    onnx_facts_of(locate(), "cache", heard.append)
     assert [type(event) for event in heard] == [Warned]
 
 

@@ -1,0 +1,233 @@
+"""Every command with an ONNX network as the backbone, in a process that can't import TensorFlow and in this one."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.command import one_line_error, retrain
+from support.onnx_networks import SIZE, Form, save_network
+from support.pictures import draw_picture
+
+from retrain.data.decoding import decode_image
+from retrain.errors import ExportError, ModelFolderError, OutputError
+from retrain.export.onnx_classifier import OnnxClassifier, export_source
+from retrain.export.stored_model import StoredModel
+from retrain.files import digest_of_file
+from retrain.model.classifier import Classifier
+from retrain.model.head import read_head
+
+onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+
+REFUSE = """
+import importlib.abc, sys
+
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "keras"):
+            raise AssertionError(f"{name} is imported")
+
+sys.meta_path.insert(0, Refuse())
+from retrain.cli import main
+codes = []
+for line in sys.stdin.read().splitlines():
+    sys.argv = ["retrain", *line.split()]
+    codes.append(main.main())
+sys.exit(max(codes))
+"""
+
+TRAIN = "train pictures --backbone network.onnx --input-range 0..1 --steps 200"
+
+EVERYTHING = f"""\
+{TRAIN}
+{TRAIN} --model-dir again --optimizer lbfgs --calibrate --tune --tune-seconds 1 --augment 1 --flip --report full
+predict model pictures/cat/cat1.png --wrong
+evaluate model pictures
+report model
+crossval pictures --backbone network.onnx --input-range 0..1 --folds 3 --steps 50
+compare model again
+extract pictures --backbone network.onnx --pooling none
+cache info
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with network.onnx, pictures/, cache/, model/ and again/, made without TensorFlow."""
+    folder = tmp_path_factory.mktemp("onnx")
+    save_network(folder / "network.onnx")
+    for label, name in enumerate(["cat", "dog", "owl"]):
+        (folder / "pictures" / name).mkdir(parents=True)
+        for number in range(30):
+            draw_picture(number, label).save(folder / "pictures" / name / f"{name}{number}.png")
+    command = [sys.executable, "-c", REFUSE]
+    done = subprocess.run(command, input=EVERYTHING, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+@pytest.fixture
+def here(trained):
+    """A copy in the test's own folder."""
+    shutil.copytree(trained[0], ".", dirs_exist_ok=True)
+
+
+def test_all_commands_work_without_tensorflow(trained):
+    folder, done = trained
+    assert "Test accuracy 100.0%" in done.stdout
+    assert "Model: model/ (classifier.onnx, labels.txt, metrics.json" in done.stdout
+    run = json.loads((folder / "model" / "run.json").read_text())
+    assert run["backbone"]["name"] == "network"
+    assert (run["backbone"]["height"], run["backbone"]["bottleneck_size"]) == (SIZE, 96)
+    assert run["sha256"]["classifier.onnx"] == digest_of_file(folder / "model" / "classifier.onnx")
+    assert {"onnx", "onnxruntime"} <= set(run["versions"])
+    absent = {"graph.pb", "classifier.tflite", "saved_model"}
+    assert not absent & {path.name for path in (folder / "model").iterdir()}
+
+
+def test_the_cache_of_training_serves_the_model(trained):
+    """evaluate and report go by the backbone's name and fingerprint, since the file holds that graph."""
+    names = sorted(path.name.rpartition("-")[0] for path in (trained[0] / "cache").glob("*-*"))
+    assert names == ["network", "network", "network_augmented"]
+
+
+def test_of_another_backbone_the_model_has_vectors_of_its_own(here):
+    """What run.json claims is not believed: here the cache knows that backbone by another graph."""
+    for artifact in Path("cache").glob("*/onnx.export"):
+        artifact.unlink()
+    done = retrain("evaluate", "model", "pictures", "--json", check=0)
+    assert json.loads(done.stdout)["accuracy"] == 1.0
+    assert len([*Path("cache").glob("network_onnx-*")]) == 1
+
+
+def test_classifier_onnx_gives_the_scores_of_predict(trained):
+    folder = trained[0]
+    session = onnxruntime.InferenceSession(folder / "again" / "classifier.onnx", providers=["CPUExecutionProvider"])
+    [taken], given = session.get_inputs(), session.get_outputs()
+    assert (taken.name, taken.type, taken.shape) == ("pictures", "tensor(uint8)", ["n", SIZE, SIZE, 3])
+    assert [(one.name, one.shape) for one in given] == [("final_result", ["n", 3]), ("bottleneck", ["n", 96])]
+    classifier = Classifier(folder / "again")
+    assert json.loads(session.get_modelmeta().custom_metadata_map["labels"]) == list(classifier.labels)
+    paths = sorted((folder / "pictures").glob("*/*"))[::7]
+    pixels = np.stack([decode_image(path.read_bytes(), SIZE, SIZE) for path in paths])
+    expected = [[found.scores[label] for label in classifier.labels] for found in classifier.predict(paths)]
+    together = session.run(["final_result"], {"pictures": pixels})[0]
+    alone = [session.run(["final_result"], {"pictures": pixels[[number]]})[0][0] for number in range(len(pixels))]
+    np.testing.assert_allclose(together, expected, atol=1e-6)
+    np.testing.assert_allclose(alone, expected, atol=1e-6)
+    onnx.checker.check_model(onnx.load(folder / "again" / "classifier.onnx"), full_check=True)
+
+
+def test_a_network_of_one_picture_at_once_says_so(here):
+    """The claim of its file that it takes any number is not repeated."""
+    model = onnx.load("network.onnx")
+    model.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(np.array([1, 6, 16], np.int64), "rows"))
+    model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("rows_first", 1, ["n", 16, 6]))
+    Path("one.onnx").write_bytes(model.SerializeToString())
+    retrain("train", "pictures", "--backbone", "one.onnx", "--steps", 500, "--model-dir", "one", check=0)
+    found = onnx.load("one/classifier.onnx").graph.input[0].type.tensor_type.shape.dim[0]
+    assert found.dim_value == 1
+    done = retrain("predict", "one", "pictures/cat/cat1.png", "pictures/owl/owl1.png", "--json", check=0)
+    assert len(json.loads(done.stdout)) == 2
+
+
+def test_the_head_in_the_file_is_that_of_head_h5(here):
+    head = Classifier("model").head()
+    assert [layer.weights.shape for layer in head.layers] == [(96, 3)]
+    shutil.copy("again/head.h5", "model/head.h5")
+    run = json.loads(Path("model/run.json").read_text())
+    run["sha256"]["head.h5"] = digest_of_file("model/head.h5")
+    run.pop("seal", None)
+    Path("model/run.json").write_text(json.dumps(run))
+    with pytest.raises(ModelFolderError, match=r"head\.h5|run\.json"):
+        Classifier("model").head()
+
+
+def source_of(cache="cache"):
+    from retrain.backbones.backbone import locate_backbone
+    from retrain.backbones.conversion import Converter
+    from retrain.options import BackboneOptions
+
+    located = locate_backbone(BackboneOptions(backbone="network.onnx", input_range="0..1"))
+    return export_source(located, "final_result", Converter(cache))
+
+
+def test_what_was_written_is_run_before_it_counts(here):
+    head, labels = read_head("model/head.h5")
+    network = source_of().under(head, labels)
+    OnnxClassifier().write(network, "written.onnx")
+    assert digest_of_file("written.onnx") == digest_of_file("model/classifier.onnx")
+    OnnxClassifier().verify(network, "written.onnx")
+    model = onnx.load("written.onnx")
+    for name in ("head/0/weights", "backbone/kernel"):
+        broken = onnx.ModelProto()
+        broken.CopyFrom(model)
+        weights = next(one for one in broken.graph.initializer if one.name == name)
+        weights.raw_data = weights.raw_data[::-1]
+        onnx.save(broken, "broken.onnx")
+        with pytest.raises(OutputError, match=r"broken\.onnx does not give the scores of the trained model"):
+            OnnxClassifier().verify(network, "broken.onnx")
+    Path("broken.onnx").write_bytes(b"nothing")
+    with pytest.raises(OutputError, match=r"broken\.onnx can't be run: ONNX Runtime can't run this network"):
+        OnnxClassifier().verify(network, "broken.onnx")
+
+
+def test_a_damaged_model_is_refused(here):
+    data = bytearray(Path("model/classifier.onnx").read_bytes())
+    data[-20] ^= 1
+    Path("model/classifier.onnx").write_bytes(data)
+    done = retrain("predict", "model", "pictures/cat/cat1.png", check=1)
+    one_line_error(done, "classifier.onnx is damaged", "train the model again")
+
+
+def test_formats_of_tensorflow_say_what_is_missing(here):
+    with pytest.raises(
+        ExportError, match=r"has no graph\.pb.*its backbone is an ONNX network, and its classifier.onnx"
+    ):
+        StoredModel("model").graph  # noqa: B018
+    assert StoredModel("model").description.is_onnx
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            f"{TRAIN} --fine-tune-layers 2",
+            "fine-tuning needs TensorFlow's graph of the backbone, and network is an ONNX",
+        ),
+        (f"{TRAIN} --precision bfloat16", "--precision bfloat16 is for networks that TensorFlow runs"),
+        ("predict model pictures/cat/cat1.png --explain maps", "need its classifier.tflite; leave --explain out"),
+        (
+            "--image_dir pictures --tfhub_module network.onnx --output_graph g --output_labels l",
+            "--tfhub_module network.onnx is an ONNX network, of which there is no TensorFlow graph to write",
+        ),
+    ],
+)
+def test_what_needs_tensorflows_graph_is_refused_in_one_line(here, arguments, message):
+    before = sorted(Path("cache").rglob("*"))
+    done = retrain(*arguments.split())
+    assert done.returncode in (1, 2)
+    one_line_error(done, message)
+    assert sorted(Path("cache").rglob("*")) == before
+
+
+def test_int8_is_made_and_run_by_openvino(here):
+    pytest.importorskip("nncf", reason="the extra int8 is not installed")
+    done = retrain(*f"{TRAIN} --precision int8 --model-dir int8 --json".split(), check=0)
+    run = json.loads(done.stdout)
+    assert run["results"]["test"]["accuracy"] == 1.0
+    assert run["backbone"]["description"]["mean_cosine"] > 0.98
+    assert run["backbone"]["graph"]["description"]["precision"] == "float32"
+    assert json.loads(retrain("evaluate", "int8", "pictures", "--json", check=0).stdout)["accuracy"] == 1.0
+
+
+def test_a_float16_network_trains_like_one_in_float32(here):
+    save_network("half.onnx", Form(dtype="float16", layout="nhwc", gives=("sequence",), side="side"))
+    options = ["--input-size", SIZE, "--pooling", "mean", "--steps", 500, "--input-layout", "nhwc"]
+    done = retrain("train", "pictures", "--backbone", "half.onnx", *options, "--model-dir", "half", "--json", check=0)
+    assert json.loads(done.stdout)["backbone"]["bottleneck_size"] == 6
+    retrain("predict", "half", "pictures/cat/cat1.png", check=0)
