@@ -20,7 +20,7 @@ from retrain.files import digest_of_file
 from retrain.paths import display_path
 from retrain.text import first_line, listing
 
-__all__ = ["OnnxFile", "TensorType", "describe_onnx", "import_onnx", "read_onnx"]
+__all__ = ["OnnxFile", "TensorType", "describe_onnx", "import_onnx", "inner_type", "named", "read_onnx"]
 
 _MOST_BYTES = 2**31 - 1  # of a message of protocol buffers
 _TOO_LARGE = ", more than the 2 GiB that one file can hold: use a smaller network, or one in float16"
@@ -52,6 +52,7 @@ class OnnxFile:
     digest: str  # SHA-256 of the file, and of those in which its weights lie
     inputs: tuple[TensorType, ...]  # without weights, which old files list there, too
     outputs: tuple[TensorType, ...]
+    inner: tuple[str, ...] = ()  # names of what its operations give
 
 
 def import_onnx(name: str = "onnx") -> ModuleType:
@@ -68,6 +69,22 @@ def import_onnx(name: str = "onnx") -> ModuleType:
 def describe_onnx(path: Path) -> OnnxFile:
     """What is to know of a file. Raises BackboneError if it can't be read, or is not a sound ONNX file."""
     return _described(path, *_parsed(path))
+
+
+def inner_type(file: OnnxFile, name: str) -> TensorType:
+    """The type of what one of a network's operations gives. Raises BackboneError if it can't be told."""
+    model, _ = _parsed(file.path)
+    known = {value.name: value for value in model.graph.value_info}
+    if name not in known:
+        inference = import_onnx("onnx.shape_inference")
+        try:
+            known = {value.name: value for value in inference.infer_shapes(model).graph.value_info}
+        except (ValueError, RuntimeError, TypeError) as error:  # also for networks of more than 2 GiB
+            raise BackboneError(
+                f"the ONNX network {display_path(file.path)} does not say what {name} is ({first_line(error)}): use one "
+                "of its outputs"
+            ) from error
+    return _type_of(known[name]) if name in known else TensorType(name, "of an unknown type", None)
 
 
 def read_onnx(file: OnnxFile) -> Any:
@@ -136,7 +153,8 @@ def _described(path: Path, model: Any, digest: str) -> OnnxFile:
     except OSError as error:
         raise BackboneError(f"can't read the backbone {display_path(path)}: {error.strerror}") from error
     whole = hashlib.sha256("\n".join(digests).encode()).hexdigest() if places else digest
-    return OnnxFile(path, whole, inputs, outputs)
+    inner = tuple(name for node in model.graph.node for name in node.output if name)
+    return OnnxFile(path, whole, inputs, outputs, inner)
 
 
 def _type_of(value: Any) -> TensorType:

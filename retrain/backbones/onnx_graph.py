@@ -4,6 +4,7 @@ It takes what pass one decodes, and gives bottlenecks. Whatever runs the network
 OpenVINO (int8), and, with a head behind it, clients of an exported model.
 """
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.backbones.onnx_file import OnnxFile, TensorType, import_onnx, named
+from retrain.backbones.onnx_file import OnnxFile, TensorType, import_onnx, inner_type, named
 from retrain.backbones.onnx_preprocessing import Preprocessing
 from retrain.errors import BackboneError
 from retrain.options import BackboneOptions
@@ -153,9 +154,15 @@ def _output(file: OnnxFile, options: BackboneOptions, where: str) -> TensorType:
     by_name = {tensor.name: tensor for tensor in file.outputs}
     wanted = options.backbone_output
     if wanted is not None:
-        if wanted not in by_name:
-            raise BackboneError(f"{where} has no output {wanted}: --backbone-output can be {listing(by_name)}")
-        return by_name[wanted]
+        if wanted in by_name:
+            return by_name[wanted]
+        if wanted in file.inner:
+            return inner_type(file, wanted)
+        near = difflib.get_close_matches(wanted, file.inner, 3)
+        raise BackboneError(
+            f"{where} has no output {wanted}, and nothing in it is called so: --backbone-output can be "
+            f"{listing(dict.fromkeys([*by_name, *near]))}"
+        )
     preferred = next((name for name in _PREFERRED if name in by_name), None)
     if preferred is None and len(by_name) != 1:
         raise BackboneError(
@@ -198,7 +205,7 @@ def join_graph(network: Any, plan: OnnxPlan) -> Any:
     for field in ("producer_name", "producer_version", "model_version", "doc_string", "domain"):
         network.ClearField(field)
     network.ir_version = max(network.ir_version, _LEAST_IR)
-    own = [*graph.node]
+    own = _needed(graph, _NETWORK + plan.given.name)
     del graph.node[:]
     front, behind = _Nodes(graph, _INPUT), _Nodes(graph, _POOLING)
     _add_input(front, plan)
@@ -247,6 +254,29 @@ def _add_prefix(graph: Any) -> None:
         node.name = node.name and _NETWORK + node.name
         for inner in _graphs_in(node):
             _add_prefix(inner)
+
+
+def _needed(graph: Any, end: str) -> list[Any]:
+    """The nodes that something in a graph is made by; constants of others are removed."""
+    needed, nodes = {end}, []
+    for node in reversed(graph.node):  # what makes a tensor stands before what takes it
+        if needed.intersection(node.output):
+            nodes.append(node)
+            needed.update(_taken_by(node))
+    for field in (graph.initializer, graph.sparse_initializer):
+        kept = [one for one in field if (one.name if hasattr(one, "name") else one.values.name) in needed]
+        del field[:]
+        field.extend(kept)
+    return nodes[::-1]
+
+
+def _taken_by(node: Any) -> Iterator[str]:
+    """What a node takes, with what graphs inside of it take, wherever it comes from."""
+    yield from node.input
+    for inner in _graphs_in(node):
+        yield from (output.name for output in inner.output)
+        for one in inner.node:
+            yield from _taken_by(one)
 
 
 def _graphs_in(node: Any) -> Iterator[Any]:

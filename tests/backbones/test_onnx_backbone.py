@@ -148,14 +148,53 @@ def test_of_several_outputs_one_can_be_chosen():
     np.testing.assert_allclose(given, places_of(unit(pictures())).reshape(3, -1), atol=1e-6)
     with pytest.raises(BackboneError, match=r"gives sequence float .*, vector float .*: say with --backbone-output"):
         locate().network  # noqa: B018
-    with pytest.raises(BackboneError, match="has no output logits: --backbone-output can be sequence, vector"):
-        locate(backbone_output="logits").network  # noqa: B018
+    with pytest.raises(
+        BackboneError, match=r"has no output relo, and .*: --backbone-output can be sequence, vector, relu"
+    ):
+        locate(backbone_output="relo").network  # noqa: B018
 
 
 def test_of_known_outputs_the_pooled_one_is_taken():
     form = dataclasses.replace(BOTH, names=("last_hidden_state", "pooler_output"))
     assert vectors(form).shape == (3, CHANNELS * PLACES**2)
     assert locate().description["output"] == "pooler_output"
+
+
+@pytest.mark.parametrize("shapes", [True, False], ids=["says its shapes", "says none"])
+def test_a_vector_may_come_from_inside(shapes):
+    """As before the last layer of a classifier; what is behind goes, with its weights."""
+    model, helper = make_network(), onnx.helper
+    weights = np.random.default_rng(5).normal(size=(96, 1000)).astype("f")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "last_layer"))
+    model.graph.node.append(helper.make_node("MatMul", ["vector", "last_layer"], ["logits"]))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("logits", 1, ["n", 1000]))
+    if shapes:
+        model.graph.value_info.append(helper.make_tensor_value_info("vector", 1, ["n", 96]))
+    Path("network.onnx").write_bytes(model.SerializeToString())
+    located = locate(input_range="0..1", backbone_output="vector")
+    np.testing.assert_allclose(
+        located.network.bottlenecks(pictures()), places_of(unit(pictures())).reshape(3, -1), atol=1e-6
+    )
+    assert located.graph().ByteSize() < 4096 < weights.nbytes
+    assert locate(input_range="0..1").network.bottlenecks(pictures()).shape == (3, 1000)
+    assert locate(backbone_output="relu").network.length == CHANNELS
+    assert locate(backbone_output="relu").plan.pooling == "mean"
+
+
+def test_what_shapes_cannot_be_told_of_is_refused(monkeypatch):
+    import onnx.shape_inference
+
+    save_network("network.onnx")
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes", lambda model: model)
+    with pytest.raises(BackboneError, match="gives relu of an unknown type of any shape, expected numbers"):
+        locate(backbone_output="relu").network  # noqa: B018
+
+    def fails(_):
+        raise RuntimeError("too large")
+
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes", fails)
+    with pytest.raises(BackboneError, match=r"does not say what relu is .too large.: use one of its outputs"):
+        locate(backbone_output="relu").network  # noqa: B018
 
 
 # one picture at a time
@@ -278,7 +317,7 @@ def test_a_size_that_the_network_does_not_take_is_refused():
         (Form(batch=2), {}, r"takes pixels float \[2, 3, 16, 16\], expected pictures: \[\?, 3, height, width\]"),
         (Form(dtype="int64"), {}, r"takes pixels int64 .*, expected pictures"),
         (Form(), {"input_layout": "nhwc"}, r"takes pixels float \[\?, 3, 16, 16\], which is not --input-layout nhwc"),
-        (SEQUENCE, {"input_layout": "nchw", "pooling": "mean", "backbone_output": "x"}, "has no output x"),
+        (SEQUENCE, {"input_layout": "nchw", "pooling": "mean", "backbone_output": "x"}, "has no output x, and"),
         (Form(), {"pooling": "mean"}, r"gives vectors .*: --pooling mean does not go with it, use none"),
         (MAP, {"pooling": "cls"}, r"gives a map of places .*: --pooling cls does not go with it, use mean or none"),
     ],
