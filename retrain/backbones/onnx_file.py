@@ -81,8 +81,8 @@ def inner_type(file: OnnxFile, name: str) -> TensorType:
             known = {value.name: value for value in inference.infer_shapes(model).graph.value_info}
         except (ValueError, RuntimeError, TypeError) as error:  # also for networks of more than 2 GiB
             raise BackboneError(
-                f"the ONNX network {display_path(file.path)} does not say what {name} is ({first_line(error)}): use one "
-                "of its outputs"
+                f"the ONNX network {display_path(file.path)} does not say what {name} is ({first_line(error)}): use "
+                "one of its outputs"
             ) from error
     return _type_of(known[name]) if name in known else TensorType(name, "of an unknown type", None)
 

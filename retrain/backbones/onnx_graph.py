@@ -48,6 +48,22 @@ class OnnxPlan:
     pooling: str  # "cls", "mean" or "none"
 
     @property
+    def axes(self) -> tuple[int, ...]:
+        """Of what the network gives, those that the mean is over.
+
+        Of a map of places they are the two that are as long as each other where no others are: converters may turn what
+        is inside of a network. Where that does not tell, its layout is that of the pictures.
+        """
+        dims = self.given.dims or ()
+        if len(dims) == 3:
+            return (1,)
+        is_square = {(2, 3): None is not dims[2] == dims[3], (1, 2): None is not dims[1] == dims[2]}
+        found = [axes for axes in is_square if is_square[axes]]
+        if len(found) == 1:
+            return found[0]
+        return (2, 3) if self.layout == "nchw" else (1, 2)
+
+    @property
     def is_of_bytes(self) -> bool:
         """Whether the network takes whole levels, 0 to 255, and so does all preprocessing itself."""
         return self.taken.dtype == _BYTES
@@ -57,6 +73,8 @@ class OnnxPlan:
         form: dict[str, Any] = {"channels": self.preprocessing.channels, "layout": self.layout}
         if not self.is_of_bytes:
             form |= {"scale": list(self.preprocessing.scale), "offset": list(self.preprocessing.offset)}
+        if self.pooling == "mean":
+            form["axes"] = list(self.axes)
         size = [self.height, self.width]
         return {"weights": self.digest, "input_size": size, **form, "output": self.given.name, "pooling": self.pooling}
 
@@ -339,7 +357,7 @@ def _add_pooling(nodes: _Nodes, plan: OnnxPlan, version: int) -> None:
     elif plan.pooling == "none":
         nodes.add("Flatten", values, output=ONNX_BOTTLENECK, axis=1)
     else:
-        axes = [1] if len(plan.given.dims or ()) == 3 else [2, 3] if plan.layout == "nchw" else [1, 2]
+        axes = list(plan.axes)
         if version >= _AXES_ARE_INPUTS:
             nodes.add("ReduceMean", values, np.array(axes, np.int64), output=ONNX_BOTTLENECK, keepdims=0)
         else:

@@ -67,8 +67,8 @@ class BackboneOptions(Checked):
     )
     backbone_output: str | None = option(
         None,
-        "which output of an ONNX backbone is the vector, if it has several, or what inside of it: before the last layer "
-        "of a classifier (default: image_embeds, pooler_output or last_hidden_state)",
+        "which output of an ONNX backbone is the vector, if it has several, or what inside of it: before the last "
+        "layer of a classifier (default: image_embeds, pooler_output or last_hidden_state)",
         metavar="NAME",
     )
     pooling: str | None = option(

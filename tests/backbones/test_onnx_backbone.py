@@ -181,6 +181,27 @@ def test_a_vector_may_come_from_inside(shapes):
     assert locate(backbone_output="relu").plan.pooling == "mean"
 
 
+@pytest.mark.parametrize(
+    ("layout", "dims", "axes"),
+    [
+        ("nchw", (None, 8, 4, 4), (2, 3)),
+        ("nhwc", (None, 4, 4, 8), (1, 2)),
+        ("nhwc", (None, 8, 4, 4), (2, 3)),  # turned by a converter
+        ("nchw", (None, 4, 4, 8), (1, 2)),
+        ("nhwc", (None, 4, 4, 4), (1, 2)),
+        ("nchw", (None, 8, None, None), (2, 3)),
+        ("nhwc", (None, None, None, 8), (1, 2)),
+        ("nchw", (None, 16, 8), (1,)),
+    ],
+)
+def test_the_mean_is_over_places(layout, dims, axes):
+    save_network("network.onnx", Form(layout=layout))
+    plan = locate().plan
+    given = onnx_file.TensorType("given", "float", dims)
+    assert dataclasses.replace(plan, given=given, pooling="mean").axes == axes
+    assert dataclasses.replace(plan, given=given, pooling="mean").as_dict()["axes"] == list(axes)
+
+
 def test_what_shapes_cannot_be_told_of_is_refused(monkeypatch):
     import onnx.shape_inference
 
