@@ -13,7 +13,7 @@ from .litert import LiteRTError, LiteRTNetwork, is_litert_installed
 from .network import FrozenGraph, suitable_batch_size
 from .onnx_backbone import OnnxBackbone
 from .onnx_facts import OnnxFacts, kept_onnx_graph, onnx_facts_of
-from .onnx_file import import_onnx
+from .onnx_file import import_onnx, weights_elsewhere
 from .onnx_graph import ONNX_BOTTLENECK, set_batch, set_outputs
 from .onnx_network import OnnxError, OnnxNetwork
 from .precision import choose_extractor
@@ -69,4 +69,5 @@ __all__ = [
     "set_outputs",
     "suitable_batch_size",
     "trunk_network",
+    "weights_elsewhere",
 ]

@@ -9,7 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from retrain.backbones.backbone import NAMES, BackboneSource, digest_of_files, input_size_of, locate_backbone
+from retrain.backbones.backbone import (
+    NAMES,
+    ONNX_SUFFIX,
+    BackboneSource,
+    digest_of_files,
+    input_size_of,
+    locate_backbone,
+)
 from retrain.backbones.sources import keras_weights
 from retrain.backbones.sources.download_folder import download_folder, locked, make_folder
 from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS
@@ -120,9 +127,9 @@ def list_backbones() -> list[Entry]:
     folder = os.environ.get("RETRAIN_BACKBONES")
     more = sorted(Path(folder).iterdir()) if folder and Path(folder).is_dir() else []
     for path in more:
-        if path.name not in NAMES and (path / "saved_model.pb").is_file():
-            size = _megabytes(path)
-            entries.append(Entry(path.name, "here", str(path), size, None, None, None, None, speeds.get(path.name)))
+        name = path.stem if path.suffix == ONNX_SUFFIX else path.name
+        if name not in NAMES and (path.suffix == ONNX_SUFFIX or (path / "saved_model.pb").is_file()):
+            entries.append(Entry(name, "here", str(path), _megabytes(path), None, None, None, None, speeds.get(name)))
     return entries
 
 

@@ -20,7 +20,16 @@ from retrain.files import digest_of_file
 from retrain.paths import display_path
 from retrain.text import first_line, listing
 
-__all__ = ["OnnxFile", "TensorType", "describe_onnx", "import_onnx", "inner_type", "named", "read_onnx"]
+__all__ = [
+    "OnnxFile",
+    "TensorType",
+    "describe_onnx",
+    "import_onnx",
+    "inner_type",
+    "named",
+    "read_onnx",
+    "weights_elsewhere",
+]
 
 _MOST_BYTES = 2**31 - 1  # of a message of protocol buffers
 _TOO_LARGE = ", more than the 2 GiB that one file can hold: use a smaller network, or one in float16"
@@ -109,6 +118,11 @@ def read_onnx(file: OnnxFile) -> Any:
             f"the ONNX network {display_path(file.path)} has {size / 2**30:.1f} GiB with all its weights{_TOO_LARGE}"
         )
     return model
+
+
+def weights_elsewhere(model: Any) -> bool:
+    """Whether some weights of a ModelProto lie in other files."""
+    return any(tensor.data_location == tensor.EXTERNAL for tensor in _tensors(model))
 
 
 def _parsed(path: Path) -> tuple[Any, str]:

@@ -4,12 +4,25 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from retrain.backbones import ONNX_BOTTLENECK, import_onnx, set_batch, set_outputs
+from retrain.backbones import ONNX_BOTTLENECK, import_onnx, set_batch, set_outputs, weights_elsewhere
 from retrain.errors import ModelFolderError
 from retrain.model.head import ArrayIdentity, array_identity
 from retrain.model.litert_file import HEAD_SCOPE
 
-__all__ = ["onnx_backbone_part", "onnx_head_arrays"]
+__all__ = ["check_in_one_file", "onnx_backbone_part", "onnx_head_arrays"]
+
+_ELSEWHERE = b"location"  # stands in every file that names another with some of its weights
+
+
+def check_in_one_file(model: bytes, where: str) -> None:
+    """Refuse a model with weights in other files, which ONNX Runtime would read wherever they lie.
+
+    Raises ModelFolderError, BackboneError if the package onnx is missing.
+    """
+    if _ELSEWHERE in model and weights_elsewhere(_parsed(model, where)):
+        raise ModelFolderError(
+            f"{where} names other files as its own parts, as no model of this program does: don't use it"
+        )
 
 
 def onnx_backbone_part(model: bytes, where: str) -> bytes:

@@ -11,7 +11,7 @@ from retrain.cache import fingerprint_of
 from retrain.errors import ModelFolderError
 from retrain.model.folder import ModelDescription
 from retrain.model.head import ArrayIdentity
-from retrain.model.onnx_file import onnx_backbone_part, onnx_head_arrays
+from retrain.model.onnx_file import check_in_one_file, onnx_backbone_part, onnx_head_arrays
 
 __all__ = ["OnnxScorer"]
 
@@ -28,6 +28,7 @@ class OnnxScorer:
 
     def __init__(self, model: bytes, description: ModelDescription, where: str) -> None:
         self._model, self._description, self._where = model, description, where
+        check_in_one_file(model, where)
         try:
             self._network = OnnxNetwork(model, description.final_tensor_name)
         except OnnxError as error:

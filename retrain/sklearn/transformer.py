@@ -45,6 +45,7 @@ class BottleneckTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     Args:
         backbone, weights, input_size, input_range, precision, trust: the network, as `retrain.BackboneOptions`.
+        input_mean, input_std, input_channels, input_layout, backbone_output, pooling: how an ONNX network is used.
         cache_dir: folder of the cache.
         max_pixels, max_file_size: bounds of a picture, as `retrain.ImageOptions`.
 
@@ -60,6 +61,12 @@ class BottleneckTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         weights: str | None = None,
         input_size: int | None = None,
         input_range: str | None = None,
+        input_mean: str | None = None,
+        input_std: str | None = None,
+        input_channels: str | None = None,
+        input_layout: str | None = None,
+        backbone_output: str | None = None,
+        pooling: str | None = None,
         precision: str = "float32",
         trust: bool = False,
         cache_dir: str = "cache",
@@ -70,6 +77,12 @@ class BottleneckTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self.weights = weights
         self.input_size = input_size
         self.input_range = input_range
+        self.input_mean = input_mean
+        self.input_std = input_std
+        self.input_channels = input_channels
+        self.input_layout = input_layout
+        self.backbone_output = backbone_output
+        self.pooling = pooling
         self.precision = precision
         self.trust = trust
         self.cache_dir = cache_dir

@@ -43,6 +43,19 @@ def run(*args):
     return cli.main(["backbones", *args])
 
 
+def test_networks_of_ones_own_are_listed(folder):
+    (folder / "mine.onnx").write_bytes(b"x" * 10**6)
+    (folder / "ours").mkdir()
+    (folder / "ours" / "saved_model.pb").write_bytes(b"graph")
+    entries = listed()
+    assert (entries["mine"].state, entries["mine"].where, entries["mine"].megabytes) == (
+        "here",
+        str(folder / "mine.onnx"),
+        1.0,
+    )
+    assert entries["ours"].where == str(folder / "ours")
+
+
 def test_every_name_is_listed_with_what_is_known_of_it():
     entries = listed()
     assert sorted(entries) == sorted(NAMES) == sorted(FACTS)

@@ -207,3 +207,14 @@ def test_a_real_network_gives_what_the_command_extracts(tiny_backbone, trained):
     new = io.BytesIO()
     draw_picture(1000, 1).save(new, "png")
     assert np.array_equal(again.transform([new.getvalue()]), fitted.transform([new.getvalue()]))
+
+
+def test_an_onnx_network_is_a_backbone_like_any_other():
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    from support.onnx_networks import Form, pictures, places_of, save_network
+
+    save_network("network.onnx", Form(gives=("sequence",)))
+    transformer = BottleneckTransformer("network.onnx", input_mean="0.5", input_std="0.25", pooling="mean")
+    values = (pictures() / 255 - 0.5) / 0.25
+    expected = places_of(values, Form()).mean((2, 3))
+    np.testing.assert_allclose(transformer.fit_transform(pictures()), expected, rtol=0, atol=1e-5)

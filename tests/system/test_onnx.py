@@ -19,6 +19,7 @@ from retrain.export.stored_model import StoredModel
 from retrain.files import digest_of_file
 from retrain.model.classifier import Classifier
 from retrain.model.head import read_head
+from retrain.model.onnx_scorer import OnnxScorer
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -182,6 +183,28 @@ def test_a_damaged_model_is_refused(here):
     Path("model/classifier.onnx").write_bytes(data)
     done = retrain("predict", "model", "pictures/cat/cat1.png", check=1)
     one_line_error(done, "classifier.onnx is damaged", "train the model again")
+
+
+@pytest.mark.parametrize("location", ["../secret", "secret"])
+def test_a_model_that_names_other_files_is_refused(here, location):
+    """ONNX Runtime would take them for weights, wherever they are."""
+    model = onnx.load("model/classifier.onnx")
+    kernel = next(one for one in model.graph.initializer if one.name == "backbone/kernel")
+    Path("secret").write_bytes(kernel.raw_data)
+    kernel.ClearField("raw_data")
+    kernel.data_location = onnx.TensorProto.EXTERNAL
+    kernel.external_data.add(key="location", value=location)
+    description = Classifier("model").description
+    with pytest.raises(
+        ModelFolderError, match=r"c.onnx names other files as its own parts, as no model of this program"
+    ):
+        OnnxScorer(model.SerializeToString(), description, "c.onnx")
+
+
+def test_a_file_has_no_licence_by_its_name(here):
+    shutil.copy("network.onnx", "mobilenet_v2.onnx")
+    retrain("train", "pictures", "--backbone", "mobilenet_v2.onnx", "--steps", 50, "--model-dir", "named", check=0)
+    assert "unknown: ask whoever published them" in Path("named/README.md").read_text()
 
 
 def test_formats_of_tensorflow_say_what_is_missing(here):
