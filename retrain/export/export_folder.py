@@ -162,7 +162,9 @@ def _size_of(folder: Path) -> int:
 def _readme(facts: Facts, classifier: Classifier) -> bytes:
     """README.md: what the export is, and client code that runs as it stands."""
     description = classifier.description
-    template = (resources.files(retrain) / "export" / "templates" / f"{facts.name}.md").read_text("utf-8")
+    template = (resources.files(retrain) / "export" / "templates" / f"{facts.template or facts.name}.md").read_text(
+        "utf-8"
+    )
     return (
         Template(template)
         .substitute(

@@ -52,10 +52,11 @@ class Facts:
     packages: tuple[str, ...] = ()  # to import, to write it and to check it
     extra: str = ""  # of `pip install retrain[...]`, that has them
     is_rounded: bool = False  # whether weights or activations have fewer bits, so that accuracy counts, not scores
+    template: str = ""  # of its README.md, export/templates/TEMPLATE.md; by default the format's name
 
 
 class ExportFormat(Protocol):
-    """One format. `formats.FORMATS` lists them; export/templates/NAME.md is the README.md of its folder.
+    """One format. `formats.FORMATS` lists them; export/templates/ has the README.md of its folder.
 
     Both methods run in a process of their own, each in another: only what they return, and events, come back.
     """

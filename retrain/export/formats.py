@@ -5,11 +5,12 @@ import importlib.util
 from retrain.errors import MissingPackageError
 from retrain.export.export_format import ExportFormat, Facts
 from retrain.export.graph_format import GraphFormat
+from retrain.export.tflite_format import TFLITE_FORMATS
 from retrain.text import listing
 
 __all__ = ["FORMATS", "check_installed", "missing_packages"]
 
-_ALL: tuple[ExportFormat, ...] = (GraphFormat(),)
+_ALL: tuple[ExportFormat, ...] = (GraphFormat(), *TFLITE_FORMATS)
 
 FORMATS: dict[str, ExportFormat] = {one.facts.name: one for one in _ALL}  # as options.EXPORT_FORMATS names them
 

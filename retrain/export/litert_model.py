@@ -10,13 +10,13 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from retrain.backbones import ConvertedNetwork, LiteRTError, LiteRTNetwork, probe_picture
 from retrain.errors import OutputError
+from retrain.export.litert_parts import AlignedBuffer, add_signature, packed, unpacked
 from retrain.export.source import TrainedNetwork
 from retrain.files import FilePart, write_whole
 from retrain.model import BACKBONE_PLACE, HEAD_SCOPE, Head, softmax
@@ -24,8 +24,7 @@ from retrain.paths import display_path
 
 __all__ = ["LiteRTModel"]
 
-_IDENTIFIER = b"TFL3"
-_SIGNATURE = b"serving_default"
+_SIGNATURE = "serving_default"
 _SMALL_BYTES = 1024  # buffers up to this size become part of the new graph
 _ALIGNMENT = 64  # of the backbone's file in the new one; LiteRT wants buffers at multiples of 16 bytes
 _MOST_BYTES = 2**31 - 1  # distances have 32 bits, some of them with a sign
@@ -81,41 +80,20 @@ def _converted(network: TrainedNetwork) -> ConvertedNetwork:
     return network.converted
 
 
-class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]  # the generated code has no types
-    """A buffer at a multiple of 16 bytes, which the schema asks for and the generated code does not do."""
-
-    def __init__(self, array: NDArray[Any]) -> None:
-        super().__init__(data=array.tobytes())
-
-    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802
-        builder.StartVector(1, len(self.data), 16)
-        builder.head = builder.Head() - len(self.data)
-        builder.Bytes[builder.Head() : builder.Head() + len(self.data)] = self.data
-        vector = builder.EndVector()
-        schema.BufferStart(builder)
-        schema.BufferAddData(builder, vector)
-        return int(schema.BufferEnd(builder))
-
-
 def _front(backbone: bytes | memoryview, head: Head, name: str) -> bytes:
     """The new graph: what stands in front of the backbone's file."""
     old = schema.Model.GetRootAs(backbone)
-    model = schema.ModelT.InitFromObj(old)
+    model = unpacked(backbone)
     outside = []
     for number, buffer in enumerate(model.buffers):
-        if buffer.data is not None:
-            if len(buffer.data) > _SMALL_BYTES:
-                outside.append(number)
-                buffer.data = None
-            else:
-                model.buffers[number] = _AlignedBuffer(buffer.data)
+        if buffer.data is not None and len(buffer.data) > _SMALL_BYTES:
+            outside.append(number)
+            buffer.data = None
     _add_head(model, head, name)
-    model.buffers.append(_AlignedBuffer(np.zeros(2, "<u8")))
+    model.buffers.append(AlignedBuffer(np.zeros(2, "<u8")))
     place = schema.MetadataT(name=BACKBONE_PLACE, buffer=len(model.buffers) - 1)
     model.metadata = [*(model.metadata or ()), place]
-    builder = flatbuffers.Builder(2**20)
-    builder.Finish(model.Pack(builder), _IDENTIFIER)
-    front = bytearray(builder.Output())
+    front = packed(model)
     front += bytes(-len(front) % _ALIGNMENT)
     new = schema.Model.GetRootAs(front)
     # places of tables and vectors in their files; distances are from where they are written to what they name
@@ -134,7 +112,7 @@ _BUFFERS, _DATA = 12, 4  # fields of Model and Buffer: places in their tables, f
 def _add_head(model: Any, head: Head, name: str) -> None:
     """Add the head's layers and a softmax to an unpacked model, and a signature."""
     graph = model.subgraphs[0]
-    [pixels], [values] = graph.inputs, graph.outputs
+    [values] = graph.outputs
     graph.tensors[values].name = b"bottleneck"
     for number, layer in enumerate(head.layers):
         is_last = number == len(head.layers) - 1
@@ -154,13 +132,8 @@ def _add_head(model: Any, head: Head, name: str) -> None:
     scores = _add_tensor(model, name, head.layers[-1].biases.size)
     _add_operator(model, schema.BuiltinOperator.SOFTMAX, schema.SoftmaxOptionsT(beta=1.0), [values], scores)
     graph.outputs = [scores]
-    model.signatureDefs = [
-        schema.SignatureDefT(
-            inputs=[schema.TensorMapT(name=b"pixels", tensorIndex=pixels)],
-            outputs=[schema.TensorMapT(name=name.encode(), tensorIndex=scores)],
-            signatureKey=_SIGNATURE,
-        )
-    ]
+    model.signatureDefs = []
+    add_signature(model, _SIGNATURE, 0, "pixels", name)
 
 
 def _add_tensor(model: Any, name: str, content: NDArray[np.float32] | int) -> int:
@@ -169,7 +142,7 @@ def _add_tensor(model: Any, name: str, content: NDArray[np.float32] | int) -> in
     if isinstance(content, int):
         tensor.shape, tensor.shapeSignature = [1, content], [-1, content]
     else:
-        model.buffers.append(_AlignedBuffer(np.ascontiguousarray(content, "<f4")))
+        model.buffers.append(AlignedBuffer(np.ascontiguousarray(content, "<f4")))
         tensor.shape, tensor.buffer = [*content.shape], len(model.buffers) - 1
     tensors = model.subgraphs[0].tensors
     tensors.append(tensor)
