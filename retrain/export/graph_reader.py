@@ -38,7 +38,7 @@ class GraphReader:
     """
 
     def __init__(self, graph_def: tf.compat.v1.GraphDef, start: str, end: str, shape: tuple[int | None, ...]) -> None:
-        self.start, self.end = start, end
+        self.start, self.end, self._library = start, end, graph_def.library
         self.nodes = {node.name: node for node in graph_def.node}
         self._needed = self._below()
         self._graph = self._imported(shape)
@@ -176,7 +176,7 @@ class GraphReader:
         return found
 
     def _imported(self, shape: tuple[int | None, ...]) -> tf.Graph:
-        part = tf.compat.v1.GraphDef()
+        part = tf.compat.v1.GraphDef(library=self._library)
         for name in self._needed:
             if name != self.start:
                 node = part.node.add()

@@ -255,7 +255,7 @@ class KerasTranslation:
 
     def _name(self, node: "tf.compat.v1.NodeDef") -> str:
         """A name for a layer, that of the scope that its node is in; each is given once."""
-        parts = node.name.split("/")
+        parts = [part for part in node.name.split("/") if part != "batchnorm"]
         name = wanted = str(parts[-2] if len(parts) > 2 else parts[-1])
         number = 1
         while name in self._names:

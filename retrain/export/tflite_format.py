@@ -5,6 +5,7 @@ GPUs and microcontrollers want.
 """
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -169,7 +170,9 @@ def _converted(function: Any, settings: Mapping[str, Any]) -> bytes:
     for name, value in settings.items():
         setattr(converter, name, value)
     try:
-        return bytes(converter.convert())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns that it has no statistics before it looks for them
+            return bytes(converter.convert())
     except (OSError, MemoryError):
         raise
     except Exception as error:  # the converter raises many kinds; the reason is kept

@@ -1,0 +1,67 @@
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from retrain.data import decode_image
+from retrain.export.resizing import resized
+
+NAMES = ("abs", "cumsum", "einsum", "expand_dims", "floor", "floor_divide", "logical_not", "max", "maximum", "multiply")
+OPS = SimpleNamespace(
+    **{name: getattr(np, name) for name in (*NAMES, "ones_like", "sum", "where")},
+    cast=lambda values, dtype: values.astype(dtype),
+)
+
+
+def by_predict(picture, height, width):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "BMP")
+    return decode_image(file.getvalue(), height, width)
+
+
+def drawn(*size):
+    return np.random.default_rng(size).integers(0, 256, (*size, 3), np.uint8)
+
+
+# wider and higher than wanted, and less so; each order of axes; sums that end in a half; a thousand levels in one
+@pytest.mark.parametrize(
+    "size", [(24, 32), (48, 64), (60, 90), (90, 60), (70, 30), (200, 16), (3, 500), (1, 1), (8, 1200)]
+)
+def test_every_level_is_that_of_predict(size):
+    picture = drawn(*size)
+    found = resized(picture[np.newaxis], 24, 32, OPS)
+    np.testing.assert_array_equal(found[0], by_predict(picture, 24, 32))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    wanted=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+)
+def test_every_level_is_that_of_predict_whatever_the_size(size, wanted):
+    picture = drawn(*size)
+    np.testing.assert_array_equal(resized(picture[np.newaxis], *wanted, OPS)[0], by_predict(picture, *wanted))
+
+
+def test_a_batch_gives_what_its_pictures_give():
+    pictures = np.stack([drawn(50, 40), drawn(50, 40)[::-1], 255 - drawn(50, 40)])
+    singly = [resized(picture[np.newaxis], 16, 16, OPS) for picture in pictures]
+    np.testing.assert_array_equal(resized(pictures, 16, 16, OPS), np.concatenate(singly))
+
+
+def test_an_order_that_is_not_needed_may_be_left_out():
+    asked = []
+
+    def if_needed(values, is_needed):
+        asked.append(bool(is_needed))
+        return values if is_needed else values[:, :1]
+
+    for size in ((90, 30), (30, 90)):
+        picture = drawn(*size)
+        found = resized(picture[np.newaxis], 16, 16, OPS, if_needed)
+        np.testing.assert_array_equal(found[0], by_predict(picture, 16, 16))
+    assert asked == [True, False, False, True]
