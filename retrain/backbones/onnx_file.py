@@ -140,9 +140,27 @@ def _parsed(path: Path) -> tuple[Any, str]:
         raise BackboneError(
             f"{where} is damaged, or is not an ONNX file ({first_line(error)}): {_EXPORT_AGAIN}"
         ) from error
-    if not model.graph.node or not model.opset_import:
-        raise BackboneError(f"{where} is damaged, or is not an ONNX file (it has no network): {_EXPORT_AGAIN}")
+    reason = "it has no network" if not model.graph.node or not model.opset_import else None
+    if not all(isinstance(name, str) for name in _names(model.graph)):  # protobuf gives bytes then
+        reason = "a name in it is not UTF-8"
+    if reason:
+        raise BackboneError(f"{where} is damaged, or is not an ONNX file ({reason}): {_EXPORT_AGAIN}")
     return model, hashlib.sha256(data).hexdigest()
+
+
+def _names(graph: Any) -> Iterator[Any]:
+    """All names in a graph, and in graphs inside of its operations."""
+    for value in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        yield value.name
+    yield from (sparse.values.name for sparse in graph.sparse_initializer)
+    for tensor in _tensors_of_graph(graph):
+        for entry in tensor.external_data:
+            yield from (entry.key, entry.value)
+    for node in graph.node:
+        yield from (node.name, *node.input, *node.output)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _names(inner)
 
 
 def _content(path: Path) -> bytes:

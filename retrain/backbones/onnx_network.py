@@ -1,8 +1,11 @@
 """ONNX Runtime: runs networks in ONNX's form, without TensorFlow."""
 
+import logging
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +20,8 @@ from retrain.native_output import no_native_output
 from retrain.text import first_line
 
 __all__ = ["OnnxError", "OnnxNetwork"]
+
+logger = logging.getLogger(__name__)
 
 _BATCHES = 8  # pictures for each thread in one call
 _SILENT = 4  # of the levels of ONNX Runtime's log: what goes wrong is told by an exception, too
@@ -52,15 +57,10 @@ class OnnxNetwork:
         self._output = output
         with no_native_output():  # on some machines it tells of devices that it looked for
             runtime = import_onnx("onnxruntime")
-            there = runtime.get_available_providers()
             options = runtime.SessionOptions()
             options.intra_op_num_threads = options.inter_op_num_threads = 1
             options.log_severity_level = _SILENT
-            devices = [device for device in _DEVICES if device[0] in there]
-            try:
-                self._session = runtime.InferenceSession(model, options, providers=devices)
-            except Exception as error:  # it raises many kinds; the reason is kept
-                raise _unusable(error) from error
+            self._session = _session(runtime, model, options)
             self._settings = runtime.RunOptions()
             self._settings.log_severity_level = _SILENT
         taken = self._session.get_inputs()
@@ -109,6 +109,20 @@ class OnnxNetwork:
             raise _unusable(error) from error
         given: NDArray[np.float32] = vectors
         return given
+
+
+def _session(runtime: ModuleType, model: bytes, options: Any) -> Any:
+    """Load a model for the best device that works. Raises OnnxError."""
+    devices = [device for device in _DEVICES if device[0] in runtime.get_available_providers()]
+    while True:
+        try:
+            # by itself it would print what it does if a device fails
+            return runtime.InferenceSession(model, options, providers=devices, enable_fallback=0)
+        except Exception as error:  # it raises many kinds; the reason is kept
+            if len(devices) <= 1:
+                raise _unusable(error) from error
+            logger.info("can't use %s: %s", devices[0][0], first_line(error))
+            del devices[0]
 
 
 def _unusable(error: BaseException) -> OnnxError:

@@ -416,16 +416,28 @@ def too_new(model):
     model.opset_import[0].version = 999
 
 
+def no_text(model):
+    model.graph.node[0].op_type = "Not\u00e9"
+
+
 def wrong_shape(model):
     model.graph.initializer[0].dims[1] = 1
 
 
 @pytest.mark.parametrize(
     ("edit", "reason"),
-    [(foreign_operation, "AveragePool"), (too_new, "999"), (wrong_shape, "kernel"), (lambda _: None, None)],
+    [
+        (foreign_operation, "AveragePool"),
+        (too_new, "999"),
+        (wrong_shape, "kernel"),
+        (no_text, "utf-8"),
+        (lambda _: None, None),
+    ],
 )
 def test_what_the_runtime_cannot_run_is_refused_with_its_reason(edit, reason, capfd):
     change(edit)
+    data = Path("network.onnx").read_bytes()
+    Path("network.onnx").write_bytes(data.replace("Not\u00e9".encode(), b"Not\xe9x"))  # no UTF-8
     if reason is None:
         assert locate().network.length
     else:
@@ -495,21 +507,25 @@ def test_missing_packages_say_how_to_get_them(name, monkeypatch):
         locate().network  # noqa: B018
 
 
-def test_a_gpu_is_used_where_the_runtime_has_one(monkeypatch):
+@pytest.mark.parametrize("works", [True, False])
+def test_a_gpu_is_used_where_the_runtime_has_one_that_works(works, monkeypatch):
     import onnxruntime
 
     save_network("network.onnx")
     model, asked = locate().openvino_form()[1], []
     session = onnxruntime.InferenceSession
 
-    def make(*args, providers):
-        asked.extend(providers)
+    def make(*args, providers, enable_fallback):
+        asked.append([*providers])
+        if len(providers) > 1 and not works:
+            raise RuntimeError("CUDA failure 35")
         return session(*args, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", make)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [name for name, _ in onnx_network._DEVICES])
-    OnnxNetwork(model)
-    assert asked == [("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})]
+    assert OnnxNetwork(model).length
+    both = [("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})]
+    assert asked == ([both] if works else [both, both[1:]])
 
 
 def test_nothing_of_it_imports_tensorflow():

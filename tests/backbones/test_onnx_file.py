@@ -1,10 +1,13 @@
 """ONNX files and those with their weights: read whole, or refused."""
 
+import contextlib
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.mutations import json_mutations, mutations, no_hang
 from support.onnx_networks import Form, make_network, pictures, save_network
 
 from retrain.backbones import onnx_file
@@ -27,8 +30,9 @@ def locate(path="network.onnx"):
         (b"GIF89a and more", "network.onnx is damaged, or is not an ONNX file"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a note of Git LFS .* with git lfs pull"),
         (make_network().SerializeToString()[:-100], "is damaged, or is not an ONNX file"),
+        (make_network().SerializeToString().replace(b"kernel", b"kern\xe9l"), "a name in it is not UTF-8"),
     ],
-    ids=["empty", "GIF", "LFS", "cut short"],
+    ids=["empty", "GIF", "LFS", "cut short", "no UTF-8"],
 )
 def test_what_is_no_onnx_file_is_refused(content, message):
     Path("network.onnx").write_bytes(content)
@@ -187,3 +191,26 @@ def test_sparse_weights_are_kept():
     Path("network.onnx").write_bytes(model.SerializeToString())
     difference = locate().network.bottlenecks(pictures()) - expected()
     np.testing.assert_allclose(difference, np.tile(np.eye(96)[3] * 1.5, (3, 1)), atol=1e-6)
+
+
+# damage
+
+
+def test_a_damaged_network_works_or_is_an_error_in_one_line(capfd):
+    worked = 0
+    for _, data in mutations(make_network(Form(gives=("sequence",))).SerializeToString()):
+        Path("network.onnx").write_bytes(data)
+        with contextlib.suppress(BackboneError), no_hang():
+            locate().network.bottlenecks(pictures(1))
+            worked += 1
+    assert worked < 50
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_damaged_config_works_or_is_an_error_in_one_line():
+    save_network("network.onnx")
+    config = {"image_mean": [0.5, 0.5, 0.5], "image_std": 0.5, "size": {"height": 16, "width": 16}, "do_rescale": True}
+    for _, document in json_mutations(config | {"rescale_factor": 1 / 255, "crop_size": 16, "resample": 2}):
+        Path("preprocessor_config.json").write_text(json.dumps(document))
+        with contextlib.suppress(BackboneError), no_hang():
+            locate().network.bottlenecks(pictures(1))
