@@ -338,7 +338,7 @@ def test_a_model_that_cannot_be_read_just_now_is_not_set_aside(root, tiny_backbo
 
 
 @needs_int8
-def test_a_full_disk_is_no_fault_of_the_backbone(root, tiny_backbone, monkeypatch):
+def test_a_full_disk_is_no_fault_of_the_backbone(root, tiny_backbone, monkeypatch, traced_anew):
     import openvino
 
     def full(*_, **__):
@@ -432,7 +432,7 @@ def test_cached_int8_bottlenecks_need_no_packages(root, tiny_backbone, cache, mo
 
 
 @needs_int8
-def test_a_backbone_that_cannot_be_converted_is_refused(root, tiny_backbone, monkeypatch):
+def test_a_backbone_that_cannot_be_converted_is_refused(root, tiny_backbone, monkeypatch, traced_anew):
     import openvino
 
     def fails(*_):

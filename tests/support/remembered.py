@@ -1,4 +1,4 @@
-"""Exported graphs and SavedModels, traced once in a test session, and networks that are converted once.
+"""Exported graphs and SavedModels, traced once in a test session, and networks converted and quantised once.
 
 Tracing the parts that decode pictures takes two seconds of every first run of a backbone in a cache. The results depend
 on the network alone, so that the tests of one process share them. What runs do with them (checking, keeping, writing,
@@ -8,6 +8,7 @@ verifying) is done anew each time; tests/backbones/test_kept_exports.py holds th
 import functools
 import hashlib
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,14 +17,15 @@ def trace_once() -> None:
     """From now on no network is traced for export a second time; where nothing uses TensorFlow, nothing imports it."""
     if "tensorflow" not in sys.modules:
         return
-    from retrain.backbones import conversion, graph
+    from retrain.backbones import conversion, graph, quantization
+    from retrain.cache.artifacts import QUANTIZED_MODEL
     from retrain.export import template
 
     if hasattr(graph.make_trunk, "__wrapped__"):
         return
     make_trunk, make_template = graph.make_trunk, template.make_template
-    convert = conversion.Converter._convert
-    trunks, templates, converted = {}, {}, {}
+    convert, quantize = conversion.Converter._convert, quantization.quantize
+    trunks, templates, converted, quantised = {}, {}, {}, {}
 
     @functools.wraps(make_trunk)
     def remembered_trunk(network):
@@ -47,18 +49,32 @@ def trace_once() -> None:
             converted[key] = made, details
         return converted[key][0], dict(converted[key][1])
 
+    @functools.wraps(quantize)
+    def remembered_quantisation(network, pixels, folder, on_progress):
+        key = _digest(network.frozen_graph) + hashlib.sha256(pixels.tobytes()).digest()
+        if key not in quantised:
+            made = quantize(network, pixels, folder, on_progress)
+            quantised[key] = {name: Path(folder, name).read_bytes() for name in QUANTIZED_MODEL.names}
+            return made
+        for number in range(len(pixels)):
+            on_progress(number + 1, len(pixels))
+        for name, content in quantised[key].items():
+            Path(folder, name).write_bytes(content)
+        return quantization.QuantizedNetwork(folder)
+
     graph.make_trunk, template.make_template = remembered_trunk, remembered_template
     conversion.Converter._convert = remembered_conversion
+    quantization.quantize = remembered_quantisation
 
 
 def trace_anew(patch: pytest.MonkeyPatch) -> None:
     """Forget all that, for a test about tracing."""
-    from retrain.backbones import conversion, graph
+    from retrain.backbones import conversion, graph, quantization
     from retrain.export import template
 
     for module, name in (
         *((graph, "make_trunk"), (template, "make_template")),
-        (conversion.Converter, "_convert"),
+        *((conversion.Converter, "_convert"), (quantization, "quantize")),
     ):
         function = getattr(module, name)
         patch.setattr(module, name, getattr(function, "__wrapped__", function))

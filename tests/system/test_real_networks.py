@@ -71,24 +71,26 @@ def test_every_client_agrees_with_predict_on_every_test_picture(flowers):
         tf.import_graph_def(graph_def)
     scores = {name: [] for name in ("DecodeJpeg/contents", "DecodeJpeg", "input", "Mul", "Placeholder")}
     with tf.compat.v1.Session(graph=graph) as session:
-        for path in paths:
-            image = Image.open(path).convert("RGB")
-            small = np.asarray(image.resize((299, 299), Image.Resampling.BILINEAR), np.float32)[np.newaxis]
-            feeds = {
-                "DecodeJpeg/contents": Path(path).read_bytes(),
-                "DecodeJpeg": np.asarray(image),
-                "input": np.asarray(image, np.float32)[np.newaxis] / 127.5 - 1,
-                "Mul": small / 127.5 - 1,
-                "Placeholder": small / 255,
-            }
+        for number, path in enumerate(paths):
+            feeds = {"DecodeJpeg/contents": Path(path).read_bytes()}
+            if number % 5 == 0:  # the other inputs lie behind the first
+                image = Image.open(path).convert("RGB")
+                small = np.asarray(image.resize((299, 299), Image.Resampling.BILINEAR), np.float32)[np.newaxis]
+                feeds |= {
+                    "DecodeJpeg": np.asarray(image),
+                    "input": np.asarray(image, np.float32)[np.newaxis] / 127.5 - 1,
+                    "Mul": small / 127.5 - 1,
+                    "Placeholder": small / 255,
+                }
             for name, value in feeds.items():
                 scores[name].append(session.run("import/final_result:0", {f"import/{name}:0": value})[0])
     served = tf.saved_model.load(str(folder / "model" / "saved_model")).signatures["serving_default"]
     contents = [Path(path).read_bytes() for path in paths]
     scores["saved_model"] = served(image_bytes=tf.constant(contents))["final_result"].numpy()
     for name, got in scores.items():
-        assert np.array_equal(np.argmax(got, axis=1), expected.argmax(axis=1)), name
-        assert np.abs(np.array(got) - expected).max() < 0.01, name
+        wanted = expected if len(got) == len(expected) else expected[::5]
+        assert np.array_equal(np.argmax(got, axis=1), wanted.argmax(axis=1)), name
+        assert np.abs(np.array(got) - wanted).max() < 0.01, name
 
 
 @pytest.mark.real

@@ -72,8 +72,8 @@ def test_nothing_is_asked_for_complained_of_or_too_wide(show, name, width, schem
     page = show(PAGES[name](), width, color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert page.heard == []
-    # axe-core takes half a minute for a thousand classes, which have the same elements as fifty
-    if name != "thousand":
+    # axe-core takes half a minute for a thousand classes, which have the same elements as fifty, and these at any width
+    if name != "thousand" and (name, width) != ("fifty", 390):
         page.evaluate(AXE)
         found = page.evaluate("axe.run()")
         assert len(found["passes"]) > 20

@@ -224,24 +224,26 @@ def test_interrupted_in_fine_tuning_it_says_that_nothing_is_lost(tuned, small_ba
     assert "fine-tuning continues after epoch 1, where an earlier run stopped" in capsys.readouterr().err
 
 
-def test_resnet50_goes_all_the_way(make_folder, monkeypatch):
-    """With random weights: numbers of pictures, epochs, plots, and the last three layers."""
+def test_a_network_of_keras_goes_all_the_way(make_folder, monkeypatch):
+    """With random weights: numbers of pictures, epochs, plots, and layers from within a residual block on."""
     import keras
 
     keras.utils.set_random_seed(1)
-    model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg")
-    model.save_weights("resnet50.weights.h5")
+    network = keras.applications.MobileNetV2(
+        include_top=False, weights=None, alpha=0.35, input_shape=(32, 32, 3), pooling="avg"
+    )
+    network.save_weights("mobilenet.weights.h5")
     options = RunOptions(
-        backbone=BackboneOptions("resnet50", weights="resnet50.weights.h5", input_size=32),
+        backbone=BackboneOptions("mobilenet_v2_0.35_32", weights="mobilenet.weights.h5"),
         split=SplitOptions(train_per_class=12, validation_per_class=3),
         training=TrainingOptions(optimizer="adam", epochs=3, batch_size=8),
-        fine_tuning=FineTuningOptions(fine_tune_layers=3, fine_tune_epochs=2, fine_tune_batch_size=8),
+        fine_tuning=FineTuningOptions(fine_tune_from="block_15_project", fine_tune_epochs=2, fine_tune_batch_size=8),
         evaluation=EvaluationOptions(plots=True),
     )
     model = retrain.train(make_folder({"cat": 20, "dog": 20}), "model", options)
     assert model.result.split == {"train": 24, "validation": 6, "test": 10}
-    assert model.record["fine_tuning"]["layers"] == ["conv5_block3_2_bn", "conv5_block3_3_conv", "conv5_block3_3_bn"]
-    assert model.record["fine_tuning"]["activations"] == [1, 1, 2048]  # below the last block, which is residual
+    assert model.record["fine_tuning"]["layers"][:2] == ["block_15_project", "block_15_project_BN"]
+    assert model.record["fine_tuning"]["activations"] == [1, 1, 56]  # below the whole block
     assert [point.epoch for point in model.result.curve] == [1, 2, 3, 4, 5]
     assert {*os.listdir("model")} >= {"curves.csv", "curves.png", "predictions.png", "fine_tuning.csv"}
 

@@ -430,7 +430,6 @@ def test_patience_on_the_original_vectors_costs_nothing_and_ends_soon(reference_
         ({"optimizer": "adam", "sampling": "uniform", "steps": 2000}, 0.45337, 0.0120),
         ({"label_smoothing": 0.1}, 0.46878, 0.0031),
         ({"class_weight": "balanced"}, 0.39038, 0.0029),
-        ({"dropout": 0.5}, 0.38181, 0.0078),
         ({"optimizer": "adam", "hidden_units": 64, "dropout": 0.3, "steps": 1500}, 0.62329, 0.1224),
         ({"l1": 0.001, "l2": 0.01}, 0.39926, 0.0040),
         ({"optimizer": "lbfgs"}, 0.39181, 0.0003),

@@ -276,5 +276,7 @@ def test_int8(test_data):
         (folder / name).mkdir(parents=True)
         for path in sorted((test_data / "images" / "imagenette" / "train" / name).iterdir())[:24]:
             (folder / name / path.name).symlink_to(path)
-    cache = extract_folder(folder, RunOptions(BackboneOptions("efficientnet_lite0", precision="int8"))).cache
+    cache = extract_folder(
+        folder, RunOptions(BackboneOptions("efficientnet_lite0", input_size=96, precision="int8"))
+    ).cache
     assert cache.description["mean_cosine"] > 0.9
