@@ -27,7 +27,7 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs a network is marked `network`; `make check` has tests of the commands on one trained model alone.
 
-    Real networks come first: at the end, one process would be busy with them for a minute while the others wait.
+    Files that take long come first: at the end, one process would be busy with them while the others wait.
     """
     for item in items:
         if item.get_closest_marker("real"):
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         is_of_one_model = item.path.parent.name == "cli" and "tiny_backbone" not in item._fixtureinfo.argnames
         if needs_network and not is_of_one_model:
             item.add_marker(pytest.mark.network)
-    items.sort(key=lambda item: item.get_closest_marker("real") is None)
+    items.sort(key=lambda item: next((n for n, mark in enumerate(("real", "slow")) if item.get_closest_marker(mark)), 2))
 
 
 @pytest.fixture(autouse=True)
