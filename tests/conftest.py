@@ -36,7 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         is_of_one_model = item.path.parent.name == "cli" and "tiny_backbone" not in item._fixtureinfo.argnames
         if needs_network and not is_of_one_model:
             item.add_marker(pytest.mark.network)
-    items.sort(key=lambda item: next((n for n, mark in enumerate(("real", "slow")) if item.get_closest_marker(mark)), 2))
+    marks = ("real", "slow")
+    items.sort(key=lambda item: next((n for n, mark in enumerate(marks) if item.get_closest_marker(mark)), len(marks)))
 
 
 @pytest.fixture(autouse=True)

@@ -51,7 +51,7 @@ def trace_once() -> None:
 
     @functools.wraps(quantize)
     def remembered_quantisation(network, pixels, folder, on_progress):
-        key = _digest(network.frozen_graph) + hashlib.sha256(pixels.tobytes()).digest()
+        key = hashlib.sha256(network[1] + pixels.tobytes()).digest()
         if key not in quantised:
             made = quantize(network, pixels, folder, on_progress)
             quantised[key] = {name: Path(folder, name).read_bytes() for name in QUANTIZED_MODEL.names}
