@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 
 from retrain.cli.arguments import Commands, add_command, add_image_dir, add_options, add_output_options, options_from
 from retrain.cli.output import print_json, print_text
@@ -75,7 +76,11 @@ def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
 
     with contextlib.closing(Progress(args.quiet)) as progress:
         measured = benchmark(args.image_dir, options, progress.show)
-    if options.backbone == BackboneOptions(backbone=options.backbone.backbone):  # no other size or weights
+    given = options.backbone.backbone
+    is_file = given is not None and (
+        os.sep in given or given.endswith(".onnx")
+    )  # it may be called like another network
+    if options.backbone == BackboneOptions(backbone=given) and not is_file:  # no other size or weights
         catalogue.note_speed(measured.backbone, measured.precisions[0].backbone)
     if args.json:
         print_json(measured.as_dict())

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from retrain.backbones import catalogue
 from retrain.cli import main as cli
 from retrain.pipeline import benchmark
 from retrain.pipeline.benchmark import PrecisionRates
@@ -61,6 +62,17 @@ def test_a_folder_without_pictures_says_so(quick, tmp_path, tiny_backbone, capsy
         (tmp_path / "none" / name / "note.txt").write_text(f"no picture of a {name}")
     shown = measured(capsys, tmp_path / "none", "--backbone", tiny_backbone)
     assert "no picture could be read" in shown.out
+
+
+@pytest.mark.parametrize(("given", "noted"), [("vgg16", True), ("files/vgg16", False), ("vgg16.onnx", False)])
+def test_speeds_are_noted_of_networks_with_a_name(given, noted, monkeypatch, capsys):
+    """A file may be called like another network."""
+    found = benchmark.MachineBenchmark("x", 2, "vgg16", 1, 9.0, (PrecisionRates("float32", 7.0, 6.0),), "use it")
+    heard = []
+    monkeypatch.setattr(benchmark, "benchmark", lambda *_: found)
+    monkeypatch.setattr(catalogue, "note_speed", lambda *noted: heard.append(noted))
+    measured(capsys, "--backbone", given)
+    assert heard == ([("vgg16", 7.0)] if noted else [])
 
 
 SLOW = PrecisionRates("float32", 11, 10, 5)
