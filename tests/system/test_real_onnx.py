@@ -19,7 +19,7 @@ from retrain.training import HeadTrainer
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 tf2onnx = pytest.importorskip("tf2onnx", reason="the package tf2onnx is not installed")
 
-pytestmark = [pytest.mark.real, pytest.mark.network]
+pytestmark = pytest.mark.network
 
 AS_NCHW = {"inception_v3"}  # as networks of PyTorch are; the other stays as TensorFlow has it
 
@@ -50,6 +50,7 @@ def both(request, folder, test_data):
     return name, network, folder / f"{name}.onnx"
 
 
+@pytest.mark.real
 def test_vectors_and_so_heads_are_those_of_tensorflow(both, folder):
     _, network, file = both
     paths = sorted((folder / "pictures").glob("*/*"))
@@ -66,7 +67,7 @@ def test_vectors_and_so_heads_are_those_of_tensorflow(both, folder):
         trained = trainer.train(np.arange(0, len(paths), 2), np.array([], np.int64), options)
         said.append(trained.head.logits(vectors[1::2]).argmax(axis=1))
     assert np.array_equal(*said)
-    assert (said[0] == labels[1::2]).mean() > 0.5
+    assert (said[0] == labels[1::2]).mean() > 1.5 / len(names)  # more than guessing
 
 
 # A vision transformer
@@ -128,6 +129,7 @@ def transformer(tmp_path_factory):
     return folder, model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pooling", "take"),
     [([], lambda values: values[:, 0]), (["--pooling", "mean"], lambda values: values.mean(1))],
