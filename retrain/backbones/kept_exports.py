@@ -12,6 +12,8 @@ __all__ = ["TRUNK", "KeptExports", "kept_trunk", "tensorflow_version"]
 
 TRUNK = "graph"  # the artifact with the backbone's graph
 
+_FORM = 2  # raised when the same network gives another graph
+
 
 class KeptExports(Artifacts):
     """The artifacts of a backbone; of use to the same versions of this program and of TensorFlow.
@@ -22,7 +24,7 @@ class KeptExports(Artifacts):
     """
 
     def __init__(self, backbone: Extractor, cache_dir: str | os.PathLike[str]) -> None:
-        made_by = {"retrain": retrain.__version__, "tensorflow": tensorflow_version()}
+        made_by = {"retrain": retrain.__version__, "tensorflow": tensorflow_version(), "form": _FORM}
         super().__init__(cache_dir, backbone.name, backbone.fingerprint, backbone.description, made_by)
 
 

@@ -57,8 +57,8 @@ _decoding = MemoryBudget(max(2**30, cores() * 2**27))
 # A row or column with fewer pixels takes as much memory and time as one with this many.
 _FEWEST_ACROSS = 64
 
-# Resizing goes along the rows first; if that alone made more pixels than this, it goes along the columns first.
-_MOST_BETWEEN = 2**24
+# A picture with more pixels than this may not be narrow.
+_MOST_OF_NARROW = 2**24
 
 # How much of a picture is worked on at a time.
 _ROWS_OF_PIXELS = 2**20
@@ -93,6 +93,7 @@ class ImageHeader:
     format: str  # one of FORMATS, or MPO (several JPEGs in one file)
     width: int  # pixels
     height: int  # pixels
+    is_on_its_side: bool = False  # as it is stored
 
 
 def read_header(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageHeader:
@@ -102,9 +103,10 @@ def read_header(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageHeade
     """
     with _opened(data, max_pixels) as image:
         width, height = image.size
-        if _orientation(image) >= 5:
+        is_on_its_side = _orientation(image) >= 5
+        if is_on_its_side:
             width, height = height, width
-        return ImageHeader(str(image.format), width, height)
+        return ImageHeader(str(image.format), width, height, is_on_its_side)
 
 
 def decode_image(data: bytes, height: int, width: int, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
@@ -210,7 +212,7 @@ def _check_size(size: tuple[int, int], format: str, needed: int, max_pixels: int
         raise _too_large(f"{size[0]} x {size[1]} pixels", max_pixels)
     # a row or column takes memory and time of its own, as much as some pixels do
     counted = max(size[0], _FEWEST_ACROSS) * max(size[1], _FEWEST_ACROSS)
-    if counted > max(max_pixels, _MOST_BETWEEN):
+    if counted > max(max_pixels, _MOST_OF_NARROW):
         costs = " x ".join(str(max(side, _FEWEST_ACROSS)) for side in size)
         raise _too_large(f"{size[0]} x {size[1]} pixels, which cost as much as {costs}", max_pixels)
     if pixels * needed > max_pixels * _BYTES_PER_PIXEL:
@@ -336,7 +338,16 @@ def _to_rgb(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resize (bilinear, antialiased), in the order of axes that takes less memory for a narrow picture."""
-    if size[0] > image.width and size[0] * image.height > _MOST_BETWEEN:
-        image = image.resize((image.width, size[1]), Image.Resampling.BILINEAR)
-    return image.resize(size, Image.Resampling.BILINEAR)
+    """Resize (bilinear, antialiased), one axis after the other, each to whole levels.
+
+    The order of axes decides on a level here and there. It is that of Pillow 13, which asks whether the height shrinks
+    by more than twice as much as the width; earlier versions always took the rows first.
+    """
+    kept = image.mode
+    if kept == "RGBA":
+        image = image.convert("RGBa")  # as Pillow does it, and only once
+    columns_first = image.height - size[1] > max(0, 2 * (image.width - size[0]))
+    between = (image.width, size[1]) if columns_first else (size[0], image.height)
+    for target in (between, size):
+        image = image.resize(target, Image.Resampling.BILINEAR)
+    return image.convert(kept)

@@ -21,8 +21,8 @@ from retrain.text import counted, listing, ratio
 
 __all__ = ["TOLERANCE", "Accuracy", "Checked", "Loaded", "check_accuracy", "check_export"]
 
-# Of a score. float32 in another order of sums, and a level of 255 here and there that resizing rounds the other way,
-# have moved scores by 3e-4 at most; wrong preprocessing, weights or labels move some of twenty pictures by far more.
+# Of a score. Another order of sums in float32 moves scores by some 1e-6, resizing that rounds a few values the other way
+# by some 1e-3; wrong weights, labels or preprocessing move those of some of twenty pictures by hundredths at least.
 TOLERANCE = 1e-3
 
 _LONGEST_SIDE = 1024  # pixels, of pictures in a batch
@@ -205,9 +205,10 @@ def _single(picture: SamplePicture, takes: Takes, size: tuple[int, int]) -> _Que
     if takes == "pixels":
         return _Question(decode_image(picture.data, *size)[np.newaxis], [picture.data], [picture.path])
     header = read_header(picture.data)
-    if takes == "file" and header.format in ("JPEG", "PNG"):
+    if takes == "file" and header.format in ("JPEG", "PNG") and not header.is_on_its_side:
         return _Question([picture.data], [picture.data], [picture.path])
-    # Whole: a decoder that shrinks a large JPEG as it reads it is no part of an export.
+    # Whole: a decoder that shrinks a large JPEG as it reads it is no part of an export. Upright: predict resizes before
+    # it turns a picture, graphs after; that decides on a level here and there.
     whole = decode_image(picture.data, header.height, header.width)
     file = _file_of(whole, "PNG" if takes == "file" else "BMP")
     return _Question([file] if takes == "file" else whole[np.newaxis], [file], [picture.path])

@@ -56,9 +56,7 @@ def make_template(trunk: Trunk, final_tensor_name: str, layers: int, place: str 
         return {final_tensor_name: scores, "labels": labels}
 
     def decoded(contents: tf.Tensor) -> tf.Tensor:
-        pixels = tf.cast(graph_images.decode_any(contents, trunk.height, trunk.width), tf.float32)[tf.newaxis]
-        pixels = graph_images.resize(pixels, trunk.height, trunk.width)[0] / 255.0
-        return tf.ensure_shape(pixels, [trunk.height, trunk.width, 3])
+        return graph_images.decode_resized(contents, trunk.height, trunk.width) / 255.0
 
     # traced once, here: TensorFlow traces its callers twice
     decode = _function(decoded, tf.TensorSpec([], tf.string, "contents")).get_concrete_function()
