@@ -18,7 +18,7 @@ from .onnx_graph import ONNX_BOTTLENECK, set_batch, set_outputs
 from .onnx_network import OnnxError, OnnxNetwork
 from .precision import choose_extractor
 from .representative_pictures import RepresentativePictures
-from .sources.graph_safety import check_graph
+from .sources.graph_safety import check_graph, check_saved_model
 from .sources.listener import Listener, listening
 from .trunk import BOTTLENECK, PIXELS_INPUT, Trunk, Weight, outline
 
@@ -50,6 +50,7 @@ __all__ = [
     "Weight",
     "activations_at",
     "check_graph",
+    "check_saved_model",
     "choose_backbone",
     "choose_extractor",
     "find_cut",

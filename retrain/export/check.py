@@ -21,7 +21,7 @@ from retrain.text import counted, listing, ratio
 
 __all__ = ["TOLERANCE", "Accuracy", "Checked", "Loaded", "check_accuracy", "check_export"]
 
-# Of a score. Another order of sums in float32 moves scores by some 1e-6, resizing that rounds a few values the other way
+# Of a score. Another order of sums in float32 moves scores by some 1e-6, resizing that rounds a few values otherwise
 # by some 1e-3; wrong weights, labels or preprocessing move those of some of twenty pictures by hundredths at least.
 TOLERANCE = 1e-3
 

@@ -6,12 +6,19 @@ from retrain.errors import MissingPackageError
 from retrain.export.export_format import ExportFormat, Facts
 from retrain.export.graph_format import GraphFormat
 from retrain.export.keras_format import KerasFormat
+from retrain.export.onnx_format import OnnxFormat
+from retrain.export.openvino_format import OpenVinoFormat
+from retrain.export.saved_model_format import SavedModelFormat
 from retrain.export.tflite_format import TFLITE_FORMATS
 from retrain.text import listing
 
 __all__ = ["FORMATS", "check_installed", "missing_packages"]
 
-_ALL: tuple[ExportFormat, ...] = (GraphFormat(), KerasFormat(), *TFLITE_FORMATS)
+_ALL: tuple[ExportFormat, ...] = (
+    *(GraphFormat(), SavedModelFormat(), KerasFormat()),
+    *TFLITE_FORMATS,
+    *(OnnxFormat(), OpenVinoFormat()),
+)
 
 FORMATS: dict[str, ExportFormat] = {one.facts.name: one for one in _ALL}  # as options.EXPORT_FORMATS names them
 

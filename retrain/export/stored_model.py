@@ -1,7 +1,7 @@
 """A model folder as formats are made of it, without cache and network: its files, and pictures it was trained on."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +11,12 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from retrain.backbones import check_graph, outline
+from retrain.backbones import check_graph, check_saved_model, outline
 from retrain.data import decode_image, read_picture
 from retrain.errors import ExportError, ModelFolderError, UnreadableImageError
 from retrain.events import Emit, Prepared
 from retrain.folders import complete_folder
-from retrain.model import ModelDescription, read_description, read_file
+from retrain.model import ModelDescription, list_files, read_description, read_file
 from retrain.model_files import GRAPH, ONNX_CLASSIFIER, SAVED_MODEL
 from retrain.paths import display_path
 
@@ -81,10 +81,30 @@ class StoredModel:
 
         return parse_graph(self.graph, display_path(self.folder / GRAPH))
 
-    def saved_model_files(self) -> dict[str, bytes]:
-        """Name below saved_model/ -> content. Raises as `read` does."""
-        names = [name for name in self.description.digests if name.startswith(f"{SAVED_MODEL}/")]
-        return {name.partition("/")[2]: self.read(name) for name in names}
+    def saved_model_files(self) -> Iterator[tuple[str, bytes]]:
+        """The path below saved_model/ and the content of each file, one after the other.
+
+        Raises ExportError if the model has none, ModelFolderError if one is damaged, or does more than compute without
+        being trusted.
+        """
+        names = [name for name in list_files(self.folder) if name.startswith(f"{SAVED_MODEL}/")]
+        if not names:
+            raise ExportError(
+                f"the model {display_path(self.model_dir)} has no {SAVED_MODEL}/, of which it would be made"
+            )
+        for name in names:
+            content = self.read(name)
+            if name == f"{SAVED_MODEL}/saved_model.pb" and not self.trust:
+                self._check_saved_model(content, display_path(self.folder / SAVED_MODEL))
+            yield name.partition("/")[2], content
+
+    def _check_saved_model(self, content: bytes, where: str) -> None:
+        from retrain._tensorflow import parse_saved_model
+
+        try:
+            check_saved_model(parse_saved_model(content), f"the SavedModel {where}", ModelFolderError)
+        except DecodeError as error:
+            raise ModelFolderError(f"{where} is damaged ({error}): train the model again") from error
 
     def training_pixels(self, count: int, what: str, emit: Emit) -> NDArray[np.uint8]:
         """Some pictures that it was trained on: (n, height, width, 3) uint8, RGB, at most `count`.

@@ -11,7 +11,11 @@ from retrain.options.fields import Checked, option
 __all__ = ["EXPORT_FORMATS", "ExportOptions", "parse_formats"]
 
 # `export.formats` has them; here they are named for the command line, which imports nothing heavy.
-EXPORT_FORMATS = ("graph", "keras", "tflite", "tflite-float16", "tflite-dynamic", "tflite-int8")
+EXPORT_FORMATS = (
+    *("graph", "saved-model", "keras"),
+    *("tflite", "tflite-float16", "tflite-dynamic", "tflite-int8"),
+    *("onnx", "openvino"),
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,109 @@
+"""The format `onnx`: one file from pictures of any size to scores."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.backbones import PIXELS_INPUT
+from retrain.events import Emit
+from retrain.export.export_format import Facts, Pictures, Takes
+from retrain.export.onnx_pictures import PICTURES, with_resizing
+from retrain.export.pixels_graph import pixels_graph
+from retrain.export.stored_model import StoredModel
+from retrain.files import write_whole
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["LABELS_ENTRY", "OnnxFormat", "onnx_model", "onnx_network"]
+
+LABELS_ENTRY = "labels"  # of the metadata: a list in JSON
+_OPSET = 18
+
+
+class OnnxFormat:
+    """Converts the graph from pixels on, and puts resizing and scaling in front of it."""
+
+    facts = Facts(
+        name="onnx",
+        file="model.onnx",
+        loaded_by="ONNX Runtime",
+        takes="pictures: (n, height, width, 3) uint8 of any size, RGB",
+        packages=("tf2onnx", "onnx", "onnxruntime"),
+        extra="onnx",
+    )
+
+    def write(self, model: StoredModel, folder: Path, _: Emit) -> None:
+        """Write model.onnx. Raises ExportError, ModelFolderError, OSError, and what tf2onnx raises."""
+        write_whole(folder / self.facts.file, onnx_model(model).SerializeToString())
+
+    def load(self, folder: Path) -> "OnnxRuntime":
+        """Load it with ONNX Runtime."""
+        return OnnxRuntime(folder / self.facts.file)
+
+
+class OnnxRuntime:
+    """A `Runtime` of a session of ONNX Runtime."""
+
+    inputs: Mapping[str, Takes] = {PICTURES: "picture"}
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        self.labels = json.loads(self._session.get_modelmeta().custom_metadata_map[LABELS_ENTRY])
+
+    def scores(self, name: str, pictures: Pictures) -> NDArray[np.float32]:
+        """Scores of a batch."""
+        [scores] = self._session.run(None, {name: pictures})
+        found: NDArray[np.float32] = scores
+        return found
+
+
+def onnx_model(model: StoredModel) -> "onnx.ModelProto":
+    """The whole model: `pictures`, (n, height, width, 3) uint8 of any size, to scores (n, classes) float32.
+
+    Raises ExportError, ModelFolderError, and what tf2onnx raises.
+    """
+    import onnx
+
+    description = model.description
+    whole = with_resizing(onnx_network(model), description.height, description.width)
+    whole.producer_name = "retrain"
+    whole.graph.name = "classifier"
+    entry = whole.metadata_props.add()
+    entry.key, entry.value = LABELS_ENTRY, json.dumps(model.labels, ensure_ascii=False)
+    onnx.checker.check_model(whole)
+    return whole
+
+
+def onnx_network(model: StoredModel) -> "onnx.ModelProto":
+    """The model from `pixels`, (n, height, width, 3) uint8, to scores."""
+    import onnx
+    import tf2onnx
+    from onnx import TensorProto, helper
+
+    description = model.description
+    graph_def, scores = pixels_graph(model), description.final_tensor_name
+    network, _ = tf2onnx.convert.from_graph_def(
+        graph_def, input_names=[PIXELS_INPUT], output_names=[f"{scores}:0"], opset=_OPSET
+    )
+    graph = network.graph
+    [pixels], [output] = graph.input, graph.output
+    levels = helper.make_tensor("levels", TensorProto.FLOAT, [], [255.0])
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["pixels_float"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["pixels_float", "levels"], [pixels.name]),
+        *graph.node,
+        helper.make_node("Identity", [output.name], [scores]),
+    ]
+    picture: list[str | int | None] = ["n", description.height, description.width, 3]
+    classes: list[str | int | None] = ["n", len(model.labels)]
+    inputs = [helper.make_tensor_value_info("pixels", TensorProto.UINT8, picture)]
+    outputs = [helper.make_tensor_value_info(scores, TensorProto.FLOAT, classes)]
+    made = helper.make_graph(nodes, "network", inputs, outputs, [*graph.initializer, levels])
+    return onnx.helper.make_model(made, opset_imports=network.opset_import, ir_version=network.ir_version)
