@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones import PIXELS_INPUT
+from retrain.errors import ExportError
 from retrain.events import Emit
 from retrain.export.export_format import Facts, Pictures, Takes
 from retrain.export.onnx_pictures import PICTURES, with_resizing
 from retrain.export.pixels_graph import pixels_graph
 from retrain.export.stored_model import StoredModel
 from retrain.files import write_whole
+from retrain.model_files import ONNX_CLASSIFIER
+from retrain.paths import display_path
 
 if TYPE_CHECKING:
     import onnx
@@ -82,7 +85,29 @@ def onnx_model(model: StoredModel) -> "onnx.ModelProto":
 
 
 def onnx_network(model: StoredModel) -> "onnx.ModelProto":
-    """The model from `pixels`, (n, height, width, 3) uint8, to scores."""
+    """The model from `pixels`, (n, height, width, 3) uint8, to scores. Raises as `onnx_model` does."""
+    return _own_network(model) if model.description.is_onnx else _converted(model)
+
+
+def _own_network(model: StoredModel) -> "onnx.ModelProto":
+    """Of a model with an ONNX backbone: its classifier.onnx, with the scores alone."""
+    import onnx
+
+    network: onnx.ModelProto = onnx.ModelProto.FromString(model.read(ONNX_CLASSIFIER))
+    [pictures], outputs = network.graph.input, [*network.graph.output]
+    if pictures.type.tensor_type.shape.dim[0].HasField("dim_value"):
+        raise ExportError(
+            f"the network in {display_path(model.model_dir)} takes one picture at a time, and this format must take "
+            f"any number: use {ONNX_CLASSIFIER} as it is"
+        )
+    del network.graph.output[:]
+    network.graph.output.extend(one for one in outputs if one.name == model.description.final_tensor_name)
+    network.ClearField("metadata_props")
+    return network
+
+
+def _converted(model: StoredModel) -> "onnx.ModelProto":
+    """Of any other model: its graph, as tf2onnx converts it."""
     import onnx
     import tf2onnx
     from onnx import TensorProto, helper

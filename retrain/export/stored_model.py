@@ -17,7 +17,7 @@ from retrain.errors import ExportError, ModelFolderError, UnreadableImageError
 from retrain.events import Emit, Prepared
 from retrain.folders import complete_folder
 from retrain.model import ModelDescription, list_files, read_description, read_file
-from retrain.model_files import GRAPH, ONNX_CLASSIFIER, SAVED_MODEL
+from retrain.model_files import GRAPH, SAVED_MODEL
 from retrain.paths import display_path
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class StoredModel:
         """A file of the folder. Raises ExportError if the model has none of that name, ModelFolderError for damage."""
         if not (self.folder / name).exists():
             why = (
-                f": its backbone is an ONNX network, and its {ONNX_CLASSIFIER} is for ONNX Runtime and OpenVINO"
+                ": its backbone is an ONNX network, which can be exported as onnx and openvino"
                 if self.description.is_onnx
                 else ""
             )

@@ -1,5 +1,6 @@
 """Every command with an ONNX network as the backbone, in a process that can't import TensorFlow and in this one."""
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.command import one_line_error, retrain
 from support.onnx_networks import SIZE, Form, save_network
 from support.pictures import draw_picture
@@ -15,6 +17,8 @@ from support.pictures import draw_picture
 from retrain.data.decoding import decode_image
 from retrain.errors import ExportError, ModelFolderError, OutputError
 from retrain.export.onnx_classifier import OnnxClassifier, export_source
+from retrain.export.onnx_format import onnx_model
+from retrain.export.openvino_format import OpenVinoFormat
 from retrain.export.stored_model import StoredModel
 from retrain.files import digest_of_file
 from retrain.model.classifier import Classifier
@@ -132,6 +136,8 @@ def test_a_network_of_one_picture_at_once_says_so(here):
     retrain("train", "pictures", "--backbone", "one.onnx", "--steps", 500, "--model-dir", "one", check=0)
     found = onnx.load("one/classifier.onnx").graph.input[0].type.tensor_type.shape.dim[0]
     assert found.dim_value == 1
+    with pytest.raises(ExportError, match=r"in one takes one picture at a time, and .*: use classifier.onnx as it is"):
+        onnx_model(StoredModel("one"))
     done = retrain("predict", "one", "pictures/cat/cat1.png", "pictures/owl/owl1.png", "--json", check=0)
     assert len(json.loads(done.stdout)) == 2
 
@@ -207,9 +213,32 @@ def test_a_file_has_no_licence_by_its_name(here):
     assert "unknown: ask whoever published them" in Path("named/README.md").read_text()
 
 
+@pytest.mark.parametrize("opset", [12, 22])
+def test_the_exports_onnx_and_openvino_take_pictures_of_any_size(here, opset):
+    """Of whatever opset the network is; what stands in front of it has 18."""
+    save_network("other.onnx", Form(opset=opset, gives=("sequence",)))
+    retrain("train", "pictures", "--backbone", "other.onnx", "--steps", 50, "--model-dir", "other", check=0)
+    pixels = np.stack([np.asarray(draw_picture(number, 1, 37).resize((50, 37))) for number in range(3)])
+    for number, picture in enumerate(pixels):
+        Image.fromarray(picture).save(f"{number}.png")
+    classifier = Classifier("other")
+    found = classifier.predict(["0.png", "1.png", "2.png"])
+    expected = [[one.scores[label] for label in classifier.labels] for one in found]
+    whole = onnx_model(StoredModel("other"))
+    session = onnxruntime.InferenceSession(whole.SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"pictures": pixels})[0], expected, atol=1e-6)
+    if importlib.util.find_spec("openvino"):
+        Path("openvino").mkdir()
+        OpenVinoFormat().write(StoredModel("other"), Path("openvino"), lambda _: None)
+        Path("openvino/labels.txt").write_text("\n".join(classifier.labels))
+        scores = OpenVinoFormat().load(Path("openvino")).scores("pictures", pixels)
+        np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
 def test_formats_of_tensorflow_say_what_is_missing(here):
     with pytest.raises(
-        ExportError, match=r"has no graph\.pb.*its backbone is an ONNX network, and its classifier.onnx"
+        ExportError,
+        match=r"has no graph\.pb.*: its backbone is an ONNX network, which can be exported as onnx and openvino",
     ):
         StoredModel("model").graph  # noqa: B018
     assert StoredModel("model").description.is_onnx
