@@ -19,7 +19,7 @@ from retrain.events import Emit, Prepared
 from retrain.export.export_format import Facts, Pictures, Takes
 from retrain.export.input_scaling import InputScaling
 from retrain.export.labels_inside import labels_in, with_labels
-from retrain.export.resizing import resized
+from retrain.export.resizing import are_columns_first, resize_last, resize_third
 from retrain.export.stored_model import StoredModel
 from retrain.files import write_whole
 from retrain.machine import cores
@@ -137,26 +137,20 @@ def _resizing(height: int, width: int) -> Any:
     """From (n, any, any, 3) uint8 to (n, height, width, 3) uint8, as a concrete function."""
     from retrain._tensorflow import tf
 
-    names = (
-        "abs",
-        "cast",
-        "cumsum",
-        "einsum",
-        "expand_dims",
-        "floor",
-        "logical_not",
-        "maximum",
-        "multiply",
-        "ones_like",
-    )
-    others = {"floor_divide": tf.math.floordiv, "max": tf.reduce_max, "sum": tf.reduce_sum, "where": tf.where}
+    names = ("abs", "cast", "cumsum", "einsum", "expand_dims", "floor", "maximum", "ones_like")
+    others = {"floor_divide": tf.math.floordiv, "max": tf.reduce_max, "sum": tf.reduce_sum}
     ops = SimpleNamespace(**{name: getattr(tf, name) for name in names}, **others)
 
-    def if_needed(values: "tf.Tensor", is_needed: "tf.Tensor") -> "tf.Tensor":
-        return values[:, : tf.where(is_needed, tf.shape(values)[1], 1)]
-
     def function(picture: "tf.Tensor") -> "tf.Tensor":
-        return tf.cast(resized(picture, height, width, ops, if_needed), tf.uint8)
+        shape = tf.shape(picture)
+        columns_first = are_columns_first(shape[1], shape[2], height, width, ops)
+        # a picture that is to lose rows first is laid on its side, and put up again behind
+        planes = tf.transpose(picture, tf.where(columns_first, [0, 3, 2, 1], [0, 3, 1, 2]))
+        sizes = tf.where(columns_first, [height, width], [width, height])
+        first, second = (tf.ones([size], tf.int32) for size in tf.unstack(sizes))
+        planes = resize_third(resize_last(tf.cast(planes, tf.float32), first, ops), second, ops)
+        pixels = tf.transpose(tf.cast(planes, tf.uint8), tf.where(columns_first, [0, 3, 2, 1], [0, 2, 3, 1]))
+        return tf.reshape(pixels, [-1, height, width, 3])
 
     spec = tf.TensorSpec([None, None, None, 3], tf.uint8, "picture")
     return tf.function(function, input_signature=[spec], autograph=False).get_concrete_function()

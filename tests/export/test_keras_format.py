@@ -25,7 +25,7 @@ def test_pictures_of_any_size_get_the_scores_of_predict_singly_and_together(writ
     classifier = Classifier(trained[0] / "model")
     runtime = FORMATS["keras"].load(written)
     assert runtime.labels == classifier.labels
-    for size in ((60, 40), (TINY_SIZE, TINY_SIZE), (7, 9)):
+    for size in ((60, 40), (20, 60), (TINY_SIZE, TINY_SIZE), (7, 9)):
         pictures = [draw_picture(number, number % 3).resize(size) for number in range(4)]
         small = [np.asarray(picture.resize((TINY_SIZE, TINY_SIZE), 2)) for picture in pictures]
         pictures = np.stack([np.asarray(picture) for picture in pictures])

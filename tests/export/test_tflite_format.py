@@ -61,7 +61,7 @@ def small(pictures):
 def test_pictures_of_any_size_get_the_scores_of_predict_singly_and_together(name, written, classifier):
     runtime = FORMATS[name].load(written(name))
     assert runtime.labels == classifier.labels
-    for pictures in (pictures_of(40, 60), pictures_of(TINY_SIZE, TINY_SIZE), pictures_of(9, 7)):
+    for pictures in (pictures_of(40, 60), pictures_of(60, 20), pictures_of(TINY_SIZE, TINY_SIZE), pictures_of(9, 7)):
         expected = classifier.scores(small(pictures))
         together = runtime.scores("picture", pictures)
         np.testing.assert_allclose(together, expected, atol=FARTHEST[name])
