@@ -4,7 +4,7 @@ import zipfile
 import numpy as np
 import pytest
 from support.client_code import said_by_client
-from support.pictures import TINY_SIZE, draw_picture
+from support.pictures import TINY_SIZE, draw_picture, resized_by_predict
 
 from retrain.events import ignore
 from retrain.export.formats import FORMATS
@@ -26,9 +26,8 @@ def test_pictures_of_any_size_get_the_scores_of_predict_singly_and_together(writ
     runtime = FORMATS["keras"].load(written)
     assert runtime.labels == classifier.labels
     for size in ((60, 40), (20, 60), (TINY_SIZE, TINY_SIZE), (7, 9)):
-        pictures = [draw_picture(number, number % 3).resize(size) for number in range(4)]
-        small = [np.asarray(picture.resize((TINY_SIZE, TINY_SIZE), 2)) for picture in pictures]
-        pictures = np.stack([np.asarray(picture) for picture in pictures])
+        pictures = np.stack([np.asarray(draw_picture(number, number % 3).resize(size)) for number in range(4)])
+        small = [resized_by_predict(picture, TINY_SIZE, TINY_SIZE) for picture in pictures]
         together = runtime.scores("pictures", pictures)
         np.testing.assert_allclose(together, classifier.scores(np.stack(small)), atol=1e-6)
         singly = np.concatenate([runtime.scores("pictures", picture[np.newaxis]) for picture in pictures])

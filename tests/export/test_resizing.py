@@ -1,13 +1,11 @@
-import io
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from support.pictures import resized_by_predict
 
-from retrain.data import decode_image
 from retrain.export.resizing import resized
 
 NAMES = ("abs", "cumsum", "einsum", "expand_dims", "floor", "floor_divide", "max", "maximum")
@@ -15,12 +13,6 @@ OPS = SimpleNamespace(
     **{name: getattr(np, name) for name in (*NAMES, "ones_like", "sum", "transpose", "where")},
     cast=lambda values, dtype: values.astype(dtype),
 )
-
-
-def by_predict(picture, height, width):
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "BMP")
-    return decode_image(file.getvalue(), height, width)
 
 
 def drawn(*size):
@@ -34,7 +26,7 @@ def drawn(*size):
 def test_every_level_is_that_of_predict(size):
     picture = drawn(*size)
     found = resized(picture[np.newaxis], 24, 32, OPS)
-    np.testing.assert_array_equal(found[0], by_predict(picture, 24, 32))
+    np.testing.assert_array_equal(found[0], resized_by_predict(picture, 24, 32))
 
 
 @settings(deadline=None, max_examples=40)
@@ -44,7 +36,7 @@ def test_every_level_is_that_of_predict(size):
 )
 def test_every_level_is_that_of_predict_whatever_the_size(size, wanted):
     picture = drawn(*size)
-    np.testing.assert_array_equal(resized(picture[np.newaxis], *wanted, OPS)[0], by_predict(picture, *wanted))
+    np.testing.assert_array_equal(resized(picture[np.newaxis], *wanted, OPS)[0], resized_by_predict(picture, *wanted))
 
 
 def test_a_batch_gives_what_its_pictures_give():

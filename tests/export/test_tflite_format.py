@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from PIL import Image
 from support.client_code import said_by_client
-from support.pictures import TINY_SIZE, draw_picture
+from support.pictures import TINY_SIZE, draw_picture, resized_by_predict
 
 from retrain._tensorflow import tf
 from retrain.errors import ExportError
@@ -51,10 +50,7 @@ def pictures_of(*size):
 
 
 def small(pictures):
-    resized = [
-        Image.fromarray(picture).resize((TINY_SIZE, TINY_SIZE), Image.Resampling.BILINEAR) for picture in pictures
-    ]
-    return np.stack([np.asarray(picture) for picture in resized])
+    return np.stack([resized_by_predict(picture, TINY_SIZE, TINY_SIZE) for picture in pictures])
 
 
 @pytest.mark.parametrize("name", FARTHEST)

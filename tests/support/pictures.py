@@ -1,5 +1,6 @@
 """Small pictures, and the sizes of the tiny backbone."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,3 +21,17 @@ def draw_picture(number: int, label: int, size: int = 20) -> Image.Image:
     rows = slice(label % 4 * size // 4, (label % 4 + 1) * size // 4)
     pixels[rows, :, label % 3] += 130
     return Image.fromarray(pixels.astype(np.uint8))
+
+
+def encoded(pixels: np.ndarray, form: str) -> bytes:
+    """(height, width, 3) uint8 as a picture file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, form)
+    return file.getvalue()
+
+
+def resized_by_predict(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Pixels as `retrain predict` resizes them. Pillow itself does it otherwise in other versions."""
+    from retrain.data import decode_image
+
+    return decode_image(encoded(pixels, "BMP"), height, width)

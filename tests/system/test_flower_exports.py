@@ -1,7 +1,6 @@
 """Exports of a real network, on every test picture of the flowers: in Python, and in a browser by the docs' code."""
 
 import base64
-import io
 import re
 import shutil
 
@@ -10,9 +9,8 @@ import pytest
 from PIL import Image
 from support.browser import chromium, node_modules, served
 from support.command import retrain
-from support.pictures import REPOSITORY
+from support.pictures import REPOSITORY, encoded, resized_by_predict
 
-from retrain.data import decode_image
 from retrain.events import ignore
 from retrain.export.formats import FORMATS
 from retrain.export.stored_model import StoredModel
@@ -48,7 +46,7 @@ def pictures(flowers):
     classifier = Classifier(flowers[0])
     size = classifier.description.height, classifier.description.width
     whole = [np.asarray(Image.open(path).convert("RGB")) for path in flowers[1]["test"]]
-    small = [decode_image(encoded(picture, "BMP"), *size) for picture in whole]
+    small = [resized_by_predict(picture, *size) for picture in whole]
     return whole, classifier.scores(np.stack(small))
 
 
@@ -68,12 +66,6 @@ def exported(flowers, tmp_path_factory):
         return folders[name]
 
     return export
-
-
-def encoded(picture, form):
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, form)
-    return file.getvalue()
 
 
 @pytest.mark.parametrize("name", FARTHEST)
@@ -140,5 +132,5 @@ def test_the_script_of_the_docs_resizes_as_predict_does(page):
             "async ([pixels, ...sizes]) => [...(await import('/resize.js')).resize(pixels, ...sizes)]",
             [picture.ravel().tolist(), height, width, 24, 32],
         )
-        expected = decode_image(encoded(picture, "BMP"), 24, 32)
+        expected = resized_by_predict(picture, 24, 32)
         np.testing.assert_array_equal(np.reshape(found, expected.shape), expected)
