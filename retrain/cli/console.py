@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from retrain.data import FEWEST_PICTURES, FolderInspection
 from retrain.evaluation import Metrics, PictureResult
-from retrain.export import WrittenExport
 from retrain.extraction import Augmentation
 from retrain.paths import display_path
 from retrain.pipeline.benchmark import MachineBenchmark
@@ -17,6 +16,7 @@ from retrain.text import MOST_NAMED, counted, listed_lines, listing, pasteable, 
 
 if TYPE_CHECKING:
     from retrain.events import EpochEnded
+    from retrain.export import WrittenExport
 
 __all__ = [
     "describe_benchmark",
@@ -56,7 +56,7 @@ def describe_benchmark(measured: MachineBenchmark) -> str:
     return "\n".join([*lines, f"Recommendation: {measured.recommendation}"])
 
 
-def describe_exports(exports: Sequence[WrittenExport]) -> str:
+def describe_exports(exports: "Sequence[WrittenExport]") -> str:
     """What `retrain export` shows: a row for each export, and where they are."""
     rows = [
         (

@@ -218,7 +218,7 @@ def test_extract_json_has_the_documented_figures(trained, tiny_backbone):
     args = ("extract", folder / "pictures", "--backbone", tiny_backbone, "--json")
     first = json.loads(retrain(*args, check=0).stdout)
     figures = {"pictures", "different", "cached", "extracted", "skipped", "seconds", "pictures_per_second"}
-    assert set(first) == figures | {"backbone", "left_out", "skipped_files"}
+    assert set(first) == figures | {"backbone", "left_out", "skipped_files", "output"}
     assert first["backbone"] == "tiny"
     assert first["skipped_files"] == {"cat/notes.txt": "text, not a picture"}
     assert (first["pictures"], first["extracted"], first["cached"], first["skipped"]) == (91, 90, 0, 1)
