@@ -89,8 +89,9 @@ def main() -> None:
                 model = folder / f"{backbone}-{kind.replace(' ', '-')}"
                 where = ["--backbone", backbone, "--model-dir", model, "--cache-dir", folder / "cache"]
                 run = retrain("train", args.image_dir, *where, *SPLIT, *KINDS[kind])
-                before = ["retrain predict", "", "", "", "", f"{run['results']['test']['accuracy']:.1%}"]
-                for row in (before, *rows_of(model, run["results"]["test"]["accuracy"], args.formats)):
+                accuracy = run["results"]["test"]["accuracy"]
+                show([backbone, kind, "retrain predict", "", "", "", "", f"{accuracy:.1%}"])
+                for row in rows_of(model, accuracy, args.formats):
                     show([backbone, kind, *row])
 
 

@@ -49,7 +49,8 @@ class KerasFormat:
         pictures = keras.Input((None, None, 3), dtype="uint8", name="pictures")
         pixels = resized(pictures, *size, keras.ops)
         scaled = keras.layers.Rescaling(scaling.factor, scaling.offset, name="scaling")(pixels)
-        keras.Model(pictures, KerasTranslation(graph).model_on(scaled)).save(folder / _FILE)
+        scores = KerasTranslation(graph, ("pictures", "scaling")).model_on(scaled)
+        keras.Model(pictures, scores).save(folder / _FILE)
         write_whole(folder / _FILE, with_labels((folder / _FILE).read_bytes(), model.labels))
 
     def load(self, folder: Path) -> "KerasRuntime":

@@ -5,7 +5,8 @@ and fully connected layers become the layers that can be trained again; what is 
 operations of keras.ops.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,12 +63,13 @@ class KerasTranslation:
 
     Args:
         graph: to translate.
+        taken: names that other layers of the model have.
     """
 
-    def __init__(self, graph: GraphReader) -> None:
+    def __init__(self, graph: GraphReader, taken: Iterable[str] = ()) -> None:
         self._graph = graph
         self._keras = import_keras()
-        self._names: set[str] = set()
+        self._names = {*taken}
 
     def model_on(self, value: Any) -> Any:
         """Apply the graph to a KerasTensor in place of its start. Raises ExportError for an unknown operation."""
@@ -254,10 +256,15 @@ class KerasTranslation:
         return {"strides": tuple(node.attr["strides"].list.i)[1:3], "padding": padding}
 
     def _name(self, node: "tf.compat.v1.NodeDef") -> str:
-        """A name for a layer, that of the scope that its node is in; each is given once."""
+        """A name for a layer, that of the scope that its node is in; each is given once.
+
+        Operations are named by Keras (add_3), so no layer may be called like one.
+        """
         parts = [part for part in node.name.split("/") if part != "batchnorm"]
-        name = wanted = str(parts[-2] if len(parts) > 2 else parts[-1])
-        number = 1
+        wanted = str(parts[-2] if len(parts) > 2 else parts[-1])
+        if hasattr(self._keras.ops, re.sub(r"_\d+$", "", wanted)):
+            wanted += "_layer"
+        name, number = wanted, 1
         while name in self._names:
             number += 1
             name = f"{wanted}_{number}"

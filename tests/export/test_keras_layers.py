@@ -104,6 +104,18 @@ def test_batch_normalisation_keeps_what_was_trained():
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def test_layers_have_names_of_their_own():
+    def scopes(x):
+        for scope in ("net/stem", "net/stem", "net/add_1", "net/Relu"):
+            with tf.name_scope(f"{scope}/"):  # which opens the same scope again
+                x = tf.nn.relu(x) + 1.0
+        return x
+
+    model, _ = translated(scopes)
+    names = [layer.name for layer in model.layers[1:]]
+    assert names == ["stem", "stem_2", "add_1_layer", "Relu"]
+
+
 def test_a_network_loads_in_safe_mode_and_can_be_trained(tmp_path):
     network = small_keras_model()
     pixels = RNG.random((2, SIZE, SIZE, 3), np.float32)
