@@ -17,6 +17,7 @@ from .onnx_file import import_onnx, weights_elsewhere
 from .onnx_graph import ONNX_BOTTLENECK, set_batch, set_outputs
 from .onnx_network import OnnxError, OnnxNetwork
 from .precision import choose_extractor
+from .quantization import quantize
 from .representative_pictures import RepresentativePictures
 from .sources.graph_safety import check_graph, check_saved_model
 from .sources.listener import Listener, listening
@@ -66,6 +67,7 @@ __all__ = [
     "outline",
     "part_above",
     "probe_picture",
+    "quantize",
     "set_batch",
     "set_outputs",
     "suitable_batch_size",

@@ -1,17 +1,13 @@
 """`retrain export`: files of a trained model for other programs."""
 
 import argparse
-from typing import TYPE_CHECKING
 
 from retrain.cli.arguments import Commands, add_command, add_model_dir, add_options, add_output_options, options_from
 from retrain.cli.output import print_json, print_text
 from retrain.errors import UsageError
 from retrain.options import EXPORT_FORMATS, ExportOptions, parse_formats
 
-if TYPE_CHECKING:
-    from retrain.pipeline.export import Exports
-
-__all__ = ["add_export_command", "print_exports"]
+__all__ = ["add_export_command"]
 
 
 def add_export_command(commands: Commands) -> None:
@@ -47,6 +43,7 @@ def _export(args: argparse.Namespace) -> int:
     if args.model_dir is None or args.format is None:
         raise UsageError("export takes a model folder and a format, as in retrain export model --format graph")
     names, options = parse_formats(args.format), options_from(ExportOptions, args)
+    from retrain.cli import console
     from retrain.cli.progress import resumable_progress
     from retrain.model import Classifier
     from retrain.pipeline.export import export_formats
@@ -55,18 +52,10 @@ def _export(args: argparse.Namespace) -> int:
         exports = export_formats(Classifier(args.model_dir, args.trust), names, args.output, options, progress.show)
     if args.json:
         print_json(exports.as_dict())
-    else:
-        print_exports(exports)
+    elif exports.written:
+        print_text(console.describe_exports(exports.written))
     exports.check()
     return 0
-
-
-def print_exports(exports: "Exports") -> None:
-    """Show a table of what was written."""
-    from retrain.cli.console import describe_exports
-
-    if exports.written:
-        print_text(describe_exports(exports.written))
 
 
 def _list(args: argparse.Namespace) -> int:

@@ -72,16 +72,20 @@ def _train(args: argparse.Namespace) -> int:
     options = options_from(RunOptions, args)
     from retrain.cli import console
     from retrain.cli.progress import resumable_progress
-    from retrain.pipeline.train import train as train_folder
+    from retrain.pipeline.train import train_and_export
 
     with resumable_progress(args.quiet) as progress:
-        model = train_folder(args.image_dir, args.model_dir, options, progress.show, args.command)
+        model = train_and_export(args.image_dir, args.model_dir, options, progress.show, args.command)
     if args.json:
         print_json(model.record)
-        return 0
-    print_text(console.describe_run(model.result, model.record, args.model_dir, _example(model)))
-    if options.evaluation.print_misclassified:
-        print_text(console.describe_misclassified(model.result.misclassified()))
+    else:
+        print_text(console.describe_run(model.result, model.record, args.model_dir, _example(model)))
+        if options.evaluation.print_misclassified:
+            print_text(console.describe_misclassified(model.result.misclassified()))
+        if model.exports and model.exports.written:
+            print_text(console.describe_exports(model.exports.written))
+    if model.exports:
+        model.exports.check()
     return 0
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones import PIXELS_INPUT
-from retrain.errors import ExportError
 from retrain.events import Emit
 from retrain.export.export_format import Facts, Pictures, Takes
 from retrain.export.onnx_pictures import PICTURES, with_resizing
@@ -17,7 +16,6 @@ from retrain.export.pixels_graph import pixels_graph
 from retrain.export.stored_model import StoredModel
 from retrain.files import write_whole
 from retrain.model_files import ONNX_CLASSIFIER
-from retrain.paths import display_path
 
 if TYPE_CHECKING:
     import onnx
@@ -61,10 +59,10 @@ class OnnxRuntime:
         self.labels = json.loads(self._session.get_modelmeta().custom_metadata_map[LABELS_ENTRY])
 
     def scores(self, name: str, pictures: Pictures) -> NDArray[np.float32]:
-        """Scores of a batch."""
-        [scores] = self._session.run(None, {name: pictures})
-        found: NDArray[np.float32] = scores
-        return found
+        """Scores of a batch; of one after the other if the network takes no more."""
+        is_single = self._session.get_inputs()[0].shape[0] == 1
+        parts = [[picture] for picture in pictures] if is_single else [pictures]
+        return np.concatenate([self._session.run(None, {name: np.asarray(part)})[0] for part in parts])
 
 
 def onnx_model(model: StoredModel) -> "onnx.ModelProto":
@@ -78,14 +76,16 @@ def onnx_model(model: StoredModel) -> "onnx.ModelProto":
     whole = with_resizing(onnx_network(model), description.height, description.width)
     whole.producer_name = "retrain"
     whole.graph.name = "classifier"
-    entry = whole.metadata_props.add()
-    entry.key, entry.value = LABELS_ENTRY, json.dumps(model.labels, ensure_ascii=False)
+    onnx.helper.set_model_props(whole, {LABELS_ENTRY: json.dumps(model.labels, ensure_ascii=False)})
     onnx.checker.check_model(whole)
     return whole
 
 
 def onnx_network(model: StoredModel) -> "onnx.ModelProto":
-    """The model from `pixels`, (n, height, width, 3) uint8, to scores. Raises as `onnx_model` does."""
+    """The model from pixels, (n, height, width, 3) uint8, to scores. Raises as `onnx_model` does.
+
+    Networks that can't take several pictures at once have n = 1.
+    """
     return _own_network(model) if model.description.is_onnx else _converted(model)
 
 
@@ -94,12 +94,7 @@ def _own_network(model: StoredModel) -> "onnx.ModelProto":
     import onnx
 
     network: onnx.ModelProto = onnx.ModelProto.FromString(model.read(ONNX_CLASSIFIER))
-    [pictures], outputs = network.graph.input, [*network.graph.output]
-    if pictures.type.tensor_type.shape.dim[0].HasField("dim_value"):
-        raise ExportError(
-            f"the network in {display_path(model.model_dir)} takes one picture at a time, and this format must take "
-            f"any number: use {ONNX_CLASSIFIER} as it is"
-        )
+    outputs = [*network.graph.output]
     del network.graph.output[:]
     network.graph.output.extend(one for one in outputs if one.name == model.description.final_tensor_name)
     network.ClearField("metadata_props")
@@ -107,7 +102,7 @@ def _own_network(model: StoredModel) -> "onnx.ModelProto":
 
 
 def _converted(model: StoredModel) -> "onnx.ModelProto":
-    """Of any other model: its graph, as tf2onnx converts it."""
+    """Of any other model: its graph, as tf2onnx converts it, which raises all kinds for what it can't convert."""
     import onnx
     import tf2onnx
     from onnx import TensorProto, helper

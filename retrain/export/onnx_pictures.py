@@ -193,6 +193,9 @@ def with_resizing(model: "onnx.ModelProto", height: int, width: int) -> "onnx.Mo
     whole = onnx.compose.add_prefix(model, "network/", rename_outputs=False)
     whole.ir_version = max(model.ir_version, front.ir_version)
     [pixels], [taken] = front.graph.output, whole.graph.input
+    batch = taken.type.tensor_type.shape.dim[0]
+    if batch.HasField("dim_value"):
+        front.graph.input[0].type.tensor_type.shape.dim[0].CopyFrom(batch)
     bridge = onnx.helper.make_node("Identity", [pixels.name], [taken.name])
     nodes = [*front.graph.node, bridge, *whole.graph.node]
     del whole.graph.node[:], whole.graph.input[:]

@@ -14,7 +14,7 @@ __all__ = ["EXPORT_FORMATS", "ExportOptions", "parse_formats"]
 EXPORT_FORMATS = (
     *("graph", "saved-model", "keras"),
     *("tflite", "tflite-float16", "tflite-dynamic", "tflite-int8"),
-    *("onnx", "openvino"),
+    *("onnx", "openvino", "openvino-int8"),
 )
 
 

@@ -8,6 +8,7 @@ from retrain.errors import UsageError
 from retrain.options.augmentation import AugmentationOptions
 from retrain.options.data import ImageOptions, LabelOptions, SplitOptions
 from retrain.options.evaluation import EvaluationOptions
+from retrain.options.export import parse_formats
 from retrain.options.extraction import BackboneOptions, ExtractionOptions
 from retrain.options.fields import option
 from retrain.options.fine_tuning import FineTuningOptions
@@ -41,6 +42,12 @@ class RunOptions:
     fine_tuning: FineTuningOptions = dataclasses.field(default=FineTuningOptions())
     evaluation: EvaluationOptions = dataclasses.field(default=EvaluationOptions())
     report: ReportOptions = dataclasses.field(default=ReportOptions())
+    export: str | None = option(
+        None,
+        "also export the model, in one format or several separated by commas, as retrain export does",
+        metavar="FORMAT",
+        common=True,
+    )
     final_tensor_name: str = option("final_result", "name of the scores in the exported graph", metavar="NAME")
 
     def __post_init__(self) -> None:
@@ -49,11 +56,17 @@ class RunOptions:
             raise UsageError(f"--final-tensor-name {name!r}: use letters, digits and _ only, as in final_result")
         if name.lower() in _GRAPH_NAMES:
             raise UsageError(f"--final-tensor-name {name}: the graph has another tensor of that name; choose another")
+        _ = self.export_formats
         if self.fine_tuning.is_wanted and self.backbone.precision != "float32":
             raise UsageError(
                 f"--precision {self.backbone.precision} with fine-tuning: layers can be trained in float32 only; leave "
                 "--precision out"
             )
+
+    @property
+    def export_formats(self) -> tuple[str, ...]:
+        """The formats to export the model in. Raises UsageError if one is unknown."""
+        return () if self.export is None else parse_formats(self.export, "--export")
 
     def as_dict(self) -> dict[str, Any]:
         """All options by name, without their stages: {"steps": 4000, ...}."""

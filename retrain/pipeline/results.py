@@ -18,6 +18,7 @@ from retrain.training import Calibration, CurvePoint
 
 if TYPE_CHECKING:
     from retrain.export import ExportSource
+    from retrain.pipeline.export import Exports
     from retrain.training import FineTunedBackbone, FineTuning, TrainedHead, Tuning
 
 __all__ = ["FolderEvaluation", "RunResult", "TrainedModel", "WrittenModel", "results_of_pictures"]
@@ -88,6 +89,7 @@ class WrittenModel(TrainedModel):
 
     model_dir: str
     record: dict[str, Any]  # what run.json holds
+    exports: "Exports | None" = None  # if asked for
 
 
 def results_of_pictures(

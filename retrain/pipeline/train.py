@@ -21,8 +21,9 @@ from retrain.evaluation import Metrics, PictureResult, summarize
 from retrain.events import Emit, StageBegan, TrainingBegan, Warned, ignore
 from retrain.extraction import Augmentation, Dataset, add_copies, choose_extractor_for
 from retrain.model import Head, check_destination, judge, own_card, write_model_folder
-from retrain.options import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, RunOptions, TrainingOptions
+from retrain.options import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, ExportOptions, RunOptions, TrainingOptions
 from retrain.pipeline.checks import check_backbone, check_leaks, check_ready_made_split, check_sets, check_training
+from retrain.pipeline.export import check_formats, export_formats
 from retrain.pipeline.outputs import Origin, write_files
 from retrain.pipeline.results import RunResult, TrainedModel, WrittenModel, results_of_pictures
 from retrain.pipeline.training_data import ClassRules, load_training_data, read_classes
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from retrain.export import ExportSource
     from retrain.training import FineTunedBackbone, FineTuning, FineTuningPlan, HeadTrainer, TrainedHead
 
-__all__ = ["IntermediateGraphs", "train", "train_model"]
+__all__ = ["IntermediateGraphs", "train", "train_and_export", "train_model"]
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,24 @@ def train(
         model_dir: the model folder. An older model there is replaced once the new one is complete.
         emit: called with events; see `retrain.events`.
         command: the command line, for run.json.
-    Raises RetrainError.
+    Raises RetrainError; if it is an ExportError, the model is written.
     """
+    model = train_and_export(image_dir, model_dir, options, emit, command)
+    if model.exports:
+        model.exports.check()
+    return model
+
+
+def train_and_export(
+    image_dir: str | os.PathLike[str],
+    model_dir: str | os.PathLike[str],
+    options: RunOptions,
+    emit: Emit,
+    command: Sequence[str],
+) -> WrittenModel:
+    """The same, but a failing export is no error: what is returned has it."""
+    names = options.export_formats
+    check_formats(names)
     check_destination(model_dir, options.extraction.cache_dir, emit)
     origin = Origin(command, model_dir, own_card(model_dir))
     model = train_model(image_dir, options, emit, ClassRules(exclude=[model_dir]))
@@ -81,7 +98,8 @@ def train(
         from retrain.pipeline.report import write_report
 
         write_report(model_dir, image_dir, options.extraction.cache_dir, emit)
-    return WrittenModel(**vars(model), model_dir=os.fspath(model_dir), record=record)
+    exports = export_formats(model_dir, names, None, ExportOptions(), emit) if names else None
+    return WrittenModel(**vars(model), model_dir=os.fspath(model_dir), record=record, exports=exports)
 
 
 def train_model(
