@@ -205,10 +205,10 @@ def _single(picture: SamplePicture, takes: Takes, size: tuple[int, int]) -> _Que
     if takes == "pixels":
         return _Question(decode_image(picture.data, *size)[np.newaxis], [picture.data], [picture.path])
     header = read_header(picture.data)
-    if takes == "file" and header.format in ("JPEG", "PNG") and not header.is_on_its_side:
+    if takes == "file" and header.format == "JPEG" and not header.is_on_its_side:
         return _Question([picture.data], [picture.data], [picture.path])
-    # Whole: a decoder that shrinks a large JPEG as it reads it is no part of an export. Upright: predict resizes before
-    # it turns a picture, graphs after; that decides on a level here and there.
+    # Whole: a decoder that shrinks a large JPEG as it reads it is no part of an export. Upright and on white: predict
+    # resizes before that, graphs after, which decides on a level here and there.
     whole = decode_image(picture.data, header.height, header.width)
     file = _file_of(whole, "PNG" if takes == "file" else "BMP")
     return _Question([file] if takes == "file" else whole[np.newaxis], [file], [picture.path])

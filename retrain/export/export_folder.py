@@ -162,9 +162,8 @@ def _size_of(folder: Path) -> int:
 def _readme(facts: Facts, classifier: Classifier) -> bytes:
     """README.md: what the export is, and client code that runs as it stands."""
     description = classifier.description
-    template = (resources.files(retrain) / "export" / "templates" / f"{facts.template or facts.name}.md").read_text(
-        "utf-8"
-    )
+    name = f"{facts.template or facts.name}.md"
+    template = (resources.files(retrain) / "export" / "templates" / name).read_text("utf-8")
     return (
         Template(template)
         .substitute(

@@ -42,6 +42,7 @@ class OpenVinoFormat:
             packages=("tf2onnx", "onnx", "openvino", *(("nncf",) if is_int8 else ())),
             extra="openvino",
             is_rounded=is_int8,
+            template="openvino",
         )
 
     def write(self, model: StoredModel, folder: Path, emit: Emit) -> None:

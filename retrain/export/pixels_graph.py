@@ -33,6 +33,7 @@ def pixels_graph(model: StoredModel) -> "tf.compat.v1.GraphDef":
             continue
         kept = graph.node.add()
         kept.CopyFrom(node)
+        kept.attr.pop("_output_shapes", None)  # OpenCV does not know such lists
         inputs = [text for text in node.input if not text.startswith("^")]
         del kept.input[:]
         if name == start:  # it had a default, for pictures of other sizes
