@@ -85,7 +85,7 @@ def _train(args: argparse.Namespace) -> int:
         if model.exports and model.exports.written:
             print_text(console.describe_exports(model.exports.written))
     if model.exports:
-        model.exports.check()
+        model.exports.check(is_after_training=True)
     return 0
 
 

@@ -82,6 +82,7 @@ class ExportTask:
         """
         check_installed(name)
         final = Path(os.path.realpath(place))
+        had_parent = final.parent.exists()
         try:
             _check_place(final, display_path(place))
             with staging_folder(final, self._wait(place)) as staging:
@@ -91,7 +92,12 @@ class ExportTask:
                     self._check_unchanged()
                     replace_folder(staging, final, EXPORT, self._wait(place))
         except OSError as error:
+            self._check_unchanged()
             raise OutputError(_not_written(place, error)) from error
+        finally:
+            if not had_parent:
+                with contextlib.suppress(OSError):  # it holds the export
+                    final.parent.rmdir()
         return written
 
     def _fill(self, name: str, staging: Path, place: str) -> WrittenExport:

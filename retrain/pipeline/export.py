@@ -40,8 +40,10 @@ class Exports:
             "failures": {name: str(error) for name, error in self.failures.items()},
         }
 
-    def check(self) -> None:
-        """Raise ExportError if one failed."""
+    def check(self, is_after_training: bool = False) -> None:
+        """Raise ExportError if one failed; or what it raised, if nothing else was asked for."""
+        if len(self.failures) == 1 and not self.written and not is_after_training:
+            raise next(iter(self.failures.values()))
         if self.failures:
             again = f"retrain export {pasteable(self.model_dir)} --format {','.join(self.failures)}"
             reasons = "; ".join(str(error) for error in self.failures.values())

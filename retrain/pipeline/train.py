@@ -73,7 +73,7 @@ def train(
     """
     model = train_and_export(image_dir, model_dir, options, emit, command)
     if model.exports:
-        model.exports.check()
+        model.exports.check(is_after_training=True)
     return model
 
 
