@@ -1,0 +1,169 @@
+"""The check of exports, of a classifier that answers for its own export."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.pictures import TINY_SIZE, draw_picture
+
+from retrain.data.decoding import decode_image
+from retrain.errors import ExportError
+from retrain.events import ignore
+from retrain.export.check import Accuracy, check_accuracy, check_export
+from retrain.export.export_format import Facts
+from retrain.export.sample_pictures import KnownPicture, SamplePicture, SamplePictures, find_pictures
+from retrain.model import Classifier
+
+FACTS = Facts("strange", "it", "nothing", "nothing")
+
+
+class Echo:
+    """An export that says what the classifier says."""
+
+    seconds = 0.5
+
+    def __init__(self, classifier, takes="pixels"):
+        self._classifier, self.labels, self.inputs = classifier, classifier.labels, {"in": takes}
+
+    def scores(self, name, pictures):
+        pixels = [self._pixels(picture) for picture in pictures]
+        return self._classifier.scores(np.stack(pixels)), 0.01
+
+    def _pixels(self, picture):
+        if self.inputs["in"] == "file":
+            return decode_image(picture, TINY_SIZE, TINY_SIZE)
+        if self.inputs["in"] == "picture":
+            return np.asarray(Image.fromarray(picture).resize((TINY_SIZE, TINY_SIZE), Image.Resampling.BILINEAR))
+        return picture
+
+
+@pytest.fixture(scope="module")
+def classifier(trained):
+    return Classifier(trained[0] / "model")
+
+
+@pytest.fixture(scope="module")
+def pictures(classifier):
+    return find_pictures(classifier, None)
+
+
+@pytest.mark.parametrize("takes", ["file", "picture", "pixels"])
+def test_an_export_that_answers_as_predict_passes(takes, classifier, pictures):
+    found = check_export(FACTS, Echo(classifier, takes), classifier, pictures, ignore)
+    assert (found.pictures, found.accuracy, found.load_seconds) == (20, (), 0.5)
+    assert found.largest_difference < 1e-6
+    assert found.pictures_per_second == pytest.approx(100)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.5])
+def test_a_wrong_score_is_told_with_its_picture(value, classifier, pictures):
+    class Wrong(Echo):
+        def scores(self, name, given):
+            scores, seconds = super().scores(name, given)
+            if np.array_equal(given[0], decode_image(pictures.compared[3].data, TINY_SIZE, TINY_SIZE)):
+                scores[0] = value
+            return scores, seconds
+
+    with pytest.raises(ExportError, match=r"where 0\.001 is allowed: of .*") as caught:
+        check_export(FACTS, Wrong(classifier), classifier, pictures, ignore)
+    assert pictures.compared[3].path in str(caught.value)
+
+
+def test_scores_of_another_shape_are_refused(classifier, pictures):
+    class Flat(Echo):
+        def scores(self, name, given):
+            return super().scores(name, given)[0].ravel(), 0.01
+
+    with pytest.raises(ExportError, match=r"gives \(3,\) for 1 picture, expected \(1, 3\)"):
+        check_export(FACTS, Flat(classifier), classifier, pictures, ignore)
+
+
+def test_every_input_is_checked(classifier, pictures):
+    class TwoWays(Echo):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.inputs = {"in": "pixels", "other": "pixels"}
+
+        def scores(self, name, given):
+            scores, seconds = super().scores(name, given)
+            return (scores if name == "in" else scores[:, ::-1]), seconds
+
+    with pytest.raises(ExportError, match="scores that differ from those of retrain predict"):
+        check_export(FACTS, TwoWays(classifier), classifier, pictures, ignore)
+
+
+def test_a_form_in_fewer_bits_may_differ_but_not_in_a_batch(classifier, pictures):
+    class Rough(Echo):
+        def scores(self, name, given):
+            scores, seconds = super().scores(name, given)
+            return np.round(scores, 1), seconds
+
+    class Leaking(Rough):
+        def scores(self, name, given):
+            scores, seconds = super().scores(name, given)
+            return (scores if len(given) == 1 else scores[::-1]), seconds
+
+    facts = dataclasses.replace(FACTS, is_rounded=True)
+    found = check_export(facts, Rough(classifier), classifier, pictures, ignore)
+    assert 0.01 < found.largest_difference < 0.06
+    assert {one.set for one in found.accuracy} == {"validation", "test"}
+    assert all(one.n for one in found.accuracy)
+    with pytest.raises(ExportError, match="differ from its own without the others"):
+        check_export(facts, Leaking(classifier), classifier, pictures, ignore)
+
+
+def test_accuracy_counts_pictures_that_can_be_read(classifier, tmp_path):
+    folder = tmp_path / "given"
+    for label, name in enumerate(classifier.labels):
+        (folder / name).mkdir(parents=True)
+        draw_picture(1, label).save(folder / name / "1.png")
+    (folder / "cat" / "broken.png").write_bytes(b"no picture")
+    draw_picture(2, 0).save(folder / "loose.png")
+    found = find_pictures(classifier, folder)
+    assert len(found.compared) == 4
+    assert sorted(picture.label for picture in found.judged["given"]) == ["cat", "cat", "dog", "owl"]
+    checked = check_export(dataclasses.replace(FACTS, is_rounded=True), Echo(classifier), classifier, found, ignore)
+    assert checked.accuracy == (Accuracy("given", 3, 3, 3),)
+
+
+def accuracy(n, correct, before):
+    return [
+        Accuracy("validation", n // 2, correct // 2, before // 2),
+        Accuracy("test", n // 2, correct // 2, before // 2),
+    ]
+
+
+def test_a_loss_over_what_is_allowed_is_an_error_with_both_sets():
+    assert check_accuracy(FACTS, accuracy(1000, 900, 910), 1) == ()
+    with pytest.raises(
+        ExportError, match=r"loses 1\.2 points .* \(validation: 90\.0%, in float32 91\.2%, n=500; test: "
+    ):
+        check_accuracy(FACTS, accuracy(1000, 900, 912), 1)
+    assert check_accuracy(FACTS, accuracy(1000, 900, 912), 2) == ()
+    assert check_accuracy(FACTS, accuracy(1000, 920, 900), 0) == ()
+    with pytest.raises(ExportError, match="and 0 are allowed"):
+        check_accuracy(FACTS, accuracy(1000, 900, 902), 0)
+
+
+def test_with_too_few_pictures_one_may_be_lost_and_that_is_said():
+    [note] = check_accuracy(FACTS, [Accuracy("test", 20, 15, 16)], 1)
+    assert note == "20 pictures are too few to tell a loss of 1 points of strange"
+    with pytest.raises(ExportError, match=r"loses 10\.0 points"):
+        check_accuracy(FACTS, [Accuracy("test", 20, 14, 16)], 1)
+    [note] = check_accuracy(FACTS, [], 1)
+    assert "give --pictures DIR with a sub-folder for each class" in note
+
+
+def test_test_pictures_come_first_and_from_all_classes(classifier, pictures):
+    sets = classifier.sets()
+    tested = sum(name == "test" for name in sets.values())
+    names = [Path(picture.path).parts for picture in pictures.compared]
+    assert 0 < tested < 20
+    assert {part for parts in names[:tested] for part in parts} >= {*classifier.labels}
+    assert {*pictures.judged} == {"validation", "test"}
+    assert len(pictures.training) == sum(name == "train" for name in sets.values())
+    assert isinstance(pictures, SamplePictures)
+    assert all(isinstance(picture, SamplePicture) for picture in pictures.compared)
+    assert all(isinstance(picture, KnownPicture) for picture in pictures.judged["test"])

@@ -1,0 +1,205 @@
+"""`retrain export` and `retrain train --export`: the commands, the client code in READMEs, real networks."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.command import SCRIPT, one_line_error, retrain
+from support.exports import exports_here, tree
+from support.pictures import draw_picture
+
+from retrain import worker
+from retrain.export import onnx_format
+from retrain.model import Classifier
+from retrain.options import EXPORT_FORMATS
+
+
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    """A model folder with exports in all formats."""
+    folder = tmp_path_factory.mktemp("exported")
+    shutil.copytree(trained[0] / "model", folder / "model")
+    with pytest.MonkeyPatch.context() as patch:
+        exports_here.__wrapped__(patch)
+        done = retrain("export", "model", "--format", ",".join(EXPORT_FORMATS), "--json", cwd=folder, check=0)
+    return folder / "model", json.loads(done.stdout)
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_every_format_is_made_and_checked(exported):
+    _, document = exported
+    rows = {row["format"]: row for row in document["exports"]}
+    assert tuple(rows) == EXPORT_FORMATS
+    assert document["failures"] == {}
+    for name, row in rows.items():
+        assert (exported[0].parent / row["folder"] / row["file"]).exists()
+        assert row["pictures"] == 20
+        is_rounded = bool(row["accuracy"])
+        assert is_rounded == (name in ("tflite-float16", "tflite-dynamic", "tflite-int8", "openvino-int8"))
+        assert is_rounded or row["largest_difference"] < 1e-5
+        assert {found["set"] for found in row["accuracy"]} <= {"validation", "test"}
+    assert Path(document["model_dir"]).name == "model"
+
+
+@pytest.mark.network
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPORT_FORMATS)
+def test_the_client_code_of_the_readme_runs_without_retrain(name, exported, tmp_path):
+    model, _ = exported
+    text = (model / "exports" / name / "README.md").read_text("utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    picture = tmp_path / "picture.jpg"
+    draw_picture(5, 1, 300).save(picture, quality=95)
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.modules['retrain'] = None\n{code}", str(picture)],
+        cwd=model / "exports" / name,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    [expected] = Classifier(model).predict([picture])
+    label, score = done.stdout.split()
+    assert label == expected.label
+    # the client decodes the whole picture where predict scales a large JPEG
+    assert float(score) == pytest.approx(expected.score, abs=0.05)
+
+
+@pytest.mark.network
+@pytest.mark.usefixtures("exports_here")
+def test_training_exports_too_and_a_failing_export_costs_no_model(make_folder, tiny_backbone, monkeypatch):
+    folder = make_folder({"cat": 30, "dog": 30})
+    options = ["train", folder, "--backbone", tiny_backbone, "--steps", 50, "--export"]
+    done = retrain(*options, "onnx", check=0)
+    assert "format" in done.stdout
+    assert "onnx: model/exports/onnx/model.onnx" in done.stdout
+    assert json.loads(Path("model/run.json").read_text())["options"]["export"] == "onnx"
+
+    def fail(stored):
+        raise ArithmeticError("no such operation")
+
+    monkeypatch.setattr(onnx_format, "onnx_model", fail)
+    done = retrain(*options, "onnx", "--model-dir", "other")
+    assert done.returncode == 1
+    assert "Model: other/" in done.stdout
+    one_line_error(done, "retrain export other --format onnx tries again", "no such operation")
+    assert Classifier("other").labels == ("cat", "dog")
+    assert not Path("other/exports").exists()
+
+
+def test_an_unknown_format_is_wrong_usage_before_any_work():
+    done = retrain("train", "nowhere", "--export", "onxn")
+    assert done.returncode == 2
+    one_line_error(done, "--export 'onxn': not one of graph,", "did you mean onnx?")
+    done = retrain("export", "nowhere", "--format", "tfjs")
+    assert done.returncode == 2
+    one_line_error(done, "--format 'tfjs'", "retrain export --list says what there is")
+    one_line_error(retrain("export", "nowhere"), "export takes a model folder and a format")
+    one_line_error(retrain("export", "nowhere", "--format", "graph"), "no such model folder: nowhere")
+
+
+def test_the_list_says_of_every_format_what_loads_it_and_what_it_needs(monkeypatch):
+    rows = json.loads(retrain("export", "--list", "--json", check=0).stdout)
+    assert tuple(row["format"] for row in rows) == EXPORT_FORMATS
+    assert all(row["loaded_by"] and row["takes"] and row["file"] for row in rows)
+    text = retrain("export", "--list", check=0).stdout
+    assert "onnx: model.onnx, loaded by ONNX Runtime" in text
+    assert "needs pip install 'retrain[onnx]'" in text
+
+
+def test_pictures_that_are_gone_are_asked_for(trained, tmp_path):
+    model = shutil.copytree(trained[0] / "model", tmp_path / "model")
+    record = json.loads((model / "run.json").read_text())
+    record["image_dir"] = "/nowhere"
+    record.pop("digest")
+    (model / "run.json").write_text(json.dumps(record))
+    done = retrain("export", "model", "--format", "onnx")
+    one_line_error(done, "no longer in /nowhere", "retrain export model --pictures DIR")
+    one_line_error(retrain("export", "model", "--format", "onnx", "--pictures", "away"), "away: no such folder")
+    Path("empty").mkdir()
+    one_line_error(retrain("export", "model", "--format", "onnx", "--pictures", "empty"), "holds no picture")
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_ctrl_c_ends_the_converter_and_leaves_the_model_as_it_was(trained, tmp_path):
+    model = shutil.copytree(trained[0] / "model", tmp_path / "model")
+    before = tree(model)
+    process = subprocess.Popen(
+        [SCRIPT, "export", "model", "--format", "onnx"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr.readline() == "writing onnx ...\n"
+    [child] = wait_for_children(process.pid)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    wait_for_end(child)
+    assert tree(model) == before
+
+
+def wait_for_end(pid):
+    """Until a process has ended, though nobody may have asked how."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return
+        except FileNotFoundError:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"process {pid} goes on")
+
+
+def wait_for_children(pid):
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("no process began")
+
+
+@pytest.mark.slow
+def test_a_worker_does_not_outlive_a_parent_that_is_killed():
+    code = (
+        "import os, signal\nfrom retrain.worker import Worker\nfrom support import worker_functions as functions\n"
+        "with Worker() as worker:\n    print(worker.call(functions.pid_of), flush=True)\n    signal.pause()\n"
+    )
+    paths = os.pathsep.join([str(Path(worker.__file__).parents[1]), str(Path(__file__).parents[1])])
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": paths}
+    )
+    child = process.stdout.readline().strip()
+    process.kill()
+    process.communicate()
+    wait_for_end(child)
+
+
+@pytest.mark.real
+@pytest.mark.network
+@pytest.mark.usefixtures("exports_here")
+def test_mobilenet_on_flowers_answers_as_predict_in_every_format(test_data, tmp_path):
+    pictures = tmp_path / "flowers"
+    for path in sorted((test_data / "images" / "flowers").glob("*/*.jpg"))[::5]:
+        (pictures / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (pictures / path.parent.name / path.name).symlink_to(path)
+    weights = test_data / "backbones" / "mobilenet_v2_1.0_224.weights.h5"
+    backbone = ["--backbone", "mobilenet_v2", "--weights", weights, "--input-size", 96]
+    retrain("train", pictures, *backbone, "--steps", 500, "--no-report", check=0)
+    formats = "graph,saved-model,onnx,openvino"
+    done = retrain("export", "model", "--format", formats, "--json", check=0)
+    rows = {row["format"]: row for row in json.loads(done.stdout)["exports"]}
+    assert ",".join(rows) == formats
+    assert all(row["largest_difference"] < 1e-4 for row in rows.values())
+    assert "OpenCV can't" not in done.stderr
