@@ -17,7 +17,7 @@ __all__ = ["FORMATS", "check_installed", "missing_packages"]
 _ALL: tuple[ExportFormat, ...] = (
     *(GraphFormat(), SavedModelFormat(), KerasFormat()),
     *TFLITE_FORMATS,
-    *(OnnxFormat(), OpenVinoFormat(is_int8=False), OpenVinoFormat(is_int8=True)),
+    *(OnnxFormat(), OpenVinoFormat(), OpenVinoFormat(is_int8=True)),
 )
 
 FORMATS: dict[str, ExportFormat] = {one.facts.name: one for one in _ALL}  # as options.EXPORT_FORMATS names them

@@ -33,7 +33,7 @@ _QUANTISING_PICTURES = 300  # NNCF's default
 class OpenVinoFormat:
     """Converts the model by way of ONNX, in float32 or, with NNCF, in int8."""
 
-    def __init__(self, is_int8: bool) -> None:
+    def __init__(self, is_int8: bool = False) -> None:
         self.facts = Facts(
             name="openvino-int8" if is_int8 else "openvino",
             file=_FILE,
