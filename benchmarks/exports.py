@@ -5,18 +5,20 @@
 FLOWERS is a folder with a sub-folder per class, of at least 40 pictures each. 20 of each class are for the test, and 10
 for validation. Each model is trained and exported by the installed command. Loading, speed (one picture at a time, with
 resizing where the format has it) and differences are those that `retrain export` finds with 20 test pictures; accuracy
-is that on all test pictures. Where scores differ by less than 0.001, it is that of `retrain predict`. The output is
-Markdown; a format that a model can't have has the reason in its row.
+is that on all test pictures. Where scores differ by less than 0.001, it is that of `retrain predict`.
+
+The output is Markdown, a row for each backbone and format: medians over the kinds of model for size, loading and speed;
+a number for each kind for differences and accuracy. What can't be exported is told on stderr, and a dash in the table.
 """
 
 import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,8 @@ KINDS = {
     "calibrated": ("--calibrate",),
 }
 SPLIT = ("--test-per-class", "20", "--validation-per-class", "10", "--seed", "1")
-COLUMNS = ("backbone", "model", "format", "MB", "load, s", "pictures/s", "largest difference", "accuracy")
+
+Row = dict[str, float]  # MB, load, rate, difference, accuracy
 
 
 def retrain(*args: object) -> dict[str, Any]:
@@ -43,32 +46,39 @@ def retrain(*args: object) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-def rows_of(model: Path, accuracy: float, formats: list[str]) -> Iterator[list[str]]:
-    """A row for each format of a model, without the first two columns.
+def exported(model: Path, name: str, accuracy: float) -> Row | None:
+    """What is found of an export; None if there is none.
 
     Args:
         accuracy: of `retrain predict` on the test pictures.
     """
-    for name in formats:
-        try:
-            [export] = retrain("export", model, "--format", name, "--max-accuracy-drop", 100)["exports"]
-        except RuntimeError as error:
-            yield [name, *[""] * 4, str(error).replace("|", "\\|")]
-            continue
-        found = next((one["accuracy"] for one in export["accuracy"] if one["set"] == "test"), accuracy)
-        rate = export["pictures_per_second"]
-        yield [
-            name,
-            f"{export['bytes'] / 1e6:.1f}",
-            f"{export['load_seconds']:.1f}",
-            f"{rate:.0f}" if rate and rate > 9.5 else f"{rate or 0:.1f}",
-            f"{export['largest_difference']:.1e}",
-            f"{found:.1%}",
-        ]
+    try:
+        [export] = retrain("export", model, "--format", name, "--max-accuracy-drop", 100)["exports"]
+    except RuntimeError as error:
+        print(f"{model.name}: {error}", file=sys.stderr)
+        return None
+    row = {
+        "MB": export["bytes"] / 1e6,
+        "load": export["load_seconds"],
+        "rate": export["pictures_per_second"] or 0.0,
+        "difference": export["largest_difference"],
+        "accuracy": next((one["accuracy"] for one in export["accuracy"] if one["set"] == "test"), accuracy),
+    }
+    print(f"{model.name} {name}: {row}", file=sys.stderr)
+    return row
 
 
-def show(row: list[str]) -> None:
-    print(f"| {' | '.join(row)} |", flush=True)
+def show(backbone: str, name: str, rows: list[Row | None]) -> None:
+    """Print a row of the table; a row is None for a kind of model that has no such export."""
+    found = [row for row in rows if row is not None]
+    size, load, rate = ("-", "-", "-")
+    if found:
+        middle = {key: statistics.median(row[key] for row in found) for key in found[0]}
+        size, load = f"{middle['MB']:.1f}", f"{middle['load']:.1f}"
+        rate = f"{middle['rate']:.0f}" if middle["rate"] > 9.5 else f"{middle['rate']:.1f}"
+    differences = ", ".join("-" if row is None else f"{row['difference']:.0e}" for row in rows)
+    accuracies = ", ".join("-" if row is None else f"{100 * row['accuracy']:.0f}" for row in rows)
+    print(f"| {backbone} | `{name}` | {size} | {load} | {rate} | {differences} | {accuracies} |", flush=True)
 
 
 def main() -> None:
@@ -79,20 +89,21 @@ def main() -> None:
     parser.add_argument("--formats", nargs="+", default=[*FORMATS], choices=FORMATS)
     parser.add_argument("--folder", help="for the cache and the models; left out: a temporary one")
     args = parser.parse_args()
-    print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores\n")
-    show([*COLUMNS])
-    show(["---", "---", "---", *["---:"] * 5])
+    print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores; kinds: {', '.join(args.kinds)}\n")
+    print("| backbone | format | MB | load, s | pictures/s | largest difference | accuracy, % |")
+    print("|---|---|---:|---:|---:|---|---|", flush=True)
     with tempfile.TemporaryDirectory(prefix="retrain-benchmark-") as place:
         folder = Path(args.folder or place)
         for backbone in args.backbones:
+            models: dict[Path, float] = {}
             for kind in args.kinds:
                 model = folder / f"{backbone}-{kind.replace(' ', '-')}"
                 where = ["--backbone", backbone, "--model-dir", model, "--cache-dir", folder / "cache"]
                 run = retrain("train", args.image_dir, *where, *SPLIT, *KINDS[kind])
-                accuracy = run["results"]["test"]["accuracy"]
-                show([backbone, kind, "retrain predict", "", "", "", "", f"{accuracy:.1%}"])
-                for row in rows_of(model, accuracy, args.formats):
-                    show([backbone, kind, *row])
+                models[model] = run["results"]["test"]["accuracy"]
+            print(f"{backbone}: accuracy of retrain predict {[*models.values()]}", file=sys.stderr)
+            for name in args.formats:
+                show(backbone, name, [exported(model, name, accuracy) for model, accuracy in models.items()])
 
 
 if __name__ == "__main__":
