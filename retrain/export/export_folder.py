@@ -119,7 +119,7 @@ class ExportTask:
         record = {
             "format": _FORMAT,
             "model": {"run.json": digest_of_file(classifier.folder / RUN)},
-            "files": [*digests, EXPORT_RECORD],
+            "files": [*digests, *_empty_folders(staging), EXPORT_RECORD],
             "sha256": digests,
             "export": written.as_dict(),
             "versions": _versions(facts),
@@ -163,6 +163,11 @@ def _not_written(place: str, error: OSError) -> str:
 
 def _size_of(folder: Path) -> int:
     return sum((folder / name).stat().st_size for name in list_files(folder))
+
+
+def _empty_folders(folder: Path) -> list[str]:
+    """Folders below a folder that hold nothing; they go with its files."""
+    return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir())]
 
 
 def _readme(facts: Facts, classifier: Classifier) -> bytes:
