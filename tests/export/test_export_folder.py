@@ -80,7 +80,7 @@ def test_several_formats_go_into_a_folder_each_and_one_goes_where_it_is_told(mod
 
 
 def test_an_export_goes_with_its_model_and_files_of_the_user_stay(model, trained, tiny_backbone):
-    package.export_model(model, "onnx")
+    package.export_model(model, ["onnx", "saved-model"])
     exports = Path(model, "exports")
     (exports / "onnx" / "own.txt").write_text("mine")
     (exports / ".onnx.0123456789abcdef.tmp").mkdir()  # of a killed export
@@ -88,6 +88,7 @@ def test_an_export_goes_with_its_model_and_files_of_the_user_stay(model, trained
     (exports / ".onnx.lock").write_text("process 1")
     retrain("train", trained[0] / "pictures", "--backbone", tiny_backbone, "--steps", 50, check=0)
     assert [path for path in tree(exports) if Path(exports, path).is_file()] == ["onnx/own.txt"]
+    assert not (exports / "saved-model").exists()  # whose assets/ is empty
 
 
 def test_lists_of_files_that_lead_outside_are_not_followed(tmp_path):

@@ -3,7 +3,6 @@ import zipfile
 
 import numpy as np
 import pytest
-from support.client_code import said_by_client
 from support.pictures import TINY_SIZE, draw_picture, resized_by_predict
 
 from retrain.events import ignore
@@ -32,13 +31,6 @@ def test_pictures_of_any_size_get_the_scores_of_predict_singly_and_together(writ
         np.testing.assert_allclose(together, classifier.scores(np.stack(small)), atol=1e-6)
         singly = np.concatenate([runtime.scores("pictures", picture[np.newaxis]) for picture in pictures])
         np.testing.assert_allclose(singly, together, atol=1e-6)
-
-
-def test_the_code_in_its_readme_says_what_predict_says(written, trained):
-    classifier, picture = Classifier(trained[0] / "model"), trained[0] / "pictures" / "dog" / "dog0.png"
-    [expected] = classifier.predict([picture])
-    label, score = said_by_client("keras", written, classifier, picture)
-    assert (label, score) == (expected.label, pytest.approx(expected.score, abs=1e-5))
 
 
 def test_there_is_nothing_but_what_keras_has_and_the_labels(written):

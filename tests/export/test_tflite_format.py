@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from support.client_code import said_by_client
 from support.pictures import TINY_SIZE, draw_picture, resized_by_predict
 
 from retrain._tensorflow import tf
@@ -79,13 +78,6 @@ def test_inputs_and_outputs_have_names_and_whole_sizes(name, written, classifier
     assert given["shape"].tolist() == given["shape_signature"].tolist() == [1, 3]
     assert (taken["dtype"], given["dtype"]) == (np.uint8, np.uint8 if name == "tflite-int8" else np.float32)
     assert labels_in(written(name) / "model.tflite") == classifier.labels
-
-
-@pytest.mark.parametrize("name", FARTHEST)
-def test_the_code_in_its_readme_says_what_predict_says(name, written, classifier, stored):
-    [expected] = classifier.predict(stored.training_pictures[:1])
-    label, score = said_by_client(name, written(name), classifier, stored.training_pictures[0])
-    assert (label, score) == (expected.label, pytest.approx(expected.score, abs=FARTHEST[name]))
 
 
 def test_int8_takes_pixels_as_they_are_and_gives_256ths(written):
