@@ -207,7 +207,9 @@ def test_a_graph_that_does_more_than_compute_needs_trust_again(tiny_backbone, ex
 def assert_same_scores(*models: str) -> None:
     pixels = np.random.default_rng(0).random((4, TINY_SIZE, TINY_SIZE, 3), np.float32)
     expected = run_graph(Path(models[0], "graph.pb").read_bytes(), pixels)
-    for model in models:
+    for number, model in enumerate(models):
+        if exported(model) in map(exported, models[:number]):
+            continue
         np.testing.assert_allclose(run_graph(Path(model, "graph.pb").read_bytes(), pixels), expected, atol=1e-6)
         loaded = tf.saved_model.load(f"{model}/saved_model")
         answer = loaded.signatures["pixels"](pixels=tf.constant(pixels))
