@@ -28,6 +28,7 @@ __all__ = [
     "UnfinishedError",
     "check_replaceable",
     "complete_folder",
+    "identity",
     "must_stay",
     "read_consistently",
     "replace_folder",
@@ -150,16 +151,26 @@ def read_consistently(folder: Path, kind: Kind, read: Callable[[Path], T]) -> T:
     Raises what `read` raises, unless the folder was replaced meanwhile.
     """
     for _ in range(_TRIES):
-        before = _identity(folder, kind)
+        before = identity(folder, kind)
         try:
             result = read(complete_folder(folder))
         except (OSError, RetrainError):
-            if _identity(folder, kind) == before:
+            if identity(folder, kind) == before:
                 raise
         else:
-            if _identity(folder, kind) == before:
+            if identity(folder, kind) == before:
                 return result
     return read(complete_folder(folder))
+
+
+def identity(folder: Path, kind: Kind) -> tuple[int, ...]:
+    """What tells a folder from the one that replaces it; empty if it is missing or incomplete."""
+    place = complete_folder(folder)
+    try:
+        one, other = place.stat(), (place / kind.last).stat()
+    except OSError:
+        return ()
+    return one.st_dev, one.st_ino, other.st_ino, other.st_mtime_ns, other.st_ctime_ns, other.st_size
 
 
 def check_replaceable(final: Path, names: Iterable[str]) -> None:
@@ -378,16 +389,6 @@ def _mounts_in(folder: Path) -> list[Path]:
         return []
     points = (re.sub(rb"\\(\d{3})", lambda code: bytes([int(code[1], 8)]), line.split(b" ")[4]) for line in lines)
     return [path for path in map(Path, map(os.fsdecode, points)) if path.is_relative_to(folder)]
-
-
-def _identity(folder: Path, kind: Kind) -> tuple[int, ...]:
-    """Changes if the folder is replaced."""
-    place = complete_folder(folder)
-    try:
-        one, other = place.stat(), (place / kind.last).stat()
-    except OSError:
-        return ()
-    return one.st_dev, one.st_ino, other.st_ino, other.st_mtime_ns, other.st_ctime_ns, other.st_size
 
 
 # one at a time

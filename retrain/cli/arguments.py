@@ -22,9 +22,11 @@ __all__ = [
     "PrintCompletion",
     "add_command",
     "add_image_dir",
+    "add_log_options",
     "add_model_dir",
     "add_options",
     "add_output_options",
+    "add_trust",
     "options_from",
 ]
 
@@ -174,6 +176,11 @@ def add_model_dir(parser: Parser, nargs: str | None = None) -> None:
     """Add MODEL_DIR and --trust."""
     text = "model folder that retrain train wrote"
     parser.add_argument("model_dir", metavar="MODEL_DIR", nargs=nargs, help=text)
+    add_trust(parser)
+
+
+def add_trust(parser: Parser) -> None:
+    """Add --trust."""
     parser.add_argument(
         "--trust",
         action="store_true",
@@ -183,9 +190,18 @@ def add_model_dir(parser: Parser, nargs: str | None = None) -> None:
 
 
 def add_output_options(parser: Parser) -> None:
-    """Add --json, --quiet and --verbose, which every command has."""
+    """Add --json, --quiet and --verbose, which every command has that comes to a result."""
     group = parser.add_argument_group("output")
     group.add_argument("--json", action="store_true", help="print the result as one JSON document")
+    _add_log_options(group)
+
+
+def add_log_options(parser: Parser) -> None:
+    """Add --quiet and --verbose."""
+    _add_log_options(parser.add_argument_group("output"))
+
+
+def _add_log_options(group: Any) -> None:
     group.add_argument("--quiet", action="store_true", help="show no progress, only results, warnings and errors")
     group.add_argument("--verbose", action="store_true", help="show more details on stderr")
 

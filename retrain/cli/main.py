@@ -22,6 +22,7 @@ from retrain.cli.inspect import add_inspect_command
 from retrain.cli.output import log_to_stderr
 from retrain.cli.predict import add_predict_command
 from retrain.cli.report import add_report_command
+from retrain.cli.serve import add_serve_command
 from retrain.cli.train import add_crossval_command, add_train_command
 from retrain.errors import Interrupted, RetrainError, UsageError
 from retrain.interruption import EXIT_INTERRUPTED, tell
@@ -43,6 +44,7 @@ examples:
   retrain evaluate model other_pictures        accuracy on a labelled folder
   retrain export model --format graph          files for other programs, each checked
   retrain report model                         what it gets wrong, and what is wrong with the pictures
+  retrain serve model                          a page for pictures, and REST, at http://127.0.0.1:8000/
 
 The options of TensorFlow's retrain.py work, too: retrain --image_dir flower_photos ..."""
 
@@ -70,6 +72,7 @@ def build_parser() -> Parser:
     add_export_command(commands)
     add_report_command(commands)
     add_compare_command(commands)
+    add_serve_command(commands)
     add_inspect_command(commands)
     add_extract_command(commands)
     add_backbones_commands(commands)

@@ -88,6 +88,11 @@ class Classifier:
         """The labels, in the order of the scores."""
         return self.description.labels
 
+    @property
+    def litert_model(self) -> bytes | None:
+        """The content of classifier.tflite; None if the scores come from another form of the model."""
+        return self._file.data if self._file.name == CLASSIFIER else None
+
     def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Map (n, height, width, 3) uint8, RGB at the model's size, to (n, classes) float32 scores in [0, 1]."""
         return self._scorer.scores(pixels)

@@ -14,6 +14,7 @@ from retrain.options.fine_tuning import FineTuningOptions
 from retrain.options.prediction import PredictionOptions
 from retrain.options.report import ReportOptions
 from retrain.options.run import RunOptions
+from retrain.options.serving import ServingOptions
 from retrain.options.training import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, OPTIMIZERS, TrainingOptions
 from retrain.options.tuning import TuningOptions
 
@@ -37,6 +38,7 @@ __all__ = [
     "PredictionOptions",
     "ReportOptions",
     "RunOptions",
+    "ServingOptions",
     "SplitOptions",
     "TrainingOptions",
     "TuningOptions",

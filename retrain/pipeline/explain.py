@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from retrain.backbones import LastActivations, LiteRTError
-from retrain.errors import ModelFolderError, OutputError
+from retrain.errors import OutputError
 from retrain.files import write_whole
 from retrain.model import Classifier
-from retrain.model_files import CLASSIFIER
 from retrain.options import ImageOptions
 from retrain.paths import display_path
-from retrain.report import HeatMaps, PictureFiles, overlay
+from retrain.report import PictureFiles, heat_maps_of, overlay
 
 __all__ = ["Explainer"]
 
@@ -38,17 +36,7 @@ class Explainer:
         self._labels, self._folder = classifier.labels, Path(folder)
         self._files = PictureFiles("", images)
         self._taken: set[str] = set()
-        where = display_path(classifier.model_dir)
-        try:
-            model = (classifier.folder / CLASSIFIER).read_bytes()
-            self._maps = HeatMaps(LastActivations(model, "bottleneck"), classifier.head())
-        except FileNotFoundError:
-            remedy = "leave" if classifier.description.is_onnx else "train it again, or leave"
-            raise ModelFolderError(
-                f"there are no heat maps of {where}: they need its classifier.tflite; {remedy} --explain out"
-            ) from None
-        except LiteRTError as error:
-            raise ModelFolderError(f"there are no heat maps of {where}: {error}; leave --explain out") from error
+        self._maps = heat_maps_of(classifier)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

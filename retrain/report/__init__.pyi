@@ -2,7 +2,8 @@ from .builder import Sources, Work, build_report
 from .card import model_card
 from .contact_sheet import Example, check_place, write_sheet
 from .contents import Absent, ComparedRun, Comparison, Figure, Pair, Report
-from .heat_maps import HeatMaps, overlay
+from .heat_maps import HeatMaps, heat_maps_of, overlay
+from .html import PageKind
 from .judged import JudgedPictures
 from .page import render_comparison, render_report
 from .plots import draw_curves
@@ -20,6 +21,7 @@ __all__ = [
     "Figure",
     "HeatMaps",
     "JudgedPictures",
+    "PageKind",
     "Pair",
     "PictureFiles",
     "Report",
@@ -30,6 +32,7 @@ __all__ = [
     "check_place",
     "draw_curves",
     "draw_predictions",
+    "heat_maps_of",
     "model_card",
     "overlay",
     "recipe_of",

@@ -18,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrain.backbones import LastActivations
-from retrain.model import Head
+from retrain.backbones import LastActivations, LiteRTError
+from retrain.errors import ModelFolderError
+from retrain.model import Classifier, Head
+from retrain.paths import display_path
 
-__all__ = ["HeatMaps", "Mapped", "overlay"]
+__all__ = ["HeatMaps", "Mapped", "heat_maps_of", "overlay"]
 
 _COLOUR = (255, 64, 0)
 _OPAQUE = 190  # of 255, where a picture spoke most for the label
@@ -80,6 +82,20 @@ class HeatMaps:
                 places = (np.where(highest, values, 0) / highest.sum(axis=(0, 1))) @ gradient
             found.append(Mapped(places, label, logit))
         return found
+
+
+def heat_maps_of(classifier: Classifier) -> HeatMaps:
+    """What makes the heat maps of a model's answers. Raises ModelFolderError if there can be none of this model."""
+    where = display_path(classifier.model_dir)
+    if classifier.litert_model is None:
+        remedy = "leave" if classifier.description.is_onnx else "train it again, or leave"
+        raise ModelFolderError(
+            f"there are no heat maps of {where}: they need its classifier.tflite; {remedy} --explain out"
+        )
+    try:
+        return HeatMaps(LastActivations(classifier.litert_model, "bottleneck"), classifier.head())
+    except LiteRTError as error:
+        raise ModelFolderError(f"there are no heat maps of {where}: {error}; leave --explain out") from error
 
 
 def _gradient(head: Head, bottleneck: NDArray[np.float32], label: int) -> tuple[NDArray[np.float32], float]:

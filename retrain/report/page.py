@@ -1,30 +1,25 @@
 """The report as one HTML file, which any browser shows without a network.
 
-The page obeys a Content-Security-Policy of its own: it runs the one script and the one style sheet whose digests it
-names, shows pictures that it holds itself, and asks for nothing. Every text goes through `_shown` and is escaped.
+The page shows pictures that it holds itself, and asks for nothing.
 """
 
 import base64
 import functools
 import gzip
-import hashlib
 import io
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
 from PIL import Image
 
-from retrain.paths import display_path
 from retrain.report.charts import draw
 from retrain.report.contents import Absent, Cell, Comparison, Confusion, Report, Thresholds
+from retrain.report.html import PageKind
 from retrain.report.page_charts import learning_chart, reliability_chart, stretch_charts, threshold_chart
-from retrain.text import counted, ratio, shown
 
 __all__ = ["MOST_BYTES", "render_comparison", "render_report"]
 
@@ -45,8 +40,6 @@ _TITLES = {
     "heat_maps": "Heat maps",
     "learning": "Would more pictures help?",
 }
-
-_FILES = Path(__file__).parent / "templates"
 
 
 def render_report(report: Report) -> bytes:
@@ -71,7 +64,7 @@ def render_report(report: Report) -> bytes:
 
 def render_comparison(comparison: Comparison) -> bytes:
     """Render the comparison of several models, in UTF-8."""
-    return _render("comparison.html", {"comparison": comparison})
+    return _kind().render("comparison.html", {"comparison": comparison})
 
 
 @dataclass(frozen=True)
@@ -101,61 +94,21 @@ def _render_with(report: Report, numbers: Sequence[int]) -> bytes:
         "first_threshold": None if isinstance(report.thresholds, Absent) else _first_threshold(report.thresholds),
         "figures": _figures(report),
     }
-    return _render("report.html", names)
-
-
-def _render(template: str, names: Mapping[str, Any]) -> bytes:
-    style, script = ((_FILES / name).read_text("utf-8") for name in ("page.css", "page.js"))
-    policy = (
-        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    own = {"style": Markup(style), "script": Markup(script), "policy": policy}
-    return _environment().get_template(template).render(own | dict(names)).encode()
-
-
-def _digest(text: str) -> str:
-    """What a Content-Security-Policy calls a text."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+    return _kind().render("report.html", names)
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FILES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+def _kind() -> PageKind:
+    kind = PageKind(Path(__file__).parent / "templates", ("page.css",), "page.js", "img-src data:")
+    kind.environment.filters |= {
         "base64": lambda data: base64.b64encode(data).decode(),
-        "counted": counted,
         "duration": _duration,
-        "name": lambda text: Markup("<bdi>{}</bdi>").format(_shown(text)),
-        "path": lambda text: Markup('<bdi dir="ltr">{}</bdi>').format(_shown(text)),
-        "number": "{:,}".format,
-        "percent": ratio,
         "place": _place,
         "score": "{:.0%}".format,
         "shade": lambda share: min(_SHADES, round(share * _SHADES + 0.4999)),
     }
-    environment.tests["absent"] = lambda part: isinstance(part, Absent)
-    return environment
-
-
-def _shown(value: Any) -> Any:
-    r"""What stands on the page for a value: texts with what a browser would obey instead of showing as \xNN.
-
-    That is line breaks, control characters, and those that turn the direction of what follows.
-    """
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    try:
-        return display_path(value)
-    except UnicodeEncodeError:  # half a character, from JSON
-        return shown(value)
+    kind.environment.tests["absent"] = lambda part: isinstance(part, Absent)
+    return kind
 
 
 @dataclass(frozen=True)
