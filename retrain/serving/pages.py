@@ -45,8 +45,9 @@ def page_routes(context: Context, app: FastAPI) -> APIRouter:
         return Response(found, 200, headers, "text/html; charset=utf-8")
 
     @router.get("/api")
-    async def api() -> Response:
-        return _page("api.html", context, {"groups": _groups(app.openapi()), "model": context.models.get()})
+    async def api(request: Request) -> Response:
+        names = {"groups": _groups(app.openapi()), "model": context.models.get(), "url": str(request.base_url)}
+        return _page("api.html", context, names)
 
     @router.get(LOGIN)
     async def login() -> Response:
