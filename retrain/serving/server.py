@@ -30,6 +30,7 @@ __all__ = ["Server"]
 
 _LOOK_SECONDS = 1.0  # between looks for models that were trained anew
 _HEAD_SECONDS = 10.0  # that a request's head may take to arrive
+_LINGER_SECONDS = 1.0
 _MOST_HEAD = 2**15  # bytes
 _MOST_CONNECTIONS = 1000
 _SPARE_FILES = 100
@@ -191,18 +192,20 @@ def _protocol(seconds: float) -> type[H11Protocol]:
         """Ends connections whose request does not arrive, and turns away those that are too many."""
 
         _head_timer: asyncio.TimerHandle | None = None
-        _has_begun = False
+        _has_begun = _has_ended = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             if len(self.connections) > 2 * most:
-                transport.abort()
+                transport.close()
             elif len(self.connections) > most:
                 problem = busy(f"{counted(most, 'connection', 'is/are')} open already")
                 self.app = refusal(problem)
             self._wait_for_head()
 
         def data_received(self, data: bytes) -> None:
+            if self._has_ended:
+                return
             self._has_begun = True
             super().data_received(data)
             if self.cycle is not None and not self.cycle.response_complete:
@@ -228,12 +231,19 @@ def _protocol(seconds: float) -> type[H11Protocol]:
         def _too_slow(self) -> None:
             if self._has_begun:
                 self._end(Problem(408, f"no whole request arrived within {patience:g} seconds: send it faster"))
-            self.transport.close()
+            else:
+                self.transport.close()
 
         def _end(self, problem: Problem) -> None:
-            """Answer with a problem, and close the connection."""
+            """Answer with a problem, and close the connection.
+
+            What still arrives is read and dropped for a moment: while there are bytes that nobody has read, closing
+            would take the answer away from the client.
+            """
             if not self.transport.is_closing():
+                self._has_ended = True
                 self.transport.write(raw_refusal(problem))
-                self.transport.close()
+                self.transport.write_eof()
+                self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
     return Bounded

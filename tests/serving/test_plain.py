@@ -2,7 +2,7 @@ import pytest
 from support.serving import BLUE, GREEN, LABELS, RED, VERSION, FakeClassifier, asking, context_of, picture, served
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client():
     with asking(context_of(max_pixels=25_000_000)) as client:
         yield client

@@ -4,7 +4,7 @@ from support.serving import BLUE, GREEN, LABELS, RED, VERSION, asking, b64, cont
 PREDICT = "/v1/models/paint:predict"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client():
     with asking(context_of(max_queue=10)) as client:
         yield client

@@ -10,7 +10,7 @@ INFER = "/v2/models/paint/infer"
 LENGTH = "Inference-Header-Content-Length"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client():
     with asking(context_of()) as client:
         yield client

@@ -1,0 +1,253 @@
+"""The server's page in a real browser: pictures by drop, clipboard, choice and camera; what it shows and asks for."""
+
+import base64
+import contextlib
+import shutil
+from pathlib import Path
+
+import pytest
+from support.pictures import draw_picture
+from support.serving import running
+from support.small_network import small_saved_model
+
+from retrain.options import BackboneOptions, RunOptions, TrainingOptions
+from retrain.pipeline.train import train
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright drives the browser: pip install playwright")
+axe = pytest.importorskip("axe_playwright_python", reason="axe-core: pip install axe-playwright-python")
+
+pytestmark = pytest.mark.slow
+
+AXE = Path(axe.__file__).with_name("axe.min.js").read_text("utf-8")
+DROP = """
+([name, text, event]) => {
+  const data = new DataTransfer();
+  if (name) data.items.add(new File([Uint8Array.from(atob(text), (one) => one.charCodeAt(0))], name));
+  const detail = { bubbles: true, cancelable: true };
+  document.getElementById("drop").dispatchEvent(
+    event === "paste" ? new ClipboardEvent("paste", { ...detail, clipboardData: data })
+                      : new DragEvent("drop", { ...detail, dataTransfer: data }));
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("there is no chromium to show the page in: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=program)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with pictures/ and model/, of a network that has heat maps."""
+    folder = tmp_path_factory.mktemp("shown")
+    for label, name in enumerate(["cat", "dog"]):
+        (folder / "pictures" / name).mkdir(parents=True)
+        for number in range(20):
+            draw_picture(number, label, 64).save(folder / "pictures" / name / f"{number}.png")
+    backbone = BackboneOptions(backbone=str(small_saved_model(folder / "backbone")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        train("pictures", "model", RunOptions(backbone=backbone, training=TrainingOptions(optimizer="lbfgs")))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    with running({"animals": folder / "model", "others": folder / "model"}) as (_, (host, port)):
+        yield f"http://{host}:{port}"
+
+
+@pytest.fixture
+def show(browser):
+    """Opens a page: show(url). Whatever the page complains of or asks of others is in `page.heard`."""
+    with contextlib.ExitStack() as stack:
+
+        def open_page(url, width=1280, **rest):
+            context = stack.enter_context(contextlib.closing(browser.new_context(**rest)))
+            page = context.new_page()
+            page.set_viewport_size({"width": width, "height": 900})
+            page.heard = []
+            page.on("console", lambda message: page.heard.append(message.text))
+            page.on("pageerror", lambda error: page.heard.append(str(error)))
+            page.on("request", lambda request: page.heard.extend(asked_of_others(request.url, url)))
+            page.goto(url)
+            return page
+
+        yield open_page
+
+
+def asked_of_others(asked, url):
+    return [] if asked.startswith((url, "data:", "blob:")) else [asked]
+
+
+def wait(page, count):
+    """Wait until so many pictures have an answer; the texts of the answers, the newest first."""
+    playwright.expect(page.locator(".answer")).to_have_count(count)
+    playwright.expect(page.locator('.answer[aria-busy="true"]')).to_have_count(0, timeout=60_000)
+    return page.locator(".answer .is").all_inner_texts()
+
+
+def encoded(path):
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def test_pictures_by_choice_drop_and_clipboard(show, address, folder):
+    page = show(address)
+    cat, dog = (folder / "pictures" / name / "0.png" for name in ("cat", "dog"))
+    page.set_input_files("#files", [cat, dog])
+    assert [text.split()[0] for text in wait(page, 2)] == ["cat", "dog"]
+    page.evaluate(DROP, ["dropped.png", encoded(dog), "drop"])
+    assert wait(page, 3)[0].startswith("dog ")
+    page.evaluate(DROP, ["", "", "drop"])
+    assert page.inner_text("#status") == "There is no picture in that."
+    page.evaluate(DROP, ["pasted.png", encoded(cat), "paste"])
+    assert wait(page, 4)[0].startswith("cat ")
+    assert page.inner_text("#status") == "4 pictures: 2 cat, 2 dog"
+    first = page.locator(".answer").first
+    assert first.locator(".scores li").count() == 2
+    assert (
+        first.locator(".scores li").first.inner_text().split() == page.locator(".answer .is").first.inner_text().split()
+    )
+    assert first.locator("canvas").get_attribute("width") == "64"
+    page.click("#clear")
+    assert page.locator(".answer").count() == 0
+    assert page.evaluate("document.activeElement.id") == "files"
+    assert page.heard == []
+
+
+def test_what_is_no_picture_fails_alone(show, address, folder):
+    page = show(address)
+    Path("notes.txt").write_text("no picture")
+    Path("empty.png").touch()
+    files = ["notes.txt", folder / "pictures" / "cat" / "1.png", "empty.png"]
+    page.set_input_files("#files", files)
+    texts = wait(page, 3)
+    assert texts[0] == "text, not a picture"
+    assert texts[1].startswith("cat ")
+    assert texts[2].startswith("no picture in the request")
+    assert page.inner_text("#status") == "3 pictures: 2 without an answer, 1 cat"
+    assert page.locator(".explain:visible").count() == 1
+
+
+def test_two_hundred_pictures(show, address, folder):
+    page = show(address)
+    files = sorted((folder / "pictures").rglob("*.png")) * 5
+    page.set_input_files("#files", files)
+    texts = wait(page, 200)
+    assert page.inner_text("#status").startswith("200 pictures: ")
+    shown = page.locator(".answer .path").all_inner_texts()
+    assert shown == [path.name for path in files]
+    names = [path.parent.name for path in files]
+    right = sum(text.startswith(name) for text, name in zip(texts, names, strict=True))
+    assert right > 180
+    assert page.heard == []
+
+
+def test_what_spoke_for_it_is_laid_over_the_picture(show, address, folder):
+    page = show(address)
+    page.set_input_files("#files", [folder / "pictures" / "cat" / "0.png"])
+    wait(page, 1)
+    picture, button = page.locator(".shown"), page.locator(".explain")
+    plain = picture.screenshot()
+    button.click()
+    playwright.expect(button).to_have_attribute("aria-pressed", "true")
+    page.locator(".heat").evaluate("image => image.decode()")
+    assert picture.screenshot() != plain
+    assert page.inner_text(".said .note").startswith("The red places spoke for the label.")
+    button.click()
+    assert picture.screenshot() == plain
+    assert page.locator(".said .note").is_hidden()
+    assert page.heard == []
+
+
+def test_without_a_connection_it_can_be_tried_again(show, address, folder):
+    page = show(address)
+    page.context.set_offline(True)
+    page.set_input_files("#files", [folder / "pictures" / "dog" / "0.png"])
+    assert wait(page, 1) == ["the server can't be reached"]
+    page.context.set_offline(False)
+    page.click(".again")
+    playwright.expect(page.locator(".explain")).to_be_visible()
+    assert wait(page, 1)[0].startswith("dog ")
+
+
+def test_a_busy_server_is_asked_again(show, address, folder):
+    page = show(address)
+    turned_away = []
+
+    def refuse(route):
+        if len(turned_away) < 2:
+            turned_away.append(1)
+            route.fulfill(status=503, headers={"Retry-After": "0.1"}, json={"error": "busy"})
+        else:
+            route.continue_()
+
+    page.route("**/predict/*", refuse)
+    page.set_input_files("#files", [folder / "pictures" / "dog" / "0.png"])
+    assert wait(page, 1)[0].startswith("dog ")
+
+
+@pytest.mark.parametrize("path", ["/", "/?model=others", "/api"])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_nothing_is_too_wide_and_axe_finds_nothing(show, address, folder, path, width, scheme):
+    page = show(f"{address}{path}", width, color_scheme=scheme, bypass_csp=True)
+    if path != "/api":
+        Path("a name that is as long as names of pictures sometimes are, because of the date and the place.txt").touch()
+        page.set_input_files("#files", [folder / "pictures" / "cat" / "0.png", *Path().glob("*.txt")])
+        wait(page, 2)
+        page.locator(".explain:visible").click()
+        playwright.expect(page.locator('.explain[aria-pressed="true"]')).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run()")
+    assert len(found["passes"]) > 15
+    assert [(one["impact"], one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+
+
+def test_the_keyboard_does_it_all(show, address, folder):
+    page = show(address)
+    reached = []
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
+    assert reached[:3] == ["animals", "others", "files"]
+    page.focus("#files")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Space")
+    chooser.value.set_files([folder / "pictures" / "cat" / "0.png"])
+    wait(page, 1)
+    page.keyboard.press("Tab")  # past the camera, if there is one, to "Remove all"
+    while page.evaluate("document.activeElement.id") != "clear":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator('.explain[aria-pressed="true"]')).to_be_visible()
+    assert page.evaluate("document.activeElement.className") == "button explain"
+
+
+def test_a_phone_offers_its_camera(show, address):
+    page = show(address, 390, has_touch=True, is_mobile=True)
+    camera = page.locator("#camera")
+    assert page.locator(".camera").is_visible()
+    assert (camera.get_attribute("capture"), camera.get_attribute("accept")) == ("environment", "image/*")
+
+
+def test_the_policy_refuses_scripts_from_elsewhere(show, address):
+    page = show(address)
+    for attack in (
+        "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.ran = 1'}))",
+        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.ran = 1\">')",
+        "document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.1:9/'}))",
+        "fetch('http://127.0.0.1:9/').catch(() => 0)",
+    ):
+        page.evaluate(attack)
+    page.wait_for_timeout(200)
+    assert page.evaluate("window.ran") is None
+    assert len([text for text in page.heard if "Content Security Policy" in text]) >= 3
