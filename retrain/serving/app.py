@@ -70,8 +70,7 @@ def build_app(context: Context) -> ASGIApp:
     _add_own_routes(api, context)
     for router in (plain_routes(context), v1_routes(context), v2_routes(context), page_routes(context, api)):
         api.include_router(router)
-    if context.access.needs_token:
-        _document_token(api)
+    _complete_document(api, context)
     return WithHeaders(Lifetime(Gate(api, context.access), context.options.timeout, context.metrics))
 
 
@@ -136,14 +135,20 @@ def _described(model: ServedModel) -> dict[str, Any]:
     }
 
 
-def _document_token(api: FastAPI) -> None:
-    """Say in the OpenAPI document that requests need a token."""
+def _complete_document(api: FastAPI, context: Context) -> None:
+    """Say in the OpenAPI document what FastAPI can't know: the names of the models, and that requests need a token."""
     make = api.openapi
+    names = [model.name for model in context.models]
 
     def openapi() -> dict[str, Any]:
         document = make()
-        document.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        document["security"] = [{"token": []}]
+        operations = [operation for path in document["paths"].values() for operation in path.values()]
+        for parameter in (one for operation in operations for one in operation.get("parameters", [])):
+            if parameter["in"] == "path" and parameter["name"] == "name":
+                parameter["schema"]["enum"] = names
+        if context.access.needs_token:
+            document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            document["security"] = [{"token": []}]
         return document
 
     api.openapi = openapi  # type: ignore[method-assign]

@@ -14,8 +14,8 @@ from retrain.options import ServingOptions
 from retrain.serving.answers import Answerer
 from retrain.serving.bodies import Limits, whole_body
 from retrain.serving.metrics import Metrics
-from retrain.serving.models import Models
-from retrain.serving.problems import busy
+from retrain.serving.models import Models, ServedModel
+from retrain.serving.problems import Problem, busy
 from retrain.serving.security import Access
 
 __all__ = ["Context", "Trouble", "json_answer", "problems"]
@@ -63,6 +63,13 @@ class Context:
         """Raises Problem if the server is about to end."""
         if self.ending.is_set():
             raise busy("the server is about to end")
+
+    def model(self, name: str, version: str) -> ServedModel:
+        """A model, if it is of a version. Raises Problem."""
+        model = self.models.get(name)
+        if version != str(model.version):
+            raise Problem(404, f"the model {name} has no version {version!r:.40}: version {model.version} is served")
+        return model
 
     @property
     def limits(self) -> Limits:

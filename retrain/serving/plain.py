@@ -24,7 +24,10 @@ _PICTURES = {
         "multipart/form-data": {
             "schema": {
                 "type": "object",
-                "properties": {"picture": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                "required": ["picture"],
+                "properties": {
+                    "picture": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
+                },
             }
         },
     },

@@ -8,7 +8,7 @@ goes further: a picture that can't be read has {"error": ...} in its place, and 
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from retrain.json_fields import Fields, shown_value
@@ -36,6 +36,7 @@ _BODY = {
                     "instances": _PICTURES,
                     "inputs": _PICTURES,
                 },
+                "oneOf": [{"required": ["instances"]}, {"required": ["inputs"]}],
             },
             "example": {"instances": [{"b64": "/9j/4AAQSkZJRg..."}]},
         }
@@ -72,9 +73,6 @@ class ModelMetadata(BaseModel):
     metadata: dict[str, Any]
 
 
-Version = Path(ge=0, lt=2**63, description="seconds since 1970, when the model was trained; only the newest is served")
-
-
 @dataclass(frozen=True)
 class _Wanted:
     """What a request asks for."""
@@ -88,7 +86,7 @@ def v1_routes(context: Context) -> APIRouter:
     router = APIRouter(prefix="/v1/models/{name}", tags=["TensorFlow Serving, version 1"])
     about_predict: dict[str, Any] = {
         "openapi_extra": {"requestBody": _BODY},
-        "responses": {200: {"model": Predictions}, **problems(404, 408, 413, 415, 422, 503)},
+        "responses": {200: {"model": Predictions}, **problems(404, 408, 413, 415, 503)},
         "response_class": Response,
     }
 
@@ -97,8 +95,8 @@ def v1_routes(context: Context) -> APIRouter:
         return await _predict(context, context.models.get(name), request)
 
     @router.post("/versions/{version}:predict", summary="Classify pictures with a version", **about_predict)
-    async def predict_by(request: Request, name: str, version: int = Version) -> Response:
-        return await _predict(context, _of_version(context, name, version), request)
+    async def predict_by(request: Request, name: str, version: str) -> Response:
+        return await _predict(context, context.model(name, version), request)
 
     @router.get("", summary="Whether the model is there", response_model=ModelStatus, responses=problems(404))
     async def status(name: str) -> dict[str, Any]:
@@ -108,10 +106,10 @@ def v1_routes(context: Context) -> APIRouter:
         "/versions/{version}",
         summary="Whether a version is there",
         response_model=ModelStatus,
-        responses=problems(404, 422),
+        responses=problems(404),
     )
-    async def status_of(name: str, version: int = Version) -> dict[str, Any]:
-        return _status(_of_version(context, name, version))
+    async def status_of(name: str, version: str) -> dict[str, Any]:
+        return _status(context.model(name, version))
 
     @router.get(
         "/metadata", summary="What goes in and comes out", response_model=ModelMetadata, responses=problems(404)
@@ -123,20 +121,12 @@ def v1_routes(context: Context) -> APIRouter:
         "/versions/{version}/metadata",
         summary="What goes in and comes out of a version",
         response_model=ModelMetadata,
-        responses=problems(404, 422),
+        responses=problems(404),
     )
-    async def metadata_of(name: str, version: int = Version) -> dict[str, Any]:
-        return _metadata(_of_version(context, name, version))
+    async def metadata_of(name: str, version: str) -> dict[str, Any]:
+        return _metadata(context.model(name, version))
 
     return router
-
-
-def _of_version(context: Context, name: str, version: int) -> ServedModel:
-    """Raises Problem if another version answers."""
-    model = context.models.get(name)
-    if model.version != version:
-        raise Problem(404, f"the model {name} has no version {version}: version {model.version} is served")
-    return model
 
 
 async def _predict(context: Context, model: ServedModel, request: Request) -> Response:

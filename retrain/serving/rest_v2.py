@@ -185,7 +185,7 @@ def _add_model_routes(router: APIRouter, context: Context) -> None:
 
     @router.get(versioned, summary="What goes in and comes out of a version", **about_model)
     async def metadata_of(name: str, version: str) -> dict[str, Any]:
-        return _metadata(_of_version(context, name, version))
+        return _metadata(context.model(name, version))
 
     @router.get(f"{one}/ready", summary="Whether the model answers", **about_ready)
     async def ready(name: str) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def _add_model_routes(router: APIRouter, context: Context) -> None:
 
     @router.get(f"{versioned}/ready", summary="Whether a version answers", **about_ready)
     async def ready_of(name: str, version: str) -> dict[str, Any]:
-        return _ready(context, _of_version(context, name, version))
+        return _ready(context, context.model(name, version))
 
     @router.post(f"{one}/infer", summary="Classify pictures", **about_infer)
     async def infer(request: Request, name: str) -> Response:
@@ -201,15 +201,7 @@ def _add_model_routes(router: APIRouter, context: Context) -> None:
 
     @router.post(f"{versioned}/infer", summary="Classify pictures with a version", **about_infer)
     async def infer_by(request: Request, name: str, version: str) -> Response:
-        return await _infer(context, _of_version(context, name, version), request)
-
-
-def _of_version(context: Context, name: str, version: str) -> ServedModel:
-    """Raises Problem if another version answers."""
-    model = context.models.get(name)
-    if version != str(model.version):
-        raise Problem(404, f"the model {name} has no version {version!r:.40}: version {model.version} is served")
-    return model
+        return await _infer(context, context.model(name, version), request)
 
 
 def _ready(context: Context, model: ServedModel) -> dict[str, Any]:

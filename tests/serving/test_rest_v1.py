@@ -97,8 +97,8 @@ def test_the_model_and_its_version(client):
     [
         ("/v1/models/none", 404),
         ("/v1/models/paint/versions/1", 404),
-        ("/v1/models/paint/versions/one", 422),
-        (f"/v1/models/paint/versions/{10**30}", 422),
+        ("/v1/models/paint/versions/one", 404),
+        (f"/v1/models/paint/versions/{10**30}", 404),
         ("/v1/models/paint/versions/1/metadata", 404),
         ("/v1/models/paint:classify", 404),
     ],
