@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from retrain.serving.metrics import Metrics
@@ -11,6 +12,8 @@ from retrain.serving.problems import Problem, busy
 from retrain.serving.security import refusal
 
 __all__ = ["Lifetime"]
+
+_GONE = 499  # what metrics call the status of a request whose client is gone, as nginx does
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +42,8 @@ class Lifetime:
             await asyncio.wait_for(self._app(scope, request.receive, request.send), self._seconds)
         except asyncio.TimeoutError:
             await self._end(scope, request, self._too_late(request))
+        except ClientDisconnect:
+            request.status = request.status or _GONE
         except Exception:  # noqa: BLE001 - it is logged
             _log.exception("an error that nobody foresaw, in %s %s", scope["method"], scope["path"])
             await self._end(scope, request, Problem(500, "the server has an error: its log says which"))

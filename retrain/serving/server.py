@@ -208,10 +208,17 @@ def _protocol(seconds: float) -> type[H11Protocol]:
                 return
             self._has_begun = True
             super().data_received(data)
-            if self.cycle is not None and not self.cycle.response_complete:
+            if self._is_answering():
                 self._stop_waiting()
             elif self._head_timer is None:
                 self._wait_for_head()
+
+        def eof_received(self) -> bool:  # type: ignore[override]
+            """A client that has sent a whole request, and says that nothing follows, still gets its answer."""
+            if not self._is_answering() or self.cycle.more_body:
+                return False
+            self.cycle.keep_alive = False
+            return True
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_waiting()
@@ -219,6 +226,9 @@ def _protocol(seconds: float) -> type[H11Protocol]:
 
         def send_400_response(self, msg: str) -> None:
             self._end(Problem(400, f"{msg.rstrip('.')}: its head is damaged, or larger than {_MOST_HEAD:,} bytes"))
+
+        def _is_answering(self) -> bool:
+            return self.cycle is not None and not self.cycle.response_complete
 
         def _wait_for_head(self) -> None:
             self._head_timer = self.loop.call_later(patience, self._too_slow)
@@ -242,8 +252,12 @@ def _protocol(seconds: float) -> type[H11Protocol]:
             """
             if not self.transport.is_closing():
                 self._has_ended = True
+                if self._is_answering():  # what follows that request is damaged, or its body
+                    self.cycle.disconnected = True
+                    self.cycle.message_event.set()
                 self.transport.write(raw_refusal(problem))
-                self.transport.write_eof()
+                with contextlib.suppress(OSError):  # the client has gone
+                    self.transport.write_eof()
                 self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
     return Bounded

@@ -87,6 +87,26 @@ def test_who_is_too_slow_is_cut_off(model, picture, monkeypatch):
         assert ask(address, body=picture)[0] == 200
 
 
+def test_who_says_that_nothing_follows_still_gets_the_answer(model, picture):
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
+    with running({"m": model}) as (_, address), socket.create_connection(address, 30) as connection:
+        connection.sendall(head + picture)
+        connection.shutdown(socket.SHUT_WR)
+        found = b""
+        while data := connection.recv(65536):
+            found += data
+        assert found.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("garbage", [b"\0\r\n\r\n", b"SM\r\n\r\n"])
+def test_what_follows_a_request_and_is_damaged_gets_an_answer_of_its_own(model, picture, caplog, garbage):
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
+    with running({"m": model}) as (_, address):
+        answer = raw(address, head + picture + garbage)
+    assert [part[:4] for part in answer.split(b"HTTP/1.1 ")] == [b"", b"200 ", b"400 "]
+    assert caplog.text == ""
+
+
 def test_connections_beyond_the_bound_get_503(model, monkeypatch):
     monkeypatch.setattr(server_module, "_MOST_CONNECTIONS", 2)
     with running({"m": model}) as (_, address):
