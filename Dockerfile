@@ -2,7 +2,8 @@
 #
 # docker run --rm -v "$PWD:/work" --user "$(id -u):$(id -g)" retrain train flower_photos
 #
-# With int8:  docker build --build-arg EXTRAS=[int8] -t retrain .
+# Serving:    docker run --rm -p 8000:8000 -v "$PWD:/work" retrain serve model --host 0.0.0.0
+# With int8:  docker build --build-arg EXTRAS=[serve,int8] -t retrain .
 # With a GPU: docker build --build-arg BASE=tensorflow/tensorflow:2.21.0-gpu -t retrain:gpu .
 #             docker run --gpus all ...
 # The tests:  docker build --target test .
@@ -14,7 +15,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /opt/retrain
 COPY setup.cfg pyproject.toml constraints.txt README.md LICENSE ./
 COPY retrain retrain
-ARG EXTRAS=
+ARG EXTRAS=[serve]
 RUN pip install --constraint constraints.txt ".${EXTRAS}"
 
 FROM base AS test
@@ -37,5 +38,7 @@ RUN useradd --create-home --home-dir /home/retrain retrain \
 USER retrain
 WORKDIR /work
 VOLUME ["/work", "/weights"]
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-m", "retrain.cli.health"]
 ENTRYPOINT ["retrain"]
 CMD ["--help"]
