@@ -1,4 +1,8 @@
-"""Takes the pictures of the report in docs/report/, with Chromium: python docs/screenshots.py MODEL/report.html"""
+"""Takes the pictures of the report in docs/report/ and of the server's page in docs/serving/, with Chromium:
+
+python docs/screenshots.py MODEL/report.html
+python docs/screenshots.py http://127.0.0.1:8000/ PICTURE ...
+"""
 
 import io
 import shutil
@@ -8,12 +12,14 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-FOLDER = Path(__file__).parent / "report"
+DOCS = Path(__file__).parent
 
 
 def save(data: bytes, name: str) -> None:
     """Keep a screenshot in 256 colours, a third of the bytes."""
-    Image.open(io.BytesIO(data)).convert("RGB").quantize(256).save(FOLDER / f"{name}.png", optimize=True)
+    place = DOCS / f"{name}.png"
+    place.parent.mkdir(exist_ok=True)
+    Image.open(io.BytesIO(data)).convert("RGB").quantize(256).save(place, optimize=True)
 
 
 def scroll_to(page: Page, heading: str) -> None:
@@ -23,35 +29,57 @@ def scroll_to(page: Page, heading: str) -> None:
     page.wait_for_timeout(300)
 
 
-def main(report: Path) -> None:
-    """Take all screenshots."""
-    FOLDER.mkdir(exist_ok=True)
+def take_report(report: Path) -> None:
+    """Take the screenshots of a report."""
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"))
         desktop = browser.new_page(viewport={"width": 1280, "height": 900})
         desktop.goto(report.resolve().as_uri())
-        save(desktop.screenshot(), "desktop")
+        save(desktop.screenshot(), "report/desktop")
         scroll_to(desktop, "What is confused with what")
         links = desktop.locator(".matrix .miss a").all()
         max(links, key=lambda link: int(link.locator("small").inner_text())).click()
         scroll_to(desktop, "What is confused with what")
-        save(desktop.screenshot(), "confusion")
+        save(desktop.screenshot(), "report/confusion")
         desktop.locator("#all-heat").check()
         scroll_to(desktop, "The surest mistakes")
-        save(desktop.screenshot(), "mistakes")
+        save(desktop.screenshot(), "report/mistakes")
         scroll_to(desktop, "What should I do about my pictures?")
-        save(desktop.screenshot(), "pictures")
+        save(desktop.screenshot(), "report/pictures")
         phone = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
         phone.goto(report.resolve().as_uri())
-        save(phone.screenshot(), "phone")
+        save(phone.screenshot(), "report/phone")
         scroll_to(phone, "What is confused with what")
-        save(phone.screenshot(), "phone-confusion")
+        save(phone.screenshot(), "report/phone-confusion")
         paper = browser.new_page(viewport={"width": 794, "height": 1123}, color_scheme="dark")
         paper.emulate_media(media="print")
         paper.goto(report.resolve().as_uri())
-        save(paper.screenshot(), "paper")
+        save(paper.screenshot(), "report/paper")
+        browser.close()
+
+
+def take_page(url: str, pictures: list[str]) -> None:
+    """Take the screenshots of a server's page, with answers about some pictures."""
+    looks = {"desktop": (1280, 900, "light"), "phone": (390, 844, "dark")}
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"))
+        for name, (width, height, scheme) in looks.items():
+            page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+            page.goto(url)
+            page.set_input_files("#files", pictures)
+            page.locator('.answer[aria-busy="true"]').first.wait_for(state="detached")
+            page.locator(".explain:visible").first.click()
+            page.locator('.explain[aria-pressed="true"]').wait_for()
+            page.evaluate("document.activeElement.blur()")
+            if name == "phone":
+                page.locator("#status").evaluate("one => one.scrollIntoView()")
+            page.wait_for_timeout(300)
+            save(page.screenshot(), f"serving/{name}")
         browser.close()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if sys.argv[1].startswith("http"):
+        take_page(sys.argv[1], sys.argv[2:])
+    else:
+        take_report(Path(sys.argv[1]))
