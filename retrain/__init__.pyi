@@ -16,6 +16,7 @@ from .options import (
     PredictionOptions,
     ReportOptions,
     RunOptions,
+    ServingOptions,
     SplitOptions,
     TrainingOptions,
     TuningOptions,
@@ -29,6 +30,7 @@ from .pipeline.inspect import FolderInspection, inspect
 from .pipeline.report import WrittenReport, write_report
 from .pipeline.results import FolderEvaluation, RunResult, TrainedModel, WrittenModel
 from .pipeline.train import train
+from .serving.server import Server
 
 __all__ = [
     "AugmentationOptions",
@@ -55,6 +57,8 @@ __all__ = [
     "RetrainError",
     "RunOptions",
     "RunResult",
+    "Server",
+    "ServingOptions",
     "SplitOptions",
     "TrainedModel",
     "TrainingOptions",

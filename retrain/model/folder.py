@@ -21,7 +21,6 @@ from retrain.folders import (
     UnfinishedError,
     check_replaceable,
     complete_folder,
-    identity,
     must_stay,
     read_consistently,
     replace_folder,
@@ -52,7 +51,6 @@ __all__ = [
     "ModelDescription",
     "check_destination",
     "list_files",
-    "model_identity",
     "own_card",
     "own_files",
     "read_description",
@@ -266,11 +264,6 @@ def own_card(model_dir: str | os.PathLike[str]) -> bytes | None:
     except (OSError, ValueError, KeyError, TypeError):
         written = None
     return None if hashlib.sha256(card).hexdigest() == written else card
-
-
-def model_identity(model_dir: str | os.PathLike[str]) -> tuple[int, ...]:
-    """What tells a model from the one that another training puts in its place; empty if there is none."""
-    return identity(Path(model_dir), MODEL)
 
 
 def list_files(folder: Path) -> list[str]:

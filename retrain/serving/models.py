@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from retrain.errors import ModelFolderError
+from retrain.errors import ModelFolderError, RetrainError
 from retrain.evaluation import wilson_interval
 from retrain.events import Event, Noted, Warned
+from retrain.folders import identity
 from retrain.machine import cores
-from retrain.model import Classifier, model_identity
+from retrain.model import MODEL, Classifier
 from retrain.model_files import REPORT, RUN
 from retrain.paths import display_path
 from retrain.report import HeatMaps, heat_maps_of
@@ -118,12 +119,12 @@ class Models:
     Args:
         folders: name -> model folder. The first one is what a request gets that names none.
         trust: as for `Classifier`.
-    Raises ModelFolderError if one can't be used.
+    Raises RetrainError if one can't be used.
     """
 
     def __init__(self, folders: Mapping[str, Path], trust: bool = False) -> None:
         self._folders, self._trust = dict(folders), trust
-        self._seen = {name: model_identity(folder) for name, folder in folders.items()}
+        self._seen = {name: identity(folder, MODEL) for name, folder in folders.items()}
         self._models = {name: self._load(name, 0) for name in folders}
 
     def __iter__(self) -> Iterator[ServedModel]:
@@ -144,14 +145,14 @@ class Models:
         """
         told: list[Event] = []
         for name, folder in self._folders.items():
-            found = model_identity(folder)
+            found = identity(folder, MODEL)
             if found == self._seen[name]:
                 continue
             self._seen[name] = found
             old = self._models[name]
             try:
                 new = self._load(name, old.version + 1)
-            except ModelFolderError as error:
+            except RetrainError as error:
                 told.append(Warned(f"the model {name} stays as it was: {error}"))
                 continue
             if new.classifier.description != old.classifier.description:

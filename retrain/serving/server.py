@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import math
-import resource
 import signal
 import socket
 import threading
@@ -12,28 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from retrain.errors import OutputError
 from retrain.events import Emit, Event, Noted, Warned, ignore
 from retrain.options import ServingOptions
 from retrain.serving.answers import Answerer
 from retrain.serving.app import build_app
+from retrain.serving.connections import MOST_HEAD, bounded_protocol
 from retrain.serving.context import Context
 from retrain.serving.metrics import Metrics
 from retrain.serving.models import Models
-from retrain.serving.problems import Problem, busy
-from retrain.serving.security import Access, is_loopback, raw_refusal, refusal
+from retrain.serving.security import Access, is_loopback
 from retrain.text import counted, first_line
 
 __all__ = ["Server"]
 
 _LOOK_SECONDS = 1.0  # between looks for models that were trained anew
-_HEAD_SECONDS = 10.0  # that a request's head may take to arrive
-_LINGER_SECONDS = 1.0
-_MOST_HEAD = 2**15  # bytes
-_MOST_CONNECTIONS = 1000
-_SPARE_FILES = 100
 _BACKLOG = 1024
 _USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", 18)
 
@@ -68,7 +61,7 @@ class Server:
         self._http = _Http(
             uvicorn.Config(
                 build_app(self._context),
-                http=_protocol(options.timeout),
+                http=bounded_protocol(options.timeout),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -76,7 +69,7 @@ class Server:
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                h11_max_incomplete_event_size=_MOST_HEAD,
+                h11_max_incomplete_event_size=MOST_HEAD,
                 timeout_graceful_shutdown=math.ceil(options.timeout) + 1,
             )
         )
@@ -180,84 +173,3 @@ def _listening(options: ServingOptions) -> socket.socket:
         raise OutputError(f"can't listen on {where}: {reason}; give another --host or --port") from error
     listening.setblocking(False)
     return listening
-
-
-def _protocol(seconds: float) -> type[H11Protocol]:
-    """uvicorn's protocol, with bounds that it does not have."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = max(1, min(_MOST_CONNECTIONS, (files - _SPARE_FILES) // 2))
-    patience = min(seconds, _HEAD_SECONDS)
-
-    class Bounded(H11Protocol):
-        """Ends connections whose request does not arrive, and turns away those that are too many."""
-
-        _head_timer: asyncio.TimerHandle | None = None
-        _has_begun = _has_ended = False
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            if len(self.connections) > 2 * most:
-                transport.close()
-            elif len(self.connections) > most:
-                problem = busy(f"{counted(most, 'connection', 'is/are')} open already")
-                self.app = refusal(problem)
-            self._wait_for_head()
-
-        def data_received(self, data: bytes) -> None:
-            if self._has_ended:
-                return
-            self._has_begun = True
-            super().data_received(data)
-            if self._is_answering():
-                self._stop_waiting()
-            elif self._head_timer is None:
-                self._wait_for_head()
-
-        def eof_received(self) -> bool:  # type: ignore[override]
-            """A client that has sent a whole request, and says that nothing follows, still gets its answer."""
-            if not self._is_answering() or self.cycle.more_body:
-                return False
-            self.cycle.keep_alive = False
-            return True
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_waiting()
-            super().connection_lost(exc)
-
-        def send_400_response(self, msg: str) -> None:
-            self._end(Problem(400, f"{msg.rstrip('.')}: its head is damaged, or larger than {_MOST_HEAD:,} bytes"))
-
-        def _is_answering(self) -> bool:
-            return self.cycle is not None and not self.cycle.response_complete
-
-        def _wait_for_head(self) -> None:
-            self._head_timer = self.loop.call_later(patience, self._too_slow)
-
-        def _stop_waiting(self) -> None:
-            if self._head_timer is not None:
-                self._head_timer.cancel()
-                self._head_timer = None
-
-        def _too_slow(self) -> None:
-            if self._has_begun:
-                self._end(Problem(408, f"no whole request arrived within {patience:g} seconds: send it faster"))
-            else:
-                self.transport.close()
-
-        def _end(self, problem: Problem) -> None:
-            """Answer with a problem, and close the connection.
-
-            What still arrives is read and dropped for a moment: while there are bytes that nobody has read, closing
-            would take the answer away from the client.
-            """
-            if not self.transport.is_closing():
-                self._has_ended = True
-                if self._is_answering():  # what follows that request is damaged, or its body
-                    self.cycle.disconnected = True
-                    self.cycle.message_event.set()
-                self.transport.write(raw_refusal(problem))
-                with contextlib.suppress(OSError):  # the client has gone
-                    self.transport.write_eof()
-                self.loop.call_later(_LINGER_SECONDS, self.transport.close)
-
-    return Bounded

@@ -15,6 +15,7 @@ from support.serving import running, wait_until
 
 from retrain.errors import ModelFolderError, OutputError
 from retrain.options import ServingOptions
+from retrain.serving import connections
 from retrain.serving import server as server_module
 from retrain.serving.server import Server
 
@@ -69,7 +70,7 @@ def test_a_damaged_or_huge_head_is_refused_and_the_server_goes_on(model, picture
 
 
 def test_who_is_too_slow_is_cut_off(model, picture, monkeypatch):
-    monkeypatch.setattr(server_module, "_HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "_HEAD_SECONDS", 0.3)
     with running({"m": model}, timeout=0.5) as (_, address):
         assert raw(address) == b""  # nothing is said to who says nothing
         assert raw(address, b"POST /predict HTTP/1.1\r\nHost: ").startswith(b"HTTP/1.1 408 ")
@@ -108,7 +109,7 @@ def test_what_follows_a_request_and_is_damaged_gets_an_answer_of_its_own(model, 
 
 
 def test_connections_beyond_the_bound_get_503(model, monkeypatch):
-    monkeypatch.setattr(server_module, "_MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(connections, "_MOST_CONNECTIONS", 2)
     with running({"m": model}) as (_, address):
         held = [socket.create_connection(address, 30) for _ in range(2)]
         status, body = ask(address, "GET", "/healthz")

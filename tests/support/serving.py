@@ -35,7 +35,7 @@ class FakeClassifier:
         self.folder = self.model_dir = Path("/nowhere/model")
         self.litert_model = None
         self.description = SimpleNamespace(
-            height=size[0], width=size[1], backbone_name="paint", final_tensor_name="final_result"
+            height=size[0], width=size[1], backbone_name="paint", final_tensor_name="final_result", is_onnx=False
         )
         self.batches = []  # their sizes
         self.holds = threading.Event()  # while it is not set, batches wait
