@@ -182,7 +182,7 @@ def _wants_page(scope: Scope) -> bool:
 def _names_of(options: ServingOptions) -> frozenset[str]:
     """The names that a server goes by, in lower case."""
     more = (options.allowed_hosts or "").split(",")
-    own = ["localhost", options.host] + ([] if is_loopback(options.host) else [socket.gethostname(), socket.getfqdn()])
+    own = ["localhost", options.host] + ([] if is_loopback(options.host) else [socket.gethostname()])
     return frozenset(name.strip().lower().rstrip(".") for name in own + more if name.strip())
 
 
