@@ -36,11 +36,11 @@ CONNECTIONS = (1, 8, 64)
 MOST_PICTURES = 100
 
 
-def pictures_in(folder: Path) -> list[bytes]:
+def pictures_in(folder: Path, most: int = MOST_PICTURES) -> list[bytes]:
     """The content of some files below a folder."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     random.Random(0).shuffle(paths)
-    return [path.read_bytes() for path in paths[:MOST_PICTURES]]
+    return [path.read_bytes() for path in paths[:most]]
 
 
 @contextlib.contextmanager
@@ -336,7 +336,7 @@ async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
 
 def fuzz(model: Path, folder: Path, count: int) -> None:
     """Send hostile requests, and ask for a right one between them."""
-    files = pictures_in(folder)
+    files = pictures_in(folder, 10_000)
     outcomes: Counter[str] = Counter()
     with serving(model) as port:
         for tenth in range(10):
