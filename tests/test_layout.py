@@ -139,6 +139,7 @@ OF_A_WHOLE = {
     "cache/test_mutations.py",
     "cache/test_promises.py",
     "cli/test_messages.py",
+    "export/test_clients.py",
     "test_docs.py",
     "test_examples.py",
     "test_layout.py",

@@ -9,8 +9,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from retrain.errors import OutputError
 from retrain.export.checkpoint import Variable, write_checkpoint
 from retrain.export.source import TrainedNetwork
@@ -23,7 +21,6 @@ __all__ = ["OBJECT_GRAPH", "SavedModel", "Template", "reason_of"]
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # the entry of a checkpoint that says whose the others are
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _TEMPLATE = "saved_model"  # how files in the cache begin
-_SAMPLES = 3  # pictures to compare scores on
 
 
 @dataclass(frozen=True)
@@ -61,31 +58,6 @@ class SavedModel:
         except OSError as error:
             raise _not_written(place, error) from error
         return {f"variables/{files[0]}": network.trunk.weights_digest}
-
-    def verify(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> dict[str, str]:
-        """Load the folder and compare labels and scores of a few pictures, singly and together.
-
-        Takes seconds, for TensorFlow rebuilds the functions. Raises OutputError.
-        """
-        from retrain._tensorflow import tf
-
-        trunk = network.trunk
-        shape = (_SAMPLES, trunk.height, trunk.width, 3)
-        pixels = np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)
-        try:
-            run = tf.saved_model.load(os.fspath(place)).signatures["pixels"]
-            answers = [run(pixels=tf.constant(part)) for part in (pixels, *np.split(pixels, len(pixels)))]
-            together, *singly = [answer[network.final_tensor_name].numpy() for answer in answers]
-            labels = [label.decode() for label in answers[0]["labels"].numpy()[0]]
-        except (OSError, LookupError, ValueError, TypeError, AttributeError, tf.errors.OpError) as error:
-            raise OutputError(f"can't load the SavedModel {display_path(place)}: {reason_of(error)}") from error
-        expected = network.scores(pixels)
-        is_same = all(np.allclose(found, expected, rtol=0, atol=1e-3) for found in (together, np.concatenate(singly)))
-        if not is_same or labels != list(network.labels):
-            raise OutputError(
-                f"the SavedModel {display_path(place)} does not give the scores of the trained model: train it again"
-            )
-        return {}
 
 
 def _template_for(network: TrainedNetwork, place: str | os.PathLike[str]) -> Template:

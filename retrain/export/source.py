@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones import (
-    BOTTLENECK,
-    PIXELS_INPUT,
     TRUNK,
     Backbone,
     ConvertedNetwork,
@@ -28,7 +26,7 @@ from retrain.backbones import (
 from retrain.errors import BackboneError
 from retrain.events import Warned
 from retrain.files import FilePart
-from retrain.model import Head, softmax
+from retrain.model import Head
 
 __all__ = ["ExportSource", "TrainedNetwork"]
 
@@ -177,19 +175,6 @@ class TrainedNetwork:
     def final_tensor_name(self) -> str:
         """Name of the scores."""
         return self.source.final_tensor_name
-
-    def scores(self, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Run the network: (n, height, width, 3) float32 in [0, 1] to (n, classes) scores. For comparison with exports.
-
-        Raises ModelFolderError if the backbone's graph can't run.
-        """
-        from retrain.model import parse_graph, part_of_graph
-
-        trunk = self.trunk
-        graph_def = parse_graph(bytes(trunk.graph), "the backbone's graph")
-        picture = (trunk.height, trunk.width, 3)
-        run = part_of_graph(graph_def, PIXELS_INPUT, BOTTLENECK, picture, trunk.bottleneck_size)
-        return softmax(self.head.logits(run(pixels)))
 
 
 def _trunk_of(details: dict[str, Any], graph: FilePart) -> Trunk:

@@ -15,7 +15,7 @@ from .folder import (
     write_labels,
     write_model_folder,
 )
-from .graph_file import parse_graph, part_of_graph
+from .graph_file import parse_graph
 from .head import Head, Layer, judge, softmax, write_head
 from .litert_file import BACKBONE_PLACE, HEAD_SCOPE
 
@@ -36,7 +36,6 @@ __all__ = [
     "list_files",
     "own_card",
     "parse_graph",
-    "part_of_graph",
     "read_description",
     "read_file",
     "read_labels",

@@ -112,7 +112,7 @@ def test_a_graph_that_changes_while_it_is_copied_is_one_clear_error(tiny_backbon
     if damage == "gone":
         path.unlink()
         SavedModel().write(network, "saved")  # it is still open
-        SavedModel().verify(network, "saved")
+        assert tf.train.load_checkpoint("saved/variables/variables").get_variable_to_shape_map()
     else:
         os.truncate(path, 1000)
         with pytest.raises(OutputError, match="can't write the SavedModel saved: it was cut short while it was read"):
