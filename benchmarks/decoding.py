@@ -19,14 +19,15 @@ from PIL import Image
 
 from retrain.backbones.backbone import locate_backbone
 from retrain.data.decoding import MARGIN, decode_image
-from retrain.data.image_folder import ImageFolder, read_image_folder
+from retrain.data.image_folder import read_image_folder
+from retrain.data.labelled_pictures import LabelledPictures
 from retrain.options import BackboneOptions
 
 NOISE = 3.0  # levels, standard deviation
 ROUNDS = 3
 
 
-def make_pictures(folder: ImageFolder, count: int, size: tuple[int, int], place: Path) -> list[Path]:
+def make_pictures(folder: LabelledPictures, count: int, size: tuple[int, int], place: Path) -> list[Path]:
     """Camera-like JPEGs, made from pictures of all classes."""
     rng = np.random.default_rng(0)
     made = []

@@ -20,7 +20,8 @@ import numpy as np
 from retrain.backbones.backbone import locate_backbone
 from retrain.backbones.precision import choose_extractor
 from retrain.backbones.representative_pictures import RepresentativePictures
-from retrain.data.image_folder import ImageFolder, read_image_folder
+from retrain.data.image_folder import read_image_folder
+from retrain.data.labelled_pictures import LabelledPictures
 from retrain.errors import BackboneError
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
 from retrain.options import PRECISIONS, BackboneOptions, ExtractionOptions, RunOptions
@@ -49,7 +50,7 @@ def from_memory(network, batches: int = 3) -> float:
     return 32 / statistics.median(timed(lambda: network.bottlenecks(pixels)) for _ in range(batches))
 
 
-def pipeline(folder: ImageFolder, extractor) -> float:
+def pipeline(folder: LabelledPictures, extractor) -> float:
     """Pictures per second of pass one into an empty cache."""
     with tempfile.TemporaryDirectory() as place:
         options = ExtractionOptions(cache_dir=place)
@@ -92,13 +93,13 @@ class OriginalExtraction:
             )
         self.session = tf.compat.v1.Session(graph=graph)
 
-    def rate(self, folder: ImageFolder) -> float:
+    def rate(self, folder: LabelledPictures) -> float:
         """Pictures per second."""
         chosen = range(min(ORIGINAL_PICTURES, len(folder.samples)))
         with tempfile.TemporaryDirectory() as place:
             return len(chosen) / timed(lambda: [self.extract(folder, number, place) for number in chosen])
 
-    def extract(self, folder: ImageFolder, number: int, place: str) -> None:
+    def extract(self, folder: LabelledPictures, number: int, place: str) -> None:
         data = (folder.root / folder.samples[number].path).read_bytes()
         decoded = self.session.run(self.decoded, {self.jpeg: data})
         [values] = self.session.run(self.vectors, {self.pixels: decoded})
@@ -127,7 +128,7 @@ def main() -> None:
             print(extraction.rate(few), flush=True)
         return
     folder = read_image_folder(args.image_dir)
-    few = ImageFolder(folder.root, folder.class_names, folder.samples[: args.pictures], (), ())
+    few = LabelledPictures(folder.root, folder.class_names, folder.samples[: args.pictures])
     backbone = locate_backbone(BackboneOptions(backbone=args.backbone))
     size = backbone.network.height, backbone.network.width
     rates: dict[str, list[float]] = {}

@@ -15,7 +15,8 @@ from retrain.backbones.precision import choose_extractor
 from retrain.backbones.quantization import mean_cosine
 from retrain.backbones.representative_pictures import RepresentativePictures
 from retrain.cache.vectors import LabelledBottlenecks
-from retrain.data.image_folder import ImageFolder, read_image_folder
+from retrain.data.image_folder import read_image_folder
+from retrain.data.labelled_pictures import LabelledPictures
 from retrain.errors import BackboneError
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
 from retrain.options import (
@@ -30,7 +31,7 @@ from retrain.training.head_trainer import HeadTrainer
 TEST_SHARE = 0.2
 
 
-def bottlenecks(folder: ImageFolder, backbone, precision: str, cache_dir: str) -> np.ndarray:
+def bottlenecks(folder: LabelledPictures, backbone, precision: str, cache_dir: str) -> np.ndarray:
     options = ExtractionOptions(cache_dir=cache_dir)
     extractor = choose_extractor(backbone, precision, RepresentativePictures(folder, cache_dir))
     cache = open_cache(extractor, options)

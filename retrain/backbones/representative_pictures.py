@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.cache import PictureIndex
-from retrain.data import ImageFolder, Sample, decode_image, read_picture
+from retrain.data import LabelledPictures, Sample, decode_image, read_picture
 from retrain.errors import UnreadableImageError
 from retrain.events import Emit, Prepared
 from retrain.options import ImageOptions
@@ -23,7 +23,7 @@ __all__ = ["RepresentativePictures"]
 class RepresentativePictures:
     """The pictures of a folder, and the cache where what is made with their help is kept."""
 
-    folder: ImageFolder
+    folder: LabelledPictures
     cache_dir: str | os.PathLike[str]
     images: ImageOptions = field(default_factory=ImageOptions)
 

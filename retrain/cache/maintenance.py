@@ -27,7 +27,7 @@ from retrain.cache.folder import (
 from retrain.cache.picture_index import PictureIndex
 from retrain.cache.segments import DamagedSegmentError, ForeignSegmentError, Rows, read_segment
 from retrain.cache.store import BottleneckCache
-from retrain.data import ImageFolder, hash_picture, read_image_folder
+from retrain.data import LabelledPictures, hash_picture, read_image_folder
 from retrain.errors import CacheError, UnreadableImageError
 from retrain.events import Emit, Inspected, ignore
 from retrain.paths import display_path
@@ -200,7 +200,7 @@ def _recover_model(folder: Path) -> list[str]:
 
 def needed_keys(
     cache_dir: str | os.PathLike[str],
-    folders: Sequence[ImageFolder],
+    folders: Sequence[LabelledPictures],
     emit: Emit = ignore,
 ) -> NDArray[np.uint8]:
     """The content keys of all files of image folders: (n, 32) uint8; unchanged files are not read again.
@@ -288,7 +288,7 @@ def import_text_files(
     )
 
 
-def _pictures_by_name(folder: ImageFolder) -> dict[tuple[str, str], Path]:
+def _pictures_by_name(folder: LabelledPictures) -> dict[tuple[str, str], Path]:
     """(class name, file name) -> picture."""
     return {
         (folder.class_names[sample.label], sample.path.rpartition("/")[2]): folder.root / sample.path

@@ -2,8 +2,9 @@ from .decoding import DECODER_VERSION, DEPTHS, MARGIN, decode_image, is_one_colo
 from .distortions import DISTORTIONS_VERSION, Distorter, Distortion, draw_distortion
 from .folder_walk import is_litter, picture_files
 from .folds import assign_folds, most_folds
-from .image_folder import ImageFolder, Sample, read_image_folder
+from .image_folder import read_image_folder
 from .inspection import FolderInspection, inspect_folder
+from .labelled_pictures import LabelledPictures, Sample
 from .labels import ClassNames, class_labels, expected_labels
 from .left_out import LeftOut, summarize_left_out
 from .picture_file import hash_picture, picture_bytes, read_picture, what_else
@@ -21,7 +22,7 @@ __all__ = [
     "Distorter",
     "Distortion",
     "FolderInspection",
-    "ImageFolder",
+    "LabelledPictures",
     "LeftOut",
     "Sample",
     "assign_folds",

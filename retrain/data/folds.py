@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.data.groups import inseparable_units
-from retrain.data.image_folder import Sample
+from retrain.data.labelled_pictures import Sample
 from retrain.errors import ImageFolderError
 from retrain.text import listing
 
@@ -66,7 +66,7 @@ def most_folds(samples: Sequence[Sample], keys: NDArray[np.uint8]) -> int:
 
 def _check_units(samples: Sequence[Sample], members: dict[bytes, dict[int, int]], folds: int) -> None:
     found = Counter(label for unit in members.values() for label in unit)
-    names = {sample.label: sample.class_folder for sample in samples}
+    names = {sample.label: sample.class_name for sample in samples}
     few = [f"{names[label]} ({found[label]})" for label in sorted(found) if found[label] < folds]
     if few:
         raise ImageFolderError(

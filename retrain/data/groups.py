@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.data.image_folder import Sample
+from retrain.data.labelled_pictures import Sample
 
 __all__ = ["GROUP_MARKER", "group_name", "inseparable_units"]
 

@@ -1,72 +1,21 @@
-"""A folder with one sub-folder of pictures per class: its class names and its samples."""
+"""Read a folder with one sub-folder of pictures per class."""
 
-import dataclasses
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from retrain.data.folder_layout import ClassFolder, Layout, composed, find_classes, is_named_like_a_picture
-from retrain.data.folder_walk import UNREADABLE, FolderWalk, Found
+from retrain.data.folder_walk import FolderWalk, Found
+from retrain.data.labelled_pictures import LabelledPictures, Sample
 from retrain.errors import ImageFolderError
 from retrain.events import Emit, Warned, ignore
 from retrain.paths import display_path
 from retrain.text import counted, listing
 
-__all__ = ["ImageFolder", "Sample", "composed", "read_image_folder"]
+__all__ = ["composed", "read_image_folder"]
 
 _MOST_NAMED = 3  # of paths, in a message
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A file below a class folder. Whether it is a picture becomes clear when it is read."""
-
-    path: str  # relative to the image folder, with /
-    label: int  # index into class_names
-    subset: str | None = None  # "train", "validation" or "test", if the folders say so
-    depth: int | None = None  # folders above the class folder, up to the image folder; None: that of the set, if any
-    problem: str | None = None  # why it can't be a picture: a pipe, or a folder that can't be read; don't open it
-    content: Callable[[], bytes] | None = None  # gives what a file would hold, of a picture that is in no file
-
-    @property
-    def class_folder(self) -> str:
-        """Name of the class folder."""
-        return composed(self.path.split("/")[bool(self.subset) if self.depth is None else self.depth])
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether there may be pictures here that can't be read."""
-        return (self.problem or "").startswith(UNREADABLE)
-
-
-@dataclass(frozen=True)
-class ImageFolder:
-    """The contents of a folder of labelled pictures."""
-
-    root: Path
-    class_names: tuple[str, ...]  # sorted by name, in Unicode's composed form
-    samples: tuple[Sample, ...]  # sorted by path
-    empty_folders: tuple[str, ...]  # sub-folders without files, which are not classes
-    stray_files: tuple[str, ...]  # files beside the class folders, in no class
-    is_part: bool = False  # the folder has more samples than these
-
-    @property
-    def has_subsets(self) -> bool:
-        """Whether the folder comes with a split of its own (train/, validation/, test/)."""
-        return any(sample.subset for sample in self.samples)
-
-    def part(self, numbers: Iterable[int]) -> "ImageFolder":
-        """The same folder with only some of its samples."""
-        return dataclasses.replace(self, samples=tuple(self.samples[number] for number in numbers), is_part=True)
-
-    def counts(self) -> list[int]:
-        """Files per class, in the order of class_names."""
-        counts = [0] * len(self.class_names)
-        for sample in self.samples:
-            counts[sample.label] += 1
-        return counts
 
 
 def read_image_folder(
@@ -74,7 +23,7 @@ def read_image_folder(
     exclude: Iterable[str | os.PathLike[str]] = (),
     emit: Emit = ignore,
     known: Collection[str] = (),
-) -> ImageFolder:
+) -> LabelledPictures:
     """Find the classes and the files of each, at any depth below the class folder.
 
     If all sub-folders are named like sets (train/, val/, test/ ...), the classes are the folders inside them; if one
@@ -89,7 +38,7 @@ def read_image_folder(
     Raises ImageFolderError if the folder is missing, if it or a class folder can't be read, if no sub-folder has a
     file, or if folders may be sets or classes.
     """
-    root = Path(root)
+    spelling, root = os.fspath(root), Path(root)
     if not root.exists():
         raise ImageFolderError(
             f"no such image folder: {display_path(root)}; give a folder with one sub-folder of pictures per class"
@@ -118,7 +67,7 @@ def read_image_folder(
         raise _without_pictures(root, layout)
     samples = sorted(
         (
-            Sample(path, label, folder.subset, folder.depth, problem)
+            Sample(path, label, name, folder.subset, problem)
             for label, name in enumerate(class_names)
             for folder, found in files[name]
             for path, problem in found
@@ -128,7 +77,7 @@ def read_image_folder(
     problems = walk.problems | {sample.path: sample.problem for sample in samples if sample.problem}
     _tell_what_is_left_out(problems, layout.stray_files, emit)
     empty = tuple(sorted(name for name, found in files.items() if not found))
-    return ImageFolder(root, class_names, tuple(samples), empty, layout.stray_files)
+    return LabelledPictures(root, class_names, tuple(samples), empty, layout.stray_files, spelling)
 
 
 def _without_pictures(root: Path, layout: Layout) -> ImageFolderError:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from retrain.data.decoding import decode_image, is_one_colour, read_header
-from retrain.data.image_folder import ImageFolder, Sample, read_image_folder
+from retrain.data.image_folder import read_image_folder
+from retrain.data.labelled_pictures import LabelledPictures, Sample
 from retrain.data.labels import class_labels
 from retrain.data.left_out import LeftOut, summarize_left_out
 from retrain.data.picture_file import picture_bytes
@@ -141,7 +142,7 @@ def inspect_folder(
     duplicates, contradictions, leaks = _repeated(readable)
     keys = np.frombuffer(b"".join(picture.key for _, picture in readable), np.uint8).reshape(-1, 32)
     samples = [sample for sample, _ in readable]
-    sets = assign_sets(samples, keys, split, os.fspath(root))
+    sets = assign_sets(samples, keys, split, folder.spelling)
     return FolderInspection(
         _classes(folder, names, samples, sets),
         dict(Counter(picture.format for _, picture in readable).most_common()),
@@ -161,7 +162,7 @@ def inspect_folder(
     )
 
 
-def _look_at(folder: ImageFolder, sample: Sample, images: ImageOptions) -> _Picture | str:
+def _look_at(folder: LabelledPictures, sample: Sample, images: ImageOptions) -> _Picture | str:
     if sample.problem is not None:
         return sample.problem
     try:
@@ -178,7 +179,7 @@ def _look_at(folder: ImageFolder, sample: Sample, images: ImageOptions) -> _Pict
 
 
 def _classes(
-    folder: ImageFolder, labels: Sequence[str], samples: Sequence[Sample], sets: Sequence[str]
+    folder: LabelledPictures, labels: Sequence[str], samples: Sequence[Sample], sets: Sequence[str]
 ) -> tuple[ClassInspection, ...]:
     counts = Counter((sample.label, name) for sample, name in zip(samples, sets, strict=True))
     classes = []
@@ -196,7 +197,7 @@ def _classes_of_one_colour(labels: Sequence[str], readable: list[tuple[Sample, _
 
 
 def _examples(
-    folder: ImageFolder, labels: Sequence[str], samples: list[Sample], sets: Sequence[str]
+    folder: LabelledPictures, labels: Sequence[str], samples: list[Sample], sets: Sequence[str]
 ) -> tuple[tuple[str, str], ...]:
     first: dict[int, str] = {}
     for sample, name in zip(samples, sets, strict=True):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from retrain.data.image_folder import ImageFolder
+from retrain.data.labelled_pictures import LabelledPictures
 from retrain.text import counted, listing, shown
 
 __all__ = ["ClassLoss", "LeftOut", "summarize_left_out"]
@@ -71,7 +71,7 @@ class LeftOut:
         return f"{total} ({why}); by class: {places}"
 
 
-def summarize_left_out(folder: ImageFolder, skipped: Mapping[str, str]) -> LeftOut:
+def summarize_left_out(folder: LabelledPictures, skipped: Mapping[str, str]) -> LeftOut:
     """Sum up what was left out of a folder.
 
     Args:

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.data.image_folder import ImageFolder, Sample
+from retrain.data.labelled_pictures import LabelledPictures, Sample
 
 __all__ = ["list_pictures"]
 
+_CLASS = "pictures"
 
-def list_pictures(pictures: Iterable[Any]) -> ImageFolder:
+
+def list_pictures(pictures: Iterable[Any]) -> LabelledPictures:
     """Put pictures together, each of which is one of these:
 
     - a path, str or os.PathLike;
@@ -24,7 +26,7 @@ def list_pictures(pictures: Iterable[Any]) -> ImageFolder:
     Their samples have their order. Raises TypeError or ValueError for anything else, with its place in the list.
     """
     samples = tuple(_sample(number, picture) for number, picture in enumerate(pictures))
-    return ImageFolder(Path("/"), ("pictures",), samples, (), (), is_part=True)
+    return LabelledPictures(Path("/"), (_CLASS,), samples, is_part=True)
 
 
 def _sample(number: int, picture: Any) -> Sample:
@@ -33,7 +35,7 @@ def _sample(number: int, picture: Any) -> Sample:
     if isinstance(picture, str | os.PathLike):
         path = os.fspath(picture)
         if isinstance(path, str):
-            return Sample(os.path.join(os.getcwd(), path).lstrip("/"), 0, depth=0)
+            return Sample(os.path.join(os.getcwd(), path).lstrip("/"), 0, _CLASS)
     if not isinstance(picture, np.ndarray):
         raise TypeError(
             f"picture {number} is of type {type(picture).__name__}: give a path (str or os.PathLike), the bytes of a "
@@ -50,7 +52,7 @@ def _sample(number: int, picture: Any) -> Sample:
 
 
 def _in_memory(number: int, content: Callable[[], bytes]) -> Sample:
-    return Sample(f"picture {number}", 0, depth=0, content=content)
+    return Sample(f"picture {number}", 0, _CLASS, content=content)
 
 
 def _netpbm(pixels: NDArray[np.uint8]) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.data.groups import GROUP_MARKER, inseparable_units
-from retrain.data.image_folder import Sample
+from retrain.data.labelled_pictures import Sample
 from retrain.errors import ImageFolderError
 from retrain.options import SplitOptions
 from retrain.text import listing, shown
@@ -35,7 +35,7 @@ def assign_sets(
     samples: Sequence[Sample],
     keys: NDArray[np.uint8],
     options: SplitOptions,
-    image_dir: str = "",
+    spelling: str = "",
 ) -> list[str]:
     """The set of every sample: "train", "validation" or "test".
 
@@ -53,19 +53,19 @@ def assign_sets(
         samples: (n,) of one image folder.
         keys: (n, 32) uint8, SHA-256 of each picture's bytes.
         options: the percentages, or numbers, and the rule.
-        image_dir: the folder as the user spelled it; the original rule hashes it with the path.
+        spelling: of the image folder, as the user gave it; the original rule hashes it with the path.
     Raises ImageFolderError if a class has too few pictures for the numbers.
     """
     if any(sample.subset for sample in samples):
         return [sample.subset or "train" for sample in samples]
     if options.split == "original":
         return [
-            original_set(os.path.join(image_dir, s.path), options.validation_percentage, options.test_percentage)
+            original_set(os.path.join(spelling, s.path), options.validation_percentage, options.test_percentage)
             for s in samples
         ]
     units = inseparable_units(samples, keys)
     if options.has_counts:
-        different = {(sample.class_folder, key.tobytes()) for sample, key in zip(samples, keys, strict=True)}
+        different = {(sample.class_name, key.tobytes()) for sample, key in zip(samples, keys, strict=True)}
         check_counts(Counter(name for name, _ in different), options)
         by_unit = _assign_by_counts([sample.label for sample in samples], units, options)
         return [by_unit[unit] for unit in units]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from retrain.backbones import Backbone, Extractor, RepresentativePictures, choose_extractor
 from retrain.cache import BottleneckCache, CachedVectors, LabelledBottlenecks, VectorSource, load_vectors
-from retrain.data import ImageFolder, Sample
+from retrain.data import LabelledPictures, Sample
 from retrain.errors import ImageFolderError
 from retrain.events import Emit, StageBegan, Warned
 from retrain.extraction.pass_one import Extraction, extract_bottlenecks, open_cache
@@ -31,7 +31,7 @@ __all__ = [
 class Dataset:
     """The readable pictures of a folder, and their bottlenecks, which are read when first needed."""
 
-    folder: ImageFolder
+    folder: LabelledPictures
     extraction: Extraction
     chosen: NDArray[np.int64]  # (n,) numbers of the readable samples
     cached: CachedVectors  # (n, d)
@@ -66,13 +66,13 @@ class Dataset:
         return [key.tobytes().hex() for key in self.keys]
 
 
-def choose_extractor_for(folder: ImageFolder, backbone: Backbone, options: RunOptions, emit: Emit) -> Extractor:
+def choose_extractor_for(folder: LabelledPictures, backbone: Backbone, options: RunOptions, emit: Emit) -> Extractor:
     """The extractor that the options ask for."""
     pictures = RepresentativePictures(folder, options.extraction.cache_dir, options.images)
     return choose_extractor(backbone, options.backbone.precision, pictures, emit)
 
 
-def load_dataset(folder: ImageFolder, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:
+def load_dataset(folder: LabelledPictures, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:
     """Run pass one over all samples. Raises ImageFolderError if no picture can be read, CacheError, BackboneError."""
     cache = open_cache(extractor, options.extraction)
     extraction = extract(folder, extractor, cache, options, emit)
@@ -91,7 +91,7 @@ def load_dataset(folder: ImageFolder, extractor: Extractor, options: RunOptions,
 
 
 def extract(
-    folder: ImageFolder, extractor: Extractor, cache: BottleneckCache, options: RunOptions, emit: Emit
+    folder: LabelledPictures, extractor: Extractor, cache: BottleneckCache, options: RunOptions, emit: Emit
 ) -> Extraction:
     """Put the bottleneck of every picture of a folder into the cache, and tell what was left out.
 
@@ -109,7 +109,7 @@ def extract(
     return done
 
 
-def flat_warnings(folder: ImageFolder, extraction: Extraction) -> Iterator[str]:
+def flat_warnings(folder: LabelledPictures, extraction: Extraction) -> Iterator[str]:
     """Warnings about pictures, and whole classes, that show one flat colour."""
     flat = set(extraction.one_colour)
     labels = [sample.label for sample in folder.samples]

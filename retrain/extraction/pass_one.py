@@ -26,7 +26,15 @@ from retrain.cache import (
     Signature,
     signature_of,
 )
-from retrain.data import ImageFolder, LeftOut, Sample, decode_image, is_one_colour, picture_bytes, summarize_left_out
+from retrain.data import (
+    LabelledPictures,
+    LeftOut,
+    Sample,
+    decode_image,
+    is_one_colour,
+    picture_bytes,
+    summarize_left_out,
+)
 from retrain.errors import ImageFolderError, RetrainError, UnreadableImageError
 from retrain.events import Emit, Extracted, ignore
 from retrain.interruption import saving, unsaved
@@ -109,7 +117,7 @@ def open_cache(backbone: Extractor, options: ExtractionOptions) -> BottleneckCac
 
 
 def extract_bottlenecks(
-    folder: ImageFolder,
+    folder: LabelledPictures,
     backbone: Extractor,
     cache: BottleneckCache,
     options: RunOptions = RunOptions(),
@@ -160,7 +168,7 @@ class _Row(NamedTuple):
 class _Run:
     """One pass over a folder."""
 
-    folder: ImageFolder
+    folder: LabelledPictures
     backbone: Extractor
     cache: BottleneckCache
     index: PictureIndex

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrain.backbones import Backbone, Extractor, RepresentativePictures, choose_backbone, choose_extractor
-from retrain.data import ImageFolder, read_image_folder
+from retrain.data import LabelledPictures, read_image_folder
 from retrain.errors import RetrainError
 from retrain.events import Emit, Event, Extracted, Noted, Warned, ignore
 from retrain.extraction import extract_bottlenecks, open_cache
@@ -94,7 +94,7 @@ def benchmark(
 
 
 def benchmark_machine(
-    folder: ImageFolder,
+    folder: LabelledPictures,
     backbone: Backbone,
     images: ImageOptions = ImageOptions(),
     emit: Emit = ignore,
@@ -110,7 +110,7 @@ def benchmark_machine(
     Raises RetrainError if the backbone can't run in float32.
     """
     some = random.Random(0).sample(folder.samples, min(len(folder.samples), _MOST_PICTURES))
-    sample = ImageFolder(folder.root, folder.class_names, tuple(some), (), ())
+    sample = LabelledPictures(folder.root, folder.class_names, tuple(some))
     started = time.monotonic()
     network = backbone.network  # all precisions need it at first
     loading = time.monotonic() - started
@@ -147,7 +147,7 @@ def draw_pictures(folder: Path, count: int = 256) -> None:
 
 
 def _rates(
-    folder: ImageFolder, backbone: Backbone, precision: str, images: ImageOptions, loading: float
+    folder: LabelledPictures, backbone: Backbone, precision: str, images: ImageOptions, loading: float
 ) -> PrecisionRates:
     started = time.monotonic()
     try:
@@ -184,7 +184,7 @@ def _network_rate(network: Any) -> float:
     return float(network.batch_size / statistics.median(seconds))
 
 
-def _pipeline_rate(folder: ImageFolder, extractor: Extractor, images: ImageOptions) -> float:
+def _pipeline_rate(folder: LabelledPictures, extractor: Extractor, images: ImageOptions) -> float:
     """Pictures per second of pass one into empty caches, repeated for a few seconds."""
     extracted, seconds = 0, 0.0
     while seconds < _SECONDS:

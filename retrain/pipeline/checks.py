@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones import Backbone
-from retrain.data import SETS, ImageFolder, check_class_sizes, check_counts
+from retrain.data import SETS, LabelledPictures, check_class_sizes, check_counts
 from retrain.errors import ImageFolderError, TrainingError, UsageError
 from retrain.evaluation import different
 from retrain.events import Emit, Warned
@@ -42,7 +42,7 @@ def check_backbone(backbone: Backbone, options: RunOptions) -> None:
         )
 
 
-def check_class_counts(folder: ImageFolder, counts: Sequence[int], emit: Emit) -> None:
+def check_class_counts(folder: LabelledPictures, counts: Sequence[int], emit: Emit) -> None:
     """Refuse a class with too few pictures to train on; warn of those with few, and of empty folders.
 
     Args:
@@ -106,7 +106,7 @@ def check_leaks(data: Dataset, emit: Emit) -> None:
         )
 
 
-def check_ready_made_split(folder: ImageFolder, options: RunOptions, emit: Emit) -> None:
+def check_ready_made_split(folder: LabelledPictures, options: RunOptions, emit: Emit) -> None:
     """Warn of options that have no effect because the folder comes with a split of its own."""
     if folder.has_subsets and options.split != SplitOptions():
         emit(
@@ -118,7 +118,7 @@ def check_ready_made_split(folder: ImageFolder, options: RunOptions, emit: Emit)
         )
 
 
-def check_training(folder: ImageFolder, options: RunOptions) -> None:
+def check_training(folder: LabelledPictures, options: RunOptions) -> None:
     """Refuse what can't be trained, before any picture is read. Raises UsageError, ImageFolderError."""
     ready_made = folder.has_subsets
     training = [sample for sample in folder.samples if not ready_made or sample.subset == "train"]
@@ -191,7 +191,7 @@ def check_sets(
             emit(Warned(f"no {name} pictures of class {listing(missing[name])}"))
 
 
-def check_folds(folder: ImageFolder, folds: int, training: TrainingOptions) -> None:
+def check_folds(folder: LabelledPictures, folds: int, training: TrainingOptions) -> None:
     """Refuse folds that a folder can't have, before any picture is read. Raises UsageError, ImageFolderError."""
     few = [f"{n} of {name}" for name, n in zip(folder.class_names, folder.counts(), strict=True) if n < folds]
     if few:
@@ -203,7 +203,7 @@ def check_folds(folder: ImageFolder, folds: int, training: TrainingOptions) -> N
         raise UsageError("--patience takes a fold for validation, besides those for training and testing: 3 or more")
 
 
-def check_known_classes(folder: ImageFolder, known: Container[str], labels: Sequence[str]) -> None:
+def check_known_classes(folder: LabelledPictures, known: Container[str], labels: Sequence[str]) -> None:
     """Refuse classes that a model does not know.
 
     Args:

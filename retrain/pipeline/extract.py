@@ -6,7 +6,7 @@ from typing import Any
 
 from retrain.backbones import choose_backbone
 from retrain.cache import BottleneckCache
-from retrain.data import ImageFolder, assign_sets, check_counts, class_labels, read_image_folder
+from retrain.data import LabelledPictures, assign_sets, check_counts, class_labels, read_image_folder
 from retrain.events import Emit, ignore
 from retrain.export import VectorTable, check_vector_file, write_vectors
 from retrain.extraction import Dataset, Extraction, choose_extractor_for, load_dataset, open_cache
@@ -64,11 +64,11 @@ def extract(
         cache = open_cache(extractor, options.extraction)
         return FolderExtraction(extract_pictures(folder, extractor, cache, options, emit), cache)
     data = load_dataset(folder, extractor, options, emit)
-    write_vectors(output, _table(data, labels, options, os.fspath(image_dir)), emit)
+    write_vectors(output, _table(data, labels, options), emit)
     return FolderExtraction(data.extraction, data.cached.cache, os.fspath(output))
 
 
-def _labels(folder: ImageFolder, options: RunOptions, emit: Emit) -> tuple[str, ...]:
+def _labels(folder: LabelledPictures, options: RunOptions, emit: Emit) -> tuple[str, ...]:
     """The labels of the classes; checks, as far as can be known now, that the pictures can be split.
 
     Raises ImageFolderError, LabelsFileError.
@@ -78,13 +78,13 @@ def _labels(folder: ImageFolder, options: RunOptions, emit: Emit) -> tuple[str, 
     return class_labels(folder.class_names, options.labels.labels_file, emit=emit)
 
 
-def _table(data: Dataset, labels: tuple[str, ...], options: RunOptions, image_dir: str) -> VectorTable:
+def _table(data: Dataset, labels: tuple[str, ...], options: RunOptions) -> VectorTable:
     """What the file holds. Raises ImageFolderError if a class has too few different pictures for the split."""
     cache = data.cached.cache
     return VectorTable(
         [utf8_path(sample.path) for sample in data.samples],
         [labels[sample.label] for sample in data.samples],
-        assign_sets(data.samples, data.keys, options.split, image_dir),
+        assign_sets(data.samples, data.keys, options.split, data.folder.spelling),
         data.keys,
         data.cached,
         cache.name,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from retrain.backbones import Backbone, Converter, Extractor, RepresentativePictures, choose_backbone
 from retrain.cache import LabelledBottlenecks, SomeVectors, VectorSource
-from retrain.data import SETS, ImageFolder, assign_sets
+from retrain.data import SETS, LabelledPictures, assign_sets
 from retrain.evaluation import Metrics, PictureResult, summarize
 from retrain.events import Emit, StageBegan, TrainingBegan, Warned, ignore
 from retrain.extraction import Augmentation, Dataset, add_copies, choose_extractor_for
@@ -110,7 +110,7 @@ def train_model(
     intermediate: IntermediateGraphs = IntermediateGraphs(),
 ) -> TrainedModel:
     """Extract, train and test, without writing a model. Raises RetrainError."""
-    start = _start(os.fspath(image_dir), options, emit, rules)
+    start = _start(image_dir, options, emit, rules)
     from retrain.training import HeadTrainer
 
     split = _extract(start)
@@ -146,7 +146,14 @@ def train_model(
     )
     options = dataclasses.replace(start.options, training=head.options)
     return TrainedModel(
-        start.image_dir, options, network.backbone, split.extractor, network.graph, test.trained, result, test.judged
+        start.folder.spelling,
+        options,
+        network.backbone,
+        split.extractor,
+        network.graph,
+        test.trained,
+        result,
+        test.judged,
     )
 
 
@@ -154,15 +161,14 @@ def train_model(
 class _Start:
     """What is known before a picture is read."""
 
-    image_dir: str
-    folder: ImageFolder
+    folder: LabelledPictures
     labels: tuple[str, ...]
     graph: "ExportSource"
     options: RunOptions  # with the backbone filled in
     emit: Emit
 
 
-def _start(image_dir: str, options: RunOptions, emit: Emit, rules: ClassRules) -> _Start:
+def _start(image_dir: str | os.PathLike[str], options: RunOptions, emit: Emit, rules: ClassRules) -> _Start:
     """Read the folder, refuse what can't be trained, choose the backbone."""
     folder, labels = read_classes(image_dir, options, emit, rules)
     check_ready_made_split(folder, options, emit)
@@ -175,7 +181,7 @@ def _start(image_dir: str, options: RunOptions, emit: Emit, rules: ClassRules) -
     converter = Converter(pictures.cache_dir, emit, pictures)
     graph = export_source(backbone, options.final_tensor_name, converter)
     graph.prepare()
-    return _Start(image_dir, folder, labels, graph, options, emit)
+    return _Start(folder, labels, graph, options, emit)
 
 
 @dataclass(frozen=True)
@@ -204,7 +210,7 @@ def _extract(start: _Start) -> _Split:
     extractor = plan.extractor if plan else choose_extractor_for(folder, start.graph.backbone, options, emit)
     data = load_training_data(folder, extractor, options, emit)
     check_leaks(data, emit)
-    sets = assign_sets(data.samples, data.keys, options.split, start.image_dir)
+    sets = assign_sets(data.samples, data.keys, options.split, folder.spelling)
     members = {name: np.flatnonzero(np.array(sets) == name) for name in SETS}
     labels_of = {name: data.labels[chosen] for name, chosen in members.items()}
     check_sets(start.labels, labels_of, folder.has_subsets, options, emit)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from retrain.backbones import Extractor
-from retrain.data import ImageFolder, class_labels, read_image_folder
+from retrain.data import LabelledPictures, class_labels, read_image_folder
 from retrain.events import Emit
 from retrain.extraction import Dataset, load_dataset
 from retrain.options import RunOptions
@@ -26,7 +26,7 @@ class ClassRules:
 
 def read_classes(
     image_dir: str | os.PathLike[str], options: RunOptions, emit: Emit, rules: ClassRules = ClassRules()
-) -> tuple[ImageFolder, tuple[str, ...]]:
+) -> tuple[LabelledPictures, tuple[str, ...]]:
     """The folder's classes and their labels, checked as far as possible without reading a picture.
 
     Raises ImageFolderError, LabelsFileError.
@@ -37,7 +37,7 @@ def read_classes(
     return folder, labels
 
 
-def load_training_data(folder: ImageFolder, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:
+def load_training_data(folder: LabelledPictures, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:
     """Extract the pictures, and warn of what they show of the folder.
 
     Raises ImageFolderError if a class has too few readable pictures, CacheError, BackboneError.

@@ -93,7 +93,10 @@ def _folds(pictures: JudgedPictures, groups: NDArray[np.uint8], seed: int) -> ND
     used = np.flatnonzero([sizes[label] > 1 for label in pictures.labels.tolist()])
     if len({*pictures.labels[used].tolist()}) < 2:
         return folds
-    samples = [Sample(pictures.paths[number], int(pictures.labels[number])) for number in used.tolist()]
+    samples = [
+        Sample(pictures.paths[number], label, pictures.names[label])
+        for number, label in zip(used.tolist(), pictures.labels[used].tolist(), strict=True)
+    ]
     count = min(_FOLDS, most_folds(samples, groups[used]))
     if count > 1:
         folds[used] = assign_folds(samples, groups[used], count, seed)

@@ -11,7 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from retrain.backbones import Extractor, choose_backbone
-from retrain.data import ImageFolder, list_pictures
+from retrain.data import LabelledPictures, list_pictures
 from retrain.errors import BackboneError, UnreadableImageError
 from retrain.events import Event, Warned
 from retrain.extraction import Extraction, choose_extractor_for, extract_bottlenecks, open_cache
@@ -166,7 +166,7 @@ class _Opened:
     def __reduce__(self) -> tuple[type["_Opened"], tuple[RunOptions]]:
         return _Opened, (self.options,)
 
-    def extractor(self, folder: ImageFolder) -> Extractor:
+    def extractor(self, folder: LabelledPictures) -> Extractor:
         """The extractor; the folder's pictures are those that it is made with, if it has to be made."""
         if self._extractor is None:
             options = self.options
@@ -176,7 +176,7 @@ class _Opened:
             self._extractor = choose_extractor_for(folder, backbone, options, _warn)
         return self._extractor
 
-    def vectors(self, folder: ImageFolder) -> NDArray[np.float32]:
+    def vectors(self, folder: LabelledPictures) -> NDArray[np.float32]:
         """(n, d) of all pictures. Raises UnreadableImageError, CacheError, BackboneError."""
         extractor = self.extractor(folder)
         cache = open_cache(extractor, self.options.extraction)
@@ -192,7 +192,7 @@ class _Opened:
         return vectors
 
 
-def _check_all_readable(folder: ImageFolder, done: Extraction) -> None:
+def _check_all_readable(folder: LabelledPictures, done: Extraction) -> None:
     if done.readable.all():
         return
     bad = [folder.samples[number] for number in np.flatnonzero(~done.readable)]
@@ -210,7 +210,7 @@ def _warn(event: Event) -> None:
         warnings.warn(event.message, UserWarning, stacklevel=2)
 
 
-def _folder_of(pictures: Any) -> ImageFolder:
+def _folder_of(pictures: Any) -> LabelledPictures:
     """X as a folder of pictures. Raises TypeError, ValueError."""
     if isinstance(pictures, str | bytes | os.PathLike):
         raise TypeError(f"X is a single {type(pictures).__name__}: give a list of pictures")

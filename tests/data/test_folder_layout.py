@@ -27,7 +27,7 @@ def read(root, **options):
 
 
 def places(folder):
-    return {sample.path: (sample.class_folder, sample.subset) for sample in folder.samples}
+    return {sample.path: (sample.class_name, sample.subset) for sample in folder.samples}
 
 
 def test_a_wrapping_folder_is_descended_into_and_that_is_said(tmp_path):
@@ -173,7 +173,7 @@ def test_two_unicode_forms_of_a_name_are_one_class(tmp_path):
     assert folder.class_names == (COMPOSED, "dog")
     assert folder.counts() == [2, 1]
     assert {(tmp_path / sample.path).read_bytes() for sample in folder.samples} == {b"x"}
-    assert {sample.class_folder for sample in folder.samples} == {COMPOSED, "dog"}
+    assert {sample.class_name for sample in folder.samples} == {COMPOSED, "dog"}
     assert said == [
         f"2 folders in {tmp_path} are named {COMPOSED}, in different Unicode forms: they are treated as one class"
     ]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrain.data.folds import assign_folds
-from retrain.data.image_folder import Sample
+from retrain.data.labelled_pictures import Sample
 from retrain.errors import ImageFolderError
 
 
@@ -18,7 +18,7 @@ def keys_of(contents):
 
 def singles(counts):
     """Samples and keys of classes of so many different pictures."""
-    samples = [Sample(f"c{label}/{i}", label) for label, count in enumerate(counts) for i in range(count)]
+    samples = [Sample(f"c{label}/{i}", label, f"c{label}") for label, count in enumerate(counts) for i in range(count)]
     return samples, keys_of(sample.path for sample in samples)
 
 
@@ -53,10 +53,10 @@ PICTURES = st.lists(
 
 def tangled(pictures):
     samples = [
-        Sample(f"c{label}/" + (f"{i}" if group is None else f"g{group}_nohash_{i}"), label)
+        Sample(f"c{label}/" + (f"{i}" if group is None else f"g{group}_nohash_{i}"), label, f"c{label}")
         for i, (label, group, _) in enumerate(pictures)
     ]
-    samples += [Sample(f"c{label}/enough{i}", label) for label in range(3) for i in range(12)]
+    samples += [Sample(f"c{label}/enough{i}", label, f"c{label}") for label in range(3) for i in range(12)]
     return samples, keys_of([content for _, _, content in pictures] + [sample.path for sample in samples[-36:]])
 
 
@@ -84,7 +84,7 @@ def test_the_order_of_the_samples_does_not_matter(pictures, folds, seed, random)
 
 @given(st.lists(st.integers(1, 12), min_size=5, max_size=60), st.integers(2, 5), SEEDS)
 def test_groups_are_spread_to_within_the_largest(sizes, folds, seed):
-    samples = [Sample(f"c/g{group}_nohash_{i}", 0) for group, size in enumerate(sizes) for i in range(size)]
+    samples = [Sample(f"c/g{group}_nohash_{i}", 0, "c") for group, size in enumerate(sizes) for i in range(size)]
     table = per_fold(samples, assign_folds(samples, keys_of(range(len(samples))), folds, seed), folds)
     assert np.ptp(table) <= max(sizes)
     assert table.min() >= 1
@@ -92,9 +92,9 @@ def test_groups_are_spread_to_within_the_largest(sizes, folds, seed):
 
 def test_a_rare_class_is_spread_although_its_pictures_lie_with_many_of_another():
     """Four groups of twenty cats and a dog, and 120 cats: without shares, the dogs would count for nothing."""
-    samples = [Sample(f"cat/g{group}_nohash_{i}", 0) for group in range(4) for i in range(20)]
-    samples += [Sample(f"dog/g{group}_nohash_x", 1) for group in range(4)]
-    samples += [Sample(f"cat/{i}", 0) for i in range(120)]
+    samples = [Sample(f"cat/g{group}_nohash_{i}", 0, "cat") for group in range(4) for i in range(20)]
+    samples += [Sample(f"dog/g{group}_nohash_x", 1, "dog") for group in range(4)]
+    samples += [Sample(f"cat/{i}", 0, "cat") for i in range(120)]
     table = per_fold(samples, assign_folds(samples, keys_of(range(len(samples))), 4, 0), 4)
     assert table.tolist() == [[50] * 4, [1] * 4]
 
@@ -118,7 +118,7 @@ def test_no_fold_is_always_the_large_one():
 def test_ready_made_sets_mean_nothing():
     samples, keys = singles([20, 20])
     sets = ["train", "validation", "test"]
-    marked = [Sample(f"{sets[i % 3]}/{s.path}", s.label, sets[i % 3]) for i, s in enumerate(samples)]
+    marked = [Sample(f"{sets[i % 3]}/{s.path}", s.label, s.class_name, sets[i % 3]) for i, s in enumerate(samples)]
     assert assign_folds(marked, keys, 5, 3).tolist() == assign_folds(samples, keys, 5, 3).tolist()
 
 
@@ -131,7 +131,7 @@ def test_classes_with_too_few_pictures_are_named():
 
 
 def test_copies_and_groups_count_once_and_sets_are_no_classes():
-    copies = [Sample(f"train/owl/{i}", 0, "train") for i in range(10)]
-    group = [Sample(f"test/cat/a_nohash_{i}", 1, "test") for i in range(10)]
+    copies = [Sample(f"train/owl/{i}", 0, "owl", "train") for i in range(10)]
+    group = [Sample(f"test/cat/a_nohash_{i}", 1, "cat", "test") for i in range(10)]
     with pytest.raises(ImageFolderError, match=r"fewer than 2 different pictures in class owl \(1\), cat \(1\)"):
         assign_folds([*copies, *group], keys_of([0] * 10 + list(range(1, 11))), 2, 0)

@@ -71,7 +71,7 @@ def test_sets_may_be_spelled_in_these_ways(tmp_path, training, name, meant, chan
         (f"{change(training)}/dog/b", "train"),
         (f"{change(name)}/cat/c", meant),
     }
-    assert {s.class_folder for s in folder.samples} == {"cat", "dog"} == set(folder.class_names)
+    assert {s.class_name for s in folder.samples} == {"cat", "dog"} == set(folder.class_names)
 
 
 def test_two_spellings_of_one_set_are_one(tmp_path):

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from retrain.data.image_folder import ImageFolder, Sample
+from retrain.data.labelled_pictures import LabelledPictures, Sample
 from retrain.data.left_out import LeftOut, summarize_left_out
 
 
 def folder_of(**files):
     names = tuple(files)
-    samples = [Sample(f"{name}/{n}", label) for label, name in enumerate(names) for n in range(files[name])]
-    return ImageFolder(Path("root"), names, tuple(samples), (), ())
+    samples = [Sample(f"{name}/{n}", label, name) for label, name in enumerate(names) for n in range(files[name])]
+    return LabelledPictures(Path("root"), names, tuple(samples))
 
 
 def test_losses_are_counted_by_reason_and_class():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.data.image_folder import Sample
+from retrain.data.labelled_pictures import Sample
 from retrain.data.split import SETS, assign_sets, check_class_sizes, original_set
 from retrain.errors import ImageFolderError
 from retrain.options import SplitOptions
@@ -20,7 +20,7 @@ def keys_of(contents):
 
 def split_of(paths, contents, labels=None, options=SplitOptions()):
     labels = labels or [0] * len(paths)
-    samples = [Sample(path, label) for path, label in zip(paths, labels, strict=True)]
+    samples = [Sample(path, label, path.split("/")[0]) for path, label in zip(paths, labels, strict=True)]
     return assign_sets(samples, keys_of(contents), options)
 
 
@@ -101,7 +101,11 @@ def test_a_copy_outside_its_group_goes_with_the_group():
 
 
 def test_ready_made_sets_are_taken_as_they_are():
-    samples = [Sample("train/c/a", 0, "train"), Sample("val/c/a", 0, "validation"), Sample("test/c/b", 0, "test")]
+    samples = [
+        Sample("train/c/a", 0, "c", "train"),
+        Sample("val/c/a", 0, "c", "validation"),
+        Sample("test/c/b", 0, "c", "test"),
+    ]
     assert assign_sets(samples, keys_of([1, 1, 2]), SplitOptions()) == ["train", "validation", "test"]
 
 
@@ -115,7 +119,7 @@ def test_original_rule_gives_the_original_results(test_data):
 
 
 def test_original_rule_is_an_option():
-    samples = [Sample(f"daisy/{i}.jpg", 0) for i in range(300)]
+    samples = [Sample(f"daisy/{i}.jpg", 0, "daisy") for i in range(300)]
     sets = assign_sets(samples, keys_of(range(300)), SplitOptions(split="original"), "flower_photos")
     assert sets == [original_set(f"flower_photos/{sample.path}", 10, 10) for sample in samples]
     assert set(sets) == set(SETS)
@@ -143,7 +147,7 @@ def test_a_class_of_copies_of_one_picture_is_for_training(content):
 
 
 def test_the_original_rule_joins_paths_as_the_original_does():
-    samples = [Sample(f"daisy/{i}.jpg", 0) for i in range(300)]
+    samples = [Sample(f"daisy/{i}.jpg", 0, "daisy") for i in range(300)]
     options = SplitOptions(split="original")
     assert assign_sets(samples, keys_of(range(300)), options, "f") == assign_sets(
         samples, keys_of(range(300)), options, "f/"

@@ -8,8 +8,8 @@ from PIL import Image
 from support.hearing import warnings_to
 
 import retrain
-from retrain.data.image_folder import ImageFolder, Sample
 from retrain.data.inspection import inspect_folder
+from retrain.data.labelled_pictures import LabelledPictures, Sample
 from retrain.errors import ImageFolderError
 from retrain.extraction.dataset import flat_warnings
 from retrain.extraction.pass_one import Extraction
@@ -43,10 +43,10 @@ def test_a_folder_without_a_picture_says_what_it_has(tiny_backbone, command, con
 
 def told(flat, unreadable=()):
     """Warnings of six pictures of two classes."""
-    samples = tuple(Sample(f"{name}/{n}.png", label) for label, name in enumerate("ab") for n in range(3))
+    samples = tuple(Sample(f"{name}/{n}.png", label, name) for label, name in enumerate("ab") for n in range(3))
     readable = np.array([number not in unreadable for number in range(6)])
     extraction = Extraction(np.zeros((6, 32), np.uint8), readable, {}, 6, 1.0, one_colour=tuple(flat))
-    return list(flat_warnings(ImageFolder(Path("pictures"), ("a", "b"), samples, (), ()), extraction))
+    return list(flat_warnings(LabelledPictures(Path("pictures"), ("a", "b"), samples), extraction))
 
 
 def test_pictures_and_classes_of_one_colour_are_told():

@@ -1,0 +1,56 @@
+"""Pictures with their classes, wherever they come from: what a folder of folders gives."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from retrain.data.folder_walk import UNREADABLE
+
+__all__ = ["LabelledPictures", "Sample"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A file with its class. Whether it is a picture becomes clear when it is read."""
+
+    path: str  # relative to the root, with /
+    label: int  # index into class_names
+    class_name: str
+    subset: str | None = None  # "train", "validation" or "test", if the pictures come with a split
+    problem: str | None = None  # why it can't be a picture: a pipe, or a folder that can't be read; don't open it
+    content: Callable[[], bytes] | None = None  # gives what a file would hold, of a picture that is in no file
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether there may be pictures here that can't be read."""
+        return (self.problem or "").startswith(UNREADABLE)
+
+
+@dataclass(frozen=True)
+class LabelledPictures:
+    """Pictures and their classes."""
+
+    root: Path  # the folder that paths are relative to
+    class_names: tuple[str, ...]  # sorted by name, in Unicode's composed form
+    samples: tuple[Sample, ...]  # sorted by path
+    empty_folders: tuple[str, ...] = ()  # sub-folders without files, which are not classes
+    stray_files: tuple[str, ...] = ()  # files beside the class folders, in no class
+    spelling: str = ""  # of the root, as the user gave it: the original program's split depends on it
+    is_part: bool = False  # there are more pictures below the root
+
+    @property
+    def has_subsets(self) -> bool:
+        """Whether the pictures come with a split of their own."""
+        return any(sample.subset for sample in self.samples)
+
+    def part(self, numbers: Iterable[int]) -> "LabelledPictures":
+        """Only some of the samples."""
+        return dataclasses.replace(self, samples=tuple(self.samples[number] for number in numbers), is_part=True)
+
+    def counts(self) -> list[int]:
+        """Files per class, in the order of class_names."""
+        counts = [0] * len(self.class_names)
+        for sample in self.samples:
+            counts[sample.label] += 1
+        return counts
