@@ -8,6 +8,7 @@ __all__ = [
     "ImageFolderError",
     "Interrupted",
     "LabelsFileError",
+    "ManifestError",
     "MissingPackageError",
     "ModelFolderError",
     "OutputError",
@@ -32,6 +33,10 @@ class ImageFolderError(RetrainError):
 
 class LabelsFileError(RetrainError):
     """The labels file can't be read or understood."""
+
+
+class ManifestError(RetrainError):
+    """A manifest can't be read or understood, or none of its pictures is there."""
 
 
 class UnreadableImageError(RetrainError):

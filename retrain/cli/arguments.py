@@ -11,6 +11,8 @@ import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
+from retrain.errors import UsageError
+from retrain.options import Manifest
 from retrain.options.fields import flag_of
 from retrain.text import counted, shown
 
@@ -22,12 +24,14 @@ __all__ = [
     "PrintCompletion",
     "add_command",
     "add_image_dir",
+    "add_image_root",
     "add_log_options",
     "add_model_dir",
     "add_options",
     "add_output_options",
     "add_trust",
     "options_from",
+    "source_from",
 ]
 
 EXIT_ERROR, EXIT_USAGE = 1, 2
@@ -133,9 +137,9 @@ class PrintCompletion(argparse.Action):
 
         for command in _all_parsers(parser):
             for action in command._actions:
-                path = _PATH.search(str(action.metavar or ""))
-                if path:
-                    action.complete = shtab.DIRECTORY if path[1] == "DIR" else shtab.FILE  # type: ignore[attr-defined]
+                kinds = _PATH.findall(str(action.metavar or ""))
+                if kinds:
+                    action.complete = shtab.DIRECTORY if set(kinds) == {"DIR"} else shtab.FILE  # type: ignore[attr-defined]
         print(shtab.complete(parser, shell))
         parser.exit()
 
@@ -167,9 +171,29 @@ def add_command(
 
 
 def add_image_dir(parser: Parser, nargs: str | None = None) -> None:
-    """Add IMAGE_DIR."""
-    text = "folder with one sub-folder of pictures per class"
-    parser.add_argument("image_dir", metavar="IMAGE_DIR", nargs=nargs, help=text)
+    """Add IMAGE_DIR and --image-root."""
+    text = (
+        "folder with one sub-folder of pictures per class, or a manifest: a .csv, .tsv, .jsonl or .json file that "
+        "lists pictures with their labels"
+    )
+    parser.add_argument("image_dir", metavar="IMAGE_DIR|FILE", nargs=nargs, help=text)
+    add_image_root(parser)
+
+
+def add_image_root(parser: Any) -> None:
+    """Add --image-root to a parser, or a group of options."""
+    parser.add_argument(
+        "--image-root", metavar="DIR", help="folder that the paths in a manifest are relative to (default: its own)"
+    )
+
+
+def source_from(args: argparse.Namespace) -> Any:
+    """The image folder or manifest that a command was given; None if it was given none. Raises UsageError."""
+    if args.image_root is None:
+        return args.image_dir
+    if args.image_dir is None:
+        raise UsageError("--image-root is for the paths in a manifest, and none is given: name one, or leave it out")
+    return Manifest(args.image_dir, args.image_root)
 
 
 def add_model_dir(parser: Parser, nargs: str | None = None) -> None:

@@ -2,13 +2,15 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from retrain.cli.arguments import Commands, Parser, add_command, add_output_options
+from retrain.cli.arguments import Commands, Parser, add_command, add_image_root, add_output_options
 from retrain.cli.output import print_json
+from retrain.options import Manifest
 from retrain.text import counted, listed_lines, listing
 
 __all__ = ["add_cache_commands"]
@@ -32,9 +34,10 @@ def add_cache_commands(commands: Commands) -> None:
         "--keep",
         action="append",
         required=True,
-        metavar="IMAGE_DIR",
-        help="keep the rows of this folder's pictures; may be given several times",
+        metavar="IMAGE_DIR|FILE",
+        help="keep the rows of the pictures in this folder or manifest; may be given several times",
     )
+    add_image_root(prune)
     prune.add_argument("--yes", action="store_true", help="delete without asking")
     _add(actions, "compact", _compact, "merge small segments into large ones")
     import_ = _add(actions, "import", _import, "import bottleneck text files of the original program")
@@ -106,11 +109,12 @@ def _verify(args: argparse.Namespace) -> int:
 def _prune(args: argparse.Namespace) -> int:
     from retrain.cache import maintenance as cache_maintenance
     from retrain.cli.progress import Progress
-    from retrain.data import read_image_folder
+    from retrain.data import read_source
 
     caches = cache_maintenance.extractors(args.cache_dir)
     progress = Progress(args.quiet)
-    folders = [read_image_folder(folder, emit=progress.show) for folder in args.keep]
+    sources = [Manifest(path, args.image_root) if os.path.isfile(path) else path for path in args.keep]
+    folders = [read_source(source, emit=progress.show) for source in sources]
     keys = cache_maintenance.needed_keys(args.cache_dir, folders, progress.show)
     progress.close()
     reports = [cache_maintenance.prune(cache, keys, dry_run=True) for cache in caches]

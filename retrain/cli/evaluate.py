@@ -10,6 +10,7 @@ from retrain.cli.arguments import (
     add_options,
     add_output_options,
     options_from,
+    source_from,
 )
 from retrain.cli.output import print_json, print_text
 from retrain.options import ExtractionOptions, ImageOptions
@@ -50,7 +51,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         check_evaluation_place(args.output)
     with resumable_progress(args.quiet) as progress:
         evaluation = evaluate_folder(
-            Classifier(args.model_dir, args.trust), args.image_dir, extraction, images, progress.show
+            Classifier(args.model_dir, args.trust), source_from(args), extraction, images, progress.show
         )
     if args.output is not None:
         write_evaluation(evaluation, args.output)

@@ -4,7 +4,15 @@ import argparse
 import contextlib
 import os
 
-from retrain.cli.arguments import Commands, add_command, add_image_dir, add_options, add_output_options, options_from
+from retrain.cli.arguments import (
+    Commands,
+    add_command,
+    add_image_dir,
+    add_options,
+    add_output_options,
+    options_from,
+    source_from,
+)
 from retrain.cli.output import print_json, print_text
 from retrain.errors import UsageError
 from retrain.options import BackboneOptions, ExtractionOptions, ImageOptions, LabelOptions, RunOptions, SplitOptions
@@ -54,13 +62,15 @@ def _extract(args: argparse.Namespace) -> int:
             raise UsageError("--benchmark measures every precision: leave --precision out")
         return _benchmark(args, options)
     if args.image_dir is None:
-        raise UsageError("IMAGE_DIR is missing: give the folder with one sub-folder of pictures per class")
+        raise UsageError(
+            "IMAGE_DIR is missing: give the folder with one sub-folder of pictures per class, or a manifest"
+        )
     from retrain.cli import console
     from retrain.cli.progress import resumable_progress
     from retrain.pipeline.extract import extract as extract_folder
 
     with resumable_progress(args.quiet) as progress:
-        done = extract_folder(args.image_dir, options, progress.show, args.output)
+        done = extract_folder(source_from(args), options, progress.show, args.output)
     if args.json:
         print_json(done.as_dict())
     else:
@@ -75,7 +85,7 @@ def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
     from retrain.pipeline.benchmark import benchmark
 
     with contextlib.closing(Progress(args.quiet)) as progress:
-        measured = benchmark(args.image_dir, options, progress.show)
+        measured = benchmark(source_from(args), options, progress.show)
     given = options.backbone.backbone
     is_file = given is not None and (
         os.sep in given or given.endswith(".onnx")

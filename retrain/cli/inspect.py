@@ -5,7 +5,15 @@ import contextlib
 import os
 from pathlib import Path
 
-from retrain.cli.arguments import Commands, add_command, add_image_dir, add_options, add_output_options, options_from
+from retrain.cli.arguments import (
+    Commands,
+    add_command,
+    add_image_dir,
+    add_options,
+    add_output_options,
+    options_from,
+    source_from,
+)
 from retrain.cli.output import print_json, print_text, print_warning
 from retrain.errors import UsageError
 from retrain.options import AugmentationOptions, ImageOptions, LabelOptions, SplitOptions
@@ -57,7 +65,7 @@ def _inspect(args: argparse.Namespace) -> int:
         check_place(sheet)
         _warn_of_place(sheet, args.image_dir)
     with contextlib.closing(Progress(args.quiet)) as progress:
-        inspection = inspect_folder(args.image_dir, images, split, labels, progress.show)
+        inspection = inspect_folder(source_from(args), images, split, labels, progress.show)
     if sheet:
         write_sheet(sheet, [Example(Path(path), label) for label, path in inspection.examples], augmentation, images)
     if args.json:

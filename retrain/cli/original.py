@@ -355,5 +355,5 @@ class _Log:
         if self.flags.print_misclassified_test_images:
             logger.info("=== MISCLASSIFIED TEST IMAGES ===")
             for picture in model.result.misclassified():
-                path = os.path.join(self.flags.image_dir, picture.path)
+                path = os.path.join(model.image_dir, picture.path)
                 logger.info("%70s  %s", display_path(path), picture.predicted)

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from retrain.cli.arguments import Commands, add_command, add_model_dir, add_output_options
+from retrain.cli.arguments import Commands, add_command, add_image_root, add_model_dir, add_output_options, source_from
 from retrain.cli.output import print_json, print_text
 from retrain.errors import UsageError
 from retrain.paths import display_path
@@ -32,8 +32,11 @@ def add_report_command(commands: Commands) -> None:
     add_model_dir(parser, nargs="?")
     group = parser.add_argument_group("pictures")
     group.add_argument(
-        "--image-dir", metavar="DIR", help="where the pictures are now (default: where the model was trained on them)"
+        "--image-dir",
+        metavar="DIR|FILE",
+        help="where the pictures are now, or a manifest (default: what the model was trained on)",
     )
+    add_image_root(group)
     group.add_argument(
         "--cache-dir", metavar="DIR", help="folder of the bottleneck cache (default: that of the training)"
     )
@@ -59,8 +62,9 @@ def _report(args: argparse.Namespace) -> int:
     from retrain.model import Classifier
     from retrain.pipeline.report import write_report
 
+    source = source_from(args)
     with resumable_progress(args.quiet) as progress:
-        made = write_report(Classifier(args.model_dir, args.trust), args.image_dir, args.cache_dir, progress.show)
+        made = write_report(Classifier(args.model_dir, args.trust), source, args.cache_dir, progress.show)
     if args.json:
         print_json(made.as_dict())
     else:

@@ -4,7 +4,15 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from retrain.cli.arguments import Commands, add_command, add_image_dir, add_options, add_output_options, options_from
+from retrain.cli.arguments import (
+    Commands,
+    add_command,
+    add_image_dir,
+    add_options,
+    add_output_options,
+    options_from,
+    source_from,
+)
 from retrain.cli.output import print_json, print_text
 from retrain.options import (
     AugmentationOptions,
@@ -75,7 +83,7 @@ def _train(args: argparse.Namespace) -> int:
     from retrain.pipeline.train import train_and_export
 
     with resumable_progress(args.quiet) as progress:
-        model = train_and_export(args.image_dir, args.model_dir, options, progress.show, args.command)
+        model = train_and_export(source_from(args), args.model_dir, options, progress.show, args.command)
     if args.json:
         print_json(model.record)
     else:
@@ -106,7 +114,7 @@ def _crossval(args: argparse.Namespace) -> int:
     from retrain.pipeline.crossval import cross_validate
 
     with resumable_progress(args.quiet) as progress:
-        found = cross_validate(args.image_dir, folds, options, progress.show)
+        found = cross_validate(source_from(args), folds, options, progress.show)
     if args.json:
         print_json(found.as_dict())
     else:

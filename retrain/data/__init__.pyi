@@ -4,12 +4,13 @@ from .folder_walk import is_litter, picture_files
 from .folds import assign_folds, most_folds
 from .image_folder import read_image_folder
 from .inspection import FolderInspection, inspect_folder
-from .labelled_pictures import LabelledPictures, Sample
+from .labelled_pictures import LabelledPictures, ManifestFile, Sample
 from .labels import ClassNames, class_labels, expected_labels
 from .left_out import LeftOut, summarize_left_out
 from .picture_file import hash_picture, picture_bytes, read_picture, what_else
 from .picture_list import list_pictures
-from .split import FEWEST_PICTURES, SETS, assign_sets, check_class_sizes, check_counts
+from .source import read_source
+from .split import FEWEST_PICTURES, SETS, assign_sets, check_class_sizes, check_counts, check_groups
 
 __all__ = [
     "DECODER_VERSION",
@@ -24,11 +25,13 @@ __all__ = [
     "FolderInspection",
     "LabelledPictures",
     "LeftOut",
+    "ManifestFile",
     "Sample",
     "assign_folds",
     "assign_sets",
     "check_class_sizes",
     "check_counts",
+    "check_groups",
     "class_labels",
     "decode_image",
     "draw_distortion",
@@ -44,6 +47,7 @@ __all__ = [
     "read_header",
     "read_image_folder",
     "read_picture",
+    "read_source",
     "summarize_left_out",
     "what_else",
 ]

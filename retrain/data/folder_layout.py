@@ -13,7 +13,7 @@ from retrain.errors import ImageFolderError
 from retrain.events import Emit, Warned
 from retrain.text import listing
 
-__all__ = ["ClassFolder", "Layout", "composed", "find_classes", "is_named_like_a_picture"]
+__all__ = ["ClassFolder", "Layout", "composed", "find_classes", "is_named_like_a_picture", "set_of"]
 
 # Names of the folders of a ready-made split, in any case: train, Training, training_set, TestData, val-images.
 _SET_NAME = re.compile(
@@ -123,7 +123,7 @@ def _unwrapped(walk: FolderWalk, folder: str, known: Collection[str], elsewhere:
             return folder
         inner = join(folder, names[0])
         own = os.path.basename(folder)
-        is_repeated = names[0].lower() == own.lower() or (_set_of(own) or "") == _set_of(names[0])
+        is_repeated = names[0].lower() == own.lower() or (set_of(own) or "") == set_of(names[0])
         is_known = any(composed(name) in known for name in walk.folders(inner))
         if not is_repeated and not is_known and not _leads_to_classes(walk, inner):
             return folder
@@ -178,8 +178,8 @@ def _files_of(walk: FolderWalk, place: str, names: Sequence[str]) -> set[str]:
     return {path[len(join(place, "")) :] for name in names for path, _ in fresh.below(join(place, name))}
 
 
-def _set_of(name: str) -> str | None:
-    """The set that a folder's name stands for, or None."""
+def set_of(name: str) -> str | None:
+    """The set that a name stands for ("validation" for val), or None."""
     if not _SET_NAME.fullmatch(name):
         return None
     return next(meaning for start, meaning in _SETS.items() if name.lower().startswith(start))
@@ -187,12 +187,12 @@ def _set_of(name: str) -> str | None:
 
 def _sets_of(names: Sequence[str]) -> dict[str, str]:
     """Folder -> set, of folders named like sets, also after a common start (seg_train, seg_test)."""
-    sets = {name: meaning for name in names if (meaning := _set_of(name))}
+    sets = {name: meaning for name in names if (meaning := set_of(name))}
     by_start: dict[str, dict[str, str]] = defaultdict(dict)
     for name in names:
         match = _WITH_HEAD.fullmatch(name)
         if match and name not in sets:
-            by_start[match[1]][name] = str(_set_of(match[2]))
+            by_start[match[1]][name] = str(set_of(match[2]))
     for found in by_start.values():
         if len({*found.values()}) > 1:  # one alone is a class: steam_train
             sets |= found

@@ -16,7 +16,7 @@ __all__ = ["assign_folds", "most_folds"]
 
 
 def assign_folds(samples: Sequence[Sample], keys: NDArray[np.uint8], folds: int, seed: int) -> NDArray[np.int32]:
-    """The fold of every sample: each class in equal shares, identical pictures and `_nohash_` groups in one fold.
+    """The fold of every sample: each class in equal shares, identical pictures and groups in one fold.
 
     Greedy, class by class, the largest units first: each goes to the fold with the fewest pictures of its class; among
     these, to the one with the fewest pictures in all; among these, a hash of the seed and the unit decides. If all
@@ -70,6 +70,6 @@ def _check_units(samples: Sequence[Sample], members: dict[bytes, dict[int, int]]
     few = [f"{names[label]} ({found[label]})" for label in sorted(found) if found[label] < folds]
     if few:
         raise ImageFolderError(
-            f"fewer than {folds} different pictures in class {listing(few)} (copies, and names that share the part "
-            "before _nohash_, count as one): each fold needs one; lower --folds or add pictures"
+            f"fewer than {folds} different pictures in class {listing(few)} (copies, names that share the part before "
+            "_nohash_, and pictures of one group count as one): each fold needs one; lower --folds or add pictures"
         )

@@ -2,6 +2,7 @@
 
 Pictures whose file names share the part before `_nohash_` are a group, as in TensorFlow's retrain.py: a_nohash_1.jpg
 and a_nohash_2.jpg may show the same leaf. A model that was trained on one of them must not be tested on the other.
+A manifest may name the group of each picture, whatever its file is called.
 """
 
 import hashlib
@@ -33,7 +34,8 @@ def inseparable_units(samples: Sequence[Sample], keys: NDArray[np.uint8]) -> lis
         keys: (n, 32) uint8, SHA-256 of each picture's bytes.
     Returns: (n,) 32 bytes each, equal for samples of one unit, whatever the order of the samples.
     """
-    parent: dict[bytes, bytes] = {}
+    parent: dict[bytes, bytes] = {}  # of groups
+    group_of: dict[bytes, bytes] = {}  # content -> one of its groups
 
     def find(unit: bytes) -> bytes:
         while parent.setdefault(unit, unit) != unit:
@@ -42,15 +44,14 @@ def inseparable_units(samples: Sequence[Sample], keys: NDArray[np.uint8]) -> lis
 
     own = [key.tobytes() for key in keys]
     for sample, content in zip(samples, own, strict=True):
-        group = group_name(sample.path)
-        if group is not None:
+        for group in (group_name(sample.path), sample.group):
+            if group is None:
+                continue
             # one picture in two groups ties them together; the smaller hash stands for both
-            first, second = sorted(
-                (find(_group_hash(group)), find(content) if content in parent else _group_hash(group))
-            )
-            parent[second] = first
-            parent[content] = first
-    return [find(content) if content in parent else content for content in own]
+            unit = _group_hash(group)
+            first, second = sorted((find(unit), find(group_of.get(content, unit))))
+            parent[second] = group_of[content] = first
+    return [find(group_of[content]) if content in group_of else content for content in own]
 
 
 def _group_hash(group: str) -> bytes:

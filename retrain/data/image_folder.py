@@ -39,14 +39,7 @@ def read_image_folder(
     file, or if folders may be sets or classes.
     """
     spelling, root = os.fspath(root), Path(root)
-    if not root.exists():
-        raise ImageFolderError(
-            f"no such image folder: {display_path(root)}; give a folder with one sub-folder of pictures per class"
-        )
-    if not root.is_dir():
-        raise ImageFolderError(
-            f"image folder {display_path(root)} is a file; give a folder with one sub-folder of pictures per class"
-        )
+    _check_root(root)
     walk = FolderWalk(root, exclude)
     try:
         layout = find_classes(walk, display_path(root), emit, known)
@@ -78,6 +71,18 @@ def read_image_folder(
     _tell_what_is_left_out(problems, layout.stray_files, emit)
     empty = tuple(sorted(name for name, found in files.items() if not found))
     return LabelledPictures(root, class_names, tuple(samples), empty, layout.stray_files, spelling)
+
+
+def _check_root(root: Path) -> None:
+    if not root.exists():
+        raise ImageFolderError(
+            f"no such image folder: {display_path(root)}; give a folder with one sub-folder of pictures per class, "
+            "or a manifest"
+        )
+    if not root.is_dir():
+        raise ImageFolderError(
+            f"image folder {display_path(root)} is a file; give a folder with one sub-folder of pictures per class"
+        )
 
 
 def _without_pictures(root: Path, layout: Layout) -> ImageFolderError:

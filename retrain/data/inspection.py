@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 
 from retrain.data.decoding import decode_image, is_one_colour, read_header
-from retrain.data.image_folder import read_image_folder
 from retrain.data.labelled_pictures import LabelledPictures, Sample
 from retrain.data.labels import class_labels
 from retrain.data.left_out import LeftOut, summarize_left_out
 from retrain.data.picture_file import picture_bytes
+from retrain.data.source import read_source
 from retrain.data.split import SETS, assign_sets
 from retrain.errors import UnreadableImageError
 from retrain.events import Emit, Inspected, Warned, ignore
 from retrain.machine import cores
-from retrain.options import ImageOptions, LabelOptions, SplitOptions
+from retrain.options import ImageOptions, LabelOptions, PictureSource, SplitOptions
 from retrain.paths import utf8_path
 
 __all__ = ["ClassInspection", "FolderInspection", "PlacedPicture", "inspect_folder"]
@@ -114,19 +114,20 @@ class _Picture:
 
 
 def inspect_folder(
-    root: str | os.PathLike[str],
+    source: PictureSource,
     images: ImageOptions = ImageOptions(),
     split: SplitOptions = SplitOptions(),
     labels: LabelOptions = LabelOptions(),
     emit: Emit = ignore,
 ) -> FolderInspection:
-    """Read and decode every file of a folder, and report what was found.
+    """Read and decode every file of a folder or manifest, and report what was found.
 
     Args:
+        source: an image folder, or a manifest.
         emit: told of warnings, and with every file how many were inspected.
-    Raises ImageFolderError, LabelsFileError.
+    Raises ImageFolderError, ManifestError, LabelsFileError.
     """
-    folder = read_image_folder(root, emit=emit)
+    folder = read_source(source, emit=emit)
     names = class_labels(folder.class_names, labels.labels_file, emit=emit)
     found: list[_Picture | str] = []
     with ThreadPoolExecutor(cores() + 1) as pool:

@@ -1,30 +1,40 @@
-"""Pictures with their classes, wherever they come from: what a folder of folders gives."""
+"""Pictures with their classes, wherever they come from: what a folder of folders gives, and a manifest."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from retrain.data.folder_walk import UNREADABLE
 
-__all__ = ["LabelledPictures", "Sample"]
+__all__ = ["LabelledPictures", "ManifestFile", "Sample"]
 
 
 @dataclass(frozen=True)
 class Sample:
     """A file with its class. Whether it is a picture becomes clear when it is read."""
 
-    path: str  # relative to the root, with /
+    path: str  # relative to the root, with /; absolute if a manifest lists a file elsewhere
     label: int  # index into class_names
     class_name: str
     subset: str | None = None  # "train", "validation" or "test", if the pictures come with a split
     problem: str | None = None  # why it can't be a picture: a pipe, or a folder that can't be read; don't open it
     content: Callable[[], bytes] | None = None  # gives what a file would hold, of a picture that is in no file
+    group: str | None = None  # of pictures that must stay in one set, if a manifest says so
 
     @property
     def is_lost(self) -> bool:
         """Whether there may be pictures here that can't be read."""
         return (self.problem or "").startswith(UNREADABLE)
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """The manifest that pictures come from."""
+
+    path: str
+    sha256: str  # of its bytes
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,13 @@ class LabelledPictures:
     empty_folders: tuple[str, ...] = ()  # sub-folders without files, which are not classes
     stray_files: tuple[str, ...] = ()  # files beside the class folders, in no class
     spelling: str = ""  # of the root, as the user gave it: the original program's split depends on it
-    is_part: bool = False  # there are more pictures below the root
+    is_part: bool = False  # there may be more pictures below the root
+    manifest: ManifestFile | None = None  # None: they come from a folder
+
+    @property
+    def source(self) -> str | os.PathLike[str]:
+        """What lists the pictures: the manifest, or the folder."""
+        return self.manifest.path if self.manifest else self.root
 
     @property
     def has_subsets(self) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from retrain.data.groups import GROUP_MARKER, inseparable_units
 from retrain.data.labelled_pictures import Sample
-from retrain.errors import ImageFolderError
+from retrain.errors import ImageFolderError, UsageError
 from retrain.options import SplitOptions
 from retrain.text import listing, shown
 
@@ -20,6 +20,7 @@ __all__ = [
     "assign_sets",
     "check_class_sizes",
     "check_counts",
+    "check_groups",
     "original_set",
 ]
 
@@ -40,11 +41,11 @@ def assign_sets(
     """The set of every sample: "train", "validation" or "test".
 
     The SHA-256 of a sample's content, read as a fraction in [0, 1), decides: below the validation percentage it is
-    validation, within the next test percentage test, else training. Samples whose file names share the part before
-    `_nohash_` are decided together, by the SHA-256 of that part. If that leaves a class of three or more different
-    pictures without validation, test or training pictures, those with the lowest fractions fill the gap; a smaller
-    class has at least one training picture. Samples that come with a set keep it; a set that the folder lacks stays
-    empty.
+    validation, within the next test percentage test, else training. Samples of a group, or whose file names share the
+    part before `_nohash_`, are decided together, by the SHA-256 of the group's name or that part. If that leaves a
+    class of three or more different pictures without validation, test or training pictures, those with the lowest
+    fractions fill the gap; a smaller class has at least one training picture. Samples that come with a set keep it; a
+    set that none comes with stays empty.
 
     If the options have numbers of pictures per class, validation gets the lowest fractions, test the next, and
     training the highest; see _assign_by_counts.
@@ -54,10 +55,11 @@ def assign_sets(
         keys: (n, 32) uint8, SHA-256 of each picture's bytes.
         options: the percentages, or numbers, and the rule.
         spelling: of the image folder, as the user gave it; the original rule hashes it with the path.
-    Raises ImageFolderError if a class has too few pictures for the numbers.
+    Raises ImageFolderError if a class has too few pictures for the numbers, UsageError if the rule knows no groups.
     """
     if any(sample.subset for sample in samples):
         return [sample.subset or "train" for sample in samples]
+    check_groups(samples, options)
     if options.split == "original":
         return [
             original_set(os.path.join(spelling, s.path), options.validation_percentage, options.test_percentage)
@@ -162,6 +164,15 @@ def _assign_by_counts(labels: Sequence[int], units: Sequence[bytes], options: Sp
     return sets
 
 
+def check_groups(samples: Sequence[Sample], options: SplitOptions) -> None:
+    """Refuse a split that would take groups apart. Raises UsageError."""
+    if options.split == "original" and any(sample.group is not None for sample in samples):
+        raise UsageError(
+            "--split original assigns each picture by its path alone, and would take the manifest's groups apart: "
+            "leave it out, or remove the column group"
+        )
+
+
 def check_counts(pictures: Mapping[str, int], options: SplitOptions) -> None:
     """Refuse classes that have no picture left after the sets' numbers.
 
@@ -182,18 +193,19 @@ def check_counts(pictures: Mapping[str, int], options: SplitOptions) -> None:
 
 
 def check_class_sizes(class_names: Sequence[str], counts: Sequence[int]) -> None:
-    """Refuse a folder that can't be split: fewer than two classes, or a class with fewer than three pictures.
+    """Refuse classes that can't be split: fewer than two classes, or a class with fewer than three pictures.
 
     Raises ImageFolderError.
     """
     if len(class_names) < 2:
         raise ImageFolderError(
-            f"only one class ({shown(class_names[0])}): a classifier needs two or more; add a sub-folder for each"
+            f"only one class ({shown(class_names[0])}): a classifier needs two or more; add a sub-folder for each, or "
+            "lines of a manifest"
         )
     pairs = zip(class_names, counts, strict=True)
     small = [f"{name} ({count})" for name, count in pairs if count < FEWEST_PICTURES]
     if small:
         raise ImageFolderError(
             f"fewer than {FEWEST_PICTURES} pictures in class {listing(small)}: training, validation and test need "
-            "one each; add pictures or remove the folder"
+            "one each; add pictures or leave the class out"
         )

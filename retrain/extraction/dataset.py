@@ -79,7 +79,7 @@ def load_dataset(folder: LabelledPictures, extractor: Extractor, options: RunOpt
     chosen = np.flatnonzero(extraction.readable)
     if not len(chosen):
         raise ImageFolderError(
-            f"not one readable picture in {display_path(folder.root)}: skipped {extraction.left_out.told()}"
+            f"not one readable picture in {display_path(folder.source)}: skipped {extraction.left_out.told()}"
         )
     keys = extraction.keys[chosen]
     rows = cache.find(keys)

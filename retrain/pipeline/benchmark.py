@@ -1,7 +1,6 @@
 """`extract --benchmark`: how fast pass one is on this machine, in each precision, and what to use."""
 
 import contextlib
-import os
 import random
 import statistics
 import tempfile
@@ -15,12 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrain.backbones import Backbone, Extractor, RepresentativePictures, choose_backbone, choose_extractor
-from retrain.data import LabelledPictures, read_image_folder
+from retrain.data import LabelledPictures, read_source
 from retrain.errors import RetrainError
 from retrain.events import Emit, Event, Extracted, Noted, Warned, ignore
 from retrain.extraction import extract_bottlenecks, open_cache
 from retrain.machine import cores, processor_name
-from retrain.options import PRECISIONS, ExtractionOptions, ImageOptions, RunOptions
+from retrain.options import PRECISIONS, ExtractionOptions, ImageOptions, PictureSource, RunOptions
 
 __all__ = ["MachineBenchmark", "PrecisionRates", "benchmark", "benchmark_machine", "draw_pictures", "without_network"]
 
@@ -82,14 +81,14 @@ class _NoNetwork:
 
 
 def benchmark(
-    image_dir: str | os.PathLike[str] | None, options: RunOptions = RunOptions(), emit: Emit = ignore
+    image_dir: PictureSource | None, options: RunOptions = RunOptions(), emit: Emit = ignore
 ) -> MachineBenchmark:
     """How fast pass one is on this machine, on pictures of a folder, or on drawn ones if it is None."""
     backbone, options = choose_backbone(options, emit)
     with tempfile.TemporaryDirectory() as place:
         if image_dir is None:
             draw_pictures(Path(place))
-        folder = read_image_folder(image_dir or place, [options.extraction.cache_dir])
+        folder = read_source(image_dir or place, [options.extraction.cache_dir])
         return benchmark_machine(folder, backbone, options.images, emit)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones import Backbone
-from retrain.data import SETS, LabelledPictures, check_class_sizes, check_counts
+from retrain.data import SETS, LabelledPictures, check_class_sizes, check_counts, check_groups
 from retrain.errors import ImageFolderError, TrainingError, UsageError
 from retrain.evaluation import different
 from retrain.events import Emit, Warned
@@ -61,14 +61,14 @@ def check_class_counts(folder: LabelledPictures, counts: Sequence[int], emit: Em
 
 
 def check_contradictions(data: Dataset, emit: Emit) -> None:
-    """Warn of pictures that are in folders of different classes."""
+    """Warn of pictures that are in several classes."""
     first: dict[bytes, int] = {}
     labels = zip(data.keys, data.labels.tolist(), strict=True)
     several = {key.tobytes() for key, label in labels if first.setdefault(key.tobytes(), label) != label}
     if several:
         emit(
             Warned(
-                f"{counted(len(several), 'picture', 'is/are')} in folders of several classes: retrain inspect "
+                f"{counted(len(several), 'picture', 'is/are')} in several classes: retrain inspect "
                 "shows which, keep one of each"
             )
         )
@@ -107,11 +107,11 @@ def check_leaks(data: Dataset, emit: Emit) -> None:
 
 
 def check_ready_made_split(folder: LabelledPictures, options: RunOptions, emit: Emit) -> None:
-    """Warn of options that have no effect because the folder comes with a split of its own."""
+    """Warn of options that have no effect because the pictures come with a split of its own."""
     if folder.has_subsets and options.split != SplitOptions():
         emit(
             Warned(
-                f"{display_path(folder.root)} comes with a split of its own, in folders: "
+                f"{display_path(folder.source)} comes with a split of its own: "
                 "--split, --validation-percentage, --test-percentage, --train-per-class, --validation-per-class and "
                 "--test-per-class have no effect"
             )
@@ -127,17 +127,18 @@ def check_training(folder: LabelledPictures, options: RunOptions) -> None:
         missing = [name for number, name in enumerate(folder.class_names) if number not in there]
         if missing:
             raise ImageFolderError(
-                f"no training pictures of class {listing(missing)} in {display_path(folder.root)}: add some to the "
-                "training folder, or remove the class from the others"
+                f"no training pictures of class {listing(missing)} in {display_path(folder.source)}: add some to the "
+                "training set, or remove the class from the others"
             )
         has_validation = any(sample.subset == "validation" for sample in folder.samples)
     else:
+        check_groups(folder.samples, options.split)
         check_counts(dict(zip(folder.class_names, folder.counts(), strict=True)), options.split)
         has_validation = options.split.wants("validation")
     flag = _needing_validation(options)
     if flag and not has_validation:
         share = "percentage" if options.split.validation_per_class is None else "per-class"
-        remedy = "add a folder validation/" if ready_made else f"raise --validation-{share}"
+        remedy = "add some to the set validation" if ready_made else f"raise --validation-{share}"
         raise UsageError(f"{flag} needs validation pictures, and there are none: {remedy}, or leave it out")
 
 
@@ -167,7 +168,7 @@ def check_sets(
     if missing["train"]:
         raise ImageFolderError(
             f"no training pictures of class {listing(missing['train'])}: add pictures that differ from those there, "
-            "or remove the folder"
+            "or leave the class out"
         )
     flag = _needing_validation(options)
     if flag and not len(members["validation"]):
@@ -214,6 +215,6 @@ def check_known_classes(folder: LabelledPictures, known: Container[str], labels:
     unknown = [name for name in folder.class_names if name not in known]
     if unknown:
         raise ImageFolderError(
-            f"{display_path(folder.root)} has classes that the model does not know: {listing(unknown)}; "
-            f"its labels are {listing(labels)}: rename or remove these folders"
+            f"{display_path(folder.source)} has classes that the model does not know: {listing(unknown)}; "
+            f"its labels are {listing(labels)}: rename these classes, or leave them out"
         )

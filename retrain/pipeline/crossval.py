@@ -1,6 +1,5 @@
 """`crossval`: every picture is tested once, by a head that was trained without it."""
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from retrain.errors import UsageError
 from retrain.evaluation import FoldStatistics, Metrics, Outcomes, summarize, summarize_folds
 from retrain.events import Emit, FoldTested, StageBegan, Warned, ignore
 from retrain.extraction import Augmentation, Extraction, add_copies, choose_extractor_for
-from retrain.options import CrossValidationOptions, RunOptions, TrainingOptions
+from retrain.options import CrossValidationOptions, PictureSource, RunOptions, TrainingOptions
 from retrain.pipeline.checks import check_folds
 from retrain.pipeline.training_data import load_training_data, read_classes
 from retrain.training import FoldResult, FoldTrainer
@@ -58,7 +57,7 @@ def _without_matrix(metrics: Metrics) -> dict[str, Any]:
 
 
 def cross_validate(
-    image_dir: str | os.PathLike[str],
+    image_dir: PictureSource,
     cross_validation: CrossValidationOptions = CrossValidationOptions(),
     options: RunOptions = RunOptions(),
     emit: Emit = ignore,
@@ -68,7 +67,7 @@ def cross_validate(
     Writes to the cache only. If the folder comes with a split of its own, that is ignored.
 
     Args:
-        image_dir: one sub-folder of pictures per class.
+        image_dir: one sub-folder of pictures per class, or a manifest.
         emit: called with events; see `retrain.events`.
     Raises RetrainError.
     """

@@ -4,12 +4,12 @@ import os
 
 import numpy as np
 
-from retrain.data import read_image_folder
+from retrain.data import read_source
 from retrain.evaluation import summarize
 from retrain.events import Emit, ignore
 from retrain.extraction import load_dataset
 from retrain.model import Classifier, judge
-from retrain.options import ExtractionOptions, ImageOptions, RunOptions
+from retrain.options import ExtractionOptions, ImageOptions, PictureSource, RunOptions
 from retrain.pipeline.checks import check_known_classes
 from retrain.pipeline.results import FolderEvaluation, results_of_pictures
 
@@ -18,7 +18,7 @@ __all__ = ["evaluate"]
 
 def evaluate(
     model: Classifier | str | os.PathLike[str],
-    image_dir: str | os.PathLike[str],
+    image_dir: PictureSource,
     extraction: ExtractionOptions = ExtractionOptions(),
     images: ImageOptions = ImageOptions(),
     emit: Emit = ignore,
@@ -27,15 +27,15 @@ def evaluate(
 
     Args:
         model: or its folder.
-        image_dir: one sub-folder of pictures per class, named like the model's labels or like the folders that it was
-            trained on.
+        image_dir: one sub-folder of pictures per class, or a manifest. Classes are named like the model's labels, or
+            like the folders that it was trained on.
         emit: called with events; see `retrain.events`.
     Raises ImageFolderError if the folder has a class that the model doesn't know, ModelFolderError if the files of the
     model folder don't belong together, and other kinds of RetrainError.
     """
     classifier = model if isinstance(model, Classifier) else Classifier(model)
     names = {*classifier.labels, *classifier.description.class_folders}
-    folder = read_image_folder(image_dir, [extraction.cache_dir, classifier.model_dir], emit, names)
+    folder = read_source(image_dir, [extraction.cache_dir, classifier.model_dir], emit, names)
     known = classifier.description.class_names.numbers_of(folder.class_names)
     check_known_classes(folder, known, classifier.labels)
     head, labels, sets = classifier.head(), classifier.labels, classifier.sets()

@@ -6,12 +6,12 @@ from typing import Any
 
 from retrain.backbones import choose_backbone
 from retrain.cache import BottleneckCache
-from retrain.data import LabelledPictures, assign_sets, check_counts, class_labels, read_image_folder
+from retrain.data import LabelledPictures, assign_sets, check_counts, class_labels, read_source
 from retrain.events import Emit, ignore
 from retrain.export import VectorTable, check_vector_file, write_vectors
 from retrain.extraction import Dataset, Extraction, choose_extractor_for, load_dataset, open_cache
 from retrain.extraction import extract as extract_pictures
-from retrain.options import RunOptions
+from retrain.options import PictureSource, RunOptions
 from retrain.paths import utf8_path
 
 __all__ = ["FolderExtraction", "extract"]
@@ -40,7 +40,7 @@ class FolderExtraction:
 
 
 def extract(
-    image_dir: str | os.PathLike[str],
+    image_dir: PictureSource,
     options: RunOptions = RunOptions(),
     emit: Emit = ignore,
     output: str | os.PathLike[str] | None = None,
@@ -48,7 +48,7 @@ def extract(
     """Put the bottleneck of every picture of a folder into the cache, and if wanted into a file, too.
 
     Args:
-        image_dir: one sub-folder of pictures per class.
+        image_dir: one sub-folder of pictures per class, or a manifest.
         options: those of the backbone, of extraction and of images count; for the file, those of labels and split, too.
         emit: called with events; see `retrain.events`.
         output: a file of paths, labels, sets, keys and vectors: .npz, .parquet or .h5. What was there is replaced.
@@ -56,7 +56,7 @@ def extract(
     """
     if output is not None:
         check_vector_file(output)
-    folder = read_image_folder(image_dir, [options.extraction.cache_dir], emit)
+    folder = read_source(image_dir, [options.extraction.cache_dir], emit)
     labels = _labels(folder, options, emit) if output is not None else ()
     backbone, options = choose_backbone(options, emit)
     extractor = choose_extractor_for(folder, backbone, options, emit)

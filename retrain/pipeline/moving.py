@@ -35,13 +35,20 @@ def plan_moves(paths: Sequence[str], image_dir: str | os.PathLike[str], folder: 
 
     Args:
         paths: relative to the image folder; they are the same below `folder`.
-    Raises UsageError if the folder lies among the pictures, OutputError if a file there has the name of one.
+    Raises UsageError if the folder lies among the pictures, or a picture outside of the image folder; OutputError if a
+    file there has the name of one.
     """
     root, target = os.path.realpath(image_dir), os.path.realpath(folder)
     if Path(target).is_relative_to(root):
         raise UsageError(
             f"--move-suspects {display_path(folder)} lies in the folder of pictures, where the next training would "
             "find them again: give a folder elsewhere"
+        )
+    outside = next((path for path in paths if os.path.isabs(path) or path.split("/")[0] == ".."), None)
+    if outside is not None:
+        raise UsageError(
+            f"--move-suspects keeps the paths below {display_path(image_dir)}, and {display_path(outside)} is "
+            "elsewhere: give an --image-root that all pictures are in"
         )
     pairs = tuple((os.path.join(root, path), os.path.join(target, path)) for path in paths)
     taken = next((there for _, there in pairs if os.path.lexists(there)), None)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import retrain
-from retrain.data import SETS
+from retrain.data import SETS, ManifestFile
 from retrain.errors import OutputError
 from retrain.evaluation import PictureResult
 from retrain.files import digest_of_file, write_whole
@@ -237,6 +237,7 @@ def run_record(
         "format": FORMAT,
         "command": [utf8_path(word) for word in command],
         "image_dir": utf8_path(os.path.abspath(model.image_dir)),
+        "manifest": _manifest(result.manifest),
         "labels": list(result.labels),
         "class_folders": list(result.class_folders),
         "options": {
@@ -273,6 +274,12 @@ def run_record(
         "files": files,
         "versions": _versions(),
     }
+
+
+def _manifest(manifest: ManifestFile | None) -> dict[str, str] | None:
+    if manifest is None:
+        return None
+    return {"path": utf8_path(os.path.abspath(manifest.path)), "sha256": manifest.sha256}
 
 
 def _versions() -> dict[str, str]:

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones import LastActivations, LiteRTError, licence_of
-from retrain.data import read_image_folder
-from retrain.errors import ImageFolderError, ModelFolderError, OutputError
+from retrain.data import read_source
+from retrain.errors import ImageFolderError, ManifestError, ModelFolderError, OutputError
 from retrain.events import Emit, EpochEnded, Evaluated, Reported, StageBegan, ignore
 from retrain.extraction import Dataset, load_dataset
 from retrain.files import write_whole
 from retrain.model import Classifier
 from retrain.model_files import CLASSIFIER, FINE_TUNING, HISTORY, PREDICTIONS, REPORT, RUN
-from retrain.options import ExtractionOptions, ImageOptions, RunOptions
+from retrain.options import ExtractionOptions, ImageOptions, Manifest, PictureSource, RunOptions
 from retrain.paths import display_path, utf8_path
 from retrain.pipeline.checks import check_known_classes
 from retrain.pipeline.results import TrainedModel
@@ -78,7 +78,7 @@ class WrittenReport:
 
 def write_report(
     model: Classifier | str | os.PathLike[str],
-    image_dir: str | os.PathLike[str] | None = None,
+    image_dir: PictureSource | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     emit: Emit = ignore,
 ) -> WrittenReport:
@@ -88,7 +88,7 @@ def write_report(
 
     Args:
         model: or its folder.
-        image_dir: where the pictures are now; by default where they were when the model was trained.
+        image_dir: where the pictures are now, or a manifest; by default what the model was trained on.
         cache_dir: of the bottlenecks; by default that of the training run.
         emit: called with events; see `retrain.events`.
     Raises RetrainError.
@@ -97,8 +97,9 @@ def write_report(
     model_dir = classifier.model_dir
     stored = _read_run(classifier)
     options = _options(stored.record, cache_dir)
-    root = _image_dir(stored.record, image_dir, model_dir)
-    data, pictures = _judged(classifier, root, options, emit)
+    source = _source(stored.record, model_dir) if image_dir is None else image_dir
+    data, pictures = _judged(classifier, source, options, emit)
+    root = data.folder.spelling
     run = dataclasses.replace(stored, skipped=data.extraction.skipped)
     files = PictureFiles(root, options.images)
     emit(StageBegan("report"))
@@ -168,6 +169,8 @@ def _read_run(classifier: Classifier) -> Run:
     try:
         for name in ("command", "image_dir", "options", "backbone", "training", "timings", "extraction", "versions"):
             _ = record[name]
+        if record.get("manifest") is not None:
+            _ = record["manifest"]["path"], record["manifest"]["sha256"]
         history = [Evaluated(*map(_number, row)) for row in _rows(folder / HISTORY)]
         fine_tuning = [EpochEnded(*map(_number, row)) for row in _rows(folder / FINE_TUNING)]
     except (KeyError, TypeError, ValueError) as error:
@@ -200,28 +203,32 @@ def _options(record: Mapping[str, Any], cache_dir: str | os.PathLike[str] | None
     return RunOptions(extraction=extraction, images=ImageOptions(**images))
 
 
-def _image_dir(
-    record: Mapping[str, Any], given: str | os.PathLike[str] | None, model_dir: str | os.PathLike[str]
-) -> str:
-    """Where the pictures are. Raises ImageFolderError."""
-    if given is not None:
-        return os.fspath(given)
-    root = str(record["image_dir"])
+def _source(record: Mapping[str, Any], model_dir: str | os.PathLike[str]) -> PictureSource:
+    """The image folder or manifest that a model was trained on. Raises ImageFolderError, ManifestError."""
+    root, where = str(record["image_dir"]), display_path(model_dir)
+    manifest = str(record["manifest"]["path"]) if record.get("manifest") else None
+    if manifest is not None and not os.path.isfile(manifest):
+        raise ManifestError(
+            f"the manifest that {where} was trained with is no longer {display_path(manifest)}: say where it is, as in "
+            f"{_command(model_dir)} --image-dir FILE --image-root DIR"
+        )
     if not os.path.isdir(root):
         raise ImageFolderError(
-            f"the pictures that {display_path(model_dir)} was trained on are no longer in {display_path(root)}: say "
-            f"where they are, as in {_command(model_dir)} --image-dir DIR"
+            f"the pictures that {where} was trained on are no longer in {display_path(root)}: say where they are, as "
+            f"in {_command(model_dir)} --image-dir {'DIR' if manifest is None else 'FILE --image-root DIR'}"
         )
-    return root
+    return root if manifest is None else Manifest(manifest, root)
 
 
 # the pictures
 
 
-def _judged(classifier: Classifier, root: str, options: RunOptions, emit: Emit) -> tuple[Dataset, JudgedPictures]:
+def _judged(
+    classifier: Classifier, source: PictureSource, options: RunOptions, emit: Emit
+) -> tuple[Dataset, JudgedPictures]:
     """The pictures as they are now, with their bottlenecks and their sets."""
     names = {*classifier.labels, *classifier.description.class_folders}
-    folder = read_image_folder(root, [options.extraction.cache_dir, classifier.model_dir], emit, names)
+    folder = read_source(source, [options.extraction.cache_dir, classifier.model_dir], emit, names)
     known = classifier.description.class_names.numbers_of(folder.class_names)
     check_known_classes(folder, known, classifier.labels)
     data = load_dataset(folder, classifier.extractor(options.extraction.cache_dir), options, emit)
@@ -234,6 +241,7 @@ def _judged(classifier: Classifier, root: str, options: RunOptions, emit: Emit) 
         data.keys,
         data.vectors,
         classifier.head(),
+        [sample.group for sample in data.samples],
     )
     return data, pictures
 
@@ -251,7 +259,7 @@ def _sets(classifier: Classifier, data: Dataset) -> NDArray[np.str_]:
 
 
 def _changes(classifier: Classifier, data: Dataset, pictures: JudgedPictures) -> Sequence[str]:
-    """What has changed in the folder since training, in a sentence."""
+    """What has changed since training, in a sentence."""
     trained = classifier.sets()
     new = int(np.count_nonzero(pictures.sets == "unused"))
     gone = len(trained.keys() - {*data.hex_keys()})

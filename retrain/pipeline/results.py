@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones import Backbone, Extractor
-from retrain.data import LeftOut
+from retrain.data import LeftOut, ManifestFile
 from retrain.evaluation import Metrics, Outcomes, PictureResult
 from retrain.extraction import Augmentation, Dataset, Extraction
 from retrain.options import RunOptions
@@ -43,6 +43,7 @@ class RunResult:
     class_folders: tuple[str, ...] = ()  # names of the folders, in the order of the labels
     curve: list[CurvePoint] = field(default_factory=list)  # if plots were asked for; before any calibration
     left_out: LeftOut = field(default_factory=LeftOut)  # summary of what was skipped
+    manifest: ManifestFile | None = None  # that lists the pictures
 
     def misclassified(self) -> list[PictureResult]:
         """The tested pictures with a wrong label, the most confident mistake first."""
@@ -73,7 +74,7 @@ class FolderEvaluation:
 class TrainedModel:
     """A head, its backbone and the results, not yet written to disk."""
 
-    image_dir: str
+    image_dir: str  # that the paths are relative to, as the user gave it
     options: RunOptions  # with every default filled in
     backbone: "Backbone | FineTunedBackbone"  # in float32, as it is in the graph
     extractor: Extractor  # what computed the bottlenecks: the backbone, or its form in fewer bits

@@ -21,7 +21,7 @@ from retrain.evaluation import Metrics, PictureResult, summarize
 from retrain.events import Emit, StageBegan, TrainingBegan, Warned, ignore
 from retrain.extraction import Augmentation, Dataset, add_copies, choose_extractor_for
 from retrain.model import Head, check_destination, judge, own_card, write_model_folder
-from retrain.options import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, ExportOptions, RunOptions, TrainingOptions
+from retrain.options import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, ExportOptions, PictureSource, RunOptions, TrainingOptions
 from retrain.pipeline.checks import check_backbone, check_leaks, check_ready_made_split, check_sets, check_training
 from retrain.pipeline.export import check_formats, export_formats
 from retrain.pipeline.outputs import Origin, write_files
@@ -56,7 +56,7 @@ class IntermediateGraphs:
 
 
 def train(
-    image_dir: str | os.PathLike[str],
+    image_dir: PictureSource,
     model_dir: str | os.PathLike[str] = "model",
     options: RunOptions = RunOptions(),
     emit: Emit = ignore,
@@ -65,7 +65,7 @@ def train(
     """Train a classifier on a folder of pictures, and write its model folder.
 
     Args:
-        image_dir: one sub-folder of pictures per class.
+        image_dir: one sub-folder of pictures per class, or a manifest.
         model_dir: the model folder. An older model there is replaced once the new one is complete.
         emit: called with events; see `retrain.events`.
         command: the command line, for run.json.
@@ -78,7 +78,7 @@ def train(
 
 
 def train_and_export(
-    image_dir: str | os.PathLike[str],
+    image_dir: PictureSource,
     model_dir: str | os.PathLike[str],
     options: RunOptions,
     emit: Emit,
@@ -103,7 +103,7 @@ def train_and_export(
 
 
 def train_model(
-    image_dir: str | os.PathLike[str],
+    image_dir: PictureSource,
     options: RunOptions = RunOptions(),
     emit: Emit = ignore,
     rules: ClassRules = ClassRules(),
@@ -143,6 +143,7 @@ def train_model(
         class_folders=start.folder.class_names,
         curve=network.curve,
         left_out=split.data.extraction.left_out,
+        manifest=start.folder.manifest,
     )
     options = dataclasses.replace(start.options, training=head.options)
     return TrainedModel(
@@ -168,7 +169,7 @@ class _Start:
     emit: Emit
 
 
-def _start(image_dir: str | os.PathLike[str], options: RunOptions, emit: Emit, rules: ClassRules) -> _Start:
+def _start(image_dir: PictureSource, options: RunOptions, emit: Emit, rules: ClassRules) -> _Start:
     """Read the folder, refuse what can't be trained, choose the backbone."""
     folder, labels = read_classes(image_dir, options, emit, rules)
     check_ready_made_split(folder, options, emit)
@@ -387,8 +388,16 @@ def _judged(start: _Start, split: _Split, network: _Network, tested: NDArray[np.
     data, sets = split.data, np.array(split.sets)
     left_out = np.setdiff1d(split.members["test"], tested)
     sets[left_out] = "unused"
-    paths = [sample.path for sample in data.samples]
-    return JudgedPictures(start.labels, paths, sets, data.labels, data.keys, network.vectors, network.trained.head)
+    return JudgedPictures(
+        start.labels,
+        [sample.path for sample in data.samples],
+        sets,
+        data.labels,
+        data.keys,
+        network.vectors,
+        network.trained.head,
+        [sample.group for sample in data.samples],
+    )
 
 
 def _test_batch(members: NDArray[np.int64], options: RunOptions) -> NDArray[np.int64]:

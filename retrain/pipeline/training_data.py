@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from retrain.backbones import Extractor
-from retrain.data import LabelledPictures, class_labels, read_image_folder
+from retrain.data import LabelledPictures, class_labels, read_source
 from retrain.events import Emit
 from retrain.extraction import Dataset, load_dataset
-from retrain.options import RunOptions
+from retrain.options import PictureSource, RunOptions
 from retrain.pipeline.checks import check_class_counts, check_contradictions, check_copies
 
 __all__ = ["ClassRules", "load_training_data", "read_classes"]
@@ -25,13 +25,13 @@ class ClassRules:
 
 
 def read_classes(
-    image_dir: str | os.PathLike[str], options: RunOptions, emit: Emit, rules: ClassRules = ClassRules()
+    source: PictureSource, options: RunOptions, emit: Emit, rules: ClassRules = ClassRules()
 ) -> tuple[LabelledPictures, tuple[str, ...]]:
-    """The folder's classes and their labels, checked as far as possible without reading a picture.
+    """The classes and their labels, checked as far as possible without reading a picture.
 
-    Raises ImageFolderError, LabelsFileError.
+    Raises ImageFolderError, ManifestError, LabelsFileError.
     """
-    folder = read_image_folder(image_dir, [options.extraction.cache_dir, *rules.exclude], emit)
+    folder = read_source(source, [options.extraction.cache_dir, *rules.exclude], emit)
     labels = class_labels(folder.class_names, options.labels.labels_file, rules.label_of, emit)
     check_class_counts(folder, folder.counts(), emit)
     return folder, labels

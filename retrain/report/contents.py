@@ -297,6 +297,7 @@ class Recipe:
     image_dir: str
     versions: tuple[tuple[str, str], ...]  # program, version
     options: tuple[tuple[str, str], ...]  # option and value, of those that are not the default
+    manifest: tuple[str, str] | None = None  # path and SHA-256, if one lists the pictures
 
 
 @dataclass(frozen=True)

@@ -93,9 +93,10 @@ def _folds(pictures: JudgedPictures, groups: NDArray[np.uint8], seed: int) -> ND
     used = np.flatnonzero([sizes[label] > 1 for label in pictures.labels.tolist()])
     if len({*pictures.labels[used].tolist()}) < 2:
         return folds
+    labels, given = pictures.labels.tolist(), pictures.groups or [None] * len(pictures)
     samples = [
-        Sample(pictures.paths[number], label, pictures.names[label])
-        for number, label in zip(used.tolist(), pictures.labels[used].tolist(), strict=True)
+        Sample(pictures.paths[number], labels[number], pictures.names[labels[number]], group=given[number])
+        for number in used.tolist()
     ]
     count = min(_FOLDS, most_folds(samples, groups[used]))
     if count > 1:

@@ -25,6 +25,7 @@ class JudgedPictures:
     keys: NDArray[np.uint8]  # (n, 32) SHA-256 of each file
     vectors: VectorSource  # (n, d)
     head: Head
+    groups: Sequence[str | None] | None = None  # (n,) of pictures that must not be taken apart, from a manifest
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -49,7 +49,7 @@ def training_options(record: Mapping[str, Any]) -> TrainingOptions:
 def recipe_of(run: Run) -> Recipe:
     """How to repeat a run."""
     record = run.record
-    backbone, options = record["backbone"], record["options"]
+    backbone, options, manifest = record["backbone"], record["options"], record.get("manifest")
     defaults = RunOptions().as_dict()
     changed = tuple(
         (name, str(value)) for name, value in options.items() if name in defaults and value != defaults[name]
@@ -66,4 +66,5 @@ def recipe_of(run: Run) -> Recipe:
         image_dir=record["image_dir"],
         versions=tuple(record["versions"].items()),
         options=changed,
+        manifest=(manifest["path"], manifest["sha256"]) if manifest else None,
     )

@@ -272,7 +272,7 @@ def test_pictures_in_several_sets_are_told_of(make_folder, tiny_backbone):
     shutil.copy(root / "VALID" / "dog" / "dog_000.png", root / "testing" / "cat" / "dog.png")
     done = retrain("train", root, "--backbone", tiny_backbone, "--steps", 5, check=0)
     assert "2 pictures are in more than one of the sets train, validation, test: retrain inspect shows" in done.stderr
-    assert "1 picture is in folders of several classes: retrain inspect shows which" in done.stderr
+    assert "1 picture is in several classes: retrain inspect shows which" in done.stderr
     done = retrain("inspect", root, check=0)
     assert (
         "2 pictures in several sets (a test picture that was also trained on proves nothing: keep one copy):"
@@ -281,7 +281,7 @@ def test_pictures_in_several_sets_are_told_of(make_folder, tiny_backbone):
     first = "  Training/cat/cat_000.png = VALID/cat/cat_001.png = testing/cat/cat_001.png"
     both = "  VALID/dog/dog_000.png = testing/cat/dog.png"
     assert first in done.stdout.splitlines()
-    assert f"1 picture in folders of several classes (at most one is right: keep that one):\n{both}\n" in done.stdout
+    assert f"1 picture in several classes (at most one is right: keep that one):\n{both}\n" in done.stdout
     done = retrain("crossval", root, "--backbone", tiny_backbone, "--steps", 5, "--folds", 2, check=0)
     assert "more than one of the sets" not in done.stderr  # it uses none
 
@@ -305,7 +305,7 @@ def test_pictures_in_several_sets_are_told_of(make_folder, tiny_backbone):
         (["predict", "nowhere", "a.jpg"], ["no such model folder: nowhere"]),
         (["predict", "good", "a.jpg"], ["good is not a model folder: can't read run.json"]),
         (["inspect", "nowhere"], ["no such image folder"]),
-        (["extract", "file"], ["image folder file is a file"]),
+        (["extract", "file"], ["file is neither a folder nor a manifest"]),
     ],
 )
 def test_bad_input_is_one_line_and_exit_1(make_folder, args, parts):
@@ -519,7 +519,7 @@ def test_what_may_not_be_meant_is_warned_of(make_folder, tiny_backbone):
     assert "--validation-per-class and --test-per-class have no effect" in done.stderr
     assert "comes with a split of its own" in done.stderr
     assert "no validation pictures of class dog" in done.stderr
-    assert "1 picture is in folders of several classes: retrain inspect shows which" in done.stderr
+    assert "1 picture is in several classes: retrain inspect shows which" in done.stderr
 
 
 def test_a_cache_that_cannot_be_written_is_known_before_the_work(make_folder, tiny_backbone):

@@ -135,3 +135,10 @@ def test_copies_and_groups_count_once_and_sets_are_no_classes():
     group = [Sample(f"test/cat/a_nohash_{i}", 1, "cat", "test") for i in range(10)]
     with pytest.raises(ImageFolderError, match=r"fewer than 2 different pictures in class owl \(1\), cat \(1\)"):
         assign_folds([*copies, *group], keys_of([0] * 10 + list(range(1, 11))), 2, 0)
+
+
+def test_groups_of_a_manifest_are_in_one_fold():
+    samples = [Sample(f"cat/{n}", 0, "cat", group=str(n // 3)) for n in range(30)]
+    folds = assign_folds(samples, np.random.default_rng(0).integers(0, 256, (30, 32)).astype(np.uint8), 5, 0)
+    assert np.bincount(folds).tolist() == [6] * 5
+    assert all(len({*folds[start : start + 3].tolist()}) == 1 for start in range(0, 30, 3))

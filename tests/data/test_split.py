@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retrain.data.groups import inseparable_units
 from retrain.data.labelled_pictures import Sample
 from retrain.data.split import SETS, assign_sets, check_class_sizes, original_set
-from retrain.errors import ImageFolderError
+from retrain.errors import ImageFolderError, UsageError
 from retrain.options import SplitOptions
 
 
@@ -241,3 +242,35 @@ def test_classes_with_too_few_pictures_for_the_numbers_are_refused_by_name():
         split_of(paths, contents, [0] * 20 + [1] * 30, options)
     with pytest.raises(ImageFolderError, match="--train-per-class 30 take 30, and the test needs at least one more"):
         split_of(paths, contents, [0] * 20 + [1] * 30, SplitOptions(train_per_class=30))
+
+
+def test_a_group_of_a_manifest_stays_together_as_one_of_file_names_does():
+    samples = [Sample(f"cat/{n}.jpg", 0, "cat", group=f"cat{n // 4}") for n in range(400)]
+    named = [Sample(f"cat/cat{n // 4}_nohash_{n}.jpg", 0, "cat") for n in range(400)]
+    keys = np.random.default_rng(0).integers(0, 256, (400, 32)).astype(np.uint8)
+    sets = assign_sets(samples, keys, SplitOptions())
+    assert all(len({*sets[start : start + 4]}) == 1 for start in range(0, 400, 4))
+    assert sets == assign_sets(named, keys, SplitOptions())
+    assert {*sets} == {"train", "validation", "test"}
+
+
+def test_a_picture_in_a_group_by_its_name_and_in_another_by_the_manifest_ties_both():
+    samples = [
+        Sample("c/a_nohash_1", 0, "c", group="p"),
+        Sample("c/a_nohash_2", 0, "c"),
+        Sample("c/x", 0, "c", group="p"),
+    ]
+    keys = np.arange(96, dtype=np.uint8).reshape(3, 32)
+    assert len({*inseparable_units(samples, keys)}) == 1
+
+
+def test_a_picture_whose_bytes_are_the_name_of_a_group_is_no_group():
+    samples = [Sample(f"c/{n}", 0, "c", group=str(n // 2)) for n in range(6)]
+    units = inseparable_units(samples, keys_of(range(6)))
+    assert [units.index(unit) for unit in units] == [0, 0, 2, 2, 4, 4]
+
+
+def test_the_original_rule_knows_no_groups():
+    samples = [Sample("c/a", 0, "c", group="p")]
+    with pytest.raises(UsageError, match=r"--split original .* would take the manifest's groups apart: leave it out"):
+        assign_sets(samples, np.zeros((1, 32), np.uint8), SplitOptions(split="original"))

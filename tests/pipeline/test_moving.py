@@ -100,3 +100,9 @@ def test_a_place_that_cant_be_made_again(pictures, tmp_path):
     Path(listed).write_text(json.dumps(document))
     with pytest.raises(OutputError, match=r"can't move .* back: .*; 0 pictures were moved back"):
         undo(listed)
+
+
+@pytest.mark.parametrize("path", ["/elsewhere/a.png", "../other/a.png"])
+def test_pictures_outside_of_the_root_of_a_manifest_stay(pictures, tmp_path, path):
+    with pytest.raises(UsageError, match=r"--move-suspects keeps the paths below .*pictures, and .*a.png is elsewhere"):
+        plan_moves([NAMES[0], path], pictures, tmp_path / "away")

@@ -9,7 +9,7 @@ from support.judged import make_judged
 from retrain.evaluation.label_errors import find_label_errors
 from retrain.options import TrainingOptions
 from retrain.report.contents import LearningPoint
-from retrain.report.held_out import _sentence, train_held_out
+from retrain.report.held_out import _folds, _sentence, train_held_out
 
 OPTIONS = TrainingOptions(optimizer="lbfgs", steps=30)
 
@@ -107,3 +107,9 @@ def test_the_sentence_tells_the_gain():
         points_of(0.2, 0.4, 0.6, 0.8, 0.99)
     )  # no more than there is room for
     assert "too few" in _sentence([LearningPoint(1, 2, 0.5, (0, 1))] * 3)
+
+
+def test_groups_of_a_manifest_are_in_one_fold(pictures):
+    grouped = dataclasses.replace(pictures, groups=[str(number // 5) for number in range(len(pictures))])
+    folds = _folds(grouped, pictures.keys, 0)
+    assert all(len({*folds[start : start + 5].tolist()}) == 1 for start in range(0, len(pictures), 5))

@@ -168,7 +168,7 @@ def test_a_split_without_validation_is_refused_before_training(tiny_backbone, ma
 
 def test_folders_without_validation_are_refused_before_extraction(tiny_backbone, make_folder, tmp_path):
     folder = make_folder({"train/cat": 20, "train/dog": 20, "test/cat": 5, "test/dog": 5})
-    with pytest.raises(UsageError, match=r"--calibrate needs validation pictures.*add a folder validation/"):
+    with pytest.raises(UsageError, match=r"--calibrate needs validation pictures.*add some to the set validation"):
         train(folder, "model", options_for(tiny_backbone))
     with pytest.raises(UsageError, match=r"--calibrate needs validation pictures.*raise --validation-percentage"):
         train(folder / "train", "model", options_for(tiny_backbone, validation_percentage=0))

@@ -1,0 +1,41 @@
+"""Read what the user names: an image folder, or a manifest."""
+
+import os
+from collections.abc import Collection, Iterable
+
+from retrain.data.image_folder import read_image_folder
+from retrain.data.labelled_pictures import LabelledPictures
+from retrain.data.manifest import read_manifest
+from retrain.errors import UsageError
+from retrain.events import Emit, ignore
+from retrain.options import Manifest, PictureSource
+from retrain.paths import display_path
+
+__all__ = ["read_source"]
+
+
+def read_source(
+    source: PictureSource,
+    exclude: Iterable[str | os.PathLike[str]] = (),
+    emit: Emit = ignore,
+    known: Collection[str] = (),
+) -> LabelledPictures:
+    """Find pictures and their classes.
+
+    Args:
+        source: an image folder, or a manifest, which is a file.
+        exclude: folders in an image folder that are not classes.
+        emit: told what is taken otherwise than it may look, and what is left out.
+        known: names of an image folder's sub-folders that are always classes.
+    Raises ImageFolderError, ManifestError, or UsageError for an image_root without a manifest.
+    """
+    if isinstance(source, Manifest):
+        if os.path.isdir(source.path):
+            raise UsageError(
+                f"--image-root is for the paths in a manifest, and {display_path(source.path)} is a folder: leave it "
+                "out"
+            )
+        return read_manifest(source, emit)
+    if os.path.exists(source) and not os.path.isdir(source):
+        return read_manifest(Manifest(source), emit)
+    return read_image_folder(source, exclude, emit, known)
