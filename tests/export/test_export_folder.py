@@ -6,10 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import onnx.compose
-import onnx.parser
 import pytest
-from onnx import helper, numpy_helper
 from support.command import one_line_error, retrain
 from support.exports import exports_here, record_of, tree  # noqa: F401  # a fixture
 from support.faults import full_after
@@ -21,6 +18,10 @@ from retrain.events import Warned
 from retrain.export import export_folder, onnx_format
 from retrain.files import digest_of_file
 from retrain.model.exported import files_of_exports
+
+pytest.importorskip("tf2onnx", reason="the extra onnx is not installed")
+onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
+from onnx import compose, helper, numpy_helper, parser  # noqa: E402
 
 pytestmark = [pytest.mark.network, pytest.mark.usefixtures("exports_here")]
 
@@ -185,7 +186,7 @@ RESIZING = {
 @pytest.mark.parametrize("name", RESIZING)
 def test_another_resizing_is_found(name, model, monkeypatch):
     def with_resizing(network, height, width):
-        front = onnx.parser.parse_model(f"""
+        front = parser.parse_model(f"""
             <ir_version: 8, opset_import: ["": 18]>
             front (uint8[n, h, w, 3] pictures) => (uint8[n, {height}, {width}, 3] small)
             {{
@@ -198,8 +199,8 @@ def test_another_resizing_is_found(name, model, monkeypatch):
                 {RESIZING[name]}
             }}
         """)
-        front = onnx.compose.add_prefix(front, "front/", rename_inputs=False)
-        return onnx.compose.merge_models(front, network, [("front/small", network.graph.input[0].name)])
+        front = compose.add_prefix(front, "front/", rename_inputs=False)
+        return compose.merge_models(front, network, [("front/small", network.graph.input[0].name)])
 
     monkeypatch.setattr(onnx_format, "with_resizing", with_resizing)
     with pytest.raises(ExportError, match="scores that differ from those of retrain predict"):

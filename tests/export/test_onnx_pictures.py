@@ -1,14 +1,15 @@
 import io
 
 import numpy as np
-import onnx
-import onnxruntime
-import openvino
 import pytest
 from PIL import Image
 
 from retrain.data.decoding import decode_image
 from retrain.export.onnx_pictures import resizing, with_resizing
+
+onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+openvino = pytest.importorskip("openvino", reason="the extra openvino is not installed")
 
 HEIGHT, WIDTH = 32, 24
 # wide, tall, narrow, smaller, as large, of one pixel; columns come first in tall ones

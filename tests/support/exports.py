@@ -42,11 +42,16 @@ def _told(function, *args):
         raise WorkerError(f"{type(error).__name__}: {error}") from error
 
 
+def run_here(patch):
+    """Have converters and runtimes run in this process."""
+    for module in ("isolated", "export_folder"):
+        patch.setattr(f"retrain.export.{module}.Worker", Here)
+
+
 @pytest.fixture
 def exports_here(monkeypatch):
     """Converters and runtimes run here."""
-    for module in ("isolated", "export_folder"):
-        monkeypatch.setattr(f"retrain.export.{module}.Worker", Here)
+    run_here(monkeypatch)
 
 
 def tree(folder):

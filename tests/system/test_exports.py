@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 from support.command import SCRIPT, one_line_error, retrain
-from support.exports import exports_here, tree
+from support.exports import exports_here, run_here, tree  # noqa: F401  # a fixture
 from support.pictures import draw_picture
 
 from retrain import worker
 from retrain.export import onnx_format
 from retrain.model import Classifier
 from retrain.options import EXPORT_FORMATS
+
+for package, extra in (("tf2onnx", "onnx"), ("openvino", "openvino"), ("nncf", "openvino")):
+    pytest.importorskip(package, reason=f"the extra {extra} is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def exported(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     shutil.copytree(trained[0] / "model", folder / "model")
     with pytest.MonkeyPatch.context() as patch:
-        exports_here.__wrapped__(patch)
+        run_here(patch)
         done = retrain("export", "model", "--format", ",".join(EXPORT_FORMATS), "--json", cwd=folder, check=0)
     return folder / "model", json.loads(done.stdout)
 
