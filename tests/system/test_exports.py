@@ -187,22 +187,3 @@ def test_a_worker_does_not_outlive_a_parent_that_is_killed():
     process.kill()
     process.communicate()
     wait_for_end(child)
-
-
-@pytest.mark.real
-@pytest.mark.network
-@pytest.mark.usefixtures("exports_here")
-def test_mobilenet_on_flowers_answers_as_predict_in_every_format(test_data, tmp_path):
-    pictures = tmp_path / "flowers"
-    for path in sorted((test_data / "images" / "flowers").glob("*/*.jpg"))[::5]:
-        (pictures / path.parent.name).mkdir(parents=True, exist_ok=True)
-        (pictures / path.parent.name / path.name).symlink_to(path)
-    weights = test_data / "backbones" / "mobilenet_v2_1.0_224.weights.h5"
-    backbone = ["--backbone", "mobilenet_v2", "--weights", weights, "--input-size", 96]
-    retrain("train", pictures, *backbone, "--steps", 500, "--no-report", check=0)
-    formats = "graph,saved-model,onnx,openvino"
-    done = retrain("export", "model", "--format", formats, "--json", check=0)
-    rows = {row["format"]: row for row in json.loads(done.stdout)["exports"]}
-    assert ",".join(rows) == formats
-    assert all(row["largest_difference"] < 1e-4 for row in rows.values())
-    assert "OpenCV can't" not in done.stderr
