@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 
 __all__ = ["no_native_output", "silence_native_output"]
@@ -9,6 +10,9 @@ __all__ = ["no_native_output", "silence_native_output"]
 
 class _State:
     is_silenced = False
+    lock = threading.Lock()
+    inside = 0  # how many blocks are open, of all threads
+    kept = -1  # the descriptor that was 2 before the first of them
 
 
 def silence_native_output() -> None:
@@ -18,16 +22,25 @@ def silence_native_output() -> None:
 
 @contextlib.contextmanager
 def no_native_output() -> Iterator[None]:
-    """Send what is written to file descriptor 2 to /dev/null, if this process asked for that."""
+    """Send what is written to file descriptor 2 to /dev/null, if this process asked for that.
+
+    It is the whole process's. So where threads are inside at the same time, it comes back when the last one leaves.
+    """
     if not _State.is_silenced:
         yield
         return
-    kept = os.dup(2)
+    with _State.lock:
+        if _State.inside == 0:
+            _State.kept = os.dup(2)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+        _State.inside += 1
     try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        with _State.lock:
+            _State.inside -= 1
+            if _State.inside == 0:
+                os.dup2(_State.kept, 2)
+                os.close(_State.kept)
