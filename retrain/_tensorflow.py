@@ -37,6 +37,8 @@ __all__ = [
     "tf",
 ]
 
+_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
 # Environment variables that TensorFlow and Keras read while they are imported. The user's own values win.
 # By itself TensorFlow uses oneDNN's kernels only on x86 processors with AVX-512 VNNI and later. With AVX2 alone they
 # are 1.2 (Inception v3) to 2.4 times (MobileNetV2, EfficientNet-B0) as fast as its own, too. They round differently, so
@@ -50,6 +52,7 @@ class _State:
     """What this process knows of TensorFlow."""
 
     is_ours = False  # prepare_process was called
+    is_told_by_user = False  # what to write; libraries such as tf2onnx set the same variable later
     importing = threading.RLock()
 
 
@@ -63,6 +66,8 @@ def prepare_process(silently: bool = True) -> None:
     Args:
         silently: keep what native code writes off stderr; else it writes as it likes, but for the start.
     """
+    if not _State.is_ours:
+        _State.is_told_by_user = _LEVEL in os.environ
     _State.is_ours = True
     if silently:
         silence_native_output()
@@ -92,16 +97,16 @@ def _imported() -> Any:
             with _settings():
                 import tensorflow
             return tensorflow
-        if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        if _State.is_told_by_user:
             with _settings(), _fast():
                 import tensorflow
         else:
-            os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+            os.environ[_LEVEL] = "3"
             with _settings(), no_native_output(), _fast():
                 import tensorflow
 
                 tensorflow.config.list_physical_devices()  # the search for a GPU writes lines of its own
-            del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # it has been read; programs that we start should not see it
+            os.environ.pop(_LEVEL, None)  # it has been read; programs that we start should not see it
         for device in tensorflow.config.list_physical_devices("GPU"):
             tensorflow.config.experimental.set_memory_growth(device, True)
         return tensorflow

@@ -115,7 +115,8 @@ print(keras.layers.Dense is tensorflow.keras.layers.Dense is tf.keras.layers.Den
 @pytest.mark.slow
 def test_garbage_collection_goes_on_as_it_was_and_stderr_stays_empty():
     code = """
-import gc, sys
+import gc, os, sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"  # as libraries do, which does not make it the user's wish
 gc.disable()
 _tensorflow.tf
 print(gc.isenabled(), [f for f in sys.meta_path if f.__module__ == "retrain._tensorflow"])
