@@ -5,7 +5,8 @@ of m takes from level k of n the share max(0, 2 max(n, m) - |m (2k + 1) - n (2i 
 triangle as wide as the scale, as in Pillow's Resample.c. Pillow rounds shares to multiples of 2^-22, and sums to whole
 levels. Both come out exactly in any runtime that computes in float32: shares are split into two numbers of 11 bits,
 and the sums of their products with levels stay below 2^24 (up to 32 levels to a place). `Quotient` divides integers
-exactly, which OpenVINO's division does not.
+exactly, which OpenVINO's division does not. `Bits` takes 11 bits in two steps, so that 32-bit integers suffice for
+sides of up to some 60,000 pixels.
 
 Rows become shorter first, but for tall pictures (`data.decoding` has the rule), which are put on their side by `Planes`
 before and after. (An `If` with both orders gives other pixels in OpenVINO 2026.4, when a network follows.)
@@ -102,7 +103,6 @@ Shares (size, length) => (upper, lower)
     zero = Constant <value = int32 {0}> ()
     one = Constant <value = int32 {1}> ()
     two = Constant <value = int32 {2}> ()
-    bits = Constant <value = int32 {2048}> ()
     along = Constant <value = int64[1] {1}> ()
     levels = Range (zero, size, one)
     places = Range (zero, length, one)
@@ -120,16 +120,29 @@ Shares (size, length) => (upper, lower)
     inside = Sub (support, away)
     shares = Max (inside, zero)
     sums = ReduceSum <keepdims = 1> (shares, along)
-    first = Mul (shares, bits)
-    upper_bits = retrain.Quotient (first, sums)
-    taken = Mul (upper_bits, sums)
-    rest = Sub (first, taken)
-    second = Mul (rest, bits)
+    upper_bits, rest = retrain.Bits (shares, sums, zero)
     half = retrain.Quotient (sums, two)
-    rounded = Add (second, half)
-    lower_bits = retrain.Quotient (rounded, sums)
+    lower_bits, left = retrain.Bits (rest, sums, half)
     upper = Cast <to = 1> (upper_bits)
     lower = Cast <to = 1> (lower_bits)
+}
+
+<domain: "retrain", opset_import: ["": 18, "retrain": 1]>
+Bits (share, sums, extra) => (bits, rest)
+{
+    six = Constant <value = int32 {64}> ()
+    five = Constant <value = int32 {32}> ()
+    first = Mul (share, six)
+    high = retrain.Quotient (first, sums)
+    taken = Mul (high, sums)
+    between = Sub (first, taken)
+    second = Mul (between, five)
+    rounded = Add (second, extra)
+    low = retrain.Quotient (rounded, sums)
+    given = Mul (low, sums)
+    rest = Sub (rounded, given)
+    shifted = Mul (high, five)
+    bits = Add (shifted, low)
 }
 
 <domain: "retrain", opset_import: ["": 18]>

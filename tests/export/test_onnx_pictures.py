@@ -13,7 +13,7 @@ openvino = pytest.importorskip("openvino", reason="the extra openvino is not ins
 
 HEIGHT, WIDTH = 32, 24
 # wide, tall, narrow, smaller, as large, of one pixel; columns come first in tall ones
-SIZES = [(60, 90), (90, 60), (300, 40), (40, 300), (20, 15), (16, 90), (32, 24), (1, 1), (700, 500)]
+SIZES = [(60, 90), (90, 60), (300, 40), (40, 300), (20, 15), (16, 90), (32, 24), (1, 1), (700, 500), (20, 6000)]
 
 
 def pictures_of(height, width):
