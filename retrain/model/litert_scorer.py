@@ -12,6 +12,7 @@ from retrain.errors import ModelFolderError
 from retrain.model.folder import ModelDescription
 from retrain.model.head import ArrayIdentity
 from retrain.model.litert_file import backbone_part, head_arrays
+from retrain.model.network_scorer import check_fits, extractor_of, finite_scores
 
 __all__ = ["LiteRTScorer"]
 
@@ -32,13 +33,7 @@ class LiteRTScorer:
             self._network = LiteRTNetwork(model)
         except LiteRTError as error:
             raise ModelFolderError(f"{where} can't be used ({error}): train the model again") from error
-        found = (self._network.height, self._network.width, self._network.length)
-        expected = (description.height, description.width, len(description.labels))
-        if found != expected:
-            raise ModelFolderError(
-                f"{where} maps {found[0]} x {found[1]} pixels to {found[2]} scores, expected {expected[0]} x "
-                f"{expected[1]} and {expected[2]}: train the model again"
-            )
+        check_fits(self._network, description, where)
 
     @property
     def head_arrays(self) -> set[ArrayIdentity]:
@@ -47,18 +42,12 @@ class LiteRTScorer:
 
     def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, height, width, 3) uint8 to (n, classes) float32. Raises ModelFolderError."""
-        scores = self._network.run(pixels)
-        if not np.isfinite(scores).all():
-            raise ModelFolderError(f"{self._where} gives values that are not finite: train the model again")
-        return scores
+        return finite_scores(self._network.run(pixels), self._where)
 
     def extractor(self, cache_dir: str | os.PathLike[str]) -> Extractor:
         """The extractor of the backbone inside the model. `Scorer.extractor` tells how it is named."""
         description = self._description
         part = backbone_part(self._model, self._where)
         digest = hashlib.sha256(part).hexdigest()
-        name, claimed = description.backbone_name, description.claimed_backbone
-        if digest == kept_conversion(cache_dir, name, fingerprint_of(claimed)):
-            return Extractor(name, lambda: claimed, lambda: LiteRTNetwork(bytes(part)))
-        found = description.backbone_by("litert", digest)
-        return Extractor(f"{name}_litert", lambda: found, lambda: LiteRTNetwork(bytes(part)))
+        kept = kept_conversion(cache_dir, description.backbone_name, fingerprint_of(description.claimed_backbone))
+        return extractor_of(description, "litert", digest, kept, lambda: LiteRTNetwork(bytes(part)))

@@ -11,6 +11,7 @@ from retrain.cache import fingerprint_of
 from retrain.errors import ModelFolderError
 from retrain.model.folder import ModelDescription
 from retrain.model.head import ArrayIdentity
+from retrain.model.network_scorer import check_fits, extractor_of, finite_scores
 from retrain.model.onnx_file import check_in_one_file, onnx_backbone_part, onnx_head_arrays
 
 __all__ = ["OnnxScorer"]
@@ -33,13 +34,7 @@ class OnnxScorer:
             self._network = OnnxNetwork(model, description.final_tensor_name)
         except OnnxError as error:
             raise ModelFolderError(f"{where} can't be used ({error}): train the model again") from error
-        found = (self._network.height, self._network.width, self._network.length)
-        expected = (description.height, description.width, len(description.labels))
-        if found != expected:
-            raise ModelFolderError(
-                f"{where} maps {found[0]} x {found[1]} pixels to {found[2]} scores, expected {expected[0]} x "
-                f"{expected[1]} and {expected[2]}: train the model again"
-            )
+        check_fits(self._network, description, where)
 
     @property
     def head_arrays(self) -> set[ArrayIdentity]:
@@ -52,17 +47,12 @@ class OnnxScorer:
             scores = self._network.run(pixels)
         except OnnxError as error:
             raise ModelFolderError(f"{self._where} can't be used ({error}): train the model again") from error
-        if not np.isfinite(scores).all():
-            raise ModelFolderError(f"{self._where} gives values that are not finite: train the model again")
-        return scores
+        return finite_scores(scores, self._where)
 
     def extractor(self, cache_dir: str | os.PathLike[str]) -> Extractor:
         """The extractor of the backbone inside the model. `Scorer.extractor` tells how it is named."""
         description = self._description
         part = onnx_backbone_part(self._model, self._where)
         digest = hashlib.sha256(part).hexdigest()
-        name, claimed = description.backbone_name, description.claimed_backbone
-        if digest == kept_onnx_graph(cache_dir, name, fingerprint_of(claimed)):
-            return Extractor(name, lambda: claimed, lambda: OnnxNetwork(part))
-        found = description.backbone_by("onnx", digest)
-        return Extractor(f"{name}_onnx", lambda: found, lambda: OnnxNetwork(part))
+        kept = kept_onnx_graph(cache_dir, description.backbone_name, fingerprint_of(description.claimed_backbone))
+        return extractor_of(description, "onnx", digest, kept, lambda: OnnxNetwork(part))
