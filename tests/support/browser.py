@@ -15,15 +15,21 @@ import pytest
 
 from support.pictures import REPOSITORY
 
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright drives the browser: pip install playwright")
+
 PACKAGES = {"@litertjs/core": "2.5.3", "onnxruntime-web": "1.30.0"}
 
 
-def chromium() -> str:
-    """Debian's Chromium; without one, the test is skipped."""
+@contextlib.contextmanager
+def running_browser() -> Iterator[playwright.Browser]:
+    """Debian's Chromium, running; without one, the test is skipped."""
     program = shutil.which("chromium")
     if program is None:
-        pytest.skip("there is no chromium to run the page in: apt-get install chromium")
-    return program
+        pytest.skip("there is no chromium to show the page in: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program)
+        yield browser
+        browser.close()
 
 
 def node_modules() -> Path:

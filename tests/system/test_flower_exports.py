@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from support.browser import chromium, node_modules, served
+from support.browser import node_modules, running_browser, served
 from support.command import retrain
 from support.pictures import REPOSITORY, encoded, resized_by_predict
 
@@ -15,8 +15,6 @@ from retrain.events import ignore
 from retrain.export.formats import FORMATS
 from retrain.export.stored_model import StoredModel
 from retrain.model import Classifier
-
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright drives the browser: pip install playwright")
 
 pytestmark = pytest.mark.real
 
@@ -83,7 +81,7 @@ def test_every_test_picture_gets_the_scores_of_predict(name, exported, pictures)
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """A page that has the scripts of the docs, and a folder for models."""
-    program, modules = chromium(), node_modules()
+    modules = node_modules()
     folder = tmp_path_factory.mktemp("page")
     (folder / "node_modules").symlink_to(modules)
     text = (REPOSITORY / "docs" / "exports.md").read_text("utf-8")
@@ -91,11 +89,8 @@ def page(tmp_path_factory):
         (folder / name).write_text(code)
     imports = re.search(r"```html\n(.*?)```", text, re.DOTALL).group(1)
     (folder / "index.html").write_text(f"<!doctype html>{imports}")
-    with served(folder) as address, playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program)
-        shown = browser.new_page()
-        yield folder, address, shown
-        browser.close()
+    with served(folder) as address, running_browser() as browser:
+        yield folder, address, browser.new_page()
 
 
 CLASSIFY = """async ([script, pictures]) => {

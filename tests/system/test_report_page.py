@@ -1,16 +1,15 @@
 """The report in a real browser: what it shows, what it refuses, and what axe-core finds."""
 
 import contextlib
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.browser import running_browser
 from support.reports import HOSTILE, make_comparison, make_quick_report, make_report
 
 from retrain.report.page import render_comparison, render_report
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright drives the browser: pip install playwright")
 axe = pytest.importorskip("axe_playwright_python", reason="axe-core: pip install axe-playwright-python")
 
 pytestmark = pytest.mark.slow
@@ -30,13 +29,8 @@ PAGES = {
 @pytest.fixture(scope="module")
 def browser():
     """Debian's Chromium."""
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("there is no chromium to show the page in: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=program)
-        yield chromium
-        chromium.close()
+    with running_browser() as browser:
+        yield browser
 
 
 def asked_of_others(url):

@@ -2,10 +2,10 @@
 
 import base64
 import contextlib
-import shutil
 from pathlib import Path
 
 import pytest
+from support.browser import playwright, running_browser
 from support.pictures import draw_picture
 from support.serving import running
 from support.small_network import small_saved_model
@@ -13,7 +13,6 @@ from support.small_network import small_saved_model
 from retrain.options import BackboneOptions, RunOptions, TrainingOptions
 from retrain.pipeline.train import train
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright drives the browser: pip install playwright")
 axe = pytest.importorskip("axe_playwright_python", reason="axe-core: pip install axe-playwright-python")
 
 pytestmark = pytest.mark.slow
@@ -34,13 +33,8 @@ DROP = """
 @pytest.fixture(scope="module")
 def browser():
     """Debian's Chromium."""
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("there is no chromium to show the page in: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=program)
-        yield chromium
-        chromium.close()
+    with running_browser() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
