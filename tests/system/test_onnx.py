@@ -13,6 +13,7 @@ from PIL import Image
 from support.command import one_line_error, retrain
 from support.onnx_networks import SIZE, Form, save_network
 from support.pictures import draw_picture
+from support.refused import REFUSE_TENSORFLOW
 
 from retrain.data.decoding import decode_image
 from retrain.errors import ExportError, ModelFolderError, OutputError
@@ -28,15 +29,9 @@ from retrain.model.onnx_scorer import OnnxScorer
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
-REFUSE = """
-import importlib.abc, sys
-
-class Refuse(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("tensorflow", "keras"):
-            raise AssertionError(f"{name} is imported")
-
-sys.meta_path.insert(0, Refuse())
+REFUSE = (
+    REFUSE_TENSORFLOW
+    + """
 from retrain.cli import main
 codes = []
 for line in sys.stdin.read().splitlines():
@@ -44,6 +39,7 @@ for line in sys.stdin.read().splitlines():
     codes.append(main.main())
 sys.exit(max(codes))
 """
+)
 
 TRAIN = "train pictures --backbone network.onnx --input-range 0..1 --steps 200"
 

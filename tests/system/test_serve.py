@@ -17,22 +17,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.command import installed, one_line_error, retrain
+from support.refused import REFUSE_TENSORFLOW
 
 pytestmark = pytest.mark.slow
 
 TOKEN = "a-token-of-23-characters"
-REFUSE = """
-import importlib.abc, sys
-
-class Refuse(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("tensorflow", "keras"):
-            raise AssertionError(f"{name} is imported")
-
-sys.meta_path.insert(0, Refuse())
+REFUSE = (
+    REFUSE_TENSORFLOW
+    + """
 from retrain.cli.start import main
 sys.exit(main())
 """
+)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.pictures import draw_picture
+from support.refused import REFUSE_TENSORFLOW
 
 from retrain._tensorflow import tf
 from retrain.files import digest_of_file
@@ -41,17 +42,6 @@ def export(place, backbone, final_tensor_name):
     assert not told
 """
 
-REFUSE = """
-import importlib.abc, json, sys
-
-class Refuse(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("tensorflow", "keras"):
-            raise AssertionError(f"{name} is imported")
-
-sys.meta_path.insert(0, Refuse())
-"""
-
 RUN = """
 export(*json.loads(sys.argv[1]))
 [most] = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")]
@@ -73,7 +63,7 @@ def export_both(backbone, widths, name="final_result"):
     exec(EXPORT, here)
     here["export"]("with", backbone, name)
     arguments = json.dumps(["without", backbone, name])
-    code = REFUSE + EXPORT + RUN
+    code = REFUSE_TENSORFLOW + EXPORT + RUN
     done = subprocess.run([sys.executable, "-c", code, arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
@@ -147,7 +137,7 @@ def test_a_command_that_meets_no_new_network_imports_none(trained, tiny_backbone
     folder, _ = trained
     for name in ("pictures", "cache", "model"):
         shutil.copytree(folder / name, name)
-    code = f"{REFUSE}\nfrom retrain.cli import main\nsys.exit(main.main())"
+    code = f"{REFUSE_TENSORFLOW}\nfrom retrain.cli import main\nsys.exit(main.main())"
     command = [sys.executable, "-c", code, *arguments.format(backbone=tiny_backbone).split()]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -160,7 +150,7 @@ def test_new_pictures_are_extracted_without_it(trained, tiny_backbone):
     for name in ("pictures", "cache", "model"):
         shutil.copytree(folder / name, name)
     draw_picture(99, 0).save("pictures/cat/new.png")
-    code = f"{REFUSE}\nfrom retrain.cli import main\nsys.exit(main.main())"
+    code = f"{REFUSE_TENSORFLOW}\nfrom retrain.cli import main\nsys.exit(main.main())"
     for arguments in (
         "evaluate model pictures --json",
         f"train pictures --backbone {tiny_backbone} --augment 2 --flip --json",
