@@ -1,5 +1,7 @@
 from .decoding import DECODER_VERSION, DEPTHS, MARGIN, decode_image, is_one_colour, read_header
 from .distortions import DISTORTIONS_VERSION, Distorter, Distortion, draw_distortion
+from .edit_journal import Edit
+from .folder_edits import FolderEdits
 from .folder_walk import is_litter, picture_files
 from .folds import assign_folds, most_folds
 from .image_folder import read_image_folder
@@ -22,6 +24,8 @@ __all__ = [
     "ClassNames",
     "Distorter",
     "Distortion",
+    "Edit",
+    "FolderEdits",
     "FolderInspection",
     "LabelledPictures",
     "LeftOut",
