@@ -5,6 +5,7 @@ less than two seconds before it was read is not entered: a second change might l
 lost or damaged is built again.
 """
 
+import contextlib
 import hashlib
 import io
 import logging
@@ -20,7 +21,7 @@ import numpy as np
 
 from retrain.data import hash_picture
 from retrain.errors import UnreadableImageError
-from retrain.files import write_whole
+from retrain.files import wait_for_lock, write_whole
 from retrain.machine import cores
 from retrain.paths import display_path
 
@@ -96,11 +97,36 @@ class PictureIndex:
             self._new[path] = (signature, key)
 
     def save(self, present: Mapping[str, object] | None) -> None:
-        """Write the index, with all files or those in `present` only. If that fails, the next run reads more."""
+        """Write the index, with all files or those in `present` only, and what other processes entered meanwhile.
+
+        If that fails, the next run reads more.
+        """
+        with self._alone() as is_changed:
+            if is_changed:
+                self._entries = self._load()
+            if not self.warning:
+                self._write(present)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Be the only process that writes the index, where the disk has locks; gives whether another one has."""
+        handle = None
+        with contextlib.suppress(OSError):
+            if self._new:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
+            wait_for_lock(handle, lambda: None)
+        try:
+            yield self._loaded_from != _version(self.path)
+        finally:
+            if handle is not None:
+                os.close(handle)
+
+    def _write(self, present: Mapping[str, object] | None) -> None:
         entries = self._entries | self._new
         if present is not None:
             entries = {path: entry for path, entry in entries.items() if path in present}
-        if entries == self._entries or self.warning:
+        if entries == self._entries:
             return
         paths = "\0".join(entries).encode("utf-8", "surrogateescape")
         buffer = io.BytesIO()
@@ -112,13 +138,13 @@ class PictureIndex:
             keys=np.frombuffer(b"".join(key for _, key in entries.values()), np.uint8).reshape(-1, 32),
         )
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self.path, buffer.getvalue())
-            self._entries, self._new = entries, {}
+            self._entries, self._new, self._loaded_from = entries, {}, _version(self.path)
         except OSError as error:
             logger.info("picture index not written: %s", error)
 
     def _load(self) -> dict[str, tuple[Signature, bytes]]:
+        self._loaded_from = _version(self.path)
         try:
             data = self.path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -142,3 +168,12 @@ class PictureIndex:
             path: (tuple(signature), keys[32 * i : 32 * i + 32])
             for i, (path, signature) in enumerate(zip(paths, signatures, strict=True))
         }
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """What tells a file from the one that takes its place; None if there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns

@@ -93,11 +93,12 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong on stderr, in one line, and exit with EXIT_USAGE."""
         if message.startswith("unrecognized arguments: "):
-            known = sorted({flag for parser in _all_parsers(self) for flag in parser._option_string_actions})
+            owners = {flag: parser.prog for parser in _all_parsers(self) for flag in parser._option_string_actions}
             for word in message.split()[2:]:
-                near = difflib.get_close_matches(word.split("=")[0], known, 1)
+                near = difflib.get_close_matches(word.split("=")[0], sorted(owners), 1)
                 if word.startswith("-") and near:
-                    message += f" (did you mean {near[0]}?)"
+                    is_it = near[0] == word.split("=")[0]
+                    message += f" (an option of {owners[near[0]]})" if is_it else f" (did you mean {near[0]}?)"
         self.exit(EXIT_USAGE, f"retrain: error: {shown(message)}; see {self.prog} --help\n")
 
 

@@ -102,9 +102,11 @@ def describe_extraction(done: FolderExtraction) -> str:
     if extraction.left_out.count:
         lines.append(f"Skipped {extraction.left_out.told()}")
     rate = extraction.pictures_per_second
+    part = "" if done.shard is None else f"Part {done.shard}: "
+    speed = "" if rate is None else f" at {rate:.1f} pictures/s"
     lines.append(
-        f"{counted(len(extraction.readable), 'file')}: {extraction.cached:,} cached, {extraction.extracted:,} extracted"
-        f"{'' if rate is None else f' at {rate:.1f} pictures/s'}, {len(extraction.skipped):,} skipped; cache: {cache}"
+        f"{part}{counted(len(extraction.readable), 'file')}: {extraction.cached:,} cached, {extraction.extracted:,} "
+        f"extracted{speed}, {len(extraction.skipped):,} skipped; cache: {cache}"
     )
     if done.output is not None:
         length = done.cache.bottleneck_size

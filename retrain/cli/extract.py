@@ -15,7 +15,15 @@ from retrain.cli.arguments import (
 )
 from retrain.cli.output import print_json, print_text
 from retrain.errors import UsageError
-from retrain.options import BackboneOptions, ExtractionOptions, ImageOptions, LabelOptions, RunOptions, SplitOptions
+from retrain.options import (
+    BackboneOptions,
+    ExtractionOptions,
+    ImageOptions,
+    LabelOptions,
+    RunOptions,
+    Shard,
+    SplitOptions,
+)
 
 __all__ = ["add_extract_command"]
 
@@ -29,6 +37,7 @@ def add_extract_command(commands: Commands) -> None:
         "only fill the bottleneck cache, write its vectors for other programs, or measure how fast this machine is",
         "  retrain extract flower_photos\n"
         "  retrain extract flower_photos --output vectors.parquet\n"
+        "  retrain extract flower_photos --shard 3/16\n"
         "  retrain extract --benchmark",
     )
     add_image_dir(parser, nargs="?")
@@ -37,6 +46,12 @@ def add_extract_command(commands: Commands) -> None:
         metavar="FILE",
         help="write path, label, set, key and vector of every picture to this file: .npz, .parquet (pip install "
         "'retrain[parquet]') or .h5",
+    )
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="extract only part I of N (by a hash of each path), while other runs extract the others into the same "
+        "cache, on this machine or on others",
     )
     parser.add_argument(
         "--benchmark",
@@ -58,6 +73,8 @@ def _extract(args: argparse.Namespace) -> int:
     if args.benchmark:
         if args.output is not None:
             raise UsageError("--benchmark writes no vectors: leave --output out")
+        if args.shard is not None:
+            raise UsageError("--benchmark measures on a few pictures: leave --shard out")
         if options.backbone.precision != BackboneOptions.precision:
             raise UsageError("--benchmark measures every precision: leave --precision out")
         return _benchmark(args, options)
@@ -65,12 +82,13 @@ def _extract(args: argparse.Namespace) -> int:
         raise UsageError(
             "IMAGE_DIR is missing: give the folder with one sub-folder of pictures per class, or a manifest"
         )
+    shard = None if args.shard is None else Shard.parse(args.shard)
     from retrain.cli import console
     from retrain.cli.progress import resumable_progress
     from retrain.pipeline.extract import extract as extract_folder
 
     with resumable_progress(args.quiet) as progress:
-        done = extract_folder(source_from(args), options, progress.show, args.output)
+        done = extract_folder(source_from(args), options, progress.show, args.output, shard)
     if args.json:
         print_json(done.as_dict())
     else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrain.data.folder_walk import UNREADABLE
+from retrain.options import Shard
 
 __all__ = ["LabelledPictures", "ManifestFile", "Sample"]
 
@@ -63,6 +64,10 @@ class LabelledPictures:
     def part(self, numbers: Iterable[int]) -> "LabelledPictures":
         """Only some of the samples."""
         return dataclasses.replace(self, samples=tuple(self.samples[number] for number in numbers), is_part=True)
+
+    def shard(self, shard: Shard) -> "LabelledPictures":
+        """The samples of one part of them all; there may be none."""
+        return self.part(number for number, sample in enumerate(self.samples) if shard.has(sample.path))
 
     def counts(self) -> list[int]:
         """Files per class, in the order of class_names."""

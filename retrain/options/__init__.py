@@ -16,6 +16,7 @@ from retrain.options.prediction import PredictionOptions
 from retrain.options.report import ReportOptions
 from retrain.options.run import RunOptions
 from retrain.options.serving import ServingOptions
+from retrain.options.shard import Shard
 from retrain.options.training import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, OPTIMIZERS, TrainingOptions
 from retrain.options.tuning import TuningOptions
 
@@ -42,6 +43,7 @@ __all__ = [
     "ReportOptions",
     "RunOptions",
     "ServingOptions",
+    "Shard",
     "SplitOptions",
     "TrainingOptions",
     "TuningOptions",

@@ -26,6 +26,17 @@ def test_an_unchanged_file_keeps_its_key(tmp_path):
     assert again.key("b", signature) is None
 
 
+def test_processes_that_save_one_after_the_other_keep_what_each_entered(tmp_path):
+    signatures = {name: entry(tmp_path / name) for name in ("a", "b")}
+    runs = {name: PictureIndex("cache", tmp_path) for name in signatures}
+    for name, index in runs.items():
+        index.enter(name, signatures[name], name.encode() * 32, time.time_ns())
+    for index in runs.values():
+        index.save(None)
+    again = PictureIndex("cache", tmp_path)
+    assert [again.key(name, signatures[name]) for name in signatures] == [b"a" * 32, b"b" * 32]
+
+
 def test_any_change_of_the_signature_counts(tmp_path):
     signature = entry(tmp_path / "a")
     index = PictureIndex("cache", tmp_path)

@@ -218,7 +218,7 @@ def test_extract_json_has_the_documented_figures(trained, tiny_backbone):
     args = ("extract", folder / "pictures", "--backbone", tiny_backbone, "--json")
     first = json.loads(retrain(*args, check=0).stdout)
     figures = {"pictures", "different", "cached", "extracted", "skipped", "seconds", "pictures_per_second"}
-    assert set(first) == figures | {"backbone", "left_out", "skipped_files", "output"}
+    assert set(first) == figures | {"backbone", "shard", "left_out", "skipped_files", "output"}
     assert first["backbone"] == "tiny"
     assert first["skipped_files"] == {"cat/notes.txt": "text, not a picture"}
     assert (first["pictures"], first["extracted"], first["cached"], first["skipped"]) == (91, 90, 0, 1)
@@ -325,6 +325,7 @@ def test_bad_input_is_one_line_and_exit_1(make_folder, args, parts):
     [
         (["train", "good", "--stepz", "5"], ["--stepz", "did you mean --steps?"]),
         (["train", "good", "--step", "5"], ["unrecognized arguments"]),
+        (["train", "good", "--shard", "1/3"], ["unrecognized arguments: --shard 1/3 (an option of retrain extract)"]),
         (["train", "good", "--steps", "many"], ["--steps"]),
         (["train", "good", "--steps", "0"], ["--steps 0: must be between 1"]),
         (["train", "good", "--learning-rate", "nan"], ["--learning-rate nan"]),

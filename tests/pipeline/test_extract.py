@@ -81,3 +81,42 @@ def test_what_can_not_be_written_is_refused_before_any_work(make_folder, tiny_ba
 )
 def test_options_without_an_effect_are_refused(options, said):
     one_line_error(retrain("extract", "pictures", *options, check=2), said)
+
+
+def test_parts_together_are_the_whole(make_folder, tiny_backbone):
+    folder = make_folder({"cat": 20, "dog": 20})
+    arguments = ["extract", folder, "--backbone", tiny_backbone]
+    parts = [
+        json.loads(retrain(*arguments, "--shard", f"{number}/3", "--json", check=0).stdout) for number in (1, 2, 3)
+    ]
+    assert [part["shard"] for part in parts] == ["1/3", "2/3", "3/3"]
+    assert all(0 < part["extracted"] == part["pictures"] for part in parts)
+    assert sum(part["pictures"] for part in parts) == 40
+    again = retrain(*arguments, "--shard", "2/3", check=0)
+    assert again.stdout.startswith(
+        f"Part 2/3: {parts[1]['pictures']} files: {parts[1]['pictures']} cached, 0 extracted"
+    )
+    whole = json.loads(retrain(*arguments, "--json", check=0).stdout)
+    assert (whole["shard"], whole["cached"], whole["extracted"]) == (None, 40, 0)
+
+
+def test_a_part_without_pictures_is_no_error(make_folder, tiny_backbone):
+    folder = make_folder({"cat": 1, "dog": 1})
+    done = [
+        retrain("extract", folder, "--backbone", tiny_backbone, "--shard", f"{number}/3", check=0).stdout
+        for number in (1, 2, 3)
+    ]
+    assert any("0 files: 0 cached, 0 extracted" in text for text in done)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["p", "--shard", "3"], "--shard 3: expected I/N"),
+        (["p", "--shard", "0/3"], "parts are numbered from 1 on"),
+        (["p", "--shard", "1/3", "--output", "v.npz"], "leave --output out until all parts are in the cache"),
+        (["--benchmark", "--shard", "1/3"], "--benchmark measures on a few pictures: leave --shard out"),
+    ],
+)
+def test_parts_that_make_no_sense_are_refused(arguments, said):
+    one_line_error(retrain("extract", *arguments, check=2), said)
