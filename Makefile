@@ -14,6 +14,9 @@ endif
 install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 fast_install = $(BIN)/uv pip install --system-certs --quiet --python $(BIN)/python --constraint constraints.txt
 
+# Compiled once, not in every process that tests start.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Two processes more than cores, since tests wait, too. A file's tests stay in one process, which makes their fixtures once.
 TEST_PROCESSES ?= $(shell n=$$(nproc); echo $$((n < 3 ? n + 2 : 4)))
 pytest = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
