@@ -12,6 +12,7 @@ from .options import (
     ExtractionOptions,
     FineTuningOptions,
     ImageOptions,
+    LabellingOptions,
     LabelOptions,
     Manifest,
     PredictionOptions,
@@ -29,6 +30,7 @@ from .pipeline.evaluate import evaluate
 from .pipeline.export import export_model
 from .pipeline.extract import FolderExtraction, extract
 from .pipeline.inspect import FolderInspection, inspect
+from .pipeline.label_next import LabelNext, PictureToLabel, label_next
 from .pipeline.report import WrittenReport, write_report
 from .pipeline.results import FolderEvaluation, RunResult, TrainedModel, WrittenModel
 from .pipeline.train import train
@@ -49,11 +51,14 @@ __all__ = [
     "FolderExtraction",
     "FolderInspection",
     "ImageOptions",
+    "LabelNext",
     "LabelOptions",
+    "LabellingOptions",
     "Manifest",
     "Metrics",
     "PictureBytes",
     "PictureResult",
+    "PictureToLabel",
     "Prediction",
     "PredictionOptions",
     "ReportOptions",
@@ -79,6 +84,7 @@ __all__ = [
     "export_model",
     "extract",
     "inspect",
+    "label_next",
     "train",
     "write_report",
 ]

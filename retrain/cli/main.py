@@ -19,6 +19,7 @@ from retrain.cli.evaluate import add_evaluate_command
 from retrain.cli.export import add_export_command
 from retrain.cli.extract import add_extract_command
 from retrain.cli.inspect import add_inspect_command
+from retrain.cli.label_next import add_label_next_command
 from retrain.cli.output import log_to_stderr
 from retrain.cli.predict import add_predict_command
 from retrain.cli.report import add_report_command
@@ -75,6 +76,7 @@ def build_parser() -> Parser:
     add_serve_command(commands)
     add_inspect_command(commands)
     add_extract_command(commands)
+    add_label_next_command(commands)
     add_backbones_commands(commands)
     add_cache_commands(commands)
     return parser

@@ -13,6 +13,7 @@ from .picture_file import hash_picture, picture_bytes, read_picture, what_else
 from .picture_list import list_pictures
 from .source import read_source
 from .split import FEWEST_PICTURES, SETS, assign_sets, check_class_sizes, check_counts, check_groups
+from .unlabelled import read_unlabelled
 
 __all__ = [
     "DECODER_VERSION",
@@ -52,6 +53,7 @@ __all__ = [
     "read_image_folder",
     "read_picture",
     "read_source",
+    "read_unlabelled",
     "summarize_left_out",
     "what_else",
 ]

@@ -1,6 +1,8 @@
 from .comparison import mcnemar_p_value
 from .fold_statistics import FoldStatistics, summarize_folds
 from .label_errors import LabelErrors, find_label_errors
+from .labelling import LabellingOrder, labelling_order
+from .likeness import normalised
 from .metrics import (
     Metrics,
     Outcomes,
@@ -17,6 +19,7 @@ from .reliability import answers_above, score_bins
 __all__ = [
     "FoldStatistics",
     "LabelErrors",
+    "LabellingOrder",
     "Metrics",
     "Outcomes",
     "PictureResult",
@@ -24,8 +27,10 @@ __all__ = [
     "different",
     "expected_calibration_error",
     "find_label_errors",
+    "labelling_order",
     "mcnemar_p_value",
     "mean_figures",
+    "normalised",
     "outcomes_of",
     "score_bins",
     "summarize",

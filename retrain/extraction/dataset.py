@@ -24,7 +24,10 @@ __all__ = [
     "extract",
     "flat_warnings",
     "load_dataset",
+    "load_unlabelled",
 ]
+
+_MOST_TOLD = 3  # files that are left out, in a warning
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,30 @@ def choose_extractor_for(folder: LabelledPictures, backbone: Backbone, options: 
 def load_dataset(folder: LabelledPictures, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:
     """Run pass one over all samples. Raises ImageFolderError if no picture can be read, CacheError, BackboneError."""
     cache = open_cache(extractor, options.extraction)
-    extraction = extract(folder, extractor, cache, options, emit)
+    return _dataset(folder, extract(folder, extractor, cache, options, emit), cache, options)
+
+
+def load_unlabelled(folder: LabelledPictures, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:
+    """The same for pictures whose classes mean nothing: what is left out is told file by file, not class by class.
+
+    Raises ImageFolderError if no picture can be read, CacheError, BackboneError.
+    """
+    emit(StageBegan("extraction"))
+    cache = open_cache(extractor, options.extraction)
+    extraction = extract_bottlenecks(folder, extractor, cache, options, emit)
+    for warning in cache.warnings:
+        emit(Warned(warning))
+    if extraction.skipped:
+        named = listing((f"{display_path(path)} ({reason})" for path, reason in extraction.skipped.items()), _MOST_TOLD)
+        if len(extraction.skipped) == len(folder.samples):
+            raise ImageFolderError(f"not one readable picture in {display_path(folder.source)}: {named}")
+        of = counted(len(folder.samples), "file")
+        emit(Warned(f"left out {len(extraction.skipped):,} of {of} that can't be read as pictures: {named}"))
+    return _dataset(folder, extraction, cache, options)
+
+
+def _dataset(folder: LabelledPictures, extraction: Extraction, cache: BottleneckCache, options: RunOptions) -> Dataset:
+    """Raises ImageFolderError if no picture could be read."""
     chosen = np.flatnonzero(extraction.readable)
     if not len(chosen):
         raise ImageFolderError(

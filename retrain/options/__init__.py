@@ -11,6 +11,7 @@ from retrain.options.evaluation import EvaluationOptions
 from retrain.options.export import EXPORT_FORMATS, ExportOptions, parse_formats
 from retrain.options.extraction import PRECISIONS, BackboneOptions, ExtractionOptions
 from retrain.options.fine_tuning import FineTuningOptions
+from retrain.options.labelling import LabellingOptions
 from retrain.options.manifest import Manifest, PictureSource
 from retrain.options.prediction import PredictionOptions
 from retrain.options.report import ReportOptions
@@ -37,6 +38,7 @@ __all__ = [
     "FineTuningOptions",
     "ImageOptions",
     "LabelOptions",
+    "LabellingOptions",
     "Manifest",
     "PictureSource",
     "PredictionOptions",

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.cache import VectorSource, chunks
+from retrain.evaluation import normalised
 
-__all__ = ["Pairs", "class_likeness", "near_pairs", "nearest", "normalised"]
+__all__ = ["Pairs", "class_likeness", "near_pairs", "nearest"]
 
 Vectors = NDArray[np.float32]
 
@@ -23,13 +24,6 @@ _ROUNDING = 1e-6  # of cosines in float32
 _GROUP = 64  # columns of products that are looked at together
 _MOST_COMPARED = 1000  # pictures of a class that each of its pictures is compared with
 _NEIGHBOURS = 5  # of these, the nearest whose mean counts
-
-
-def normalised(vectors: NDArray[np.floating]) -> Vectors:
-    """(n, d) float32 vectors of length 1; zeros stay zeros."""
-    wide = np.asarray(vectors, np.float32)
-    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
-    return np.asarray(wide / np.where(lengths > 0, lengths, 1), np.float32)
 
 
 @dataclass(frozen=True)

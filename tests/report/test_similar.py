@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from support.judged import keys_of
 
+from retrain.evaluation import normalised
 from retrain.report import similar
-from retrain.report.similar import class_likeness, near_pairs, nearest, normalised
+from retrain.report.similar import class_likeness, near_pairs, nearest
 
 
 def cosines_of(vectors):
@@ -18,12 +19,6 @@ def vectors():
     rng = np.random.default_rng(5)
     centres = rng.normal(size=(6, 40))
     return (centres[rng.integers(0, 6, 300)] + 0.5 * rng.normal(size=(300, 40))).astype(np.float32)
-
-
-def test_unit_vectors_and_zeros():
-    made = normalised(np.array([[3, 4], [0, 0]], np.float16))
-    assert made.dtype == np.float32
-    assert made.tolist() == [[np.float32(0.6), np.float32(0.8)], [0, 0]]
 
 
 def test_near_pairs_are_the_nearest_of_each_picture(vectors):
