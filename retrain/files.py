@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import ctypes
 import errno
 import fcntl
 import glob
@@ -19,13 +20,17 @@ __all__ = [
     "blocks",
     "check_writable",
     "digest_of_file",
+    "exchange",
     "remove_abandoned",
+    "rename_new",
     "sync_folder",
     "temporary_sibling",
     "wait_for_lock",
     "whole_file",
     "write_whole",
 ]
+
+_HERE, _NO_REPLACE, _EXCHANGE = -100, 1, 2  # of renameat2(2)
 
 _ABANDONED_SECONDS = 60.0  # a temporary file younger than this may not be locked by its writer yet
 _LONGEST_NAME = 200  # bytes: file systems take 255, and temporary names add to it
@@ -163,6 +168,34 @@ def _replaced(temporary: Path, path: Path) -> bool:
             raise
         return False
     return True
+
+
+def rename_new(source: str, target: str, source_folder: int, target_folder: int) -> None:
+    """Rename something to a name that is free, in one step (Linux 3.15).
+
+    Args:
+        source_folder: a handle of the folder that `source` is in; likewise for the target.
+    Raises OSError, with EEXIST if the name is taken; with ENOSYS if the system has no such step, and with EINVAL or
+    another number if the file system has none.
+    """
+    _renameat2((source_folder, source), (target_folder, target), _NO_REPLACE)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Swap two files or folders in one step. Raises OSError as rename_new does."""
+    _renameat2((_HERE, one), (_HERE, other), _EXCHANGE)
+
+
+_Place = tuple[int, str | os.PathLike[str]]  # a path, and a handle of the folder that it is relative to
+
+
+def _renameat2(source: _Place, target: _Place, flags: int) -> None:
+    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if function is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), os.fspath(target[1]))
+    if function(source[0], os.fsencode(source[1]), target[0], os.fsencode(target[1]), flags):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), os.fspath(target[1]))
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -7,7 +7,6 @@ file, and `.retrain.new` goes.
 """
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from retrain.errors import RetrainError
-from retrain.files import short_name, sync_folder, temporary_sibling, wait_for_lock
+from retrain.files import exchange, short_name, sync_folder, temporary_sibling, wait_for_lock
 
 __all__ = [
     "Kind",
@@ -42,7 +41,6 @@ _INSIDE = (
     ".retrain"  # what names of temporary folders inside begin with, whatever the folder is called where it is mounted
 )
 
-_AT_FDCWD, _EXCHANGE = -100, 2  # of renameat2(2)
 _GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS of ioctl(2)
 _FROZEN = 0x10 | 0x20  # immutable, append-only
 
@@ -229,7 +227,7 @@ def _swap(staging: Path, final: Path, kind: Kind) -> bool:
     old = _temporary(final, False, ".old")
     os.rename(staging, old)  # a name of which tidy_up knows that it may hold the user's files
     try:
-        _exchange(old, final)
+        exchange(old, final)
     except OSError as error:
         os.rename(old, staging)
         if error.errno in _NO_EXCHANGE:
@@ -346,15 +344,6 @@ def _merge(source: Path, target: Path) -> None:
         shutil.rmtree(source)
     else:
         source.unlink()
-
-
-def _exchange(one: Path, other: Path) -> None:
-    """Swap two folders in one step (Linux 3.15). Raises OSError, with ENOSYS if the system has no such step."""
-    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if function is None:
-        raise _error(errno.ENOSYS, other)
-    if function(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE):
-        raise _error(ctypes.get_errno(), other)
 
 
 # names and places

@@ -154,7 +154,7 @@ def test_a_folder_of_which_it_shows_late_that_it_cannot_be_renamed_is_filled(mod
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         real(source, target)
 
-    monkeypatch.setattr(folders, "_exchange", fail)
+    monkeypatch.setattr(folders, "exchange", fail)
     monkeypatch.setattr(folders.os, "rename", rename)
     put(model)
     monkeypatch.undo()
@@ -325,14 +325,14 @@ def test_a_run_waits_for_one_that_is_just_replacing_and_says_for_whom(model, mon
     """Not even its cleaning up takes what the other is about to put in place."""
     replacing.fill(model, "old")
     monkeypatch.setattr(folders, "_PATIENCE", 0.05)
-    real, inside, go_on = folders._exchange, threading.Event(), threading.Event()
+    real, inside, go_on = folders.exchange, threading.Event(), threading.Event()
 
     def slow(one, other):
         inside.set()
         assert go_on.wait(60)
         real(one, other)
 
-    monkeypatch.setattr(folders, "_exchange", slow)
+    monkeypatch.setattr(folders, "exchange", slow)
     first = threading.Thread(target=replacing.write, args=(model, "first"))
     first.start()
     assert inside.wait(60)

@@ -88,7 +88,7 @@ def place(kind: str, parent: Path) -> Iterator[Path]:
     if "unseen" in kind:
         folders._mounts_in = lambda _: []
     if "no-exchange" in kind:
-        folders._exchange = _fail_with(22)
+        folders.exchange = _fail_with(22)
     if "no-links" in kind:
         os.link = _fail_with(1)
     os.fsync = lambda _: None  # a kill is no power failure

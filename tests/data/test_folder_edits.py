@@ -1,0 +1,639 @@
+import contextlib
+import errno
+import functools
+import os
+from collections import Counter
+
+import pytest
+
+from retrain.data import FolderEdits, confined_files, read_image_folder
+from retrain.errors import ImageFolderError
+
+CHANGING = ("open", "write", "pwrite", "ftruncate", "fsync", "mkdir", "rmdir", "rename", "link", "unlink", "symlink")
+SETS = ("train", "validation")
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+@pytest.fixture(autouse=True)
+def _without_waiting(monkeypatch):
+    """Nothing waits for the disk: no test cuts its power."""
+    monkeypatch.setattr(os, "fsync", os.fstat)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two classes with three pictures each, one of them in a sub-folder; beside it, two pictures without a label."""
+    root = tmp_path / "photos"
+    for name in ("a", "b"):
+        write(root / name / "1.jpg", f"{name}1")
+        write(root / name / "2.jpg", f"{name}2")
+        write(root / name / "deep" / "3.jpg", f"{name}3")
+    write(tmp_path / "new" / "1.jpg", "new1")
+    write(tmp_path / "new" / "deep" / "2.jpg", "new2")
+    return root
+
+
+@pytest.fixture
+def unlabelled(root):
+    return root.parent / "new"
+
+
+@pytest.fixture
+def edits(root, unlabelled):
+    with contextlib.closing(FolderEdits(root, unlabelled)) as edits:
+        yield edits
+
+
+def entries(folder):
+    """Path -> content of a file, where a link leads, or None for a folder; of all that is below a folder."""
+    found, pending = {}, [""]
+    while pending:
+        above = pending.pop()
+        with os.scandir(os.path.join(folder, above)) as inside:
+            for entry in inside:
+                path = os.path.join(above, entry.name)
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(path)
+                    found[path] = None
+                elif entry.is_symlink():
+                    found[path] = os.readlink(entry.path)
+                else:
+                    with open(entry.path, "rb") as file:
+                        found[path] = file.read().decode()
+    return found
+
+
+def tree(root):
+    """What a file manager shows of the folder, and of the one beside it."""
+    inside = {path: text for path, text in entries(root).items() if path[0] != "."}
+    return inside | {f"../new/{path}": text for path, text in entries(root.parent / "new").items()}
+
+
+def contents(root):
+    """How often each content of a file is in the two folders and in the trash; hidden files of the editor excepted."""
+    everything = entries(root.parent)
+    return Counter(
+        text for path, text in everything.items() if text is not None and "/.retrain-edits" not in f"/{path}"
+    )
+
+
+def strangers(root):
+    """Hidden files that the editor should not have left."""
+    names = {os.path.basename(path) for path in entries(root.parent)}
+    return {name for name in names if name[0] == "."} - {".trash", ".retrain-edits.jsonl", ".retrain-edits.lock"}
+
+
+# what each edit does
+
+
+def test_a_picture_moves_to_another_class(edits, root):
+    before = os.stat(root / "a/1.jpg")
+    edit = edits.move(["a/1.jpg"], "b")
+    assert (edit.number, edit.kind, edit.text) == (1, "move", "Moved 1 picture from a to b")
+    assert [(move.source, move.target) for move in edit.moves] == [("a/1.jpg", "b/1-2.jpg")]
+    assert tree(root)["b/1-2.jpg"] == "a1"
+    assert tree(root)["b/1.jpg"] == "b1"
+    after = os.stat(root / "b/1-2.jpg")
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_picture_keeps_its_sub_folder(edits, root):
+    edits.move(["a/deep/3.jpg"], "new class")
+    assert tree(root)["new class/deep/3.jpg"] == "a3"
+    edits.move(["new class/deep/3.jpg"], "a")
+    assert tree(root)["a/deep/3.jpg"] == "a3"
+
+
+def test_a_picture_keeps_its_set(tmp_path):
+    root = tmp_path / "photos"
+    for subset in SETS:
+        for name in ("a", "b"):
+            write(root / subset / name / "1.jpg", subset + name)
+    with contextlib.closing(FolderEdits(root)) as edits:
+        edits.move(["train/a/1.jpg", "validation/a/1.jpg"], "c")
+        assert (root / "train/c/1.jpg").read_text() == "traina"
+        assert (root / "validation/c/1.jpg").read_text() == "validationa"
+        edits.rename_class("b", "d")
+        edits.merge_classes(["c", "d"], "d")
+        assert sorted(path.name for path in (root / "validation/d").iterdir()) == ["1-2.jpg", "1.jpg"]
+        edits.add("d", [("new.jpg", b"new")])
+        assert (root / "train/d/new.jpg").read_bytes() == b"new"
+        edits.remove_class("d")
+        assert sorted(os.listdir(root / "train")) == ["a"]
+        edits.new_class("e")
+        assert (root / "train/e").is_dir()
+
+
+def test_unlabelled_pictures_get_a_label(edits, root):
+    assert edits.unlabelled_prefix == "../new"
+    assert edits.move(["../new/1.jpg", "../new/deep/2.jpg"], "b").text == "Labelled 2 pictures b"
+    assert {"b/1-2.jpg": "new1", "b/2-2.jpg": "new2"}.items() <= tree(root).items()
+    edits.undo()
+    assert {"../new/1.jpg": "new1", "../new/deep/2.jpg": "new2"}.items() <= tree(root).items()
+    assert edits.remove(["../new/1.jpg"]).moves[0].target == ".trash/2/new/1.jpg"
+
+
+def test_unlabelled_pictures_may_lie_in_the_folder(root):
+    write(root / "to do" / "4.jpg", "4")
+    with contextlib.closing(FolderEdits(root, root / "to do")) as edits:
+        assert edits.move([f"{edits.unlabelled_prefix}/4.jpg", "a/1.jpg"], "b").text == (
+            "Moved 2 pictures from a and no class to b"
+        )
+        assert tree(root)["b/4.jpg"] == "4"
+        with pytest.raises(ImageFolderError, match="no class to do"):
+            edits.remove_class("to do")
+
+
+def test_pictures_beside_the_classes_get_a_label(edits, root):
+    write(root / "9.jpg", "stray")
+    edits.move(["9.jpg"], "b")
+    assert tree(root)["b/9.jpg"] == "stray"
+
+
+def test_removed_pictures_lie_in_the_trash_as_they_lay(edits, root):
+    edit = edits.remove(["a/deep/3.jpg", "b/1.jpg"])
+    assert edit.text == "Removed 2 pictures from a, b"
+    assert (root / ".trash/1/a/deep/3.jpg").read_text() == "a3"
+    assert len(read_image_folder(root).samples) == 4
+    edits.undo()
+    assert not (root / ".trash").exists()
+
+
+def test_added_pictures_get_names_of_their_own(edits, root):
+    hostile = ["1.jpg", "../../1.jpg", "C:\\x\\1.jpg", ".jpg", "..", "", "Thumbs.db", "a\nb\0c\ud800.jpg", "-rf.jpg"]
+    hostile += ["1.JPG", "é" * 200 + ".jpg"]
+    edit = edits.add("b", [(name, str(number).encode()) for number, name in enumerate(hostile)])
+    names = [move.target for move in edit.moves]
+    assert names[:-1] == [
+        *("b/1-2.jpg", "b/1-3.jpg", "b/1-4.jpg", "b/picture.jpg", "b/picture", "b/picture-2"),
+        *("b/picture-Thumbs.db", "b/a_b_c_.jpg", "b/-rf.jpg", "b/1-5.JPG"),
+    ]
+    assert names[-1] == f"b/{'é' * 125}.jpg"
+    assert [tree(root)[name] for name in names] == [str(number) for number in range(len(hostile))]
+    edits.undo()
+    assert len(tree(root)) == len(tree(root))
+
+
+def test_a_class_is_made_renamed_and_removed_with_all_that_is_in_it(edits, root):
+    write(root / "b" / "Thumbs.db", "litter")
+    before = tree(root)
+    edits.rename_class("b", "B")
+    edits.new_class("empty")
+    edits.remove_class("B")
+    assert {path.partition("/")[0] for path in tree(root)} == {"a", "empty", ".."}
+    assert (root / ".trash/3/B/Thumbs.db").read_text() == "litter"
+    edits.undo(), edits.undo(), edits.undo()
+    assert tree(root) == before
+
+
+def test_classes_merge_with_their_folders(edits, root):
+    write(root / "a" / ".hidden.jpg", "hidden")
+    before = tree(root)
+    assert edits.merge_classes(["a", "b"], "both").text == "Merged a, b into both"
+    assert {path: text for path, text in tree(root).items() if path[0] != "." and text} == {
+        "both/1.jpg": "a1",
+        "both/2.jpg": "a2",
+        "both/deep/3.jpg": "a3",
+        "both/1-2.jpg": "b1",
+        "both/2-2.jpg": "b2",
+        "both/deep/3-2.jpg": "b3",
+    }
+    assert (root / ".trash/1/a/.hidden.jpg").read_text() == "hidden"
+    edits.undo()
+    assert tree(root) == before
+
+
+def test_empty_classes_merge(edits, root):
+    edits.new_class("c"), edits.new_class("d")
+    edits.merge_classes(["c", "d"], "e")
+    assert {"c", "d", "e"} & set(os.listdir(root)) == {"e"}
+
+
+def test_a_class_stays_when_its_last_picture_goes(edits, root):
+    edits.move(["a/1.jpg", "a/2.jpg", "a/deep/3.jpg"], "b")
+    assert (root / "a").is_dir()
+    assert read_image_folder(root).empty_folders == ("a",)
+    edits.add("a", [("1.jpg", b"x")])
+
+
+def test_a_class_in_two_unicode_forms_is_one(edits, root):
+    composed, decomposed = "Caf\u00e9", "Cafe\u0301"
+    write(root / decomposed / "1.jpg", "decomposed")
+    edits.move(["a/1.jpg"], composed)
+    assert (root / decomposed / "1-2.jpg").read_text() == "a1"
+    write(root / composed / "4.jpg", "composed")
+    edits.rename_class(composed, "coffee")
+    assert sorted(os.listdir(root / "coffee")) == ["1-2.jpg", "1.jpg", "4.jpg"]
+    edits.new_class("Zoe\u0308")
+    assert (root / "Zo\u00eb").is_dir()
+
+
+def test_names_are_bytes(edits, root):
+    odd = os.fsdecode(b"a/\xff\n'\"-rf.jpg")
+    write(root / odd, "odd")
+    edit = edits.move([odd], "b")
+    assert (root / os.fsdecode(b"b/\xff\n'\"-rf.jpg")).read_text() == "odd"
+    os.rename(root / "b", root / os.fsdecode(b"\xfe\nb"))
+    edits.rename_class(os.fsdecode(b"\xfe\nb"), "b")  # the way out of a name that labels.txt can't hold
+    assert edits.undoable.text == "Renamed \\xfe\\x0ab to b"
+    edits.undo(), edits.redo(), edits.undo()
+    os.rename(root / os.fsdecode(b"\xfe\nb"), root / "b")
+    assert edits.undo() == edit
+    assert (root / odd).read_text() == "odd"
+
+
+# what is refused, and changes nothing
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("", "empty"),
+        (" \t", "empty"),
+        ("c ", "space"),
+        ("..", "dot"),
+        (".trash", "dot"),
+        ("c/d", "no /"),
+        ("c\0", "can't be shown"),
+        ("c\nd", "line breaks"),
+        ("c\x1b[2J", "can't be shown"),
+        ("\udcff", "can't be shown"),
+        ("Thumbs.db", "left out"),
+        ("test", "a set"),
+        ("c" * 256, "255 bytes"),
+        ("é" * 128, "255 bytes"),
+    ],
+)
+def test_a_new_class_needs_a_name_that_a_folder_can_have(edits, root, name, problem):
+    before = tree(root)
+    for act in (
+        lambda: edits.new_class(name),
+        lambda: edits.rename_class("a", name),
+        lambda: edits.move(["a/1.jpg"], name),
+        lambda: edits.add(name, [("1.jpg", b"")]),
+        lambda: edits.merge_classes(["a"], name),
+    ):
+        with pytest.raises(ImageFolderError, match=f"a class can't be named .*{problem}"):
+            act()
+    assert tree(root) == before
+    assert edits.undoable is None
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda edits: edits.move(["a/9.jpg"], "b"), "a/9.jpg is not there any more"),
+        (lambda edits: edits.move(["a/deep"], "b"), "a/deep is a folder"),
+        (lambda edits: edits.move(["a/1.jpg"], "a"), "in a already"),
+        (lambda edits: edits.move([], "b"), "no pictures are given"),
+        (lambda edits: edits.add("b", []), "no pictures are given to add"),
+        (lambda edits: edits.remove([]), "no pictures are given"),
+        (lambda edits: edits.move(["../other/secret"], "b"), "neither in the folder nor in ../new"),
+        (lambda edits: edits.move(["a/../../other/secret"], "b"), "neither in the folder nor in ../new"),
+        (lambda edits: edits.move(["../new/../other/secret"], "b"), "neither in the folder nor in ../new"),
+        (lambda edits: edits.move(["/etc/passwd"], "b"), "neither in the folder nor in ../new"),
+        (lambda edits: edits.move(["a//1.jpg"], "b"), "neither in the folder"),
+        (lambda edits: edits.move(["a/\0"], "b"), "neither in the folder"),
+        (lambda edits: edits.move([""], "b"), "neither in the folder"),
+        (lambda edits: edits.move(["a/.hidden.jpg"], "b"), "is hidden"),
+        (lambda edits: edits.remove([".retrain-edits.jsonl"]), "is hidden"),
+        (lambda edits: edits.move(["a/1.jpg"], "B"), "there is a class b, and B differs from it in upper"),
+        (lambda edits: edits.new_class("b"), "there is a class b already"),
+        (lambda edits: edits.rename_class("a", "b"), "there is a class b already; give another name, or merge"),
+        (lambda edits: edits.rename_class("c", "d"), "there is no class c"),
+        (lambda edits: edits.remove_class("c"), "there is no class c"),
+        (lambda edits: edits.merge_classes(["a"], "a"), "nothing to merge"),
+        (lambda edits: edits.merge_classes(["a", "c"], "b"), "there is no class c"),
+        (lambda edits: edits.new_class("file"), "file is there already and is not a class"),
+        (lambda edits: edits.move(["model/labels.txt"], "b"), "in no class"),
+    ],
+)
+def test_what_can_not_be_done_is_refused(edits, root, act, message):
+    write(root / "a/.hidden.jpg", "")
+    write(root / "file", "")
+    write(root / "model/labels.txt", ""), write(root / "model/graph.pb", "")
+    write(root.parent / "other/secret", "")
+    before = entries(root.parent)
+    with pytest.raises(ImageFolderError, match=message):
+        act(edits)
+    assert entries(root.parent) == before
+
+
+def test_classes_that_would_be_read_in_another_way_stay(tmp_path):
+    root = tmp_path / "photos"
+    for name in ("a/x", "a/y", "b"):
+        write(root / name / "1.jpg", name)
+    with contextlib.closing(FolderEdits(root)) as edits:
+        before = tree_of(root)
+        with pytest.raises(ImageFolderError, match=r"Removed the class b: then folders .* nothing was changed"):
+            edits.remove_class("b")  # alone, "a" would be taken for a folder that holds the classes x and y
+        assert tree_of(root) == before
+        assert edits.undoable is None
+
+
+def tree_of(root):
+    return {path: text for path, text in entries(root).items() if path[0] != "."}
+
+
+def test_nothing_is_moved_through_a_link(edits, root):
+    outside = root.parent / "outside"
+    write(outside / "1.jpg", "outside")
+    os.symlink(outside, root / "linked")
+    os.symlink(outside, root / "b" / "inner")
+    os.symlink(outside, root / "a" / "deep2")
+    write(root / "b" / "deep2" / "x.jpg", "x")
+    for act in (
+        lambda: edits.move(["linked/1.jpg"], "a"),
+        lambda: edits.move(["b/inner/1.jpg"], "a"),
+        lambda: edits.remove(["linked/1.jpg"]),
+        lambda: edits.move(["a/1.jpg"], "linked"),
+        lambda: edits.move(["b/deep2/x.jpg"], "a"),
+        lambda: edits.add("linked", [("1.jpg", b"x")]),
+        lambda: edits.merge_classes(["linked"], "a"),
+        lambda: edits.merge_classes(["a"], "linked"),
+    ):
+        with pytest.raises(ImageFolderError, match=r"(linked|b/inner|a/deep2) is a link: nothing is moved through it"):
+            act()
+    edits.rename_class("linked", "link")  # the link itself
+    edits.remove_class("link")
+    assert entries(outside) == {"1.jpg": "outside"}
+
+
+def test_trash_that_is_a_link_is_not_followed(edits, root):
+    (root.parent / "outside").mkdir()
+    os.symlink("../outside", root / ".trash")
+    with pytest.raises(ImageFolderError, match=r"\.trash is a link"):
+        edits.remove(["a/1.jpg"])
+
+
+def test_a_link_that_is_a_picture_moves_if_it_leads_to_the_same_place_then(edits, root):
+    write(root.parent / "store" / "x.jpg", "x")
+    os.symlink("../../store/x.jpg", root / "a" / "link.jpg")
+    edits.move(["a/link.jpg"], "b")
+    assert (root / "b/link.jpg").read_text() == "x"
+    os.symlink("1.jpg", root / "a" / "near.jpg")
+    with pytest.raises(ImageFolderError, match=r"near\.jpg is a link to 1\.jpg, which would lead elsewhere from b"):
+        edits.move(["a/near.jpg"], "b")
+    edits.remove(["a/near.jpg"]), edits.undo()
+    assert (root / "a/near.jpg").read_text() == "a1"
+
+
+def test_a_folder_that_becomes_a_link_in_the_last_moment_is_not_followed(edits, root, monkeypatch):
+    """Between the check and the move."""
+    outside = root.parent / "outside"
+    outside.mkdir()
+
+    def rename_then(*args, real=confined_files.rename_new):
+        return real(*args)
+
+    real = os.open
+
+    def swapped(path, *args, **options):
+        if path == "b" and swapped.armed:
+            swapped.armed = False
+            os.rename(root / "b", root / "b.away")
+            os.symlink(outside, root / "b")
+        return real(path, *args, **options)
+
+    edits.new_class("c")
+    swapped.armed = False
+    monkeypatch.setattr(os, "open", swapped)
+    begin = edits._journal.begin
+
+    def armed(step):
+        begin(step)
+        swapped.armed = True
+
+    monkeypatch.setattr(edits._journal, "begin", armed)
+    with pytest.raises(ImageFolderError, match=r"b is a link: nothing is moved through it.*nothing was changed"):
+        edits.move(["a/1.jpg"], "b")
+    assert list(outside.iterdir()) == []
+    assert (root / "a/1.jpg").read_text() == "a1"
+
+
+# taking back
+
+
+def test_everything_can_be_taken_back_and_done_again_also_after_a_restart(root, unlabelled):
+    acts = [
+        lambda edits: edits.move(["a/1.jpg", "a/deep/3.jpg"], "b"),
+        lambda edits: edits.add("c", [("1.jpg", b"x")]),
+        lambda edits: edits.move(["../new/1.jpg"], "c"),
+        lambda edits: edits.remove(["c/1.jpg"]),
+        lambda edits: edits.rename_class("c", "C"),
+        lambda edits: edits.merge_classes(["a", "C"], "b"),
+        lambda edits: edits.new_class("a"),
+        lambda edits: edits.remove_class("a"),
+    ]
+    states, made = [tree(root)], []
+
+    def fresh():
+        return contextlib.closing(FolderEdits(root, unlabelled))
+
+    for act in acts:
+        with fresh() as edits:
+            made.append(act(edits))
+        states.append(tree(root))
+    for _ in range(2):
+        for number in reversed(range(len(acts))):
+            with fresh() as edits:
+                assert edits.undoable == made[number]
+                assert edits.undo() == made[number]
+            assert tree(root) == states[number]
+        with fresh() as edits:
+            assert edits.undo() is None
+        for number in range(len(acts)):
+            with fresh() as edits:
+                assert edits.redo() == made[number]
+            assert tree(root) == states[number + 1]
+        with fresh() as edits:
+            assert edits.redo() is None
+
+
+def test_a_new_edit_ends_doing_again(edits):
+    edits.move(["a/1.jpg"], "b")
+    edits.undo()
+    assert edits.redoable.number == 1
+    assert edits.new_class("c").number == 2
+    assert edits.redoable is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda root: os.remove(root / "b/1-2.jpg"), "because b/1-2.jpg is not there any more"),
+        (lambda root: write(root / "a/1.jpg", "another"), "because a/1.jpg is there again"),
+        (lambda root: os.rename(root / "b", root / "elsewhere"), "because b/2-2.jpg is not there any more"),
+    ],
+)
+def test_what_others_changed_can_make_it_impossible(edits, root, change, message):
+    edits.move(["a/1.jpg", "a/2.jpg"], "b")
+    change(root)
+    before = tree(root)
+    with pytest.raises(ImageFolderError, match=f"can't take back: Moved 2 pictures from a to b, {message}"):
+        edits.undo()
+    assert tree(root) == before
+    assert edits.undoable is not None
+
+
+def test_a_class_folder_that_vanished_is_made_again(edits, root):
+    edits.move(["a/1.jpg", "a/2.jpg", "a/deep/3.jpg"], "b")
+    os.rmdir(root / "a/deep"), os.rmdir(root / "a")
+    edits.undo()
+    assert (root / "a/deep/3.jpg").read_text() == "a3"
+
+
+def test_a_new_class_with_pictures_by_now_is_not_taken_back(edits, root):
+    edits.new_class("c")
+    write(root / "c/1.jpg", "x")
+    with pytest.raises(ImageFolderError, match="c is not empty any more"):
+        edits.undo()
+
+
+def test_a_picture_that_vanishes_while_others_move_takes_all_back(edits, root, monkeypatch):
+    before = tree(root)
+    real = confined_files.rename_new
+
+    def rename(source, *args):
+        if source == "2.jpg":
+            os.remove(root / "a/2.jpg")
+        real(source, *args)
+
+    monkeypatch.setattr(confined_files, "rename_new", rename)
+    with pytest.raises(ImageFolderError, match=r"a/2.jpg is not there any more; nothing was changed"):
+        edits.move(["a/1.jpg", "a/2.jpg", "a/deep/3.jpg"], "c")
+    del before["a/2.jpg"]
+    assert tree(root) == before
+
+
+def test_a_name_that_is_taken_while_pictures_move_takes_all_back(edits, root, monkeypatch):
+    before = tree(root)
+    real = confined_files.rename_new
+
+    def rename(source, target, *args):
+        if source == "2.jpg" and target == "2-2.jpg":
+            write(root / "b/2-2.jpg", "another")
+        real(source, target, *args)
+
+    monkeypatch.setattr(confined_files, "rename_new", rename)
+    with pytest.raises(ImageFolderError, match=r"b/2-2.jpg is there already; nothing was changed"):
+        edits.move(["a/1.jpg", "a/2.jpg"], "b")
+    assert tree(root) == before | {"b/2-2.jpg": "another"}
+    assert edits.undoable is None
+
+
+# at any moment
+
+
+class Killed(BaseException):
+    """As if the process were gone."""
+
+
+class Moment:
+    """A call that changes something, before which the process is killed: no call changes anything any more."""
+
+    def __init__(self, at):
+        self._at, self.calls, self.is_dead = at, 0, False
+
+    def wrapped(self, function):
+        @functools.wraps(function)
+        def call(*args, **options):
+            if function is os.open and not args[1] & (os.O_CREAT | os.O_WRONLY | os.O_RDWR):
+                return function(*args, **options)
+            self.calls += 1
+            self.is_dead = self.is_dead or self.calls == self._at
+            if self.is_dead:
+                raise Killed
+            return function(*args, **options)
+
+        return call
+
+    @contextlib.contextmanager
+    def on(self):
+        with pytest.MonkeyPatch.context() as patched:
+            for name in CHANGING:
+                patched.setattr(os, name, self.wrapped(getattr(os, name)))
+            patched.setattr(confined_files, "rename_new", self.wrapped(confined_files.rename_new))
+            yield
+
+
+def no_rename(*args):
+    raise OSError(errno.EINVAL, "no RENAME_NOREPLACE")
+
+
+def no_link(*args, **options):
+    raise OSError(errno.EPERM, "no links")
+
+
+def other_disk(source, target, here, there, real=confined_files.rename_new):
+    """The folders below `new` lie on another disk."""
+    places = [os.readlink(f"/proc/self/fd/{handle}").split("/new")[0] for handle in (here, there)]
+    if places[0] != places[1]:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+    real(source, target, here, there)
+
+
+@contextlib.contextmanager
+def disk(kind):
+    """A disk that can rename to a free name; one without that; one without links, too; two disks."""
+    with pytest.MonkeyPatch.context() as patched:
+        if kind in ("links", "plain"):
+            patched.setattr(confined_files, "rename_new", no_rename)
+        if kind == "plain":
+            patched.setattr(os, "link", no_link)
+        if kind == "two":
+            patched.setattr(confined_files, "rename_new", other_disk)
+        yield
+
+
+ACTS = {
+    "move": lambda edits: edits.move(["a/1.jpg", "a/deep/3.jpg", "b/2.jpg"], "c"),
+    "label": lambda edits: edits.move(["../new/1.jpg", "../new/deep/2.jpg"], "b"),
+    "remove": lambda edits: edits.remove(["a/1.jpg", "../new/1.jpg"]),
+    "rename": lambda edits: edits.rename_class("a", "A"),
+    "merge": lambda edits: edits.merge_classes(["a"], "b"),
+    "new_class": lambda edits: edits.new_class("c"),
+    "remove_class": lambda edits: edits.remove_class("a"),
+}
+
+
+def moments():
+    """Numbers of calls, until one is beyond the last."""
+    yield from map(Moment, range(1, 1000))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *(("good", name) for name in ACTS),
+        *((kind, "move") for kind in ("links", "plain")),
+        *((kind, "merge") for kind in ("links", "plain")),
+        *(("two", name) for name in ("label", "remove")),
+    ],
+)
+def test_a_kill_at_any_moment_loses_nothing(root, unlabelled, kind, name):
+    """The edit, taking it back and doing it again are each cut off at every call, then the folder is opened again."""
+    edits = FolderEdits(root, unlabelled)
+    with disk(kind):
+        for act in (ACTS[name], FolderEdits.undo, FolderEdits.redo):
+            before, counts = tree(root), contents(root)
+            for moment in moments():
+                with contextlib.suppress(Killed), moment.on():
+                    act(edits)
+                edits.close()
+                edits = FolderEdits(root, unlabelled)
+                assert contents(root) == counts
+                assert strangers(root) == set()
+                if not moment.is_dead:
+                    break
+                if tree(root) != before:
+                    (edits.redo if act is FolderEdits.undo else edits.undo)()
+                    assert tree(root) == before
+            else:
+                raise AssertionError("there is no end of calls")
+            assert tree(root) != before
+    edits.close()
