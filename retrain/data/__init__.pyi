@@ -3,6 +3,7 @@ from .distortions import DISTORTIONS_VERSION, Distorter, Distortion, draw_distor
 from .edit_journal import Edit
 from .folder_edits import FolderEdits
 from .folder_walk import is_litter, picture_files
+from .folder_watch import FolderWatch
 from .folds import assign_folds, most_folds
 from .image_folder import read_image_folder
 from .inspection import FolderInspection, inspect_folder
@@ -28,6 +29,7 @@ __all__ = [
     "Edit",
     "FolderEdits",
     "FolderInspection",
+    "FolderWatch",
     "LabelledPictures",
     "LeftOut",
     "ManifestFile",

@@ -5,6 +5,18 @@ from .contents import Absent, ComparedRun, Comparison, Figure, Pair, Report
 from .heat_maps import HeatMaps, heat_maps_of, overlay
 from .html import PageKind
 from .judged import JudgedPictures
+from .live import (
+    ClassChange,
+    CopiesAcrossSets,
+    CurveStep,
+    LiveChanges,
+    LiveClass,
+    LiveFigure,
+    LivePicture,
+    LiveReport,
+    Suspect,
+    changes_between,
+)
 from .page import render_comparison, render_report
 from .plots import draw_curves
 from .predictions import draw_predictions
@@ -15,20 +27,30 @@ from .thumbnails import PictureFiles
 
 __all__ = [
     "Absent",
+    "ClassChange",
     "ComparedRun",
     "Comparison",
+    "CopiesAcrossSets",
+    "CurveStep",
     "Example",
     "Figure",
     "HeatMaps",
     "JudgedPictures",
+    "LiveChanges",
+    "LiveClass",
+    "LiveFigure",
+    "LivePicture",
+    "LiveReport",
     "PageKind",
     "Pair",
     "PictureFiles",
     "Report",
     "Run",
     "Sources",
+    "Suspect",
     "Work",
     "build_report",
+    "changes_between",
     "check_place",
     "draw_curves",
     "draw_predictions",
