@@ -23,6 +23,7 @@ from .options import (
     SplitOptions,
     TrainingOptions,
     TuningOptions,
+    WatchOptions,
 )
 from .pipeline.compare import compare
 from .pipeline.crossval import CrossValidation, cross_validate
@@ -34,6 +35,8 @@ from .pipeline.label_next import LabelNext, PictureToLabel, label_next
 from .pipeline.report import WrittenReport, write_report
 from .pipeline.results import FolderEvaluation, RunResult, TrainedModel, WrittenModel
 from .pipeline.train import train
+from .pipeline.watch import watch
+from .report.live import LiveReport
 from .serving.server import Server
 
 __all__ = [
@@ -54,6 +57,7 @@ __all__ = [
     "LabelNext",
     "LabelOptions",
     "LabellingOptions",
+    "LiveReport",
     "Manifest",
     "Metrics",
     "PictureBytes",
@@ -72,6 +76,7 @@ __all__ = [
     "TrainedModel",
     "TrainingOptions",
     "TuningOptions",
+    "WatchOptions",
     "WrittenExport",
     "WrittenModel",
     "WrittenReport",
@@ -86,6 +91,7 @@ __all__ = [
     "inspect",
     "label_next",
     "train",
+    "watch",
     "write_report",
 ]
 

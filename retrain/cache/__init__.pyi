@@ -6,7 +6,7 @@ from .folder import find_folder, folder_name, only_process, read_error, read_not
 from .picture_index import PictureIndex, Signature, signature_of
 from .segments import Rows, Vectors, new_vectors
 from .store import BottleneckCache
-from .vectors import CachedVectors, LabelledBottlenecks, SomeVectors, VectorSource, chunks, load_vectors
+from .vectors import CachedVectors, LabelledBottlenecks, SomeVectors, VectorSource, chunks, fits_in_memory, load_vectors
 from .writer import SegmentWriter
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "chunks",
     "find_folder",
     "fingerprint_of",
+    "fits_in_memory",
     "folder_name",
     "load_vectors",
     "new_vectors",

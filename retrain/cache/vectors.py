@@ -18,6 +18,7 @@ __all__ = [
     "SomeVectors",
     "VectorSource",
     "chunks",
+    "fits_in_memory",
     "load_vectors",
 ]
 
@@ -131,17 +132,21 @@ def load_vectors(parts: Sequence[CachedVectors], max_memory: int | None = None) 
         parts: at least one; all have vectors of the same length.
         max_memory: the most that the array may take, in MiB; by default half of the machine's memory.
     """
-    limit = memory() // 2 if max_memory is None else max_memory * 2**20
     source = parts[0] if len(parts) == 1 else JoinedVectors(tuple(parts))
     rows, size = source.shape
     dtype = parts[0].cache.dtype
-    if rows * size * dtype.itemsize > limit:
+    if not fits_in_memory(rows * size * dtype.itemsize, max_memory):
         return source
     vectors, start = new_vectors(rows, size, dtype), 0
     for part in parts:
         part.cache.read(part.rows, vectors[start : start + len(part.rows)])
         start += len(part.rows)
     return vectors
+
+
+def fits_in_memory(size: int, max_memory: int | None = None) -> bool:
+    """Whether vectors of a size in bytes may be in memory: within `max_memory` MiB, or half of the machine's."""
+    return size <= (memory() // 2 if max_memory is None else max_memory * 2**20)
 
 
 def chunks(n: int) -> Iterator[slice]:

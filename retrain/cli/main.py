@@ -25,6 +25,7 @@ from retrain.cli.predict import add_predict_command
 from retrain.cli.report import add_report_command
 from retrain.cli.serve import add_serve_command
 from retrain.cli.train import add_crossval_command, add_train_command
+from retrain.cli.watch import add_watch_command
 from retrain.errors import Interrupted, RetrainError, UsageError
 from retrain.interruption import EXIT_INTERRUPTED, tell
 from retrain.paths import display_path
@@ -67,6 +68,7 @@ def build_parser() -> Parser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_train_command(commands)
+    add_watch_command(commands)
     add_crossval_command(commands)
     add_predict_command(commands)
     add_evaluate_command(commands)

@@ -7,7 +7,7 @@ from typing import Any
 
 from retrain.text import shown, shown_json
 
-__all__ = ["log_to_stderr", "print_json", "print_text", "print_warning"]
+__all__ = ["log_to_stderr", "print_json", "print_json_line", "print_text", "print_warning"]
 
 
 def print_json(value: Any) -> None:
@@ -15,9 +15,14 @@ def print_json(value: Any) -> None:
     print(shown_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
-def print_text(text: str) -> None:
-    """Print one or several lines."""
-    print(shown(text, keep="\n"))
+def print_json_line(value: Any) -> None:
+    """Print one JSON document in a line, at once, also into a pipe."""
+    print(shown_json(json.dumps(value, ensure_ascii=False)), flush=True)
+
+
+def print_text(text: str, flush: bool = False) -> None:
+    """Print one or several lines, at once if wanted, also into a pipe."""
+    print(shown(text, keep="\n"), flush=flush)
 
 
 def print_warning(message: str) -> None:

@@ -4,7 +4,7 @@ from .edit_journal import Edit
 from .folder_edits import FolderEdits
 from .folder_walk import is_litter, picture_files
 from .folder_watch import FolderWatch
-from .folds import assign_folds, most_folds
+from .folds import assign_folds, most_folds, stable_folds
 from .image_folder import read_image_folder
 from .inspection import FolderInspection, inspect_folder
 from .labelled_pictures import LabelledPictures, ManifestFile, Sample
@@ -56,6 +56,7 @@ __all__ = [
     "read_picture",
     "read_source",
     "read_unlabelled",
+    "stable_folds",
     "summarize_left_out",
     "what_else",
 ]

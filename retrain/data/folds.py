@@ -1,7 +1,7 @@
 """Assign samples to folds for cross-validation: each class evenly, and what belongs together to one fold."""
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +12,7 @@ from retrain.data.labelled_pictures import Sample
 from retrain.errors import ImageFolderError
 from retrain.text import listing
 
-__all__ = ["assign_folds", "most_folds"]
+__all__ = ["assign_folds", "most_folds", "stable_folds"]
 
 
 def assign_folds(samples: Sequence[Sample], keys: NDArray[np.uint8], folds: int, seed: int) -> NDArray[np.int32]:
@@ -62,6 +62,34 @@ def most_folds(samples: Sequence[Sample], keys: NDArray[np.uint8]) -> int:
     """The most folds that the samples can be split into: as many as the smallest class has units."""
     labels = zip(inseparable_units(samples, keys), (sample.label for sample in samples), strict=True)
     return min(Counter(label for _, label in set(labels)).values())
+
+
+def stable_folds(samples: Sequence[Sample], keys: NDArray[np.uint8], folds: int) -> NDArray[np.int32]:
+    """The fold of every sample, by a hash of its unit alone: what comes, goes or is relabelled moves no other.
+
+    Folds are equal in the mean only. If all units of a class fall into one fold, the one with the highest hash goes to
+    the next fold, so that heads of all folds learn the class. Units of a class that has no other are in no fold.
+
+    Args:
+        samples, keys: as for `assign_folds`.
+        folds: 2 or more.
+    Returns: (n,) int32, in [0, folds), or -1.
+    """
+    units = inseparable_units(samples, keys)
+    hashes = {unit: int.from_bytes(hashlib.sha256(b"fold" + unit).digest()[:8], "big") for unit in set(units)}
+    members: dict[int, set[bytes]] = defaultdict(set)
+    for sample, unit in zip(samples, units, strict=True):
+        members[sample.label].add(unit)
+    chosen = {unit: number % folds for unit, number in hashes.items()}
+    for own in members.values():
+        if len(own) == 1:
+            chosen[next(iter(own))] = -1
+    for label in sorted(members):
+        own = {unit for unit in members[label] if chosen[unit] >= 0}
+        if len(own) > 1 and len({chosen[unit] for unit in own}) == 1:
+            last = max(own, key=lambda unit: (hashes[unit], unit))
+            chosen[last] = (chosen[last] + 1) % folds
+    return np.array([chosen[unit] for unit in units], np.int32)
 
 
 def _check_units(samples: Sequence[Sample], members: dict[bytes, dict[int, int]], folds: int) -> None:

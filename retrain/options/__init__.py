@@ -20,6 +20,7 @@ from retrain.options.serving import ServingOptions
 from retrain.options.shard import Shard
 from retrain.options.training import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, OPTIMIZERS, TrainingOptions
 from retrain.options.tuning import TuningOptions
+from retrain.options.watching import WatchOptions
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
@@ -49,5 +50,6 @@ __all__ = [
     "SplitOptions",
     "TrainingOptions",
     "TuningOptions",
+    "WatchOptions",
     "parse_formats",
 ]

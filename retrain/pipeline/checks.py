@@ -2,16 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Container, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones import Backbone
-from retrain.data import SETS, LabelledPictures, check_class_sizes, check_counts, check_groups
+from retrain.data import SETS, LabelledPictures, Sample, check_class_sizes, check_counts, check_groups
 from retrain.errors import ImageFolderError, TrainingError, UsageError
 from retrain.evaluation import different
 from retrain.events import Emit, Warned
-from retrain.extraction import Dataset
 from retrain.options import RunOptions, SplitOptions, TrainingOptions
 from retrain.paths import display_path
 from retrain.text import counted, listing
@@ -28,6 +28,30 @@ __all__ = [
     "check_sets",
     "check_training",
 ]
+
+
+class KnownPictures(Protocol):
+    """Readable pictures of a folder, and their content."""
+
+    @property
+    def folder(self) -> LabelledPictures:
+        """That they are in."""
+        ...
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """(n,)."""
+        ...
+
+    @property
+    def keys(self) -> NDArray[np.uint8]:
+        """(n, 32)."""
+        ...
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """(n,)."""
+        ...
 
 
 _FEW_PICTURES = 20  # a class with fewer gets a warning, as in the original program
@@ -60,7 +84,7 @@ def check_class_counts(folder: LabelledPictures, counts: Sequence[int], emit: Em
         )
 
 
-def check_contradictions(data: Dataset, emit: Emit) -> None:
+def check_contradictions(data: KnownPictures, emit: Emit) -> None:
     """Warn of pictures that are in several classes."""
     first: dict[bytes, int] = {}
     labels = zip(data.keys, data.labels.tolist(), strict=True)
@@ -74,7 +98,7 @@ def check_contradictions(data: Dataset, emit: Emit) -> None:
         )
 
 
-def check_copies(data: Dataset, emit: Emit) -> None:
+def check_copies(data: KnownPictures, emit: Emit) -> None:
     """Warn of classes with enough pictures of which too few differ."""
     files = np.bincount(data.labels, minlength=len(data.folder.class_names)).tolist()
     unique = np.bincount(data.labels[different(data.keys, data.labels)], minlength=len(files)).tolist()
@@ -89,7 +113,7 @@ def check_copies(data: Dataset, emit: Emit) -> None:
         )
 
 
-def check_leaks(data: Dataset, emit: Emit) -> None:
+def check_leaks(data: KnownPictures, emit: Emit) -> None:
     """Warn of pictures that are in several of the sets that the folder comes with."""
     found: dict[bytes, set[str]] = defaultdict(set)
     for key, sample in zip(data.keys, data.samples, strict=True):

@@ -1,15 +1,66 @@
-"""A model that follows its folder: what changed is extracted, and the head is trained again."""
+"""A model that follows its folder: what is new is extracted, and the head is trained again."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from retrain.events import Emit, ignore
-from retrain.model import Prediction
-from retrain.options import PictureSource, RunOptions
+import numpy as np
+
+from retrain.backbones import choose_backbone
+from retrain.cache import LabelledBottlenecks
+from retrain.data import SETS, LabelledPictures, assign_sets, class_labels, decode_image, read_image_folder
+from retrain.errors import (
+    CacheError,
+    ImageFolderError,
+    LabelsFileError,
+    TrainingError,
+    UnreadableImageError,
+    UsageError,
+)
+from retrain.events import Emit, Event, StageBegan, Warned, ignore
+from retrain.extraction import choose_extractor_for
+from retrain.model import Head, Layer, Prediction, softmax
+from retrain.options import RunOptions, TrainingOptions
+from retrain.pipeline.checks import (
+    check_class_counts,
+    check_contradictions,
+    check_copies,
+    check_leaks,
+    check_ready_made_split,
+    check_sets,
+    check_training,
+)
+from retrain.pipeline.live_held_out import train_folds
+from retrain.pipeline.live_pictures import LivePictures, Look
 from retrain.pipeline.results import WrittenModel
 from retrain.pipeline.train import train
-from retrain.report import LiveReport
+from retrain.report import (
+    CurveStep,
+    FoldHeads,
+    JudgedPictures,
+    LiveReport,
+    TestedPictures,
+    live_report,
+    untrained_report,
+)
+from retrain.text import counted
 
-__all__ = ["LiveModel", "UpdateCancelled"]
+if TYPE_CHECKING:
+    from retrain.backbones import Extractor
+    from retrain.training import TrainedHead
+
+__all__ = ["FEW_TESTED", "LiveModel", "UpdateCancelled"]
+
+FEW_TESTED = 100  # test pictures: with fewer, all pictures are tested by cross-validation
+_CURVE_STEPS = 50  # steps between evaluations, which the curve is made of; more would take time
+_MOST_CURVE_STEPS = 100
+
+# What the user mends in the folder, or on the disk.
+_MENDABLE = (ImageFolderError, LabelsFileError, TrainingError, CacheError)
 
 
 class UpdateCancelled(Exception):
@@ -21,48 +72,285 @@ def never() -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class _Model:
+    """A head, and the pictures that it was trained and tested on."""
+
+    look: Look
+    judged: JudgedPictures
+    folds: FoldHeads | None  # None: not trained yet, or there can't be any
+    report: LiveReport
+
+
+@dataclass
+class _Run:
+    """An update on its way: who is told, and how long its stages take."""
+
+    emit: Emit
+    cancelled: Callable[[], bool]
+    told: set[str]  # warnings that need not be told again
+    warnings: list[str] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+
+    def hear(self, event: Event) -> None:
+        """Pass an event on. Raises UpdateCancelled, so that everything that tells of itself can be cancelled."""
+        if self.cancelled():
+            raise UpdateCancelled
+        if isinstance(event, Warned):
+            self.warnings.append(event.message)
+            if event.message in self.told:
+                return
+        self.emit(event)
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Measure a stage."""
+        began = time.monotonic()
+        yield
+        self.timings[stage] = self.timings.get(stage, 0.0) + time.monotonic() - began
+
+    def finished(self, report: LiveReport) -> LiveReport:
+        """A report with what is known of the run."""
+        timings = self.timings | {"total": time.monotonic() - self.began}
+        return dataclasses.replace(report, warnings=tuple(dict.fromkeys(self.warnings)), timings=timings)
+
+
 class LiveModel:
     """The model of a folder, kept up to date.
+
+    The head is the one that `retrain train` with the same options trains, bit for bit. With lbfgs, training begins with
+    the last head and comes to the same optimum. If there are at least 100 different test pictures, or the folder comes
+    with a test set, the figures are those of `train`, too. If there are fewer, every picture is tested by a head of one
+    of five folds that was trained on the others.
 
     One thread may call `update` and `look_closer`, while others call `classify`.
 
     Args:
         image_dir: one sub-folder of pictures per class.
         options: as `retrain train` takes them, without tuning, distorted copies, fine-tuning and calibration.
-        emit: called with events; see `retrain.events`.
+        emit: called with events; see `retrain.events`. A warning that holds on is told once.
         cancelled: asked often during an update; once it says True, the update ends with UpdateCancelled.
+        exclude: folders in the image folder that are no classes.
     Raises UsageError, BackboneError.
     """
 
     def __init__(
         self,
-        image_dir: PictureSource,
+        image_dir: str | os.PathLike[str],
         options: RunOptions = RunOptions(),
         emit: Emit = ignore,
         cancelled: Callable[[], bool] = never,
+        exclude: Sequence[str | os.PathLike[str]] = (),
     ) -> None:
-        self._image_dir, self._options, self._emit, self._cancelled = image_dir, options, emit, cancelled
-        self._version = 0
+        _check(image_dir, options)
+        self.image_dir = image_dir
+        self._emit, self._cancelled, self._exclude = emit, cancelled, [options.extraction.cache_dir, *exclude]
+        self._backbone, self.options = choose_backbone(options, emit)
+        self._pictures: LivePictures | None = None  # until the folder can be listed
+        self._model: _Model | None = None  # the last one
+        self._report = LiveReport(0, problem="no update yet")  # the last one: of a model, or of a problem
+        self._told: set[str] = set()  # warnings of the last update
 
     def update(self) -> LiveReport:
-        """Train on the folder as it is now. A folder that can't be trained gives a report that says why.
+        """Train on the folder as it is now.
 
-        Raises UpdateCancelled; RetrainError where the folder is not to blame.
+        Returns: the last report, if nothing that matters has changed since. A folder that can't be trained gives a
+        report that says why.
+        Raises UpdateCancelled; RetrainError where neither folder nor disk is to blame.
         """
-        self._version += 1
-        return LiveReport(self._version, problem="not built yet")
+        run = _Run(self._emit, self._cancelled, self._told)
+        folder, look = None, None
+        try:
+            with run.timed("scan"):
+                folder = read_image_folder(self.image_dir, self._exclude, run.hear)
+                labels = class_labels(folder.class_names, self.options.labels.labels_file, emit=run.hear)
+            with run.timed("extraction"):
+                look = self._look(folder, run.hear)
+            if self._is_current(look, labels):
+                self._report = dataclasses.replace(self._report, waiting=look.waiting)
+            else:
+                self._model = self._trained(look, labels, run)
+                self._report = self._model.report
+        except _MENDABLE as error:
+            self._report = self._untrained(str(error), folder, look, run)
+        self._told = {*run.warnings}
+        return self._report
+
+    def _look(self, folder: LabelledPictures, emit: Emit) -> Look:
+        if self._pictures is None:
+            extractor = choose_extractor_for(folder, self._backbone, self.options, emit)
+            self._pictures = LivePictures(extractor, self.options)
+        return self._pictures.look(folder, emit)
+
+    def _is_current(self, look: Look, labels: Sequence[str]) -> bool:
+        """Whether the last report is of a model of these very pictures."""
+        model = self._model
+        return (
+            self._report.problem is None
+            and model is not None
+            and model.judged.names == tuple(labels)
+            and model.look.is_like(look)
+        )
+
+    def _untrained(self, problem: str, folder: LabelledPictures | None, look: Look | None, run: _Run) -> LiveReport:
+        """The report of a problem; the last one, if that was the same."""
+        before = self._model.report if self._model else None
+        report = untrained_report(self._report.version + 1, problem, folder, before)
+        if look:
+            report = dataclasses.replace(report, skipped=look.skipped, waiting=look.waiting, extracted=look.extracted)
+        last = self._report
+        if (last.problem, last.pictures, last.skipped) == (problem, report.pictures, report.skipped):
+            return dataclasses.replace(last, waiting=report.waiting)
+        return run.finished(report)
+
+    def _trained(self, look: Look, labels: tuple[str, ...], run: _Run) -> _Model:
+        """Check the pictures, train and test. Raises ImageFolderError, TrainingError, CacheError, UsageError."""
+        options, folder = self.options, look.folder
+        check_class_counts(folder, look.counts(), run.hear)
+        check_ready_made_split(folder, options, run.hear)
+        check_training(folder, options)
+        for check in (check_contradictions, check_copies, check_leaks):
+            check(look, run.hear)
+        sets = np.array(assign_sets(look.samples, look.keys, options.split, folder.spelling))
+        members = {name: np.flatnonzero(sets == name) for name in SETS}
+        of_sets = {name: look.labels[chosen] for name, chosen in members.items()}
+        check_sets(labels, of_sets, folder.has_subsets, options, run.hear)
+        vectors = self._open().vectors(look.keys)
+        run.hear(StageBegan("training"))
+        with run.timed("training"):
+            from retrain.training import HeadTrainer
+
+            training = _with_curve(options.training)
+            trainer = HeadTrainer(LabelledBottlenecks(vectors, look.labels), len(labels), self._start(labels))
+            trained = trainer.train(members["train"], members["validation"], training, run.hear)
+            for warning in trained.warnings(training.resolved(len(members["train"]))):
+                run.hear(Warned(warning))
+        samples = look.samples
+        judged = JudgedPictures(
+            labels,
+            [sample.path for sample in samples],
+            sets,
+            look.labels,
+            look.keys,
+            vectors,
+            trained.head,
+            [sample.group for sample in samples],
+        )
+        return self._tested(_Model(look, judged, None, self._report), _curve(trained), run)
+
+    def _tested(self, model: _Model, curve: tuple[CurveStep, ...], run: _Run) -> _Model:
+        """The model with its report, and with the heads of folds if it is tested by these."""
+        look, judged, folds = model.look, model.judged, None
+        run.hear(StageBegan("evaluation"))
+        with run.timed("evaluation"):
+            members = judged.members("test")
+            if len(members) >= FEW_TESTED or (len(members) and look.folder.has_subsets):
+                tested = TestedPictures(members, judged.given[:, 0], judged.scores[:, 0], "test set")
+            else:
+                folds = train_folds(judged, look.samples, self.options.training, run.hear)
+                tested = _tested_by(folds, judged)
+            before = self._model.report if self._model else None
+            version = self._report.version + 1
+            report = live_report(version, judged, tested, look.folder.class_names, before)
+        report = dataclasses.replace(
+            report, curve=curve, skipped=look.skipped, waiting=look.waiting, extracted=look.extracted
+        )
+        return dataclasses.replace(model, folds=folds, report=run.finished(report))
+
+    def _open(self) -> LivePictures:
+        if self._pictures is None:
+            raise TrainingError(f"there is no model yet: {self._report.problem}")
+        return self._pictures
+
+    def _start(self, labels: Sequence[str]) -> Head | None:
+        """Where training begins: with the last head, if training ends at the same optimum wherever it begins."""
+        training = self.options.training
+        if self._model is None or training.optimizer != "lbfgs" or training.hidden_units or training.patience:
+            return None
+        [layer], names = self._model.judged.head.layers, self._model.judged.names
+        weights = np.zeros((layer.weights.shape[0], len(labels)), np.float32)
+        biases = np.zeros(len(labels), np.float32)
+        for place, label in enumerate(labels):
+            if label in names:
+                weights[:, place] = layer.weights[:, names.index(label)]
+                biases[place] = layer.biases[names.index(label)]
+        return Head((Layer(weights, biases),))
 
     def look_closer(self) -> LiveReport:
         """The last report, with what takes longer: suspects, and copies across sets. Raises UpdateCancelled."""
-        return LiveReport(self._version, problem="not built yet")
+        raise NotImplementedError
 
     def classify(self, contents: Sequence[bytes]) -> list[Prediction]:
-        """What the last model says of pictures, given as the contents of their files.
+        """What the last model says of pictures, given as the contents of their files, in their order.
 
         Raises TrainingError while there is no model.
         """
-        raise NotImplementedError
+        model, extractor = self._model, self._open().extractor
+        if model is None:
+            raise TrainingError(f"there is no model yet: {self._report.problem}")
+        return [_prediction(content, model, extractor, self.options.images.max_pixels) for content in contents]
 
-    def save(self, model_dir: str) -> WrittenModel:
-        """Write the model folder, as `retrain train` with the same options does. Raises RetrainError."""
-        return train(self._image_dir, model_dir, self._options, self._emit)
+    def save(self, model_dir: str | os.PathLike[str]) -> WrittenModel:
+        """Write the model folder of the pictures as they are now, as `retrain train` with the same options does.
+
+        Raises RetrainError.
+        """
+        return train(self.image_dir, model_dir, self.options, self._emit)
+
+
+def _check(image_dir: str | os.PathLike[str], options: RunOptions) -> None:
+    """Raises UsageError for what can't be kept up to date."""
+    if os.path.isfile(image_dir):
+        raise UsageError(f"{os.fspath(image_dir)} is a file: give an image folder, since a manifest is not watched")
+    unwanted = [
+        flag
+        for flag, is_given in (
+            ("--tune", options.tuning.tune),
+            ("--augment", options.augmentation.augment),
+            ("--fine-tune-from and --fine-tune-layers", options.fine_tuning.is_wanted),
+            ("--calibrate", options.evaluation.calibrate),
+        )
+        if is_given
+    ]
+    if unwanted:
+        raise UsageError(
+            f"a model that follows its folder is a plain head: leave {unwanted[0]} out, and use it with retrain train"
+        )
+
+
+def _with_curve(options: TrainingOptions) -> TrainingOptions:
+    """The same training, evaluated less often; with patience, evaluations decide when it ends."""
+    if options.patience or options.optimizer == "lbfgs":
+        return options
+    return dataclasses.replace(options, eval_step_interval=max(_CURVE_STEPS, options.eval_step_interval))
+
+
+def _curve(trained: "TrainedHead") -> tuple[CurveStep, ...]:
+    rows = trained.history
+    chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST_CURVE_STEPS)).astype(np.int64)).tolist()
+    return tuple(CurveStep(row.step, row.train_accuracy, row.validation_accuracy) for row in (rows[n] for n in chosen))
+
+
+def _tested_by(folds: FoldHeads | None, judged: JudgedPictures) -> TestedPictures:
+    """What heads of folds say of the pictures that they never saw."""
+    answers = np.full(len(judged), -1, np.int64)
+    scores = np.zeros(len(judged))
+    count = len(folds.heads) if folds else 0
+    for numbers, part in folds.scores() if folds else ():
+        answers[numbers] = part.argmax(axis=1)
+        scores[numbers] = part.max(axis=1)
+    chosen = judged.all_different
+    return TestedPictures(chosen[answers[chosen] >= 0], answers, scores, f"cross-validated in {counted(count, 'fold')}")
+
+
+def _prediction(content: bytes, model: _Model, extractor: "Extractor", max_pixels: int) -> Prediction:
+    network = extractor.network
+    try:
+        pixels = decode_image(content, network.height, network.width, max_pixels)
+    except UnreadableImageError as error:
+        return Prediction("", None, None, {}, str(error))
+    vector = np.asarray(network.bottlenecks(pixels[np.newaxis]), np.float32)
+    scores = softmax(model.judged.head.logits(vector))[0].tolist()
+    ranked = sorted(zip(model.judged.names, scores, strict=True), key=lambda pair: -pair[1])
+    return Prediction("", ranked[0][0], ranked[0][1], dict(ranked))

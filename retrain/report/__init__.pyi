@@ -3,6 +3,7 @@ from .card import model_card
 from .contact_sheet import Example, check_place, write_sheet
 from .contents import Absent, ComparedRun, Comparison, Figure, Pair, Report
 from .heat_maps import HeatMaps, heat_maps_of, overlay
+from .held_out import FoldHeads
 from .html import PageKind
 from .judged import JudgedPictures
 from .live import (
@@ -15,7 +16,10 @@ from .live import (
     LivePicture,
     LiveReport,
     Suspect,
+    TestedPictures,
     changes_between,
+    live_report,
+    untrained_report,
 )
 from .page import render_comparison, render_report
 from .plots import draw_curves
@@ -34,6 +38,7 @@ __all__ = [
     "CurveStep",
     "Example",
     "Figure",
+    "FoldHeads",
     "HeatMaps",
     "JudgedPictures",
     "LiveChanges",
@@ -48,6 +53,7 @@ __all__ = [
     "Run",
     "Sources",
     "Suspect",
+    "TestedPictures",
     "Work",
     "build_report",
     "changes_between",
@@ -55,11 +61,13 @@ __all__ = [
     "draw_curves",
     "draw_predictions",
     "heat_maps_of",
+    "live_report",
     "model_card",
     "overlay",
     "recipe_of",
     "render_comparison",
     "render_report",
+    "untrained_report",
     "write_projector",
     "write_sheet",
     "write_summaries",

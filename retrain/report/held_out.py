@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.cache import LabelledBottlenecks, SomeVectors, chunks
+from retrain.cache import LabelledBottlenecks, SomeVectors, VectorSource, chunks
 from retrain.data import Sample, assign_folds, most_folds
 from retrain.evaluation import FoldStatistics, Metrics, different, summarize, summarize_folds
 from retrain.model import Head, judge, softmax
@@ -21,7 +21,7 @@ from retrain.text import counted
 if TYPE_CHECKING:
     from retrain.training import HeadTrainer
 
-__all__ = ["HeldOutHeads", "train_held_out"]
+__all__ = ["FoldHeads", "HeldOutHeads", "train_held_out"]
 
 _FOLDS = 5
 _SHARES = (0.2, 0.4, 0.6, 0.8)  # of the training pictures, beside all of them
@@ -33,21 +33,27 @@ Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class HeldOutHeads:
+class FoldHeads:
     """A head for each fold, trained on the other folds."""
 
-    pictures: JudgedPictures
+    vectors: VectorSource  # (n, d)
     folds: NDArray[np.int32]  # (n,) -1: of a class with too few pictures, in no fold
     heads: tuple[Head, ...]
-    statistics: FoldStatistics
-    learning: LearningCurve
 
     def scores(self) -> Iterator[tuple[Numbers, NDArray[np.float64]]]:
         """Numbers of pictures, and the scores that the head of their fold gives them, some thousands at a time."""
         for fold, head in enumerate(self.heads):
             members = np.flatnonzero(self.folds == fold)
             for part in chunks(len(members)):
-                yield members[part], softmax(head.logits(self.pictures.vectors[members[part]]))
+                yield members[part], softmax(head.logits(self.vectors[members[part]]))
+
+
+@dataclass(frozen=True)
+class HeldOutHeads(FoldHeads):
+    """The same, with what they tell of the data."""
+
+    statistics: FoldStatistics
+    learning: LearningCurve
 
 
 def train_held_out(
@@ -82,7 +88,7 @@ def train_held_out(
         accuracy = statistics.accuracy
         points.append(LearningPoint(share, round(sum(sizes) / len(sizes)), accuracy.mean, accuracy.interval))
     curve = LearningCurve(tuple(points), statistics.n, _sentence(points))
-    return HeldOutHeads(pictures, folds, heads, statistics, curve)  # those of all pictures came last
+    return HeldOutHeads(pictures.vectors, folds, heads, statistics, curve)  # those of all pictures came last
 
 
 def _folds(pictures: JudgedPictures, groups: NDArray[np.uint8], seed: int) -> NDArray[np.int32]:

@@ -3,12 +3,17 @@
 Plain data, which `retrain watch` prints and the studio's page shows.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from retrain.evaluation import mcnemar_p_value
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.data import LabelledPictures
+from retrain.evaluation import mcnemar_p_value, wilson_interval
 from retrain.paths import utf8_path
+from retrain.report.judged import JudgedPictures
 from retrain.text import counted, listing
 
 __all__ = [
@@ -21,7 +26,10 @@ __all__ = [
     "LivePicture",
     "LiveReport",
     "Suspect",
+    "TestedPictures",
     "changes_between",
+    "live_report",
+    "untrained_report",
 ]
 
 _LEVEL = 0.05  # p-values below it count as a difference, as in `retrain compare`
@@ -162,6 +170,7 @@ class LiveReport:
     warnings: tuple[str, ...] = ()
     extracted: int = 0  # pictures that went through the network
     timings: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds; "total" is all of them
+    model_dir: str | None = None  # where this model was written
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: all but the list of pictures and the matrix, which can be large."""
@@ -183,14 +192,176 @@ class LiveReport:
             "waiting": [*map(utf8_path, self.waiting)],
             "warnings": [*self.warnings],
             "extracted": self.extracted,
+            "model_dir": self.model_dir and utf8_path(self.model_dir),
             "timings": {name: round(seconds, 3) for name, seconds in self.timings.items()},
         }
+
+
+@dataclass(frozen=True)
+class TestedPictures:
+    """What the figures of a report are of."""
+
+    numbers: NDArray[np.int64]  # (t,) of the pictures, without copies
+    answers: NDArray[np.int64]  # (n,) the label that each picture of the folder gets; -1: none
+    scores: NDArray[np.float64]  # (n,) of the answers
+    how: str  # "test set", or "cross-validated in 5 folds"
+
+
+def live_report(
+    version: int, judged: JudgedPictures, tested: TestedPictures, folders: Sequence[str], before: LiveReport | None
+) -> LiveReport:
+    """The report of a model: what can be said within milliseconds.
+
+    Args:
+        folders: names of the class folders, in the order of the labels.
+        before: of the last model.
+    """
+    names, labels = judged.names, judged.labels
+    own, answers = labels[tested.numbers], tested.answers[tested.numbers]
+    count = len(names)
+    matrix = np.bincount(own.astype(np.int64) * count + answers, minlength=count * count).reshape(count, count)
+    right, total = int(np.trace(matrix)), len(own)
+    headline = None
+    if total:
+        headline = LiveFigure(version, right / total, wilson_interval(right, total), total, tested.how)
+    report = LiveReport(
+        version,
+        labels=names,
+        classes=_classes(judged, folders, matrix),
+        headline=headline,
+        history=(*(before.history if before else ()), *([headline] if headline else [])),
+        confusion=tuple(map(tuple, matrix.tolist())),
+        confused=_confused(judged, tested),
+        pictures=_pictures(judged, tested),
+    )
+    return report if before is None else replace(report, changes=changes_between(before, report))
+
+
+def untrained_report(
+    version: int, problem: str, folder: LabelledPictures | None, before: LiveReport | None
+) -> LiveReport:
+    """The report of a folder that can't be trained, with its pictures as far as they are known.
+
+    Args:
+        folder: None if it can't be listed.
+        before: of the last model, whose history goes on.
+    """
+    history = before.history if before else ()
+    if folder is None:
+        return LiveReport(version, problem=problem, history=history)
+    counts = folder.counts()
+    return LiveReport(
+        version,
+        labels=folder.class_names,
+        problem=problem,
+        classes=tuple(
+            LiveClass(name, name, count, 0, 0) for name, count in zip(folder.class_names, counts, strict=True)
+        ),
+        pictures=tuple(LivePicture(sample.path, "", sample.class_name, "") for sample in folder.samples),
+        history=history,
+    )
+
+
+def _classes(judged: JudgedPictures, folders: Sequence[str], matrix: NDArray[np.int64]) -> tuple[LiveClass, ...]:
+    counts = [
+        np.bincount(judged.labels[judged.sets == name], minlength=len(judged.names)).tolist()
+        for name in ("train", "validation", "test")
+    ]
+    rows = zip(judged.names, folders, *counts, matrix.sum(axis=1).tolist(), np.diag(matrix).tolist(), strict=True)
+    return tuple(LiveClass(*row) for row in rows)
+
+
+def _confused(judged: JudgedPictures, tested: TestedPictures) -> dict[tuple[int, int], tuple[str, ...]]:
+    found: dict[tuple[int, int], list[str]] = {}
+    wrong = tested.numbers[tested.answers[tested.numbers] != judged.labels[tested.numbers]]
+    for number in wrong.tolist():
+        cell = int(judged.labels[number]), int(tested.answers[number])
+        found.setdefault(cell, []).append(judged.paths[number])
+    return {cell: tuple(paths) for cell, paths in sorted(found.items())}
+
+
+def _pictures(judged: JudgedPictures, tested: TestedPictures) -> tuple[LivePicture, ...]:
+    names: list[str | None] = [*judged.names, None]  # number -1 is the last
+    is_tested = np.zeros(len(judged), bool)
+    is_tested[tested.numbers] = True
+    rows = zip(
+        judged.paths,
+        judged.sets.tolist(),
+        judged.labels.tolist(),
+        judged.keys,
+        tested.answers.tolist(),
+        tested.scores.tolist(),
+        is_tested.tolist(),
+        strict=True,
+    )
+    return tuple(
+        LivePicture(path, set_, judged.names[label], key.tobytes().hex(), names[answer], score, counts)
+        if answer >= 0
+        else LivePicture(path, set_, judged.names[label], key.tobytes().hex())
+        for path, set_, label, key, answer, score, counts in rows
+    )
 
 
 def changes_between(before: LiveReport, after: LiveReport) -> LiveChanges:
     """What changed from one model to the next.
 
-    Pictures are known by their content, so one that moved is the same. Those whose label changed say nothing about
-    which model is better, and are left out of what is now right and wrong.
+    Pictures are known by their content, so one that was moved is the same. One whose label changed says nothing about
+    which model is better, and is neither among those now right nor among those now wrong.
     """
-    raise NotImplementedError
+    first, last = ({picture.key: picture for picture in report.pictures} for report in (before, after))
+    shared = first.keys() & last.keys()
+    added, removed = len(last.keys() - shared), len(first.keys() - shared)
+    relabelled = sum(first[key].label != last[key].label for key in shared)
+    came_and_went = [
+        text.format(f"{number:,}")
+        for number, text in ((added, "{} added"), (removed, "{} removed"), (relabelled, "{} relabelled"))
+        if number
+    ]
+    if before.headline is None or after.headline is None or before.headline.how != after.headline.how:
+        how = f"now measured otherwise ({after.headline.how})" if after.headline else "nothing to test it on"
+        sentence = "; ".join([*_together(came_and_went), how])
+        return LiveChanges(sentence, added, removed, relabelled, is_comparable=False)
+    now_right: list[str] = []
+    now_wrong: list[str] = []
+    for picture in after.pictures:
+        old = first.get(picture.key)
+        if not (picture.is_tested and old and old.is_tested and old.label == picture.label):
+            continue
+        if picture.is_right != old.is_right:
+            (now_right if picture.is_right else now_wrong).append(picture.path)
+    p_value = mcnemar_p_value(len(now_right), len(now_wrong))
+    classes = _class_changes(before, after)
+    parts = [*_together(came_and_went), *_in_words(classes), _flips(len(now_right), len(now_wrong), p_value)]
+    return LiveChanges(
+        "; ".join(parts), added, removed, relabelled, classes, tuple(now_right), tuple(now_wrong), p_value
+    )
+
+
+def _together(parts: Sequence[str]) -> list[str]:
+    return [", ".join(parts)] if parts else []
+
+
+def _class_changes(before: LiveReport, after: LiveReport) -> tuple[ClassChange, ...]:
+    old = {found.label: found.recall for found in before.classes}
+    found = []
+    for now in after.classes:
+        was = old.get(now.label)
+        if was is not None and now.recall is not None and abs(now.recall - was) * 100 >= _SMALLEST_POINTS:
+            found.append(ClassChange(now.label, 100 * (now.recall - was)))
+    return tuple(sorted(found, key=lambda change: (-abs(change.points), change.label)))
+
+
+def _in_words(classes: Sequence[ClassChange]) -> list[str]:
+    named = [f"{change.label} {change.points:+.1f} points" for change in classes]
+    return [listing(named, _MOST_CLASSES_NAMED)] if named else []
+
+
+def _flips(right: int, wrong: int, p_value: float) -> str:
+    if not right and not wrong:
+        return "every tested picture gets the same answer as before, right or wrong"
+    chance = " (may be chance)" if p_value >= _LEVEL else ""
+    if not wrong:
+        return f"{counted(right, 'picture')} now right{chance}"
+    if not right:
+        return f"{counted(wrong, 'picture')} now wrong{chance}"
+    return f"{counted(right, 'picture')} now right, {wrong:,} now wrong{chance}"

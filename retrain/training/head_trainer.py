@@ -74,11 +74,12 @@ class HeadTrainer:
     Args:
         data: n >= 1 pictures. Vectors in an array are shared, not copied. Others are read as they are drawn.
         classes: number of labels.
+        start: where training begins, in place of small random weights: a head of the form that the options ask for.
     Raises TrainingError if a bottleneck is not finite.
     """
 
-    def __init__(self, data: LabelledBottlenecks, classes: int) -> None:
-        self.data, self.classes = data, classes
+    def __init__(self, data: LabelledBottlenecks, classes: int, start: Head | None = None) -> None:
+        self.data, self.classes, self.start = data, classes, start
         for rows in chunks(len(data)):
             if not np.isfinite(data.vectors[rows]).all():
                 raise TrainingError("there are bottlenecks with values that are not finite: extract them again")
@@ -104,7 +105,9 @@ class HeadTrainer:
             train = train[self.data.weights[train] > 0]
         _check(train, validation, options)
         options = options.resolved(len(train))  # distorted copies do not count as pictures
-        start = initial_head(self.data.vectors.shape[1], self.classes, options.seed, options.hidden_units)
+        start = self.start
+        if start is None:
+            start = initial_head(self.data.vectors.shape[1], self.classes, options.seed, options.hidden_units)
         task = _Task(self.data.with_copies(train), validation, options, emit, snapshots)
         # numbers that are too large are found by what comes of them
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"), Products() as products:
