@@ -39,11 +39,11 @@ from retrain.pipeline.live_pictures import LivePictures, Look
 from retrain.pipeline.results import WrittenModel
 from retrain.pipeline.train import train
 from retrain.report import (
+    Answers,
     CurveStep,
     FoldHeads,
     JudgedPictures,
     LiveReport,
-    TestedPictures,
     live_report,
     untrained_report,
 )
@@ -246,7 +246,7 @@ class LiveModel:
         with run.timed("evaluation"):
             members = judged.members("test")
             if len(members) >= FEW_TESTED or (len(members) and look.folder.has_subsets):
-                tested = TestedPictures(members, judged.given[:, 0], judged.scores[:, 0], "test set")
+                tested = Answers(members, judged.given[:, 0], judged.scores[:, 0], "test set")
             else:
                 folds = train_folds(judged, look.samples, self.options.training, run.hear)
                 tested = _tested_by(folds, judged)
@@ -332,7 +332,7 @@ def _curve(trained: "TrainedHead") -> tuple[CurveStep, ...]:
     return tuple(CurveStep(row.step, row.train_accuracy, row.validation_accuracy) for row in (rows[n] for n in chosen))
 
 
-def _tested_by(folds: FoldHeads | None, judged: JudgedPictures) -> TestedPictures:
+def _tested_by(folds: FoldHeads | None, judged: JudgedPictures) -> Answers:
     """What heads of folds say of the pictures that they never saw."""
     answers = np.full(len(judged), -1, np.int64)
     scores = np.zeros(len(judged))
@@ -341,7 +341,7 @@ def _tested_by(folds: FoldHeads | None, judged: JudgedPictures) -> TestedPicture
         answers[numbers] = part.argmax(axis=1)
         scores[numbers] = part.max(axis=1)
     chosen = judged.all_different
-    return TestedPictures(chosen[answers[chosen] >= 0], answers, scores, f"cross-validated in {counted(count, 'fold')}")
+    return Answers(chosen[answers[chosen] >= 0], answers, scores, f"cross-validated in {counted(count, 'fold')}")
 
 
 def _prediction(content: bytes, model: _Model, extractor: "Extractor", max_pixels: int) -> Prediction:

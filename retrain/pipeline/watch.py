@@ -81,7 +81,7 @@ def watch(
     options: RunOptions = RunOptions(),
     watching: WatchOptions = WatchOptions(),
     emit: Emit = ignore,
-) -> Generator[LiveReport]:
+) -> Generator[LiveReport, None, None]:
     """Train on a folder now, and again whenever it changes. Yields a report each time, without end.
 
     The figures come within about two seconds of a change; new pictures take the time of their extraction in addition.

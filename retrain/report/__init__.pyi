@@ -7,6 +7,7 @@ from .held_out import FoldHeads
 from .html import PageKind
 from .judged import JudgedPictures
 from .live import (
+    Answers,
     ClassChange,
     CopiesAcrossSets,
     CurveStep,
@@ -16,7 +17,6 @@ from .live import (
     LivePicture,
     LiveReport,
     Suspect,
-    TestedPictures,
     changes_between,
     live_report,
     untrained_report,
@@ -31,6 +31,7 @@ from .thumbnails import PictureFiles
 
 __all__ = [
     "Absent",
+    "Answers",
     "ClassChange",
     "ComparedRun",
     "Comparison",
@@ -53,7 +54,6 @@ __all__ = [
     "Run",
     "Sources",
     "Suspect",
-    "TestedPictures",
     "Work",
     "build_report",
     "changes_between",

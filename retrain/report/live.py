@@ -17,6 +17,7 @@ from retrain.report.judged import JudgedPictures
 from retrain.text import counted, listing
 
 __all__ = [
+    "Answers",
     "ClassChange",
     "CopiesAcrossSets",
     "CurveStep",
@@ -26,7 +27,6 @@ __all__ = [
     "LivePicture",
     "LiveReport",
     "Suspect",
-    "TestedPictures",
     "changes_between",
     "live_report",
     "untrained_report",
@@ -198,7 +198,7 @@ class LiveReport:
 
 
 @dataclass(frozen=True)
-class TestedPictures:
+class Answers:
     """What the figures of a report are of."""
 
     numbers: NDArray[np.int64]  # (t,) of the pictures, without copies
@@ -208,7 +208,7 @@ class TestedPictures:
 
 
 def live_report(
-    version: int, judged: JudgedPictures, tested: TestedPictures, folders: Sequence[str], before: LiveReport | None
+    version: int, judged: JudgedPictures, tested: Answers, folders: Sequence[str], before: LiveReport | None
 ) -> LiveReport:
     """The report of a model: what can be said within milliseconds.
 
@@ -271,7 +271,7 @@ def _classes(judged: JudgedPictures, folders: Sequence[str], matrix: NDArray[np.
     return tuple(LiveClass(*row) for row in rows)
 
 
-def _confused(judged: JudgedPictures, tested: TestedPictures) -> dict[tuple[int, int], tuple[str, ...]]:
+def _confused(judged: JudgedPictures, tested: Answers) -> dict[tuple[int, int], tuple[str, ...]]:
     found: dict[tuple[int, int], list[str]] = {}
     wrong = tested.numbers[tested.answers[tested.numbers] != judged.labels[tested.numbers]]
     for number in wrong.tolist():
@@ -280,7 +280,7 @@ def _confused(judged: JudgedPictures, tested: TestedPictures) -> dict[tuple[int,
     return {cell: tuple(paths) for cell, paths in sorted(found.items())}
 
 
-def _pictures(judged: JudgedPictures, tested: TestedPictures) -> tuple[LivePicture, ...]:
+def _pictures(judged: JudgedPictures, tested: Answers) -> tuple[LivePicture, ...]:
     names: list[str | None] = [*judged.names, None]  # number -1 is the last
     is_tested = np.zeros(len(judged), bool)
     is_tested[tested.numbers] = True
