@@ -21,7 +21,7 @@ from retrain.errors import (
     UnreadableImageError,
     UsageError,
 )
-from retrain.events import Emit, Event, StageBegan, Warned, ignore
+from retrain.events import Emit, Event, Reported, StageBegan, Warned, ignore
 from retrain.extraction import choose_extractor_for
 from retrain.model import Head, Layer, Prediction, softmax
 from retrain.options import RunOptions, TrainingOptions
@@ -44,7 +44,10 @@ from retrain.report import (
     FoldHeads,
     JudgedPictures,
     LiveReport,
+    LookAlikes,
+    PictureFiles,
     live_report,
+    suspects_of,
     untrained_report,
 )
 from retrain.text import counted
@@ -150,6 +153,7 @@ class LiveModel:
         self._pictures: LivePictures | None = None  # until the folder can be listed
         self._model: _Model | None = None  # the last one
         self._report = LiveReport(0, problem="no update yet")  # the last one: of a model, or of a problem
+        self._look_alikes = LookAlikes(PictureFiles(image_dir, options.images))
         self._told: set[str] = set()  # warnings of the last update
 
     def update(self) -> LiveReport:
@@ -278,8 +282,26 @@ class LiveModel:
         return Head((Layer(weights, biases),))
 
     def look_closer(self) -> LiveReport:
-        """The last report, with what takes longer: suspects, and copies across sets. Raises UpdateCancelled."""
-        raise NotImplementedError
+        """The last report, with what takes seconds: suspects, and copies across sets.
+
+        Raises UpdateCancelled. What was done until then is kept.
+        """
+        model, run = self._model, _Run(self._emit, self._cancelled, self._told)
+        if model is None or self._report.problem is not None:
+            return self._report
+        if model.folds is None:
+            samples = model.look.samples
+            model = dataclasses.replace(
+                model, folds=train_folds(model.judged, samples, self.options.training, run.hear)
+            )
+            self._model = model
+        copies = self._look_alikes.find(
+            model.judged, lambda done, total: run.hear(Reported("comparing pictures", done, total))
+        )
+        suspects = suspects_of(model.judged, model.folds)
+        self._report = dataclasses.replace(self._report, suspects=suspects, copies_across_sets=copies)
+        self._model = dataclasses.replace(model, report=self._report)
+        return self._report
 
     def classify(self, contents: Sequence[bytes]) -> list[Prediction]:
         """What the last model says of pictures, given as the contents of their files, in their order.

@@ -6,21 +6,8 @@ from .heat_maps import HeatMaps, heat_maps_of, overlay
 from .held_out import FoldHeads
 from .html import PageKind
 from .judged import JudgedPictures
-from .live import (
-    Answers,
-    ClassChange,
-    CopiesAcrossSets,
-    CurveStep,
-    LiveChanges,
-    LiveClass,
-    LiveFigure,
-    LivePicture,
-    LiveReport,
-    Suspect,
-    changes_between,
-    live_report,
-    untrained_report,
-)
+from .live import Answers, CurveStep, LiveReport, live_report, suspects_of, untrained_report
+from .look_alikes import LookAlikes
 from .page import render_comparison, render_report
 from .plots import draw_curves
 from .predictions import draw_predictions
@@ -32,31 +19,24 @@ from .thumbnails import PictureFiles
 __all__ = [
     "Absent",
     "Answers",
-    "ClassChange",
     "ComparedRun",
     "Comparison",
-    "CopiesAcrossSets",
     "CurveStep",
     "Example",
     "Figure",
     "FoldHeads",
     "HeatMaps",
     "JudgedPictures",
-    "LiveChanges",
-    "LiveClass",
-    "LiveFigure",
-    "LivePicture",
     "LiveReport",
+    "LookAlikes",
     "PageKind",
     "Pair",
     "PictureFiles",
     "Report",
     "Run",
     "Sources",
-    "Suspect",
     "Work",
     "build_report",
-    "changes_between",
     "check_place",
     "draw_curves",
     "draw_predictions",
@@ -67,6 +47,7 @@ __all__ = [
     "recipe_of",
     "render_comparison",
     "render_report",
+    "suspects_of",
     "untrained_report",
     "write_projector",
     "write_sheet",

@@ -15,6 +15,7 @@ from retrain.report.thumbnails import PictureFiles, correlation
 from retrain.text import counted
 
 __all__ = [
+    "SAME",
     "Copies",
     "copies_of",
     "exact_copies",
@@ -33,7 +34,7 @@ Numbers = NDArray[np.int64]
 _MOST_GROUPS = 20  # of a finding, on the page
 _MOST_IN_GROUP = 6  # pictures
 _MOST_DECODED = 4000  # pictures that are looked at to confirm that they are copies
-_SAME = 0.97  # correlation of grey pictures; copies that were saved again or made smaller have over 0.99
+SAME = 0.97  # correlation of grey pictures; copies that were saved again or made smaller have over 0.99
 _FEW = 20  # pictures of a class
 _FAR = 4.5  # robust standard deviations below the class's median likeness
 _FEWEST_FOR_OUTLIERS = 10  # pictures of a class
@@ -82,7 +83,7 @@ def _confirmed(pictures: JudgedPictures, firsts: Numbers, files: PictureFiles) -
     found = []
     for pair in taken:
         one, other = (grey[number] for number in pair)
-        if one is not None and other is not None and correlation(one, other) >= _SAME:
+        if one is not None and other is not None and correlation(one, other) >= SAME:
             found.append(pair)
     return found, len(taken) < len(pairs.first)
 

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.data import LabelledPictures
-from retrain.evaluation import mcnemar_p_value, wilson_interval
+from retrain.evaluation import find_label_errors, mcnemar_p_value, wilson_interval
 from retrain.paths import utf8_path
+from retrain.report.held_out import FoldHeads
 from retrain.report.judged import JudgedPictures
 from retrain.text import counted, listing
 
@@ -29,6 +30,7 @@ __all__ = [
     "Suspect",
     "changes_between",
     "live_report",
+    "suspects_of",
     "untrained_report",
 ]
 
@@ -300,6 +302,26 @@ def _pictures(judged: JudgedPictures, tested: Answers) -> tuple[LivePicture, ...
         else LivePicture(path, set_, judged.names[label], key.tobytes().hex())
         for path, set_, label, key, answer, score, counts in rows
     )
+
+
+def suspects_of(judged: JudgedPictures, folds: FoldHeads | None) -> tuple[Suspect, ...]:
+    """The labels that heads which never saw the picture find improbable, the most improbable first."""
+    if folds is None:
+        return ()
+    errors, names = find_label_errors(folds.scores, judged.labels), judged.names
+    rows = zip(
+        errors.numbers.tolist(),
+        errors.suggested.tolist(),
+        errors.own_scores.tolist(),
+        errors.scores.tolist(),
+        strict=True,
+    )
+    found = []
+    for number, suggested, own, score in rows:
+        label, other = names[judged.labels[number]], names[suggested]
+        why = f"looks like {other} ({score:.2f}), not like {label} ({own:.2f})"
+        found.append(Suspect(judged.paths[number], label, other, why))
+    return tuple(found)
 
 
 def changes_between(before: LiveReport, after: LiveReport) -> LiveChanges:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.data.folds import assign_folds
+from retrain.data.folds import assign_folds, stable_folds
 from retrain.data.labelled_pictures import Sample
 from retrain.errors import ImageFolderError
 
@@ -142,3 +142,29 @@ def test_groups_of_a_manifest_are_in_one_fold():
     folds = assign_folds(samples, np.random.default_rng(0).integers(0, 256, (30, 32)).astype(np.uint8), 5, 0)
     assert np.bincount(folds).tolist() == [6] * 5
     assert all(len({*folds[start : start + 3].tolist()}) == 1 for start in range(0, 30, 3))
+
+
+@given(st.lists(st.integers(2, 30), min_size=2, max_size=6), st.integers(0, 5), st.integers(0, 10**6))
+def test_stable_folds_leave_every_other_picture_where_it_is(counts, label, number):
+    samples, keys = singles(counts)
+    before = stable_folds(samples, keys, 5)
+    assert set(before.tolist()) <= {*range(5)}
+    assert all(
+        len({*row}) > 1
+        for row in ([f for s, f in zip(samples, before, strict=True) if s.label == c] for c in range(len(counts)))
+    )
+    number %= len(samples)
+    relabelled = list(samples)
+    relabelled[number] = Sample("new", label % len(counts), "new")
+    after = stable_folds(relabelled, keys, 5)
+    moved = np.flatnonzero(before != after)
+    # at most the pictures that keep a small class from falling into one fold
+    assert len(moved) <= 3
+
+
+def test_a_class_of_one_picture_and_its_copies_is_in_no_fold():
+    samples, keys = singles([4, 4])
+    samples += [Sample(f"c2/{number}", 2, "c2") for number in range(3)]
+    folds = stable_folds(samples, np.concatenate([keys, keys_of(["same"] * 3)]), 5)
+    assert (folds[-3:] == -1).all()
+    assert (folds[:8] >= 0).all()

@@ -6,11 +6,11 @@ import shutil
 import numpy as np
 import pytest
 from support.hearing import warnings_to
-from support.live import aged, counting_backbone, live_model, live_options, move
+from support.live import aged, counting_backbone, live_model, live_options, move, of_set
 from support.pictures import draw_picture
 
 from retrain.errors import TrainingError, UsageError
-from retrain.events import Evaluated, Extracted
+from retrain.events import Evaluated, Extracted, Reported
 from retrain.model.head import softmax
 from retrain.options import (
     AugmentationOptions,
@@ -277,6 +277,47 @@ def test_a_class_whose_pictures_are_all_the_same_is_not_tested(make_folder, back
     report = live_model(root).update()
     assert {found.label: found.tested for found in report.classes} == {"cat": 10, "dog": 10, "same": 0}
     assert {picture.answer for picture in report.pictures if picture.label == "same"} == {None}
+
+
+def test_a_closer_look_finds_suspects_and_copies_across_sets(root, backbone, monkeypatch):
+    wrong = move(root, "owl/owl_004.png", "cat")
+    model = live_model(root, steps=400)
+    assert model.look_closer().problem == "no update yet"
+    report = model.update()
+    assert (report.suspects, report.copies_across_sets) == (None, None)
+    [(path, picture)] = [(p.path, p) for p in of_set(report, "test") if p.label == "dog"][:1]
+    again = draw_picture(int(path[-7:-4]), 1)
+    for shade in range(1, 40):  # a copy that was saved again, until one falls into another set
+        again.putpixel((0, 0), (shade, 0, 0))
+        again.save(root / "dog" / "again.png")
+        report = model.update()
+        if next(p.set for p in report.pictures if p.path == "dog/again.png") != picture.set:
+            break
+    closer = model.look_closer()
+    assert closer.version == report.version
+    assert wrong in [suspect.path for suspect in closer.suspects]
+    assert "looks like owl" in closer.suspects[0].why
+    assert {*closer.copies_across_sets[0].paths} == {path, "dog/again.png"}
+    assert "look the same, in the sets" in closer.copies_across_sets[0].why
+    assert model.update() == closer
+
+
+def test_a_closer_look_goes_on_where_it_was_cancelled(root, backbone, monkeypatch):
+    monkeypatch.setattr("retrain.report.look_alikes._BLOCK", 20)
+    compared = []
+
+    def watch(event):
+        compared.extend([event.done] if isinstance(event, Reported) else [])
+
+    model = live_model(root, watch)
+    model.update()
+    model._cancelled = lambda: len(compared) == 2
+    with pytest.raises(UpdateCancelled):
+        model.look_closer()
+    assert compared == [0, 20]
+    model._cancelled = lambda: False
+    assert model.look_closer().suspects is not None
+    assert compared == [0, 20, 0]
 
 
 def test_it_classifies_what_is_not_in_the_folder(root, backbone):

@@ -46,6 +46,7 @@ def test_what_makes_no_difference_gives_none(root):
 
 def test_a_change_during_an_update_begins_the_next(root):
     changed = []
+    follower = Follower(root, live_options(), lambda event: change(event), poll=0.05)
 
     def change(event):
         if isinstance(event, Evaluated) and not changed:
@@ -53,7 +54,6 @@ def test_a_change_during_an_update_begins_the_next(root):
             while not follower.folder.has_changed():
                 pass
 
-    follower = Follower(root, live_options(), change, poll=0.05)
     with closing(follower):
         report = next(follower.reports())
     assert report.version == 1
@@ -62,18 +62,18 @@ def test_a_change_during_an_update_begins_the_next(root):
 
 def test_an_update_is_finished_though_changes_go_on(root, monkeypatch):
     monkeypatch.setattr(watching, "_PATIENCE_SECONDS", 0)
-    seen = []
+    changed = []
+    follower = Follower(root, live_options(), lambda event: change(event), poll=0.05)
 
     def change(event):
-        if isinstance(event, Evaluated) and not seen:
-            seen.append(move(root, "cat/cat_003.png", "dog"))
+        if isinstance(event, Evaluated) and not changed:
+            changed.append(move(root, "cat/cat_003.png", "dog"))
             while not follower.folder.has_changed():
                 pass
 
-    follower = Follower(root, live_options(), change, poll=0.05)
     with closing(follower):
         reports = follower.reports()
-        assert seen[0:1] != [next(reports).pictures[0].path]
+        assert changed[0] not in [picture.path for picture in next(reports).pictures]
         assert next(reports).changes.relabelled == 1
 
 
