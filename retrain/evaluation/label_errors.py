@@ -30,6 +30,11 @@ class LabelErrors:
     own_scores: NDArray[np.float64]  # (s,) the score of the label that it has
     scores: NDArray[np.float64]  # (s,) the score of the suggested label
 
+    def rows(self) -> Iterator[tuple[int, int, float, float]]:
+        """Yield them one by one."""
+        columns = (self.numbers, self.suggested, self.own_scores, self.scores)
+        yield from zip(*(column.tolist() for column in columns), strict=True)
+
 
 def find_label_errors(scores: HeldOutScores, labels: NDArray[np.int32]) -> LabelErrors:
     """Find the labels that are probably wrong.

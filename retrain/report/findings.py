@@ -228,17 +228,10 @@ def suspects(pictures: JudgedPictures, errors: LabelErrors, show: Show) -> Findi
         "{count} a label that a model which never saw the picture finds improbable. Look at the first ones first: some "
         "are hard pictures with the right label.",
     )
-    rows = zip(
-        errors.numbers.tolist(),
-        errors.suggested.tolist(),
-        errors.own_scores.tolist(),
-        errors.scores.tolist(),
-        strict=True,
-    )
     groups: list[Group] = []
     paths: list[str] = []
     seen: set[tuple[bytes, int]] = set()
-    for number, suggested, own, score in rows:
+    for number, suggested, own, score in errors.rows():
         key = (pictures.keys[number].tobytes(), int(pictures.labels[number]))
         paths.append(pictures.paths[number])
         if key in seen:

@@ -309,15 +309,8 @@ def suspects_of(judged: JudgedPictures, folds: FoldHeads | None) -> tuple[Suspec
     if folds is None:
         return ()
     errors, names = find_label_errors(folds.scores, judged.labels), judged.names
-    rows = zip(
-        errors.numbers.tolist(),
-        errors.suggested.tolist(),
-        errors.own_scores.tolist(),
-        errors.scores.tolist(),
-        strict=True,
-    )
     found = []
-    for number, suggested, own, score in rows:
+    for number, suggested, own, score in errors.rows():
         label, other = names[judged.labels[number]], names[suggested]
         why = f"looks like {other} ({score:.2f}), not like {label} ({own:.2f})"
         found.append(Suspect(judged.paths[number], label, other, why))

@@ -44,37 +44,34 @@ def test_what_makes_no_difference_gives_none(root):
     assert "cat/new_name.png" in [picture.path for picture in report.pictures]
 
 
-def test_a_change_during_an_update_begins_the_next(root):
-    changed = []
+@pytest.fixture
+def disturbed(root):
+    """A follower whose first training is disturbed by a change, and the path of the picture that moves."""
+    moved = []
     follower = Follower(root, live_options(), lambda event: change(event), poll=0.05)
 
     def change(event):
-        if isinstance(event, Evaluated) and not changed:
-            changed.append(move(root, "cat/cat_003.png", "dog"))
+        if isinstance(event, Evaluated) and not moved:
+            moved.append(move(root, "cat/cat_003.png", "dog"))
             while not follower.folder.has_changed():
                 pass
 
     with closing(follower):
-        report = next(follower.reports())
+        yield follower.reports(), moved
+
+
+def test_a_change_during_an_update_begins_the_next(disturbed):
+    reports, moved = disturbed
+    report = next(reports)
     assert report.version == 1
-    assert changed[0] in [picture.path for picture in report.pictures]
+    assert moved[0] in [picture.path for picture in report.pictures]
 
 
-def test_an_update_is_finished_though_changes_go_on(root, monkeypatch):
+def test_an_update_is_finished_though_changes_go_on(disturbed, monkeypatch):
     monkeypatch.setattr(watching, "_PATIENCE_SECONDS", 0)
-    changed = []
-    follower = Follower(root, live_options(), lambda event: change(event), poll=0.05)
-
-    def change(event):
-        if isinstance(event, Evaluated) and not changed:
-            changed.append(move(root, "cat/cat_003.png", "dog"))
-            while not follower.folder.has_changed():
-                pass
-
-    with closing(follower):
-        reports = follower.reports()
-        assert changed[0] not in [picture.path for picture in next(reports).pictures]
-        assert next(reports).changes.relabelled == 1
+    reports, _ = disturbed
+    assert "cat/cat_003.png" in [picture.path for picture in next(reports).pictures]
+    assert next(reports).changes.relabelled == 1
 
 
 def test_half_a_file_is_looked_at_again_though_nobody_tells(root):
