@@ -6,6 +6,7 @@ from .model.classifier import Classifier, PictureBytes, Prediction
 from .options import (
     AugmentationOptions,
     BackboneOptions,
+    ClusterOptions,
     CrossValidationOptions,
     EvaluationOptions,
     ExportOptions,
@@ -44,6 +45,7 @@ __all__ = [
     "BackboneOptions",
     "ClassMetrics",
     "Classifier",
+    "ClusterOptions",
     "CrossValidation",
     "CrossValidationOptions",
     "EvaluationOptions",

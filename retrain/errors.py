@@ -4,6 +4,7 @@ __all__ = [
     "BackboneError",
     "BackboneUnavailableError",
     "CacheError",
+    "ClusterError",
     "ExportError",
     "ImageFolderError",
     "Interrupted",
@@ -60,6 +61,10 @@ class BackboneUnavailableError(BackboneError):
 
 class CacheError(RetrainError):
     """The bottleneck cache can't be read or written."""
+
+
+class ClusterError(RetrainError):
+    """A cluster can't be reached, or can't do the work."""
 
 
 class TrainingError(RetrainError):

@@ -7,14 +7,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["MemoryBudget", "cores", "has_gpu_device", "memory", "processor_flags", "processor_name"]
+__all__ = ["MemoryBudget", "cores", "has_gpu_device", "limit_cores", "memory", "processor_flags", "processor_name"]
 
 _MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of containers
 
 
+_most_cores: int | None = None  # what limit_cores() said
+
+
 def cores() -> int:
     """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    count = len(os.sched_getaffinity(0))
+    return count if _most_cores is None else min(count, _most_cores)
+
+
+def limit_cores(count: int) -> None:
+    """Use so many cores in this process from now on: the others are for other processes that share the machine."""
+    global _most_cores
+    _most_cores = max(1, count)
 
 
 def memory() -> int:

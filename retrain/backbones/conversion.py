@@ -5,6 +5,7 @@ stays on TensorFlow.
 """
 
 import base64
+import dataclasses
 import hashlib
 import os
 from collections.abc import Callable
@@ -35,6 +36,7 @@ CONVERTED = "litert"  # the artifact
 
 _FORMAT = 1  # raised when a conversion gives other vectors than before
 _PICTURES = 4  # to compare both forms on
+_SENT = 64  # pictures that another process gets, of which it wants those: some may be unreadable
 _TOLERANCE = 1e-3  # of a number in a vector; for numbers above 1, of the largest
 
 
@@ -82,6 +84,13 @@ class Converter:
     cache_dir: str | os.PathLike[str]
     emit: Emit = ignore
     pictures: RepresentativePictures | None = None
+
+    def __reduce__(self) -> tuple[type["Converter"], tuple[Any, ...]]:
+        """What another process gets: whoever listens is not there, and a few of the pictures do."""
+        few = self.pictures and dataclasses.replace(
+            self.pictures, folder=self.pictures.folder.part(range(min(_SENT, len(self.pictures.folder.samples))))
+        )
+        return Converter, (os.path.abspath(self.cache_dir), ignore, few)
 
     def network(self, extractor: Extractor, graph: Callable[[], "FrozenGraph"]) -> ExtractorNetwork:
         """The network of an extractor on the runtime that suits this machine.

@@ -14,6 +14,9 @@ from retrain.errors import BackboneError
 __all__ = ["Extractor", "ExtractorNetwork", "finite"]
 
 
+_FOUND_OUT = ("description", "fingerprint", "network")
+
+
 class ExtractorNetwork(Protocol):
     """What turns pixels into bottlenecks."""
 
@@ -47,6 +50,10 @@ class Extractor:
     def network(self) -> ExtractorNetwork:
         """The network; loaded when a picture must go through it. Raises BackboneError."""
         return self.load()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process gets: it loads the network itself, and finds out the fingerprint of what it has."""
+        return {name: value for name, value in vars(self).items() if name not in _FOUND_OUT}
 
     def variant(self, name: str, details: dict[str, Any], load: Callable[[], ExtractorNetwork]) -> "Extractor":
         """Another extractor made of this one.

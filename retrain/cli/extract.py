@@ -17,6 +17,7 @@ from retrain.cli.output import print_json, print_text
 from retrain.errors import UsageError
 from retrain.options import (
     BackboneOptions,
+    ClusterOptions,
     ExtractionOptions,
     ImageOptions,
     LabelOptions,
@@ -60,6 +61,7 @@ def add_extract_command(commands: Commands) -> None:
         "if given, and recommend one",
     )
     add_options(parser, "backbone", BackboneOptions, ExtractionOptions)
+    add_options(parser, "cluster", ClusterOptions)
     add_options(parser, "pictures", ImageOptions)
     add_options(parser, "labels and sets in the file", LabelOptions, SplitOptions)
     add_output_options(parser)
@@ -75,6 +77,8 @@ def _extract(args: argparse.Namespace) -> int:
             raise UsageError("--benchmark writes no vectors: leave --output out")
         if args.shard is not None:
             raise UsageError("--benchmark measures on a few pictures: leave --shard out")
+        if options.cluster.ray is not None:
+            raise UsageError("--benchmark measures this machine: leave --ray out")
         if options.backbone.precision != BackboneOptions.precision:
             raise UsageError("--benchmark measures every precision: leave --precision out")
         return _benchmark(args, options)

@@ -17,6 +17,7 @@ from retrain.cli.output import print_json, print_text
 from retrain.options import (
     AugmentationOptions,
     BackboneOptions,
+    ClusterOptions,
     CrossValidationOptions,
     EvaluationOptions,
     ExtractionOptions,
@@ -49,6 +50,7 @@ def add_train_command(commands: Commands) -> None:
     add_image_dir(parser)
     parser.add_argument("--model-dir", default="model", metavar="DIR", help="where to put the model (default: model)")
     add_options(parser, "backbone", BackboneOptions, ExtractionOptions)
+    add_options(parser, "cluster", ClusterOptions)
     add_options(parser, "pictures", LabelOptions, SplitOptions, ImageOptions)
     add_options(parser, "distorted copies", AugmentationOptions)
     add_options(parser, "training", TrainingOptions, TuningOptions)

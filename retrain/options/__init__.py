@@ -5,6 +5,7 @@ the Python API are made of these classes.
 """
 
 from retrain.options.augmentation import AugmentationOptions
+from retrain.options.cluster import ClusterOptions
 from retrain.options.crossval import CrossValidationOptions
 from retrain.options.data import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS, ImageOptions, LabelOptions, SplitOptions
 from retrain.options.evaluation import EvaluationOptions
@@ -32,6 +33,7 @@ __all__ = [
     "PRECISIONS",
     "AugmentationOptions",
     "BackboneOptions",
+    "ClusterOptions",
     "CrossValidationOptions",
     "EvaluationOptions",
     "ExportOptions",

@@ -6,6 +6,7 @@ from typing import Any
 
 from retrain.errors import UsageError
 from retrain.options.augmentation import AugmentationOptions
+from retrain.options.cluster import ClusterOptions
 from retrain.options.data import ImageOptions, LabelOptions, SplitOptions
 from retrain.options.evaluation import EvaluationOptions
 from retrain.options.export import parse_formats
@@ -35,6 +36,7 @@ class RunOptions:
     images: ImageOptions = dataclasses.field(default=ImageOptions())
     labels: LabelOptions = dataclasses.field(default=LabelOptions())
     extraction: ExtractionOptions = dataclasses.field(default=ExtractionOptions())
+    cluster: ClusterOptions = dataclasses.field(default=ClusterOptions())
     split: SplitOptions = dataclasses.field(default=SplitOptions())
     augmentation: AugmentationOptions = dataclasses.field(default=AugmentationOptions())
     tuning: TuningOptions = dataclasses.field(default=TuningOptions())

@@ -3,9 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 
@@ -14,14 +11,14 @@ import pytest
 from PIL import Image
 from support.extraction import CountingBackbone, run
 from support.hearing import hearing
-from support.pictures import REPOSITORY, draw_picture
+from support.pictures import draw_picture
 
 from retrain.cache import writer as segment_writer
 from retrain.data import decoding as images
 from retrain.data.image_folder import read_image_folder
 from retrain.errors import BackboneError, CacheError, ImageFolderError
 from retrain.events import Extracted, ignore
-from retrain.extraction import pass_one as extraction_module
+from retrain.extraction import part as extraction_module
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
 from retrain.options import ExtractionOptions, RunOptions
 
@@ -206,41 +203,6 @@ def test_an_interruption_keeps_what_was_done(make_folder):
     result, backbone, _ = run(root)
     assert backbone.count == 120 - 64
     assert result.cached == 64
-
-
-KILLED = """
-import sys, time
-sys.path[:0] = [{tests!r}]
-import support.extraction as t
-t.segment_writer.SEGMENT_ROWS = 16
-t.CountingBackbone.batch_size = 4
-slow = t.CountingBackbone.bottlenecks
-def bottlenecks(self, pixels):
-    time.sleep(0.003)
-    return slow(self, pixels)
-t.CountingBackbone.bottlenecks = bottlenecks
-print("started", flush=True)
-t.run(sys.argv[1])
-"""
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_it_goes_on_from_what_was_written(make_folder, tmp_path):
-    root = make_folder({"cat": 100, "dog": 100})
-    _, _, expected = run(root, cache_dir="untouched")
-    script = textwrap.dedent(KILLED.format(tests=str(REPOSITORY / "tests")))
-    rng = np.random.default_rng(3)
-    for _ in range(5):
-        process = subprocess.Popen([sys.executable, "-c", script, str(root)], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(rng.uniform(0.01, 0.15))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-    result, backbone, vectors = run(root)
-    assert result.cached + backbone.count == 200
-    assert np.array_equal(vectors, expected)
 
 
 def test_a_second_interruption_loses_nothing_that_was_done(make_folder, monkeypatch):

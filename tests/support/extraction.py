@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from retrain.cache import BottleneckCache
 from retrain.data.image_folder import read_image_folder
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
 from retrain.options import ExtractionOptions, RunOptions
@@ -39,3 +40,12 @@ def run(root, **options):
     found = cache.find(result.keys[result.readable])
     assert (found >= 0).all()
     return result, backbone, cache.read(found)
+
+
+def rows_of(cache_dir):
+    """(key, vector) of every row, as bytes. All files must be sound."""
+    [folder] = cache_dir.glob("counting-*")
+    cache = BottleneckCache(cache_dir, "counting", "c0" * 32, {}, folder)
+    assert not cache.warnings
+    keys = np.concatenate([segment.keys for segment in cache.segments])
+    return {key.tobytes(): vector.tobytes() for key, vector in zip(keys, cache.read(cache.find(keys)), strict=True)}

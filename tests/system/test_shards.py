@@ -3,11 +3,8 @@
 import subprocess
 import sys
 
-import numpy as np
-from support.extraction import run
+from support.extraction import rows_of, run
 from support.pictures import REPOSITORY
-
-from retrain.cache import BottleneckCache
 
 # Starts once what seven processes need, and forks them twice: first to be killed at random, then to end.
 SEVEN = """
@@ -48,15 +45,6 @@ print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children
 children = [started(number) for number in range(1, 8)]
 print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
 """
-
-
-def rows_of(cache_dir):
-    """What a cache holds: (key, vector) of every row."""
-    [folder] = cache_dir.glob("counting-*")
-    cache = BottleneckCache(cache_dir, "counting", "c0" * 32, {}, folder)
-    assert not cache.warnings
-    keys = np.concatenate([segment.keys for segment in cache.segments])
-    return {key.tobytes(): vector.tobytes() for key, vector in zip(keys, cache.read(cache.find(keys)), strict=True)}
 
 
 def test_seven_parts_that_are_killed_and_run_again_are_the_whole(make_folder, tmp_path):

@@ -1,0 +1,141 @@
+"""A process of a Ray cluster that extracts: what it must know, what it does, what it gives back."""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from retrain import __version__
+from retrain.backbones import Extractor
+from retrain.cache import BottleneckCache, FlatPictures
+from retrain.errors import ClusterError
+from retrain.extraction.part import Numbered, Outcome, PartExtractor
+from retrain.machine import limit_cores
+from retrain.options import ImageOptions, RunOptions
+from retrain.paths import display_path
+
+__all__ = ["Job", "PartResult", "RetrainExtractor"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every process needs to know."""
+
+    root: Path  # of the pictures
+    extractor: Extractor
+    cache: tuple[str, str, dict[str, Any], Path]  # name, fingerprint, description, folder
+    images: ImageOptions
+    cache_dir: str
+    place: str = field(default_factory=os.getcwd)  # that relative paths start from
+    version: str = __version__
+
+    @classmethod
+    def of(cls, root: Path, extractor: Extractor, cache: BottleneckCache, options: RunOptions) -> "Job":
+        """The job of extracting pictures of a folder into a cache."""
+        parts = (cache.name, cache.fingerprint, cache.description, cache.folder)
+        return cls(root, extractor, parts, options.images, options.extraction.cache_dir)
+
+    def open_cache(self) -> BottleneckCache:
+        """The cache, in this process. Raises CacheError."""
+        name, fingerprint, description, folder = self.cache
+        return BottleneckCache(self.cache_dir, name, fingerprint, description, folder)
+
+
+class PartResult(NamedTuple):
+    """What became of a part."""
+
+    outcomes: list[tuple[int, Outcome]]
+    rows: int  # that went through the backbone
+    seconds: float  # without loading the backbone
+    loading: float  # seconds that this took
+    warnings: list[str]  # of the cache
+
+
+class _StoppedError(Exception):
+    """The user has stopped the run."""
+
+
+class RetrainExtractor:
+    """A process of the cluster. Ray's dashboard shows it by this name.
+
+    Args:
+        cores: how many it may use.
+    """
+
+    def __init__(self, job: Job, cores: int) -> None:
+        self._job, self._cores = job, cores
+        self._here: PartExtractor | None = None
+        self._turn = threading.Lock()
+        self._is_stopped = False
+
+    def start(self) -> str:
+        """Get ready; returns the name of the machine. Raises RetrainError."""
+        job, machine = self._job, os.uname().nodename
+        if job.version != __version__:
+            raise ClusterError(f"retrain {__version__} is installed on {machine}, expected {job.version}: install that")
+        with contextlib.suppress(OSError):  # paths may all be absolute
+            os.chdir(job.place)
+        limit_cores(self._cores)
+        if job.extractor.fingerprint != job.cache[1]:
+            raise ClusterError(
+                f"the backbone {job.extractor.name} is another one on {machine} (fingerprint "
+                f"{job.extractor.fingerprint[:8]}, expected {job.cache[1][:8]}): install the same weights there"
+            )
+        if not job.root.is_dir():
+            raise ClusterError(
+                f"no folder {display_path(job.root)} on {machine}: all machines of the cluster must see the pictures"
+            )
+        flat = FlatPictures(job.cache_dir)
+        self._here = PartExtractor(job.root, job.extractor, job.open_cache(), job.images, flat)
+        self._here.__enter__()
+        return machine
+
+    def extract(self, part: Sequence[Numbered]) -> PartResult:
+        """Put the rows of a part's pictures into the cache. Raises RetrainError."""
+        heard = _Collected(self)
+        with self._turn:
+            here, before = self._started(), time.monotonic()
+            loaded = here.loading
+            with contextlib.suppress(_StoppedError):
+                self.check()
+                here.extract(part, heard)
+            here.flush()
+            warnings, here.cache.warnings = here.cache.warnings, []
+            loading = here.loading - loaded
+            return PartResult(heard.outcomes, heard.rows, time.monotonic() - before - loading, loading, warnings)
+
+    def _started(self) -> PartExtractor:
+        if self._here is None:
+            raise ClusterError("a process of the cluster was asked to extract before it had started")
+        return self._here
+
+    def check(self) -> None:
+        """Raise _StoppedError if the user has stopped the run."""
+        if self._is_stopped:
+            raise _StoppedError
+
+    def stop(self) -> None:
+        """End the part in hand early, and save what was done of it."""
+        self._is_stopped = True
+
+
+@dataclass
+class _Collected:
+    """A listener that remembers."""
+
+    process: RetrainExtractor
+    outcomes: list[tuple[int, Outcome]] = field(default_factory=list)
+    rows: int = 0
+
+    def picture(self, number: int, outcome: Outcome) -> None:
+        """A file was read."""
+        self.process.check()
+        self.outcomes.append((number, outcome))
+
+    def extracted(self, rows: int) -> None:
+        """Rows went through the backbone."""
+        self.rows += rows

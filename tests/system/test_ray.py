@@ -1,0 +1,161 @@
+"""Pass one on a real Ray cluster: a head and two workers, of which a process and a whole node are lost."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.extraction import CountingBackbone, rows_of, run
+from support.pictures import REPOSITORY, draw_picture
+
+from retrain.data import read_image_folder
+from retrain.events import Extracted
+from retrain.extraction import ray_cluster
+from retrain.extraction.pass_one import extract_bottlenecks, open_cache
+from retrain.options import ClusterOptions, ExtractionOptions, RunOptions
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+]
+
+# a loopback address other than 127.0.0.1, which Ray takes for the machine's name, and replaces by its other address
+NODE = {"node_ip_address": "127.0.0.2", "include_log_monitor": False, "object_store_memory": 80 * 2**20}
+
+
+class SlowBackbone(CountingBackbone):
+    """Takes its time, and says in which process."""
+
+    batch_size = 4
+    place = Path()
+
+    def __init__(self, place):
+        super().__init__()
+        self.place = place
+
+    def bottlenecks(self, pixels):
+        (self.place / str(os.getpid())).touch()
+        is_waiting = (self.place / "killed").exists() and len([*self.place.iterdir()]) < 4
+        time.sleep(0.3 if is_waiting else 0.02)  # there is work left for the process that comes in place of the killed
+        return super().bottlenecks(pixels)
+
+
+class Cluster:
+    """A head without room for processes, and two workers with room for one each."""
+
+    def __init__(self, folder):
+        from ray.cluster_utils import Cluster
+
+        settings = {"prestart_worker_first_driver": False, "enable_worker_prestart": False}
+        head = {"num_cpus": 0, "include_dashboard": False, "no_monitor": True, "_system_config": settings, **NODE}
+        self.made = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes = [self.made.add_node(num_cpus=1, wait=False, **NODE) for _ in range(2)]
+        self.made.wait_for_nodes()
+        self.address = self.made.address
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    ray = pytest.importorskip("ray")
+    before = {name: os.environ.get(name) for name in ("RAY_USAGE_STATS_ENABLED", "PYTHONPATH")}
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["PYTHONPATH"] = f"{REPOSITORY}:{REPOSITORY / 'tests'}"
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    try:
+        made = Cluster(tmp_path_factory.mktemp("ray"))
+        yield made
+    finally:
+        if ray.is_initialized():
+            ray.shutdown()
+        made.made.shutdown()
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr(ray_cluster, "_FIRST_PART", 16)
+    monkeypatch.setattr(ray_cluster, "_LARGEST_PART", 16)
+
+
+def extract(cluster, root, backbone, emit):
+    """Pass one on the cluster."""
+    options = RunOptions(extraction=ExtractionOptions(), cluster=ClusterOptions(ray=cluster.address))
+    return extract_bottlenecks(
+        read_image_folder(root), backbone, open_cache(backbone, ExtractionOptions()), options, emit
+    )
+
+
+def test_a_process_and_a_node_are_killed_and_the_rows_are_those_of_one_machine(
+    cluster, make_folder, small_parts, tmp_path, capfd
+):
+    root = make_folder({"cat": 120, "dog": 120})
+    (root / "dog" / "broken.png").write_bytes((root / "dog" / "dog_001.png").read_bytes()[:90])
+    draw_picture(1, 1, 30).save(root / "dog" / "bomb.png")
+    bomb = bytearray((root / "dog" / "bomb.png").read_bytes())
+    bomb[16:24] = (100_000).to_bytes(4, "big") * 2
+    (root / "dog" / "bomb.png").write_bytes(bomb)
+    place = tmp_path / "processes"
+    place.mkdir()
+    killed = []
+
+    def kill(event):
+        if not isinstance(event, Extracted):
+            return
+        processes = [path.name for path in place.iterdir()]
+        if event.extracted > 30 and not killed:
+            (place / "killed").touch()
+            killed.append(processes[0])
+            os.kill(int(processes[0]), signal.SIGKILL)
+        elif len(processes) == 4 and len(killed) == 1:
+            killed.append("node")
+            cluster.made.remove_node(cluster.nodes.pop(), allow_graceful=False)
+
+    result = extract(cluster, root, SlowBackbone(place), kill)
+    assert len(killed) == 2
+    assert {*result.skipped} == {"dog/broken.png", "dog/bomb.png"}
+    expected, _, _ = run(root, cache_dir="alone")
+    assert result.skipped == expected.skipped
+    assert np.array_equal(result.keys, expected.keys)
+    assert rows_of(Path("cache")) == rows_of(Path("alone"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_interrupted_it_saves_what_is_in_hand_and_goes_on_from_there(cluster, make_folder, small_parts, tmp_path):
+    root = make_folder({"cat": 60, "dog": 60})
+
+    def stop(event):
+        if isinstance(event, Extracted) and event.extracted:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract(cluster, root, SlowBackbone(tmp_path), stop)
+    kept = len(rows_of(Path("cache")))
+    assert 16 <= kept < 120
+    result = extract(cluster, root, SlowBackbone(tmp_path), lambda event: None)
+    assert (result.cached, result.extracted) == (kept, 120 - kept)
+
+
+def test_the_command_trains_on_the_cluster_and_shows_nothing_of_ray(cluster, trained, tiny_backbone):
+    """The tiny network was converted before, so that no process needs TensorFlow."""
+    folder, _ = trained
+    arguments = ["--backbone", tiny_backbone, "--ray", cluster.address, "--augment", "1", "--flip", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "retrain", "train", "pictures", "--steps", "20", "--model-dir", "other", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    record = json.loads(done.stdout)
+    assert record["extraction"]["skipped"] == 1
+    assert record["augmentation"]["extracted"] > 50
+    assert all(line.startswith(("retrain: ", "bottlenecks: ", "distorted ", "extracting on Ray: ", "step ", "writing "))
+               for line in done.stderr.splitlines())  # fmt: skip
