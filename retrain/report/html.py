@@ -40,6 +40,11 @@ class PageKind:
         return self.environment.get_template(template).render(own | dict(names)).encode()
 
     @property
+    def style(self) -> str:
+        """The style sheets, one after the other."""
+        return self._own[0]
+
+    @property
     def policy(self) -> str:
         """The Content-Security-Policy of the pages."""
         return self._own[2]

@@ -39,7 +39,18 @@ class PictureFiles:
 
     def thumbnails(self, paths: Sequence[str], seconds: float | None = None) -> list[bytes | None]:
         """JPEGs of pictures in their proportions; None for those that can't be read, and when time is up."""
-        return self._each(paths, self._thumbnail, seconds)
+        return self._each(paths, self.thumbnail, seconds)
+
+    def thumbnail(self, path: str, side: int = SIDE) -> bytes:
+        """A JPEG of one picture in its proportions, its longer side at most so many pixels.
+
+        Raises UnreadableImageError.
+        """
+        with picture_bytes(self._root / path, self._images.max_file_size) as data:
+            pixels = decode_image(data, *self._fitted(data, side), self._images.max_pixels)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=_QUALITY)
+        return buffer.getvalue()
 
     def grey(self, paths: Sequence[str]) -> list[NDArray[np.float32] | None]:
         """(32, 32) float32 brightness of pictures, whatever their proportions; None for those that can't be read."""
@@ -75,20 +86,13 @@ class PictureFiles:
         ends = None if seconds is None else time.monotonic() + seconds
 
         def made(path: str) -> Made | None:
-            return None if ends is not None and time.monotonic() > ends else make(path)
+            try:
+                return None if ends is not None and time.monotonic() > ends else make(path)
+            except UnreadableImageError:
+                return None
 
         with ThreadPoolExecutor(cores()) as threads:
             return list(threads.map(made, paths))
-
-    def _thumbnail(self, path: str) -> bytes | None:
-        try:
-            with picture_bytes(self._root / path, self._images.max_file_size) as data:
-                pixels = decode_image(data, *self._fitted(data, SIDE), self._images.max_pixels)
-        except UnreadableImageError:
-            return None
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "JPEG", quality=_QUALITY)
-        return buffer.getvalue()
 
     def _grey(self, path: str) -> NDArray[np.float32] | None:
         pixels = self.pixels(path, _GREY_SIDE, _GREY_SIDE)

@@ -20,7 +20,7 @@ from retrain.serving.rest_v1 import v1_routes
 from retrain.serving.rest_v2 import v2_routes
 from retrain.serving.security import Gate, WithHeaders, refusal
 
-__all__ = ["build_app"]
+__all__ = ["add_refusals", "build_app"]
 
 _DESCRIPTION = """\
 Image classifiers that `retrain train` made. Three protocols give the same answers: the server's own (bytes or a form),
@@ -65,13 +65,18 @@ def build_app(context: Context) -> ASGIApp:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for kind in (Problem, HTTPException, RequestValidationError, Exception):
-        api.add_exception_handler(kind, _refuse)
+    add_refusals(api)
     _add_own_routes(api, context)
     for router in (plain_routes(context), v1_routes(context), v2_routes(context), page_routes(context, api)):
         api.include_router(router)
     _complete_document(api, context)
     return WithHeaders(Lifetime(Gate(api, context.access), context.options.timeout, context.metrics))
+
+
+def add_refusals(api: FastAPI) -> None:
+    """Make all errors of an application {"error": ...}."""
+    for kind in (Problem, HTTPException, RequestValidationError, Exception):
+        api.add_exception_handler(kind, _refuse)
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

@@ -12,7 +12,7 @@ from retrain.serving.bodies import whole_body
 from retrain.serving.context import Context
 from retrain.serving.models import ServedModel
 from retrain.serving.problems import Problem
-from retrain.serving.security import LOGIN, SESSION_COOKIE
+from retrain.serving.security import LOGIN
 
 __all__ = ["page_routes"]
 
@@ -61,8 +61,7 @@ def page_routes(context: Context, app: FastAPI) -> APIRouter:
             given = parse_qs(body[:8192].decode("latin-1")).get("token", [""])[0].strip()
         if not context.access.is_token(given):
             return _page("login.html", context, {"is_wrong": True}, 401)
-        cookie = f"{SESSION_COOKIE}={context.access.session()}; Path=/; HttpOnly; SameSite=Strict"
-        return Response(None, 303, {"Location": "/", "Set-Cookie": cookie})
+        return Response(None, 303, {"Location": "/", "Set-Cookie": context.access.session()})
 
     return router
 

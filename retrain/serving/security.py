@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import socket
+from collections.abc import Iterable
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -21,11 +22,11 @@ from retrain.paths import display_path
 from retrain.serving.problems import Problem
 from retrain.text import counted
 
-__all__ = ["LOGIN", "OPEN", "SESSION_COOKIE", "Access", "Gate", "WithHeaders", "is_loopback", "raw_refusal", "refusal"]
+__all__ = ["LOGIN", "OPEN", "Access", "Gate", "WithHeaders", "is_loopback", "name_in", "raw_refusal", "refusal"]
 
 LOGIN = "/login"
 OPEN = frozenset({"/healthz", "/v2/health/live", "/v2/health/ready", LOGIN})  # paths that need no token
-SESSION_COOKIE = "retrain_session"
+_SESSION_COOKIE = "retrain_session"
 _FEWEST = 16  # characters of a token
 _MOST = 4096
 
@@ -44,14 +45,22 @@ class Access:
     """Who may ask what.
 
     Args:
-        options: with the token's file, and the names that the server goes by.
-    Raises UsageError if the token can't be used.
+        token: that requests must have; None if they need none.
+        names: that the server goes by, beside addresses, in lower case.
+        cookie: the name of what a browser sends that has given the token.
     """
 
-    def __init__(self, options: ServingOptions) -> None:
-        self._token = None if options.token_file is None else _digest(_read_token(options.token_file))
+    def __init__(self, token: str | None, names: Iterable[str], cookie: str = _SESSION_COOKIE) -> None:
+        self._token = None if token is None else _digest(token)
         self._session = secrets.token_urlsafe(32)  # what a browser gets for the token, until the server ends
-        self._hosts = _names_of(options)
+        self._hosts = frozenset(names)
+        self._cookie = cookie
+
+    @classmethod
+    def of(cls, options: ServingOptions) -> "Access":
+        """As options say. Raises UsageError if the token can't be used."""
+        token = None if options.token_file is None else _read_token(options.token_file)
+        return cls(token, _names_of(options))
 
     @property
     def needs_token(self) -> bool:
@@ -64,7 +73,7 @@ class Access:
         A web page can make a name of its own lead to this machine, and read what is there as if it were its own (DNS
         rebinding). An address can't be made to lead elsewhere.
         """
-        name = _name_in(host or "")
+        name = name_in(host or "")
         if not name:
             raise Problem(400, "the Host header is missing or wrong: send the name that the server goes by")
         if "*" in self._hosts or name in self._hosts or _is_address(name):
@@ -96,12 +105,12 @@ class Access:
         return self._token is not None and hmac.compare_digest(_digest(given), self._token)
 
     def session(self) -> str:
-        """What a browser that has sent the token sends from then on."""
-        return self._session
+        """The Set-Cookie header that makes a browser which has given the token send what shows that from then on."""
+        return f"{self._cookie}={self._session}; Path=/; HttpOnly; SameSite=Strict"
 
     def _has_session(self, cookies: str | None) -> bool:
         try:
-            found = SimpleCookie(cookies or "").get(SESSION_COOKIE)
+            found = SimpleCookie(cookies or "").get(self._cookie)
         except CookieError:
             return False
         return found is not None and hmac.compare_digest(_digest(found.value), _digest(self._session))
@@ -186,7 +195,7 @@ def _names_of(options: ServingOptions) -> frozenset[str]:
     return frozenset(name.strip().lower().rstrip(".") for name in own + more if name.strip())
 
 
-def _name_in(host: str) -> str:
+def name_in(host: str) -> str:
     """The name in a Host header, without its port; empty if there is none."""
     if host.startswith("["):  # an address of IPv6
         return host.partition("]")[0].strip("[").lower()

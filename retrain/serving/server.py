@@ -1,24 +1,16 @@
 """The server: it listens, looks for models that were trained anew, and ends without dropping a request."""
 
 import asyncio
-import contextlib
-import math
-import signal
-import socket
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-import uvicorn
-
-from retrain.errors import OutputError
 from retrain.events import Emit, Event, Noted, Warned, ignore
 from retrain.options import ServingOptions
 from retrain.serving.answers import Answerer
 from retrain.serving.app import build_app
-from retrain.serving.connections import MOST_HEAD, bounded_protocol
 from retrain.serving.context import Context
+from retrain.serving.http_server import HttpServer, listening, url_of
 from retrain.serving.metrics import Metrics
 from retrain.serving.models import Models
 from retrain.serving.security import Access, is_loopback
@@ -27,8 +19,6 @@ from retrain.text import counted, first_line
 __all__ = ["Server"]
 
 _LOOK_SECONDS = 1.0  # between looks for models that were trained anew
-_BACKLOG = 1024
-_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", 18)
 
 
 class Server:
@@ -46,8 +36,8 @@ class Server:
         self, folders: Mapping[str, Path], options: ServingOptions, trust: bool = False, emit: Emit = ignore
     ) -> None:
         self._options, self._emit = options, emit
-        access = Access(options)
-        self._socket = _listening(options)
+        access = Access.of(options)
+        self._socket = listening(options.host, options.port, options.timeout)
         try:
             models = Models(folders, trust)
         except BaseException:
@@ -58,28 +48,12 @@ class Server:
         self._context = Context(
             models, options, access, metrics, Answerer(options, metrics), shows_report, threading.Event()
         )
-        self._http = _Http(
-            uvicorn.Config(
-                build_app(self._context),
-                http=bounded_protocol(options.timeout),
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level="critical",
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                h11_max_incomplete_event_size=MOST_HEAD,
-                timeout_graceful_shutdown=math.ceil(options.timeout) + 1,
-            )
-        )
+        self._http = HttpServer(build_app(self._context), options.timeout)
 
     @property
     def url(self) -> str:
         """Where the page is."""
-        host, port = self._socket.getsockname()[:2]
-        shown = self._options.host if host in ("0.0.0.0", "::") else host
-        return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
+        return url_of(self._socket, self._options.host)
 
     def greeting(self) -> Iterator[Event]:
         """What to tell whoever starts the server."""
@@ -106,11 +80,9 @@ class Server:
         self._http.should_exit = True
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        watching = loop.create_task(self._watch())
+        watching = asyncio.create_task(self._watch())
         try:
-            with _signals(loop, self.stop):
-                await self._http.serve([self._socket])
+            await self._http.serve_until(self._socket, self.stop)
         finally:
             watching.cancel()
             self._socket.close()
@@ -126,50 +98,3 @@ class Server:
                 told = [Warned(f"can't look for models that were trained anew: {first_line(error)}")]
             for event in told:
                 self._emit(event)
-
-
-class _Http(uvicorn.Server):
-    """Leaves signals to us: at the end uvicorn sends them again, and the process would not end with 0."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-@contextlib.contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, stop: Any) -> Iterator[None]:
-    """Call `stop` for SIGTERM and SIGINT."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
-def _listening(options: ServingOptions) -> socket.socket:
-    """A socket that listens. Raises OutputError."""
-    where = f"{options.host} port {options.port}"
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-        try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # connections inherit it: whoever reads nothing of an answer for so long is cut off
-            listening.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, int(1000 * options.timeout))
-            listening.bind(address)
-            listening.listen(_BACKLOG)
-        except BaseException:
-            listening.close()
-            raise
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a name"
-        raise OutputError(f"can't listen on {where}: {reason}; give another --host or --port") from error
-    listening.setblocking(False)
-    return listening

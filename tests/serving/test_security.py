@@ -19,7 +19,7 @@ def token_file():
 
 
 def access(**options):
-    return Access(ServingOptions(**options))
+    return Access.of(ServingOptions(**options))
 
 
 @pytest.mark.parametrize(

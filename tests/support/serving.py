@@ -72,7 +72,7 @@ def context_of(*models, **options):
     options = ServingOptions(**options)
     metrics = Metrics()
     named = FakeModels((model.name, model) for model in models or [served()])
-    return Context(named, options, Access(options), metrics, Answerer(options, metrics), True, threading.Event())
+    return Context(named, options, Access.of(options), metrics, Answerer(options, metrics), True, threading.Event())
 
 
 def picture(colour, size=(8, 8), form="PNG"):

@@ -1,0 +1,1 @@
+"""The studio: a local page on a folder of pictures, and the server behind it."""
