@@ -22,6 +22,7 @@ from .options import (
     ServingOptions,
     Shard,
     SplitOptions,
+    StudioOptions,
     TrainingOptions,
     TuningOptions,
     WatchOptions,
@@ -35,6 +36,7 @@ from .pipeline.inspect import FolderInspection, inspect
 from .pipeline.label_next import LabelNext, PictureToLabel, label_next
 from .pipeline.report import WrittenReport, write_report
 from .pipeline.results import FolderEvaluation, RunResult, TrainedModel, WrittenModel
+from .pipeline.studio import open_studio
 from .pipeline.train import train
 from .pipeline.watch import watch
 from .report.live import LiveReport
@@ -75,6 +77,7 @@ __all__ = [
     "ServingOptions",
     "Shard",
     "SplitOptions",
+    "StudioOptions",
     "TrainedModel",
     "TrainingOptions",
     "TuningOptions",
@@ -92,6 +95,7 @@ __all__ = [
     "extract",
     "inspect",
     "label_next",
+    "open_studio",
     "train",
     "watch",
     "write_report",

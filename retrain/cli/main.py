@@ -24,6 +24,7 @@ from retrain.cli.output import log_to_stderr
 from retrain.cli.predict import add_predict_command
 from retrain.cli.report import add_report_command
 from retrain.cli.serve import add_serve_command
+from retrain.cli.studio import add_studio_command
 from retrain.cli.train import add_crossval_command, add_train_command
 from retrain.cli.watch import add_watch_command
 from retrain.errors import Interrupted, RetrainError, UsageError
@@ -47,6 +48,7 @@ examples:
   retrain export model --format graph          files for other programs, each checked
   retrain report model                         what it gets wrong, and what is wrong with the pictures
   retrain serve model                          a page for pictures, and REST, at http://127.0.0.1:8000/
+  retrain studio flower_photos                 a page to sort the pictures on, while the model follows
 
 The options of TensorFlow's retrain.py work, too: retrain --image_dir flower_photos ..."""
 
@@ -76,6 +78,7 @@ def build_parser() -> Parser:
     add_report_command(commands)
     add_compare_command(commands)
     add_serve_command(commands)
+    add_studio_command(commands)
     add_inspect_command(commands)
     add_extract_command(commands)
     add_label_next_command(commands)

@@ -1,9 +1,11 @@
 """`retrain serve`: answer requests over HTTP, and show a page for pictures."""
 
 import argparse
+import contextlib
 import logging
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from retrain.cli.arguments import Commands, add_command, add_log_options, add_options, add_trust, options_from
@@ -12,7 +14,7 @@ from retrain.options import ServingOptions
 from retrain.paths import display_path
 from retrain.text import shown
 
-__all__ = ["add_serve_command"]
+__all__ = ["add_serve_command", "serving_packages"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _EXTRA = frozenset({"fastapi", "uvicorn", "starlette", "pydantic", "prometheus_client", "python_multipart", "h11"})
@@ -39,14 +41,8 @@ def _serve(args: argparse.Namespace) -> int:
     options, folders = options_from(ServingOptions, args), _folders(args.models)
     from retrain.cli.progress import Progress
 
-    try:
+    with serving_packages("serving", "serve"):
         from retrain.serving import Server
-    except ModuleNotFoundError as error:
-        if error.name not in _EXTRA:
-            raise
-        raise MissingPackageError(
-            f"serving needs the package {error.name}, which is not installed: pip install 'retrain[serve]'"
-        ) from error
     logging.getLogger("retrain.serving").setLevel(logging.ERROR)  # what nobody foresaw is told with its traceback
     progress = Progress(args.quiet)
     server = Server(folders, options, args.trust, progress.show)
@@ -55,6 +51,23 @@ def _serve(args: argparse.Namespace) -> int:
     server.run()
     progress.show(server.farewell())
     return 0
+
+
+@contextlib.contextmanager
+def serving_packages(what: str, extra: str) -> Iterator[None]:
+    """Say which package is missing for what, if an import in the block fails. Raises MissingPackageError.
+
+    Args:
+        extra: that has the package.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA:
+            raise
+        raise MissingPackageError(
+            f"{what} needs the package {error.name}, which is not installed: pip install 'retrain[{extra}]'"
+        ) from error
 
 
 def _folders(words: list[str]) -> dict[str, Path]:

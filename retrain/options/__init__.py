@@ -19,6 +19,7 @@ from retrain.options.report import ReportOptions
 from retrain.options.run import RunOptions
 from retrain.options.serving import ServingOptions
 from retrain.options.shard import Shard
+from retrain.options.studio import StudioOptions
 from retrain.options.training import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, OPTIMIZERS, TrainingOptions
 from retrain.options.tuning import TuningOptions
 from retrain.options.watching import WatchOptions
@@ -50,6 +51,7 @@ __all__ = [
     "ServingOptions",
     "Shard",
     "SplitOptions",
+    "StudioOptions",
     "TrainingOptions",
     "TuningOptions",
     "WatchOptions",

@@ -73,14 +73,22 @@ def build_app(context: Context) -> ASGIApp:
     return WithHeaders(Lifetime(Gate(api, context.access), context.options.timeout, context.metrics))
 
 
-def add_refusals(api: FastAPI) -> None:
-    """Make all errors of an application {"error": ...}."""
+def add_refusals(api: FastAPI, hint: str = "/api lists what") -> None:
+    """Make all errors of an application {"error": ...}.
+
+    Args:
+        hint: where to look for what there is.
+    """
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        return _refused(request, error, hint)
+
     for kind in (Problem, HTTPException, RequestValidationError, Exception):
-        api.add_exception_handler(kind, _refuse)
+        api.add_exception_handler(kind, refuse)
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
-    """Answer a request that can't be served."""
+def _refused(request: Request, error: Exception, hint: str) -> Response:
+    """The answer to a request that can't be served."""
     match error:
         case Problem():
             return refusal(error)
@@ -88,9 +96,9 @@ async def _refuse(request: Request, error: Exception) -> Response:
             found = error.errors()[0]
             return refusal(Problem(422, f"{'.'.join(map(str, found['loc'][1:]))}: {found['msg']}"))
         case HTTPException(status_code=404):
-            return refusal(Problem(404, f"there is nothing at {request.url.path:.200}: /api lists what there is"))
+            return refusal(Problem(404, f"there is nothing at {request.url.path:.200}: {hint} there is"))
         case HTTPException(status_code=405):
-            why = f"{request.method:.20} is not possible here: /api lists what is"
+            why = f"{request.method:.20} is not possible here: {hint} is"
             return refusal(Problem(405, why, error.headers))
         case _:
             return refusal(Problem(500, "the server has an error: its log says which"))

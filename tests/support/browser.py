@@ -21,13 +21,13 @@ PACKAGES = {"@litertjs/core": "2.5.3", "onnxruntime-web": "1.30.0"}
 
 
 @contextlib.contextmanager
-def running_browser() -> Iterator[playwright.Browser]:
-    """Debian's Chromium, running; without one, the test is skipped."""
+def running_browser(*arguments: str) -> Iterator[playwright.Browser]:
+    """Debian's Chromium, running, with arguments of its own; without one, the test is skipped."""
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("there is no chromium to show the page in: apt-get install chromium")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program)
+        browser = driver.chromium.launch(executable_path=program, args=arguments)
         yield browser
         browser.close()
 

@@ -14,7 +14,7 @@ _KIND = PageKind(_FOLDER, ("page.css", "studio.css"), "token.js", "connect-src '
 _TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
 
 POLICY = (
-    "default-src 'none'; img-src 'self' blob:; connect-src 'self'; style-src 'self'; script-src 'self'; "
+    "default-src 'none'; img-src 'self' blob: data:; connect-src 'self'; style-src 'self'; script-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 

@@ -3,49 +3,57 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from retrain.data import Edit
 from retrain.events import Emit
+from retrain.model import Prediction
 from retrain.options import ImageOptions
+from retrain.report import LiveReport
 from retrain.serving.studio.pictures import FolderContent
 
-__all__ = ["Change", "Editor", "Model", "Parts"]
-
-
-class Change(Protocol):
-    """An edit of the folder."""
-
-    @property
-    def text(self) -> str:
-        """What it did: "Moved 3 pictures from tulips to roses"."""
+__all__ = ["Editor", "Model", "StudioParts", "WorthALabel"]
 
 
 class Editor(Protocol):
-    """Changes the folder. `retrain.data.FolderEdits` is one, and its methods are described there."""
+    """Changes the folder. `retrain.data.FolderEdits` is one; it describes these methods."""
 
     @property
-    def undoable(self) -> Change | None: ...  # noqa: D102
+    def undoable(self) -> Edit | None: ...  # noqa: D102
     @property
-    def redoable(self) -> Change | None: ...  # noqa: D102
-    def add(self, class_name: str, pictures: Sequence[tuple[str, bytes]]) -> Change: ...  # noqa: D102
-    def move(self, paths: Sequence[str], class_name: str) -> Change: ...  # noqa: D102
-    def remove(self, paths: Sequence[str]) -> Change: ...  # noqa: D102
-    def rename_class(self, name: str, new_name: str) -> Change: ...  # noqa: D102
-    def merge_classes(self, names: Sequence[str], into: str) -> Change: ...  # noqa: D102
-    def undo(self) -> Change | None: ...  # noqa: D102
-    def redo(self) -> Change | None: ...  # noqa: D102
+    def redoable(self) -> Edit | None: ...  # noqa: D102
+    def add(self, class_name: str, pictures: Sequence[tuple[str, bytes]]) -> Edit: ...  # noqa: D102
+    def move(self, paths: Sequence[str], class_name: str) -> Edit: ...  # noqa: D102
+    def remove(self, paths: Sequence[str]) -> Edit: ...  # noqa: D102
+    def new_class(self, name: str) -> Edit: ...  # noqa: D102
+    def remove_class(self, name: str) -> Edit: ...  # noqa: D102
+    def rename_class(self, name: str, new_name: str) -> Edit: ...  # noqa: D102
+    def merge_classes(self, names: Sequence[str], into: str) -> Edit: ...  # noqa: D102
+    def undo(self) -> Edit | None: ...  # noqa: D102
+    def redo(self) -> Edit | None: ...  # noqa: D102
 
 
 class Model(Protocol):
-    """The model of the folder as it is. `retrain.pipeline.live.LiveModel` is one, and its methods are described there."""
+    """The model of the folder as it is. `retrain.pipeline.live.LiveModel` is one; it describes these methods."""
 
-    def update(self) -> Any: ...  # noqa: D102
-    def classify(self, contents: Sequence[bytes]) -> Sequence[Any]: ...  # noqa: D102
-    def save(self, model_dir: str) -> Any: ...  # noqa: D102
+    def update(self) -> LiveReport: ...  # noqa: D102
+    def look_closer(self) -> LiveReport: ...  # noqa: D102
+    def classify(self, contents: Sequence[bytes]) -> Sequence[Prediction]: ...  # noqa: D102
+    def save(self, model_dir: str) -> object: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
-class Parts:
+class WorthALabel:
+    """A picture without a label that is worth one, and why."""
+
+    path: str  # as Picture.path
+    why: str
+    answer: str | None  # the most likely label; None while there are none
+    score: float | None  # of that, in [0, 1]
+
+
+@dataclass(frozen=True)
+class StudioParts:
     """What one studio works with."""
 
     root: Path  # the folder of pictures
@@ -53,3 +61,4 @@ class Parts:
     editor: Editor | None  # None: nothing may be changed
     model: Callable[[Emit, Callable[[], bool]], Model]  # makes it of where to tell its progress, and whether to stop
     images: ImageOptions
+    label_next: Callable[[Emit], Sequence[WorthALabel]] | None = None  # those that help most first. Raises RetrainError

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,16 +55,18 @@ def read_folder(
         unlabelled: pictures without a label: what they are called, and where they lie.
     Raises ImageFolderError if the folder can't be read.
     """
-    root = Path(root)
-    problem = None
+    root, problem = Path(root), None
     try:
         found = read_image_folder(root, exclude)
         names, labelled = {*found.class_names, *found.empty_folders}, [(s.path, s.class_name) for s in found.samples]
     except ImageFolderError as error:
         names, labelled = _sub_folders(root)
         problem = str(error) if labelled else None
+    prefix = os.path.join(root, "")  # joining paths takes as long as reading their times
     pictures = [
-        Picture(path, name, signature) for path, name in labelled if (signature := _signature(root / path)) is not None
+        Picture(path, name, signature)
+        for path, name in labelled
+        if (signature := _signature(f"{prefix}{path}")) is not None
     ]
     pictures += [
         Picture(path, None, signature) for path, place in unlabelled if (signature := _signature(place)) is not None
@@ -76,7 +79,8 @@ def _sub_folders(root: Path) -> tuple[set[str], list[tuple[str, str]]]:
     try:
         with os.scandir(root) as entries:
             names = {entry.name for entry in entries if not is_litter(entry.name) and entry.is_dir()}
-        return names, [(f"{name}/{path}", name) for name in sorted(names) for path, _ in picture_files(root / name)]
+        files = [(name, path) for name in sorted(names) for path, _ in picture_files([root / name])]
+        return names, [(os.path.relpath(path, root), name) for name, path in files]
     except OSError as error:
         raise ImageFolderError(
             f"can't read the folder {display_path(error.filename or root)}: {error.strerror}; check its permissions"
@@ -99,6 +103,7 @@ class PictureTable:
     """Numbers for pictures, which they keep when they are moved. Any thread may use it."""
 
     def __init__(self) -> None:
+        self.instance = secrets.token_hex(8)  # numbers mean nothing in another one
         self._lock = threading.Lock()
         self._numbers: dict[str, int] = {}  # by path
         self._pictures: dict[int, Picture] = {}
@@ -168,7 +173,12 @@ class PictureTable:
         return numbers
 
     def _head(self) -> dict[str, Any]:
-        return {"sequence": self._sequence, "classes": self._class_names, "problem": self._problem}
+        return {
+            "instance": self.instance,
+            "sequence": self._sequence,
+            "classes": self._class_names,
+            "problem": self._problem,
+        }
 
 
 def _rows(class_names: Sequence[str], pictures: Iterable[tuple[int, Picture]]) -> dict[str, Any]:

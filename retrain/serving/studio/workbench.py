@@ -1,24 +1,33 @@
-"""The work behind the page: the folder is read and a model follows at every change, each on a thread of its own."""
+"""The work behind the page: the folder is read, and a model follows, at every change; each on a thread of its own."""
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
+from retrain.data import Edit
 from retrain.errors import RetrainError
-from retrain.events import Event, Extracted, Noted, StageBegan, Stepped, Warned
+from retrain.events import Event, Extracted, StageBegan, Stepped, Warned
+from retrain.model import Prediction
+from retrain.report import LiveReport
+from retrain.serving.problems import Problem
 from retrain.serving.studio.documents import FiguresDocument, figures_document
 from retrain.serving.studio.events import EventStream
-from retrain.serving.studio.parts import Change, Editor, Parts
+from retrain.serving.studio.parts import Editor, StudioParts, WorthALabel
 from retrain.serving.studio.pictures import PictureTable
 from retrain.text import first_line
 
 __all__ = ["Workbench"]
 
-Result = TypeVar("Result")
-
+_LISTING_SECONDS = 0.25  # that an edit waits until the page can be told of it; of a large folder it is told later
 _PROGRESS_SECONDS = 0.1  # between two events of progress
+_AGAIN_SECONDS = 1.0  # until files that may be incomplete are looked at again
+_MENDED_SECONDS = 15.0  # until a folder that could not be trained is looked at again: it may be the disk, not a file
+_REST = {"stage": "watching", "done": 0, "total": 0}
+
+_log = logging.getLogger(__name__)
 
 
 class Workbench:
@@ -29,21 +38,25 @@ class Workbench:
         stream: is told of all changes.
     """
 
-    def __init__(self, parts: Parts, stream: EventStream) -> None:
-        self.parts, self.table = parts, PictureTable()
-        self._stream = stream
+    def __init__(self, parts: StudioParts, stream: EventStream) -> None:
+        self.table = PictureTable()
+        self.figures: FiguresDocument | None = None
+        self._parts, self._stream = parts, stream
         self._ending, self._folder_changed, self._model_is_old = (threading.Event() for _ in range(3))
-        self._state: dict[str, Any] = {"stage": "reading the folder", "done": 0, "total": 0, "problem": None}
+        self._asked_to_read = self._has_read = 0
+        self._reading = threading.Condition()
+        self._state: dict[str, Any] = {**_REST, "stage": "reading the folder", "problem": None}
         self._state_lock = threading.Lock()
         self._told = 0.0
-        self.figures: FiguresDocument | None = None
-        self._history: list[tuple[int, float | None]] = []
-        self._passed: set[int] = set()  # numbers of pictures that need no more looking at
-        self._model = parts.model(self._hear, self._ending.is_set)
+        self._passed: frozenset[int] = frozenset()  # numbers of pictures that need no more looking at
+        self._again: float | None = None  # seconds until the model looks at the folder, though nothing seems to change
+        self._worth_a_label: Sequence[WorthALabel] = ()
+        self._may_wait = False  # whether what the model is at can wait until it has followed the folder
+        self._model = parts.model(self._hear, self._is_unwanted)
         self._editing = ThreadPoolExecutor(1, "edit")  # one edit after the other
         self._threads = [
-            threading.Thread(target=work, name=name, daemon=True)
-            for work, name in ((self._follow_folder, "folder"), (self._follow_model, "model"))
+            threading.Thread(target=self._follow, args=work, name=work[0].__name__, daemon=True)
+            for work in ((self._read_folder, self._folder_changed), (self._train, self._model_is_old))
         ]
 
     def start(self) -> None:
@@ -62,15 +75,19 @@ class Workbench:
             if thread.ident is not None:
                 thread.join()
 
-    def look(self) -> None:
-        """The folder has changed."""
-        self._folder_changed.set()
+    def look(self, seconds: float = 0.0) -> None:
+        """The folder may have changed. It is read again; wait for that for so long at most."""
+        with self._reading:
+            self._asked_to_read = mine = self._asked_to_read + 1
+            self._folder_changed.set()
+            self._reading.wait_for(lambda: self._has_read >= mine, seconds)
 
     # What the page asks for
 
     def hello(self) -> dict[str, Any]:
         """What has to be known before anything else, and from which a page tells what it has missed."""
         return {
+            "instance": self.table.instance,
             "sequence": self.table.sequence,
             "figures": self.figures.version if self.figures else 0,
             "state": self._state,
@@ -78,108 +95,146 @@ class Workbench:
             "passed": sorted(self._passed),
         }
 
-    def edits(self) -> dict[str, Any]:
-        """What can be taken back, and done again."""
-        editor = self.parts.editor
-        texts = (None, None) if editor is None else (editor.undoable, editor.redoable)
-        return dict(zip(("undoable", "redoable"), (text and text.text for text in texts), strict=True))
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing may be changed."""
+        return self._parts.editor is None
 
-    def classify(self, picture: bytes) -> Any:
-        """What the current model says of a picture. Raises RetrainError."""
-        return self._model.classify([picture])[0]
+    def edits(self) -> dict[str, str | None]:
+        """What can be taken back, and what can be done again."""
+        editor = self._parts.editor
+        found = {} if editor is None else {"undoable": editor.undoable, "redoable": editor.redoable}
+        return {"undoable": None, "redoable": None} | {name: edit.text for name, edit in found.items() if edit}
 
-    def edit(self, change: Callable[[Editor], Change | None]) -> str | None:
-        """Change the folder. Returns what was done; None if there was nothing to do. Raises RetrainError."""
-        editor = self.parts.editor
+    def edit(self, change: Callable[[Editor], Edit | None]) -> dict[str, Any]:
+        """Change the folder.
+
+        Returns: what was done, None if there was nothing to do; and what edits() says then.
+        Raises RetrainError; Problem if nothing may be changed.
+        """
+        editor = self._parts.editor
         if editor is None:
-            raise ReadOnlyError("the studio was started with --read-only: nothing can be changed here")
+            raise Problem(403, "the studio was started with --read-only: nothing can be changed here")
         try:
             done = self._editing.submit(change, editor).result()
         finally:
-            self.look()
-        self._stream.publish("edits", {"text": done and done.text} | self.edits())
-        return done and done.text
+            self.look(_LISTING_SECONDS)  # whoever asked for it finds it done
+        said = {"done": done and done.text, **self.edits()}
+        self._stream.publish("edits", said)
+        return said
+
+    def classify(self, picture: bytes) -> Prediction:
+        """What the current model says of a picture. Raises RetrainError."""
+        return self._model.classify([picture])[0]
 
     def save(self, model_dir: str) -> None:
         """Write the model. Raises RetrainError."""
-        self._say(stage="saving the model")
+        self._say(stage="saving the model", done=0, total=0)
         try:
             self._model.save(model_dir)
         finally:
-            self._say(stage="watching", done=0, total=0)
+            self._say(**_REST)
 
-    def set_passed(self, numbers: Sequence[int], has_passed: bool) -> None:
+    def set_passed(self, numbers: Iterable[int], has_passed: bool) -> None:
         """Note that pictures need no more looking at, or that they do again."""
         self._passed = self._passed | {*numbers} if has_passed else self._passed - {*numbers}
         self._stream.publish("passed", sorted(self._passed))
 
     # Threads
 
-    def _follow_folder(self) -> None:
-        while self._wait(self._folder_changed):
+    def _follow(self, work: Callable[[], None], wake: threading.Event) -> None:
+        """Do some work whenever an event is set. What goes wrong is shown, and the work goes on at the next one."""
+        while True:
+            wake.wait(self._again if wake is self._model_is_old else None)
+            wake.clear()
+            if self._ending.is_set():
+                return
             try:
-                change = self.table.replace(self.parts.read())
+                work()
             except RetrainError as error:
-                self._say(problem=str(error))
-                continue
+                self._say(**_REST, problem=str(error))
+            except Exception as error:  # noqa: BLE001 - the page outlives what nobody foresaw, and says so
+                if not self._is_unwanted():  # else it was stopped
+                    _log.exception("the studio has an error")
+                    self._say(**_REST, problem=f"this is an error of the studio: {first_line(error)}")
+
+    def _read_folder(self) -> None:
+        asked = self._asked_to_read
+        try:
+            change = self.table.replace(self._parts.read())
             if change is not None:
                 self._stream.publish("listing", change)
-            self._model_is_old.set()
+        finally:
+            with self._reading:
+                self._has_read = asked
+                self._reading.notify_all()
+        self._model_is_old.set()
 
-    def _follow_model(self) -> None:
-        while self._wait(self._model_is_old):
-            start = time.monotonic()
-            try:
-                report = self._model.update()
-            except RetrainError as error:
-                self._say(stage="watching", problem=str(error))
-                continue
-            except Exception as error:
-                self._say(stage="watching", problem=f"training failed: {first_line(error)}")
-                raise
-            self._take(report, time.monotonic() - start)
+    def _train(self) -> None:
+        self._may_wait = False
+        self._again = _MENDED_SECONDS
+        report = self._model.update()
+        self._again = _AGAIN_SECONDS if report.waiting else _MENDED_SECONDS if report.problem else None
+        if self.figures is None or report.version != self.figures.content["model"]:
+            self._show(report)
+        self._say(**_REST, problem=None)
+        if not self._model_is_old.is_set():
+            self._look_closer(report)
 
-    def _take(self, report: Any, seconds: float) -> None:
-        """Show what came out of training."""
-        accuracy = report.headline.accuracy if report.headline else None
-        if not self._history or self._history[-1][0] != report.version:
-            self._history.append((report.version, accuracy))
-        self.figures = figures_document(report, self.table.numbers(), self._history, seconds)
-        self._say(stage="watching", done=0, total=0, problem=None)
-        self._stream.publish("figures", {"version": self.figures.version})
+    def _look_closer(self, report: LiveReport) -> None:
+        """Find out what takes longer, unless the folder changes meanwhile."""
+        self._may_wait = True
+        if report.problem is None and report.suspects is None:
+            report = self._model.look_closer()
+            self._show(report)
+        if self._parts.label_next is not None:
+            self._worth_a_label = self._parts.label_next(self._hear_while_wanted)
+            self._show(report)
+        self._say(**_REST)
 
-    def _wait(self, event: threading.Event) -> bool:
-        """Wait for an event, and whether to go on."""
-        event.wait()
-        event.clear()
-        return not self._ending.is_set()
+    def _is_unwanted(self) -> bool:
+        """Whether the model should stop what it is at."""
+        return self._ending.is_set() or (self._may_wait and self._model_is_old.is_set())
+
+    def _show(self, report: LiveReport) -> None:
+        self.figures = figures_document(report, self._worth_a_label, self.table.numbers(), self.figures)
+        self._stream.publish("figures", self.figures.version)
 
     # State
 
     def _hear(self, event: Event) -> None:
-        """Show an event of training."""
+        """Show how far training is."""
         match event:
             case StageBegan(name):
                 self._say(stage=name, done=0, total=0)
             case Extracted(pictures=total, done=done):
-                self._say(often=True, stage="pass one", done=done, total=total)
+                self._say_often(stage="pass one", done=done, total=total)
             case Stepped(done):
-                self._say(often=True, stage="training", done=done, total=0)
+                self._say_often(stage="training", done=done, total=0)
             case Warned(message):
-                self._stream.publish("warning", {"text": message})
-            case Noted():
+                self._stream.publish("warning", message)
+            case _:
                 pass
 
-    def _say(self, often: bool = False, **changes: Any) -> None:
-        """Change the state. Changes that come often are told ten times a second."""
+    def _hear_while_wanted(self, event: Event) -> None:
+        """Show how far other work is, and end it if it is not wanted any more. It warns of what training warned of."""
+        if self._is_unwanted():
+            raise _UnwantedError
+        if not isinstance(event, Warned):
+            self._hear(event)
+
+    def _say_often(self, **changes: Any) -> None:
+        """Change the state, but tell of it ten times a second at most."""
+        if time.monotonic() - self._told >= _PROGRESS_SECONDS:
+            self._told = time.monotonic()
+            self._say(**changes)
+
+    def _say(self, **changes: Any) -> None:
         with self._state_lock:
-            self._state = self._state | changes
-            now = time.monotonic()
-            if often and now - self._told < _PROGRESS_SECONDS and self._state["done"] < self._state["total"]:
-                return
-            self._told = now
-            self._stream.publish("state", self._state)
+            before, self._state = self._state, self._state | changes
+            if before != self._state:
+                self._stream.publish("state", self._state)
 
 
-class ReadOnlyError(RetrainError):
-    """Nothing can be changed."""
+class _UnwantedError(Exception):
+    """Work was ended, since the folder has changed."""

@@ -1,0 +1,108 @@
+"""`retrain studio`: the editor of a folder, the model that follows it, and the page that shows both."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from retrain.data import FolderEdits, FolderWatch, picture_files
+from retrain.errors import ImageFolderError
+from retrain.events import Emit, ignore
+from retrain.options import LabellingOptions, RunOptions, StudioOptions, WatchOptions
+from retrain.paths import display_path
+from retrain.pipeline.label_next import label_next
+from retrain.pipeline.live import LiveModel
+from retrain.serving import FolderContent, StudioParts, StudioServer, WorthALabel, read_folder
+
+__all__ = ["open_studio"]
+
+Folder = str | os.PathLike[str]
+
+_MOST_CHOSEN = 100  # unlabelled pictures that are worth a look
+
+
+@contextlib.contextmanager
+def open_studio(
+    image_dir: Folder,
+    studio: StudioOptions = StudioOptions(),
+    options: RunOptions = RunOptions(),
+    watching: WatchOptions = WatchOptions(),
+    emit: Emit = ignore,
+) -> Iterator[StudioServer]:
+    """A server of the studio on a folder; run() shows the page.
+
+    Args:
+        options: how to train.
+        emit: told of an edit that was cut off, and if the folder can't be watched.
+    Raises UsageError; ImageFolderError if a folder is not there, or is being edited; OutputError if it can't be
+        written, or the port can't be had; BackboneError.
+    """
+    folders = [image_dir] if studio.unlabelled is None else [image_dir, studio.unlabelled]
+    for folder in folders:
+        if not os.path.isdir(folder):
+            raise ImageFolderError(f"no such folder: {display_path(folder)}; make it, or give another")
+    with contextlib.ExitStack() as stack:
+        edits = None
+        if not studio.read_only:
+            edits = stack.enter_context(contextlib.closing(FolderEdits(image_dir, studio.unlabelled, emit)))
+        cache, prefix = options.extraction.cache_dir, _prefix(image_dir, studio.unlabelled, edits)
+        parts = StudioParts(
+            Path(image_dir),
+            _reader(image_dir, studio.unlabelled, prefix, cache),
+            edits,
+            lambda tell, is_unwanted: LiveModel(image_dir, options, tell, is_unwanted),
+            options.images,
+            None if studio.unlabelled is None else _chooser(image_dir, studio.unlabelled, prefix, options),
+        )
+        server = stack.enter_context(contextlib.closing(StudioServer(parts, studio)))
+        for folder in folders:
+            watch = stack.enter_context(contextlib.closing(FolderWatch(folder, [cache], watching.poll, emit)))
+            threading.Thread(target=_tell, args=(watch, server.workbench.look), name="watch", daemon=True).start()
+        yield server
+
+
+def _prefix(image_dir: Folder, unlabelled: str | None, edits: FolderEdits | None) -> str:
+    """What the paths of unlabelled pictures begin with."""
+    if edits is not None and edits.unlabelled_prefix is not None:
+        return edits.unlabelled_prefix
+    return "" if unlabelled is None else os.path.relpath(os.path.realpath(unlabelled), os.path.realpath(image_dir))
+
+
+def _reader(image_dir: Folder, unlabelled: str | None, prefix: str, cache: str) -> Callable[[], FolderContent]:
+    """What lists both folders."""
+    if unlabelled is None:
+        return lambda: read_folder(image_dir, [cache])
+
+    def read() -> FolderContent:
+        files = ((os.path.relpath(path, unlabelled), path) for path, _ in picture_files([unlabelled]))
+        return read_folder(image_dir, [cache, unlabelled], [(f"{prefix}/{name}", path) for name, path in files])
+
+    return read
+
+
+def _chooser(
+    image_dir: Folder, unlabelled: str, prefix: str, options: RunOptions
+) -> Callable[[Emit], Sequence[WorthALabel]]:
+    """What finds the unlabelled pictures whose labels help most."""
+
+    def choose(emit: Emit) -> list[WorthALabel]:
+        is_labelled = bool(read_folder(image_dir, [options.extraction.cache_dir, unlabelled]).pictures)
+        source = image_dir if is_labelled else None
+        found = label_next(source, unlabelled, LabellingOptions(count=_MOST_CHOSEN), options, emit)
+        return [
+            WorthALabel(
+                f"{prefix}/{os.path.relpath(picture.path, unlabelled)}",
+                picture.reason,
+                *next(iter(picture.scores.items()), (None, None)),
+            )
+            for picture in found.pictures
+        ]
+
+    return choose
+
+
+def _tell(watch: FolderWatch, changed: Callable[[], None]) -> None:
+    """Tell of changes until the watch is closed."""
+    while watch.wait():
+        changed()

@@ -1,0 +1,134 @@
+// What can be done to the folder. Everything is an edit of the server's, and can be undone.
+
+import { askName, chooseClass } from "./dialogs.js";
+import { $, counted } from "./dom.js";
+import { post, upload } from "./server.js";
+import { store } from "./store.js";
+
+export const isReadOnly = document.body.hasAttribute("data-read-only");
+
+const TOAST = 8000; // milliseconds
+let timer = 0;
+
+/** Says something for a moment. */
+export function say(text, { isBad = false, undo = false } = {}) {
+  $("said").textContent = text;
+  $("said-undo").hidden = !undo || isReadOnly;
+  $("toast").classList.toggle("bad", isBad);
+  $("toast").hidden = false;
+  clearTimeout(timer);
+  timer = setTimeout(() => ($("toast").hidden = true), isBad ? 2 * TOAST : TOAST);
+}
+
+/** Does something, and says why if it fails. Whether it went well. */
+export async function attempt(work) {
+  try {
+    await work();
+    return true;
+  } catch (error) {
+    say(error.message, { isBad: true });
+    return false;
+  }
+}
+
+async function edit(change, ids = []) {
+  if (isReadOnly) return false;
+  for (const id of ids) store.pending.add(id);
+  store.tell("pending");
+  const went = await attempt(async () => {
+    const { done } = await post("/edits", change);
+    say(done ? `${done}.` : change.kind === "undo" ? "There is nothing to undo." : "There is nothing to redo.", {
+      undo: Boolean(done) && !["undo", "redo"].includes(change.kind),
+    });
+  });
+  if (!went) {
+    for (const id of ids) store.pending.delete(id);
+    store.tell("pending");
+  }
+  return went;
+}
+
+export function move(ids, group) {
+  const moving = ids.filter((id) => store.pictures.get(id)?.group !== group);
+  if (!moving.length) {
+    say("They are in that class already.");
+    return Promise.resolve(false);
+  }
+  return edit({ kind: "move", pictures: moving, class: group }, moving);
+}
+
+/** Asks where to move pictures, and moves them. */
+export async function moveToChosen(ids, options = {}) {
+  if (!ids.length || isReadOnly) return false;
+  const answers = ids.map((id) => store.wrong(id)?.answer).filter(Boolean);
+  const groups = new Set(ids.map((id) => store.pictures.get(id)?.group));
+  const first = [...new Set(answers)].map((label) => [...store.labels.values()].find((one) => one.label === label)?.folder ?? label);
+  const name = await chooseClass(`Move ${counted(ids.length)} to`, { first, without: groups.size === 1 ? [...groups][0] : null, ...options });
+  return name === null ? false : move(ids, name);
+}
+
+export const remove = (ids) => (ids.length ? edit({ kind: "remove", pictures: ids }, ids) : Promise.resolve(false));
+export const undo = () => edit({ kind: "undo" });
+export const redo = () => edit({ kind: "redo" });
+
+export async function newClass() {
+  const name = await askName("New class", "Name of the class, and of its folder", { done: "Make it" });
+  if (name !== null) await edit({ kind: "new_class", class: name });
+}
+
+export async function renameClass(group) {
+  const name = await askName(`Rename ${group}`, "New name", { value: group, done: "Rename" });
+  if (name !== null && name !== group) await edit({ kind: "rename", class: group, to: name });
+}
+
+export async function mergeClass(group) {
+  const into = await chooseClass(`Merge ${group} into`, { without: group });
+  if (into !== null) await edit({ kind: "merge", classes: [group, into].filter((name) => store.classes.includes(name)), to: into });
+}
+
+export const removeClass = (group) => edit({ kind: "remove_class", class: group });
+
+/** Adds files to a class; without one, asks for it. */
+export async function add(files, group = null) {
+  if (isReadOnly || !files.length) return;
+  const name = group ?? (await chooseClass(`Add ${counted(files.length)} to`));
+  if (name === null) return;
+  say(`Adding ${counted(files.length)} ...`);
+  await attempt(async () => {
+    const answers = await upload(name, files);
+    const refused = answers.flatMap((answer) => answer.refused);
+    const done = answers.map((answer) => answer.done).join("; ");
+    const more = refused.length > 3 ? ` and ${refused.length - 3} more` : "";
+    say(refused.length ? `${done}. Left out ${refused.slice(0, 3).join("; ")}${more}.` : `${done}.`, { undo: true, isBad: refused.length > 0 });
+  });
+}
+
+export async function save() {
+  const name = await askName("Save model", "Folder for the model, below the one where the studio was started", { value: "model", done: "Save" });
+  if (name === null) return;
+  say("Saving the model with all its exports: this takes some seconds ...");
+  await attempt(async () => {
+    const { place } = await post("/save", { name });
+    say(`Saved the model in ${place}.`);
+  });
+}
+
+/** The files of a drop: those of folders, too. */
+export async function filesOf(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.some((entry) => entry.isDirectory)) return [...transfer.files];
+  const found = [];
+  const walk = async (entry) => {
+    if (entry.isFile) found.push(await new Promise((done, fail) => entry.file(done, fail)));
+    else {
+      const reader = entry.createReader();
+      for (;;) {
+        const part = await new Promise((done, fail) => reader.readEntries(done, fail));
+        if (!part.length) break;
+        for (const inner of part) if (!inner.name.startsWith(".")) await walk(inner);
+      }
+    }
+  };
+  for (const entry of entries) await walk(entry);
+  return found;
+}

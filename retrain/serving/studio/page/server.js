@@ -1,0 +1,64 @@
+// What is asked of the server, and what it tells by itself.
+
+const HEADER = { "X-Retrain-Studio": "1" };
+
+/** The answer in JSON. Throws an Error whose message is for people. */
+export async function ask(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers: { ...HEADER, ...options.headers } });
+  } catch {
+    throw new Error("the studio does not answer: is it still running?");
+  }
+  const answer = await response.json().catch(() => ({ error: `the studio answered with ${response.status}` }));
+  if (!response.ok) throw new Error(answer.error);
+  return answer;
+}
+
+export function post(path, content) {
+  return ask(path, { method: "POST", body: JSON.stringify(content), headers: { "Content-Type": "application/json" } });
+}
+
+const MOST_BYTES = 2 ** 27; // of the files of one request; what is more becomes several edits
+
+/** Adds files to a class: what was said about each request. */
+export async function upload(className, files) {
+  const answers = [];
+  let form = new FormData();
+  let held = 0;
+  const send = async () => {
+    if (held) answers.push(await ask(`/pictures?class=${encodeURIComponent(JSON.stringify(className))}`, { method: "POST", body: form }));
+    form = new FormData();
+    held = 0;
+  };
+  for (const file of files) {
+    if (held + file.size > MOST_BYTES) await send();
+    form.append("picture", file, file.name || "pasted.png");
+    held += file.size + 1;
+  }
+  await send();
+  return answers;
+}
+
+const AGAIN = 1500; // milliseconds between tries
+
+/** Calls handlers by the name of the event; `lost` gets why there is no connection, or null when it is back. */
+export function listen(handlers) {
+  const source = new EventSource("/events");
+  for (const [kind, handler] of Object.entries(handlers)) {
+    if (kind !== "lost") source.addEventListener(kind, (event) => handler(JSON.parse(event.data)));
+  }
+  source.addEventListener("hello", () => handlers.lost(null));
+  source.addEventListener("error", async () => {
+    const isOver = source.readyState === EventSource.CLOSED; // the browser does not try again
+    const status = isOver ? await fetch("/events", { method: "HEAD" }).then((answer) => answer.status, () => 0) : 0;
+    handlers.lost(
+      status === 401
+        ? "The studio was started again. Open the address that it printed; then this page goes on, too."
+        : "The studio does not answer. This page goes on as soon as it is back.",
+    );
+    if (isOver) setTimeout(() => listen(handlers), AGAIN);
+  });
+}
+
+export const picture = (kind, one) => `/${kind}/${one.id}/${one.version}`;

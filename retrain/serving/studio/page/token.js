@@ -1,0 +1,1 @@
+"use strict"; // nothing happens on the page that asks for the token

@@ -1,0 +1,308 @@
+"""The studio in a real browser: what people do there, what two pages see of it, and what happens to a server."""
+
+import base64
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.browser import playwright, running_browser
+from support.serving import RED
+from support.studio import paint, studio_running
+
+axe = pytest.importorskip("axe_playwright_python", reason="axe-core: pip install axe-playwright-python")
+
+pytestmark = pytest.mark.slow
+
+expect = playwright.expect
+AXE = Path(axe.__file__).with_name("axe.min.js").read_text("utf-8")
+CAMERA = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+GIVE = """
+([place, name, text, event]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([Uint8Array.from(atob(text), (one) => one.charCodeAt(0))], name));
+  const detail = { bubbles: true, cancelable: true };
+  document.querySelector(place).dispatchEvent(
+    event === "paste" ? new ClipboardEvent("paste", { ...detail, clipboardData: data })
+                      : new DragEvent("drop", { ...detail, dataTransfer: data }));
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with running_browser(*CAMERA) as browser:
+        yield browser
+
+
+@pytest.fixture
+def studio():
+    """A studio of nine pictures."""
+    with studio_running(paint("pictures")) as server:
+        yield server
+
+
+@pytest.fixture
+def show(browser):
+    """Opens a page: show(url). Whatever it complains of or asks of others is in `page.heard`."""
+    with contextlib.ExitStack() as stack:
+
+        def open_page(url, width=1280, context=None, **rest):
+            context = context or stack.enter_context(contextlib.closing(browser.new_context(**rest)))
+            page = context.new_page()
+            page.set_viewport_size({"width": width, "height": 900})
+            page.set_default_timeout(20_000)
+            page.heard = []
+            page.on("console", lambda message: page.heard.append(message.text))
+            page.on("pageerror", lambda error: page.heard.append(str(error)))
+            page.on(
+                "request",
+                lambda one: page.heard.extend([] if one.url.startswith((url[:21], "blob:", "data:")) else [one.url]),
+            )
+            page.goto(url)
+            return page
+
+        yield open_page
+
+
+def tiles(page, name):
+    return page.locator(f'.class[data-class="{name}"] .tile')
+
+
+def counts(page, **wanted):
+    """Wait until classes have so many pictures."""
+    for name, count in wanted.items():
+        expect(page.locator(f'.class[data-class="{name}"] .class-name .count')).to_have_text(str(count))
+
+
+def said(page, text):
+    expect(page.locator("#said")).to_have_text(text)
+
+
+def test_pictures_are_added_dragged_and_all_is_undone(show, studio):
+    page = show(studio.url)
+    counts(page, red=3, green=3, blue=3)
+    assert page.url.endswith("/")  # the token has left the address
+    encoded = base64.b64encode(RED).decode()
+    page.evaluate(GIVE, ['.class[data-class="red"]', "dropped.png", encoded, "drop"])
+    counts(page, red=4)
+    page.set_input_files("#files", [{"name": "chosen.png", "mimeType": "image/png", "buffer": RED}])
+    page.keyboard.type("re")
+    page.keyboard.press("Enter")
+    counts(page, red=5)
+    page.evaluate(GIVE, ["body", "pasted.png", encoded, "paste"])
+    page.keyboard.type("purple")
+    page.keyboard.press("Enter")
+    counts(page, purple=1)
+    tiles(page, "red").first.click()
+    tiles(page, "red").nth(1).click(modifiers=["Shift"])
+    tiles(page, "red").nth(1).drag_to(page.locator('.class[data-class="blue"] .class-head'))
+    counts(page, red=3, blue=5)
+    said(page, "Moved 2 pictures from red to blue.")
+    tiles(page, "blue").first.hover()
+    page.keyboard.press("Control+z")
+    counts(page, red=5, blue=3)
+    page.keyboard.press("Control+Shift+Z")
+    counts(page, red=3, blue=5)
+    page.click("#undo")
+    counts(page, red=5, blue=3)
+    expect(page.locator("#stage")).to_have_text("watching the folder")
+    assert page.heard == []
+
+
+def test_the_keyboard_moves_splits_and_removes(show, studio):
+    page = show(studio.url)
+    tiles(page, "red").first.focus()
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("m")
+    page.keyboard.type("crimson")
+    expect(page.locator("#choose-list")).to_contain_text("New class: crimson")
+    page.keyboard.press("Enter")
+    counts(page, red=1, crimson=2)
+    page.locator('.class[data-class="crimson"] [aria-haspopup]').click()
+    page.get_by_role("menuitem", name="Select all pictures").click()
+    expect(page.locator("#selected")).to_have_text("2 pictures selected")
+    tiles(page, "crimson").first.focus()
+    page.keyboard.press("Delete")
+    counts(page, crimson=0)
+    page.keyboard.press("Control+z")
+    counts(page, crimson=2)
+    tiles(page, "blue").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#large-path")).to_have_text("blue/blue0.png")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#large-path")).to_have_text("blue/blue1.png")
+    page.keyboard.press("Escape")
+    expect(page.locator("#large")).not_to_be_visible()
+    assert page.heard == []
+
+
+def test_classes_are_renamed_and_merged(show, studio):
+    page = show(studio.url)
+    page.locator('.class[data-class="red"] [aria-haspopup]').click()
+    page.get_by_role("menuitem", name="Rename ...").click()
+    page.fill("#name-text", "scarlet & <b>")
+    page.keyboard.press("Enter")
+    counts(page, **{"scarlet & <b>": 3})
+    page.locator('.class[data-class="green"] [aria-haspopup]').click()
+    page.get_by_role("menuitem", name="Merge into another ...").click()
+    page.keyboard.type("blu")
+    page.keyboard.press("Enter")
+    counts(page, blue=6)
+    expect(page.locator(".class")).to_have_count(2)
+    page.click("#undo")
+    expect(page.locator(".class")).to_have_count(3)
+    assert sorted(path.name for path in Path("pictures").iterdir()) == ["blue", "green", "scarlet & <b>"]
+
+
+def test_ten_pictures_of_the_queue_are_labelled_with_keys(show):
+    root = paint("pictures", count=12)
+    for number in range(10):
+        os.rename(root / "red" / f"red{number}.png", root / "blue" / f"red{number}.png")
+    with studio_running(root) as studio:
+        page = show(studio.url)
+        expect(page.locator("#waiting")).to_have_text("10")
+        page.click("#tab-next")
+        for number in range(10):
+            expect(page.locator("#why")).to_have_text("Looks like red, not blue.")
+            expect(page.locator("#next .note").first).to_contain_text(f"1 of {10 - number}")
+            page.keyboard.press("3")  # blue, green, red
+            expect(page.locator("#next")).to_contain_text(f"1 of {9 - number}" if number < 9 else "All done")
+        counts(page, red=12, blue=12)
+        page.keyboard.press("Control+z")
+        expect(page.locator("#next .note").first).to_contain_text("1 of 1")
+        page.keyboard.press("Enter")  # it is right as it is
+        expect(page.locator("#next")).to_contain_text("All done")
+        assert page.heard == []
+
+
+def test_two_pages_stay_in_step_and_see_changes_from_outside(show, studio):
+    one = show(studio.url)
+    other = show(studio.url.partition("?")[0], context=one.context)
+    counts(other, red=3)
+    tiles(one, "red").first.click()
+    one.keyboard.press("m")
+    one.keyboard.type("green")
+    one.keyboard.press("Enter")
+    counts(other, red=2, green=4)
+    other.click("#undo")
+    counts(one, red=3, green=3)
+    shutil.copy("pictures/red/red0.png", "pictures/green/outside.png")
+    studio.workbench.look()
+    for page in (one, other):
+        counts(page, green=4)
+        expect(page.locator("#figures")).to_contain_text("of 10 pictures")
+    one.locator('#figures [aria-label="green taken for red: 1"]').click()
+    expect(one.locator(".tile")).to_have_count(1)
+    assert one.locator(".tile").get_attribute("aria-label") == "outside.png, taken for red"
+
+
+def test_a_server_that_ended_and_came_back(show):
+    root = paint("pictures")
+    with studio_running(root) as studio:
+        page = show(studio.url)
+        counts(page, red=3)
+        port = int(studio.url.rpartition(":")[2].partition("/")[0])
+    expect(page.locator("#lost")).to_contain_text("does not answer")
+    os.unlink(root / "red" / "red0.png")
+    with studio_running(root, port=port) as studio:
+        expect(page.locator("#lost")).to_contain_text("was started again")
+        show(studio.url, context=page.context)
+        expect(page.locator("#lost")).to_be_hidden()
+        counts(page, red=2)
+        tiles(page, "red").first.click()
+        page.keyboard.press("Delete")
+        counts(page, red=1)
+
+
+def test_five_thousand_pictures_scroll_with_few_elements(show):
+    root = Path("pictures")
+    for label in range(10):
+        (root / f"class {label}").mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (5000, 4, 4, 3), np.uint8)
+    for number in range(5000):
+        Image.fromarray(pixels[number]).save(root / f"class {number % 10}" / f"{number:04}.ppm")
+    with studio_running(root) as studio:
+        page = show(studio.url)
+        counts(page, **{"class 0": 500})
+        most = page.evaluate(
+            """async () => {
+              const board = document.getElementById("board");
+              let most = 0;
+              while (board.scrollTop + board.clientHeight < board.scrollHeight - 1) {
+                board.scrollTop += 3 * board.clientHeight;
+                await new Promise(requestAnimationFrame);
+                await new Promise(requestAnimationFrame);
+                most = Math.max(most, document.querySelectorAll("*").length);
+              }
+              return most;
+            }"""
+        )
+        assert most < 1500
+        last = page.locator('.tile[aria-label^="4999.ppm"] img')
+        page.wait_for_function("(image) => image.naturalWidth === 4", arg=last.element_handle())
+        assert page.heard == []
+
+
+def test_a_picture_is_tried_from_a_file_and_from_the_camera(show, studio):
+    page = show(studio.url, permissions=["camera"])
+    counts(page, red=3)
+    page.click("#tab-try")
+    page.set_input_files("#try-file", [{"name": "one.png", "mimeType": "image/png", "buffer": RED}])
+    expect(page.locator("#try .scores li").first).to_contain_text("red90.0%")
+    page.set_input_files("#try-file", [{"name": "two.txt", "mimeType": "text/plain", "buffer": b"text"}])
+    expect(page.locator("#try [role=status]")).to_have_text("not a picture")
+    page.get_by_role("button", name="Use the camera").click()
+    expect(page.locator("#try .scores li").first).to_contain_text("90.0%")
+    page.get_by_role("button", name="Add it to a class ...").click()
+    page.keyboard.type("green")
+    page.keyboard.press("Enter")
+    counts(page, green=4)
+    page.get_by_role("button", name="Stop the camera").click()
+    page.click("#save")
+    page.fill("#name-text", "../elsewhere")
+    page.keyboard.press("Enter")
+    expect(page.locator("#toast.bad")).to_contain_text("is no place for a model")
+    page.click("#save")
+    page.keyboard.press("Enter")
+    expect(page.locator("#said")).to_contain_text(f"Saved the model in {os.getcwd()}/model.")
+    assert page.heard == [
+        "Failed to load resource: the server responded with a status of 415 (Unsupported Media Type)",
+        "Failed to load resource: the server responded with a status of 422 (Unprocessable Entity)",
+    ]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_nothing_is_too_wide_and_axe_finds_nothing(show, studio, width, scheme):
+    shutil.copy("pictures/red/red0.png", "pictures/blue/wrong.png")
+    studio.workbench.look()
+    page = show(studio.url, width, color_scheme=scheme, bypass_csp=True)
+    page.locator("#figures .matrix").wait_for(state="attached")
+    page.evaluate(AXE)
+    for tab in ["pictures"] * (width < 900) + ["next", "try", "figures"]:
+        page.click(f"#tab-{tab}")
+        if tab == "pictures" or width > 900:
+            tiles(page, "red").first.click()
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        found = page.evaluate("axe.run()")
+        assert [(one["impact"], one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+
+
+def test_hostile_names_are_only_shown(show):
+    root = paint("pictures")
+    evil = '"><img src=x onerror=document.title=1>'
+    os.rename(root / "red", root / evil)
+    shutil.copy(root / "blue" / "blue0.png", root / "blue" / f"{evil}.png")
+    with studio_running(root) as studio:
+        page = show(studio.url)
+        expect(page.locator(".class-name").first).to_contain_text(evil)
+        page.get_by_role("button", name=f"More for {evil}").click()
+        page.get_by_role("menuitem", name="Rename ...").click()
+        page.keyboard.press("Escape")
+        page.click("#tab-next")
+        expect(page.locator("#next")).to_contain_text("Nothing needs a look")
+        assert page.title() == "pictures - retrain studio"
+        assert page.heard == []
