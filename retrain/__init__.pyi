@@ -32,6 +32,7 @@ from .pipeline.crossval import CrossValidation, cross_validate
 from .pipeline.evaluate import evaluate
 from .pipeline.export import export_model
 from .pipeline.extract import FolderExtraction, extract
+from .pipeline.few_shot import FewShotPrediction, few_shot
 from .pipeline.inspect import FolderInspection, inspect
 from .pipeline.label_next import LabelNext, PictureToLabel, label_next
 from .pipeline.report import WrittenReport, write_report
@@ -53,6 +54,7 @@ __all__ = [
     "EvaluationOptions",
     "ExportOptions",
     "ExtractionOptions",
+    "FewShotPrediction",
     "FineTuningOptions",
     "FolderEvaluation",
     "FolderExtraction",
@@ -93,6 +95,7 @@ __all__ = [
     "events",
     "export_model",
     "extract",
+    "few_shot",
     "inspect",
     "label_next",
     "open_studio",

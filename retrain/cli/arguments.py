@@ -197,9 +197,10 @@ def source_from(args: argparse.Namespace) -> Any:
     return Manifest(args.image_dir, args.image_root)
 
 
-def add_model_dir(parser: Parser, nargs: str | None = None) -> None:
+def add_model_dir(
+    parser: Parser, nargs: str | None = None, text: str = "model folder that retrain train wrote"
+) -> None:
     """Add MODEL_DIR and --trust."""
-    text = "model folder that retrain train wrote"
     parser.add_argument("model_dir", metavar="MODEL_DIR", nargs=nargs, help=text)
     add_trust(parser)
 
@@ -232,11 +233,11 @@ def _add_log_options(group: Any) -> None:
 
 
 def add_options(parser: Parser, title: str, *stages: type) -> None:
-    """Add a group with an option for every field of some option classes."""
+    """Add a group with an option for every field of some option classes, but for those that the parser has already."""
     group = parser.add_argument_group(title)
     for options in stages:
         for field in dataclasses.fields(options):
-            if "help" in field.metadata:
+            if "help" in field.metadata and flag_of(field.name) not in parser._option_string_actions:
                 _add_option(group, field)
                 if not field.metadata["common"]:
                     parser.rare.add(field.name)

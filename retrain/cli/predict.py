@@ -3,8 +3,8 @@
 import argparse
 import itertools
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retrain.cli.arguments import (
     EXIT_ERROR,
@@ -17,16 +17,25 @@ from retrain.cli.arguments import (
 )
 from retrain.cli.output import print_json, print_warning
 from retrain.errors import ImageFolderError, UsageError
-from retrain.options import ImageOptions, PredictionOptions
+from retrain.options import (
+    BackboneOptions,
+    ExtractionOptions,
+    ImageOptions,
+    LabelOptions,
+    PredictionOptions,
+    RunOptions,
+)
 from retrain.paths import display_path, utf8_path
 from retrain.text import counted, listing, shown
 
 if TYPE_CHECKING:
+    from retrain.data import ClassNames
     from retrain.model import Classifier, PictureBytes, Prediction
 
 __all__ = ["add_predict_command"]
 
 _MOST_SCORES = 5  # of a picture, on its line
+_SCORES = ("score", "scores")  # what they are called in JSON
 
 
 def add_predict_command(commands: Commands) -> None:
@@ -35,15 +44,27 @@ def add_predict_command(commands: Commands) -> None:
         commands,
         "predict",
         _predict,
-        "classify pictures with a trained model",
-        "  retrain predict model rose.jpg\n  retrain predict model flower_photos --wrong",
+        "classify pictures with a trained model, or by a few pictures of each class",
+        "  retrain predict model rose.jpg\n"
+        "  retrain predict model flower_photos --wrong\n"
+        "  retrain predict --few-shot examples rose.jpg",
     )
-    add_model_dir(parser)
+    add_model_dir(parser, text="model folder that retrain train wrote; with --few-shot, a folder of examples")
     text = "picture files, or folders of them; - reads a picture from standard input"
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help=text)
     add_options(parser, "predictions", PredictionOptions)
     add_options(parser, "pictures", ImageOptions)
+    add_options(parser, "with --few-shot", BackboneOptions, ExtractionOptions, LabelOptions)
     add_output_options(parser)
+
+
+class _Way(NamedTuple):
+    """How pictures are classified: by a model, or by examples."""
+
+    class_names: "ClassNames"
+    predict: "Callable[[Sequence[str]], Iterable[Prediction]]"
+    explain: "Callable[[Prediction], str | None]"
+    fields: tuple[str, str] = _SCORES
 
 
 def _predict(args: argparse.Namespace) -> int:
@@ -51,11 +72,10 @@ def _predict(args: argparse.Namespace) -> int:
     wanted, images = options_from(PredictionOptions, args), options_from(ImageOptions, args)
     _check_standard_input(args.pictures, wanted)
     from retrain.data import expected_labels, picture_files
-    from retrain.model import Classifier, Prediction
+    from retrain.model import Prediction
 
-    classifier = Classifier(args.model_dir, args.trust)
-    explain = _explainer(classifier, wanted, images)
-    expected = expected_labels(args.pictures, classifier.description.class_names) if wanted.wrong else {}
+    way = _by_examples(args, images) if wanted.few_shot else _by_model(args, wanted, images)
+    expected = expected_labels(args.pictures, way.class_names) if wanted.wrong else {}
     strays = sum(label is None for label in expected.values())
     if strays:
         print_warning(f"{counted(strays, 'file', 'is/are')} in no folder that is named like a class: left out")
@@ -64,10 +84,7 @@ def _predict(args: argparse.Namespace) -> int:
     paths = [path for path, problem in found if problem is None and (not wanted.wrong or expected.get(path))]
     failed = right = 0
     answers: list[dict[str, Any]] = []
-    predictions = classifier.predict(
-        (_picture(path, images) for path in paths), images.max_pixels, images.max_file_size
-    )
-    for prediction in itertools.chain(unread, predictions):
+    for prediction in itertools.chain(unread, way.predict(paths)):
         should = expected.get(prediction.path)
         if prediction.error is not None:
             was_named = prediction.path in args.pictures  # otherwise it is a stray file in a folder, and no failure
@@ -77,11 +94,11 @@ def _predict(args: argparse.Namespace) -> int:
         elif should is not None and prediction.label == should:
             right += 1
             continue
-        heat_map = None if prediction.error is not None else explain(prediction)
+        heat_map = None if prediction.error is not None else way.explain(prediction)
         if prediction.error is None and not args.json:
             line = _answer_line(prediction, should, 1 if wanted.wrong else wanted.top or _MOST_SCORES)
             print(line if heat_map is None else f"{line} ({display_path(heat_map)})", flush=True)
-        answers.append(_answer(prediction, should, wanted.top, heat_map))
+        answers.append(_answer(prediction, should, wanted.top, way.fields) | _place_of(heat_map))
     if args.json:
         print_json(answers)
     elif wanted.wrong:
@@ -90,6 +107,42 @@ def _predict(args: argparse.Namespace) -> int:
     if not answers and not right:
         raise ImageFolderError(f"no files in {listing(map(display_path, args.pictures))}: nothing to classify")
     return EXIT_ERROR if failed else 0
+
+
+def _by_model(args: argparse.Namespace, wanted: PredictionOptions, images: ImageOptions) -> _Way:
+    from retrain.model import Classifier
+
+    own = RunOptions(images=images, backbone=BackboneOptions(trust=args.trust))
+    if options_from(RunOptions, args) != own:
+        raise UsageError(
+            "options of the backbone, the cache and labels are for --few-shot, and a model has its own: leave them out"
+        )
+    classifier = Classifier(args.model_dir, args.trust)
+
+    def predict(paths: Sequence[str]) -> "Iterable[Prediction]":
+        pictures = (_picture(path, images) for path in paths)
+        return classifier.predict(pictures, images.max_pixels, images.max_file_size)
+
+    return _Way(classifier.description.class_names, predict, _explainer(classifier, wanted, images))
+
+
+def _by_examples(args: argparse.Namespace, images: ImageOptions) -> _Way:
+    from retrain.cli.progress import resumable_progress
+    from retrain.data import ClassNames, class_labels, read_source
+    from retrain.model import Prediction
+    from retrain.pipeline.few_shot import few_shot
+
+    options = options_from(RunOptions, args)
+    names = read_source(args.model_dir, [options.extraction.cache_dir]).class_names
+    labels = class_labels(names, options.labels.labels_file)
+
+    def predict(paths: Sequence[str]) -> "Iterable[Prediction]":
+        pictures = [_picture(path, images) for path in paths]
+        with resumable_progress(args.quiet) as progress:
+            found = few_shot(args.model_dir, pictures, options, progress.show)
+        return [Prediction(one.path, one.label, one.similarity, one.similarities, one.error) for one in found]
+
+    return _Way(ClassNames(labels, names), predict, lambda prediction: None, ("similarity", "similarities"))
 
 
 def _explainer(
@@ -132,16 +185,19 @@ def _picture(path: str, images: ImageOptions) -> "str | PictureBytes":
 
 
 def _answer(
-    prediction: "Prediction", should: str | None, most: int | None, heat_map: str | None = None
+    prediction: "Prediction", should: str | None, most: int | None, fields: tuple[str, str] = _SCORES
 ) -> dict[str, Any]:
     """What --json shows of a picture."""
     answer: dict[str, Any] = {"path": utf8_path(prediction.path)}
     if prediction.error is not None:
         return answer | {"error": prediction.error}
     scores = dict(list(prediction.scores.items())[:most])
-    answer |= {"label": prediction.label, "score": prediction.score, "scores": scores}
-    answer |= {} if heat_map is None else {"heat_map": utf8_path(heat_map)}
+    answer |= {"label": prediction.label, fields[0]: prediction.score, fields[1]: scores}
     return answer | ({} if should is None else {"expected": should})
+
+
+def _place_of(heat_map: str | None) -> dict[str, Any]:
+    return {} if heat_map is None else {"heat_map": utf8_path(heat_map)}
 
 
 def _answer_line(prediction: "Prediction", should: str | None, most: int) -> str:

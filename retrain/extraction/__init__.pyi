@@ -1,5 +1,5 @@
 from .augmentation import Augmentation, add_copies
-from .dataset import Dataset, choose_extractor_for, extract, load_dataset, load_unlabelled
+from .dataset import Dataset, choose_extractor_for, extract, load_dataset, load_listed, load_unlabelled
 from .pass_one import Extraction, extract_bottlenecks, open_cache
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "extract",
     "extract_bottlenecks",
     "load_dataset",
+    "load_listed",
     "load_unlabelled",
     "open_cache",
 ]

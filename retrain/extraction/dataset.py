@@ -24,6 +24,7 @@ __all__ = [
     "extract",
     "flat_warnings",
     "load_dataset",
+    "load_listed",
     "load_unlabelled",
 ]
 
@@ -78,7 +79,12 @@ def choose_extractor_for(folder: LabelledPictures, backbone: Backbone, options: 
 def load_dataset(folder: LabelledPictures, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:
     """Run pass one over all samples. Raises ImageFolderError if no picture can be read, CacheError, BackboneError."""
     cache = open_cache(extractor, options.extraction)
-    return _dataset(folder, extract(folder, extractor, cache, options, emit), cache, options)
+    extraction = extract(folder, extractor, cache, options, emit)
+    if not extraction.readable.any():
+        raise ImageFolderError(
+            f"not one readable picture in {display_path(folder.source)}: skipped {extraction.left_out.told()}"
+        )
+    return _dataset(folder, extraction, cache, options)
 
 
 def load_unlabelled(folder: LabelledPictures, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:
@@ -86,27 +92,32 @@ def load_unlabelled(folder: LabelledPictures, extractor: Extractor, options: Run
 
     Raises ImageFolderError if no picture can be read, CacheError, BackboneError.
     """
+    data = load_listed(folder, extractor, options, emit)
+    skipped = data.extraction.skipped
+    if skipped:
+        named = listing((f"{display_path(path)} ({reason})" for path, reason in skipped.items()), _MOST_TOLD)
+        if not len(data.chosen):
+            raise ImageFolderError(f"not one readable picture in {display_path(folder.source)}: {named}")
+        of = counted(len(folder.samples), "file")
+        emit(Warned(f"left out {len(skipped):,} of {of} that can't be read as pictures: {named}"))
+    return data
+
+
+def load_listed(folder: LabelledPictures, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:
+    """The same for pictures that someone has listed. Who calls tells what is left out, which may be all of them.
+
+    Raises CacheError, BackboneError.
+    """
     emit(StageBegan("extraction"))
     cache = open_cache(extractor, options.extraction)
     extraction = extract_bottlenecks(folder, extractor, cache, options, emit)
     for warning in cache.warnings:
         emit(Warned(warning))
-    if extraction.skipped:
-        named = listing((f"{display_path(path)} ({reason})" for path, reason in extraction.skipped.items()), _MOST_TOLD)
-        if len(extraction.skipped) == len(folder.samples):
-            raise ImageFolderError(f"not one readable picture in {display_path(folder.source)}: {named}")
-        of = counted(len(folder.samples), "file")
-        emit(Warned(f"left out {len(extraction.skipped):,} of {of} that can't be read as pictures: {named}"))
     return _dataset(folder, extraction, cache, options)
 
 
 def _dataset(folder: LabelledPictures, extraction: Extraction, cache: BottleneckCache, options: RunOptions) -> Dataset:
-    """Raises ImageFolderError if no picture could be read."""
     chosen = np.flatnonzero(extraction.readable)
-    if not len(chosen):
-        raise ImageFolderError(
-            f"not one readable picture in {display_path(folder.source)}: skipped {extraction.left_out.told()}"
-        )
     keys = extraction.keys[chosen]
     rows = cache.find(keys)
     if (rows < 0).any():  # another process may have merged or pruned meanwhile

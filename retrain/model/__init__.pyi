@@ -1,5 +1,6 @@
 from .classifier import Classifier, PictureBytes, Prediction
 from .exported import EXPORT
+from .few_shot import FewShotClassifier
 from .folder import (
     FORMAT,
     MODEL,
@@ -26,6 +27,7 @@ __all__ = [
     "HEAD_SCOPE",
     "MODEL",
     "Classifier",
+    "FewShotClassifier",
     "Head",
     "Layer",
     "ModelDescription",

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
+from retrain.errors import UsageError
 from retrain.options.fields import Checked, option
 
 __all__ = ["PredictionOptions"]
@@ -19,6 +20,13 @@ class PredictionOptions(Checked):
         False, "show only pictures whose label differs from the name of their folder, and count them", common=True
     )
 
+    few_shot: bool = option(
+        False,
+        "classify without a model: in the place of MODEL_DIR is a folder with a few pictures of each class, in "
+        "sub-folders; what is shown are similarities, not probabilities",
+        common=True,
+    )
+
     explain: str | None = option(
         None,
         "also write the pictures to this folder, with red laid over what spoke for the label",
@@ -26,3 +34,8 @@ class PredictionOptions(Checked):
     )
 
     RANGES: ClassVar = {"top": (1, None)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.few_shot and self.explain is not None:
+            raise UsageError("--explain needs a trained model, and --few-shot trains none: leave one of them out")

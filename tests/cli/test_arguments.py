@@ -116,7 +116,7 @@ def printed(capsys, *argv):
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["train", "crossval", "extract", "inspect"])
+@pytest.mark.parametrize("command", ["train", "crossval", "extract", "inspect", "predict"])
 def test_help_shows_the_common_options_and_says_how_to_see_all(command, capsys):
     short, full = printed(capsys, command, "--help"), printed(capsys, command, "--help-all")
     few, every = (set(re.findall("^  (--[a-z0-9-]+)", text, re.MULTILINE)) for text in (short, full))
@@ -129,7 +129,7 @@ def test_help_shows_the_common_options_and_says_how_to_see_all(command, capsys):
     assert every == {flag for flag in _options_of(command) if flag not in ("--help", "--help-all")}
 
 
-@pytest.mark.parametrize("command", [["predict"], ["evaluate"], ["cache"], ["cache", "info"], ["backbones"], []])
+@pytest.mark.parametrize("command", [["evaluate"], ["cache"], ["cache", "info"], ["backbones"], []])
 def test_where_nothing_is_hidden_there_is_one_help(command, capsys):
     text = printed(capsys, *command, "--help")
     assert text == printed(capsys, *command, "--help-all")

@@ -13,6 +13,8 @@ from support.command import one_line_error, retrain
 from support.pictures import draw_picture
 
 from retrain.cli import main as cli
+from retrain.data import decode_image
+from retrain.extraction import pass_one
 from retrain.model.head import read_head
 
 
@@ -504,6 +506,22 @@ def test_the_model_may_go_where_one_works_and_the_cache_into_it(make_folder, tin
     assert run["extraction"]["extracted"] == 0
     assert "cache" in os.listdir()
     assert "graph.pb" in os.listdir()
+
+
+def test_a_new_class_costs_its_own_pictures_alone(trained, tiny_backbone, tmp_path, monkeypatch):
+    """Of all pictures, only those of the new folder are decoded and go through the network."""
+    for name in ("pictures", "cache"):
+        shutil.copytree(trained[0] / name, tmp_path / name)
+    (tmp_path / "pictures" / "yak").mkdir()
+    for number in range(8):
+        draw_picture(number, 3).save(tmp_path / "pictures" / "yak" / f"{number}.png")
+    (tmp_path / "pictures" / "cat" / "notes.txt").unlink()  # a file that is no picture is tried every time
+    decoded = []
+    monkeypatch.setattr(pass_one, "decode_image", lambda *args: decoded.append(args) or decode_image(*args))
+    options = ["--backbone", tiny_backbone, "--steps", 50, "--no-report", "--json", "--quiet"]
+    run = json.loads(retrain("train", "pictures", *options, check=0).stdout)
+    assert run["labels"] == ["cat", "dog", "owl", "yak"]
+    assert (run["extraction"]["extracted"], run["extraction"]["cached"], len(decoded)) == (8, 90, 8)
 
 
 def test_a_class_without_training_pictures_is_refused(make_folder, tiny_backbone):
