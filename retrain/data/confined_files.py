@@ -355,13 +355,13 @@ def _copy_over(source: _Entry, target: _Entry, mark: str) -> None:
         raise OSError(errno.EXDEV, "it is on another disk, or on a read-only layer of a container's image", name)
     else:
         before = _copy(source, (there, mark))
-        if _version(os.stat(name, dir_fd=here, follow_symlinks=False)) != _version(before):
-            os.unlink(mark, dir_fd=there)
-            raise OSError(errno.ESTALE, "it was changed while it was moved", name)
         try:
+            if _version(os.stat(name, dir_fd=here, follow_symlinks=False)) != _version(before):
+                raise OSError(errno.ESTALE, "it was changed while it was moved", name)
             _rename(there, mark, there, new_name)
         except OSError:
-            os.unlink(mark, dir_fd=there)
+            with contextlib.suppress(OSError):
+                os.unlink(mark, dir_fd=there)
             raise
     _sync(there)
     _drop_or_undo(source, before, target, mark)
@@ -406,7 +406,11 @@ def _drop(source: _Entry, before: os.stat_result, twin: _Entry, mark: str) -> No
     if status is None or _version(status) != _version(before) or _status(*twin) is None:
         _put_back(here, aside, name)
         raise OSError(errno.ESTALE, f"it was changed while it was moved; what it was before is {twin[1]}", name)
-    os.unlink(aside, dir_fd=here)
+    try:
+        os.unlink(aside, dir_fd=here)
+    except OSError:
+        _put_back(here, aside, name)
+        raise
 
 
 def _put_back(folder: int, aside: str, name: str) -> None:

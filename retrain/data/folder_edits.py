@@ -63,7 +63,7 @@ class FolderEdits:
                     "with one sub-folder of pictures per class"
                 ) from error
             opened.callback(self._files.close)
-            opened.callback(_unlock, self._lock())
+            self._lock(opened)
             self._journal = self._read_journal()
             opened.callback(self._journal.close)
             self._finish()
@@ -241,26 +241,26 @@ class FolderEdits:
 
     # files of the editor itself
 
-    def _lock(self) -> int:
-        """A handle with the lock of this folder. Raises ImageFolderError if another process has it."""
+    def _lock(self, opened: contextlib.ExitStack) -> None:
+        """Be the only one, until `opened` is closed. Raises ImageFolderError if another process is."""
         try:
             handle = self._files.open(_LOCK)
         except OSError as error:
             raise refused_by_disk(f"can't write {self._where}/{_LOCK}", error) from error
+        opened.callback(os.close, handle)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(handle, 200, 0).decode("utf-8", "replace") or "another process"
-            os.close(handle)
             raise ImageFolderError(
                 f"{self._where} is being edited by {shown(holder)}: one at a time can; close that one, or use it"
             ) from None
         except OSError:  # some network disks have no locks
             pass
+        opened.callback(_unlock, handle)
         with contextlib.suppress(OSError):
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-        return handle
 
     def _read_journal(self) -> EditJournal:
         where = f"{self._where}/{_JOURNAL}"
@@ -296,4 +296,3 @@ def _beside(root: str, unlabelled: str | os.PathLike[str] | None) -> tuple[str, 
 def _unlock(handle: int) -> None:
     with contextlib.suppress(OSError):
         fcntl.flock(handle, fcntl.LOCK_UN)  # also for processes that this one has started
-    os.close(handle)

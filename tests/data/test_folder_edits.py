@@ -1,13 +1,21 @@
 import contextlib
 import errno
 import functools
+import itertools
 import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections import Counter
 
 import pytest
+from support.faults import every_call
 
 from retrain.data import FolderEdits, confined_files, read_image_folder
-from retrain.errors import ImageFolderError
+from retrain.errors import ImageFolderError, OutputError, RetrainError
 
 CHANGING = ("open", "write", "pwrite", "ftruncate", "fsync", "mkdir", "rmdir", "rename", "link", "unlink", "symlink")
 SETS = ("train", "validation")
@@ -70,7 +78,8 @@ def entries(folder):
 def tree(root):
     """What a file manager shows of the folder, and of the one beside it."""
     inside = {path: text for path, text in entries(root).items() if path[0] != "."}
-    return inside | {f"../new/{path}": text for path, text in entries(root.parent / "new").items()}
+    beside = entries(root.parent / "new") if (root.parent / "new").exists() else {}
+    return inside | {f"../new/{path}": text for path, text in beside.items()}
 
 
 def contents(root):
@@ -542,7 +551,7 @@ class Moment:
     def wrapped(self, function):
         @functools.wraps(function)
         def call(*args, **options):
-            if function is os.open and not args[1] & (os.O_CREAT | os.O_WRONLY | os.O_RDWR):
+            if function.__name__ == "open" and not args[1] & (os.O_CREAT | os.O_WRONLY | os.O_RDWR):
                 return function(*args, **options)
             self.calls += 1
             self.is_dead = self.is_dead or self.calls == self._at
@@ -570,9 +579,9 @@ def no_link(*args, **options):
 
 
 def other_disk(source, target, here, there, real=confined_files.rename_new):
-    """The folders below `new` lie on another disk."""
-    places = [os.readlink(f"/proc/self/fd/{handle}").split("/new")[0] for handle in (here, there)]
-    if places[0] != places[1]:
+    """The folder beside lies on another disk."""
+    inside, target_inside = ("/photos" in os.readlink(f"/proc/self/fd/{handle}") for handle in (here, there))
+    if inside != target_inside:
         raise OSError(errno.EXDEV, "Invalid cross-device link")
     real(source, target, here, there)
 
@@ -601,27 +610,22 @@ ACTS = {
 }
 
 
-def moments():
-    """Numbers of calls, until one is beyond the last."""
-    yield from map(Moment, range(1, 1000))
-
-
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
         *(("good", name) for name in ACTS),
         *((kind, "move") for kind in ("links", "plain")),
-        *((kind, "merge") for kind in ("links", "plain")),
+        ("links", "merge"),
         *(("two", name) for name in ("label", "remove")),
     ],
 )
 def test_a_kill_at_any_moment_loses_nothing(root, unlabelled, kind, name):
-    """The edit, taking it back and doing it again are each cut off at every call, then the folder is opened again."""
+    """An edit is cut off before every call, so is taking it back; each time the folder is opened again."""
     edits = FolderEdits(root, unlabelled)
     with disk(kind):
-        for act in (ACTS[name], FolderEdits.undo, FolderEdits.redo):
+        for act in (ACTS[name], FolderEdits.undo):
             before, counts = tree(root), contents(root)
-            for moment in moments():
+            for moment in map(Moment, range(1, 1000)):
                 with contextlib.suppress(Killed), moment.on():
                     act(edits)
                 edits.close()
@@ -637,3 +641,377 @@ def test_a_kill_at_any_moment_loses_nothing(root, unlabelled, kind, name):
                 raise AssertionError("there is no end of calls")
             assert tree(root) != before
     edits.close()
+
+
+def test_a_kill_while_what_was_cut_off_is_finished_loses_nothing(root, unlabelled):
+    before, counts = tree(root), contents(root)
+    with disk("two"):
+        for first, second in [(first, second) for first in range(4, 24, 3) for second in range(1, 16, 2)]:
+            edits = FolderEdits(root, unlabelled)
+            with contextlib.suppress(Killed), Moment(first).on():
+                ACTS["label"](edits)
+            edits.close()
+            with contextlib.suppress(Killed), Moment(second).on():
+                FolderEdits(root, unlabelled).close()
+            with contextlib.closing(FolderEdits(root, unlabelled)) as edits:
+                assert contents(root) == counts
+                assert strangers(root) == set()
+                edits.undo()
+            assert tree(root) == before
+
+
+def test_a_hundred_relabellings_each_cut_off_at_another_moment(tmp_path):
+    root = tmp_path / "photos"
+    for number in range(100):
+        write(root / "ab"[number % 2] / f"{number}.jpg", str(number))
+    counts, label = contents(root), {}
+    for number in range(100):
+        source, target = "abcab"[number % 2 :][:2]
+        edits = FolderEdits(root)
+        with contextlib.suppress(Killed), Moment(number % 14 + 1).on():
+            edits.move([f"{source}/{number}.jpg"], target if number % 5 else "c")
+        edits.close()
+        with contextlib.closing(FolderEdits(root)) as edits:
+            assert contents(root) == counts
+            label[number] = next(name for name in "abc" if (root / name / f"{number}.jpg").exists())
+    assert len(tree(root)) == 100 + len(set(label.values()) | {"a", "b"})
+    with contextlib.closing(FolderEdits(root)) as edits:
+        while edits.undo() is not None:
+            assert contents(root) == counts
+    assert all((root / "ab"[number % 2] / f"{number}.jpg").exists() for number in range(100))
+
+
+RELABELLING = """
+import itertools, sys
+from retrain.data import FolderEdits
+edits = FolderEdits(sys.argv[1])
+print("begun", flush=True)
+for number in itertools.count():
+    for one, other in ("ab", "ba"):
+        edits.move([f"{one}/{name}.jpg" for name in range(20)], other)
+"""
+
+
+def test_a_killed_process_loses_nothing(tmp_path):
+    root = tmp_path / "photos"
+    (root / "b").mkdir(parents=True)
+    for number in range(20):
+        write(root / "a" / f"{number}.jpg", str(number))
+    counts = contents(root)
+    for seconds in (0.0, 0.011, 0.023):
+        with subprocess.Popen([sys.executable, "-c", RELABELLING, root], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "begun\n"
+            with pytest.raises(ImageFolderError, match=f"is being edited by process {process.pid} on "):
+                FolderEdits(root)
+            time.sleep(seconds)
+            process.send_signal(signal.SIGKILL)
+        with contextlib.closing(FolderEdits(root)) as edits:
+            assert contents(root) == counts
+            assert sorted(map(len, map(os.listdir, (root / "a", root / "b")))) == [0, 20]
+            while edits.undo() is not None:
+                pass
+        assert len(os.listdir(root / "a")) == 20
+
+
+def test_pictures_that_were_being_added_when_all_ended_are_added_or_not(root):
+    """Whatever the moment: what was there stays, and no half of a picture gets into a class."""
+    before = tree(root)
+    for moment in map(Moment, range(1, 100)):
+        edits = FolderEdits(root)
+        with contextlib.suppress(Killed), moment.on():
+            edits.add("c", [("x.jpg", b"whole x"), ("y.jpg", b"whole y")])
+        edits.close()
+        with contextlib.closing(FolderEdits(root)) as edits:
+            assert tree(root) in (before, before | {"c": None, "c/x.jpg": "whole x", "c/y.jpg": "whole y"})
+            assert strangers(root) == set()
+            if not moment.is_dead:
+                return
+            while edits.undo() is not None:
+                pass
+        assert tree(root) == before
+    raise AssertionError("there is no end of calls")
+
+
+# what the disk does
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("name", ["move", "label", "merge"])
+def test_a_call_that_fails_changes_nothing(root, unlabelled, name, number):
+    """Each call in its turn; what can do without it goes on."""
+    with disk("two"):
+        for fault in every_call(["open", "write", "pwrite", "mkdir", "rename", "unlink", "fchmod", "utime"], number):
+            edits = FolderEdits(root, unlabelled)
+            before, counts, error = tree(root), contents(root), None
+            with fault.on():
+                try:
+                    ACTS[name](edits)
+                except RetrainError as raised:
+                    error = raised
+            if error is None:
+                assert tree(root) != before
+                edits.undo()
+            else:
+                assert os.strerror(number) in str(error)
+                assert edits.undoable is None
+            assert tree(root) == before
+            assert contents(root) == counts
+            assert strangers(root) == set()
+            edits.close()
+            with contextlib.closing(FolderEdits(root, unlabelled)) as edits:
+                assert tree(root) == before
+
+
+def test_a_disk_that_fills_up_while_pictures_are_added_keeps_none_of_them(edits, root, monkeypatch):
+    real = os.write
+
+    def write_some(handle, data):
+        if bytes(data).startswith(b"large"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(handle, data)
+
+    before = entries(root)
+    monkeypatch.setattr(os, "write", write_some)
+    with pytest.raises(OutputError, match="No space left on device; make room on the disk; nothing was changed"):
+        edits.add("c", [("1.jpg", b"small"), ("2.jpg", b"large")])
+    assert entries(root) == before
+
+
+def test_a_disk_that_becomes_read_only_in_between_is_told_and_waited_for(edits, root, monkeypatch):
+    before = tree(root)
+    real, is_left = confined_files.rename_new, [2]
+
+    def rename(*args):
+        is_left[0] -= 1
+        if is_left[0] < 0:
+            raise OSError(errno.EROFS, "Read-only file system")
+        real(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(confined_files, "rename_new", rename)
+        with pytest.raises(OutputError, match=r"could not be moved back: .*Read-only file system"):
+            edits.move(["a/1.jpg", "a/2.jpg", "a/deep/3.jpg"], "c")
+        with pytest.raises(OutputError, match="Read-only file system"):
+            edits.undo()
+    assert edits.undo().text == "Moved 3 pictures from a to c"  # which is finished first
+    assert tree(root) == before
+
+
+def test_a_read_only_folder_is_told_at_once(root, monkeypatch):
+    def fail(*args, **options):
+        if options.get("dir_fd") is not None and args[1] & os.O_CREAT:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real(*args, **options)
+
+    real = os.open
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(OutputError, match=r"edits.lock: Read-only file system; make the folder writable.*--read-only"):
+        FolderEdits(root)
+
+
+@contextlib.contextmanager
+def before_call(at, act):
+    """Before the call of the system of this number, another program acts. Gives a list of what it has done."""
+    calls, done = itertools.count(1), []
+
+    def wrapped(function):
+        def call(*args, **options):
+            if next(calls) == at:
+                done.append(act())
+            return function(*args, **options)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("open", "stat", "link", "rename", "unlink", "fchmod"):
+            patched.setattr(os, name, wrapped(getattr(os, name)))
+        patched.setattr(confined_files, "rename_new", wrapped(confined_files.rename_new))
+        yield done
+
+
+@pytest.mark.parametrize(("kind", "source"), [("good", "a/1.jpg"), ("links", "a/1.jpg"), ("two", "../new/1.jpg")])
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_a_picture_that_is_replaced_while_it_moves_is_not_lost(tmp_path, kind, source, is_removed):
+    """Or removed: by another program, before each call of the system in turn."""
+    for at in range(1, 1000):
+        root = tmp_path / str(at) / "photos"
+        write(root / "b/1.jpg", "b1"), write(root / source, "old"), write(root.parent / "tmp", "replacement")
+        (root.parent / "new").mkdir(exist_ok=True)
+
+        def act(path=root / source, other=root.parent / "tmp"):
+            if is_removed and path.exists():
+                path.unlink()
+            if not is_removed:
+                other.replace(path)
+
+        with disk(kind), contextlib.closing(FolderEdits(root, root.parent / "new")) as edits:
+            with before_call(at, act) as done, contextlib.suppress(RetrainError):
+                edits.move([source], "b")
+            found = contents(root)
+            assert (found["replacement"], found["b1"]) == (1, 1)
+            assert found["old"] == 1 or (done and found["old"] == 0)
+            assert strangers(root) == set()
+        FolderEdits(root, root.parent / "new").close()
+        if not done:
+            return
+    raise AssertionError("there is no end of calls")
+
+
+def test_a_folder_of_unlabelled_pictures_must_be_given_to_finish_with_it(root, unlabelled):
+    edits = FolderEdits(root, unlabelled)
+    with contextlib.suppress(Killed), Moment(4).on():
+        ACTS["label"](edits)
+    edits.close()
+    with pytest.raises(ImageFolderError, match=r"cut off that moved \.\./new/1\.jpg .*--unlabelled"):
+        FolderEdits(root)
+    with contextlib.closing(FolderEdits(root, unlabelled)) as edits:
+        edits.undo(), edits.redo()
+    message = "if it is among unlabelled pictures, give --unlabelled"
+    with contextlib.closing(FolderEdits(root)) as edits, pytest.raises(ImageFolderError, match=message):
+        edits.undo()
+
+
+# opening
+
+
+def test_one_editor_at_a_time(root, edits):
+    with pytest.raises(ImageFolderError, match=f"photos is being edited by process {os.getpid()} on "):
+        FolderEdits(root)
+    edits.close(), edits.close()
+    FolderEdits(root).close()
+    with pytest.raises(ImageFolderError, match="is not open for editing any more"):
+        edits.undo()
+
+
+def test_threads_take_turns(root, edits):
+    def relabel(name):
+        for number in range(5):
+            edits.add(name, [(f"{number}.jpg", name.encode())])
+            edits.move([f"{name}/{number}.jpg"], "b")
+
+    threads = [threading.Thread(target=relabel, args=(name,)) for name in ("c", "d", "e")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert edits.undoable.number == 30
+    while edits.undo() is not None:
+        pass
+    assert [name for name in tree(root) if name in "cde"] == []
+
+
+@pytest.mark.parametrize(
+    ("unlabelled", "message"),
+    [
+        ("missing", "no such folder of unlabelled pictures: missing"),
+        (".", "unlabelled pictures . holds the folder of classes"),
+        ("photos", "unlabelled pictures photos holds the folder of classes"),
+    ],
+)
+def test_unlabelled_pictures_lie_beside_the_classes(root, unlabelled, message):
+    with pytest.raises(ImageFolderError, match=message):
+        FolderEdits(root, unlabelled)
+
+
+def test_a_folder_that_is_not_there_is_told():
+    with pytest.raises(ImageFolderError, match=r"can't open the folder .*missing: No such file"):
+        FolderEdits("missing")
+
+
+@pytest.mark.parametrize("name", [".retrain-edits.jsonl", ".retrain-edits.lock"])
+def test_files_of_the_editor_are_files(root, name):
+    os.symlink(root.parent / "victim", root / name)
+    with pytest.raises(OutputError, match="Too many levels of symbolic links"):
+        FolderEdits(root)
+    (root / name).unlink()
+    os.mkfifo(root / name)
+    with pytest.raises(OutputError, match="not a regular file"):
+        FolderEdits(root)
+    assert not (root.parent / "victim").exists()
+
+
+# all together
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_walk_of_edits_can_be_walked_back(root, unlabelled, seed):
+    rng = random.Random(seed)
+    edits, states, place = FolderEdits(root, unlabelled), [tree(root)], 0
+    counts = contents(root)
+    with disk("two"):
+        for step in range(40):
+            act = rng.choice([move_some, add_some, remove_some, rename_one, merge_some, other_classes, back, back, on])
+            before = edits.undoable, edits.redoable
+            try:
+                shift = act(edits, root, rng, counts)
+            except ImageFolderError:
+                shift = 0
+                assert (edits.undoable, edits.redoable) == before
+            place += shift
+            if act in (back, on):
+                assert tree(root) == states[place]
+            elif shift:
+                states[place:] = [tree(root)]
+            assert tree(root) == states[place]
+            assert contents(root) == counts
+            assert strangers(root) == set()
+            if step % 10 == 9:
+                edits.close()
+                edits = FolderEdits(root, unlabelled)
+    while edits.undo() is not None:
+        place -= 1
+        assert tree(root) == states[place]
+    assert place == 0
+    edits.close()
+
+
+def pictures(root, rng):
+    paths = sorted(path for path, text in tree(root).items() if text is not None)
+    return rng.sample(paths, min(len(paths), rng.randrange(1, 5)))
+
+
+def class_name(root, rng):
+    names = [*os.listdir(root), "new", "Ne\u0301w", "N\u00e9w", "-rf *", "a b'\"\\", "B", "train", "..", "x/y"]
+    return rng.choice(sorted(names))
+
+
+def move_some(edits, root, rng, counts):
+    edit = edits.move(pictures(root, rng), class_name(root, rng))
+    assert all(move.target in tree(root) for move in edit.moves)
+    return 1
+
+
+def add_some(edits, root, rng, counts):
+    texts = [f"added {rng.random()}" for _ in range(rng.randrange(1, 4))]
+    edits.add(class_name(root, rng), [("1.jpg", text.encode()) for text in texts])
+    counts.update(texts)
+    return 1
+
+
+def remove_some(edits, root, rng, counts):
+    edit = edits.remove(pictures(root, rng))
+    assert not any(move.source in tree(root) for move in edit.moves)
+    return 1
+
+
+def rename_one(edits, root, rng, counts):
+    edits.rename_class(class_name(root, rng), class_name(root, rng))
+    return 1
+
+
+def merge_some(edits, root, rng, counts):
+    edits.merge_classes([class_name(root, rng) for _ in range(2)], class_name(root, rng))
+    return 1
+
+
+def other_classes(edits, root, rng, counts):
+    rng.choice([edits.new_class, edits.remove_class])(class_name(root, rng))
+    return 1
+
+
+def back(edits, root, rng, counts):
+    return -1 if edits.undo() else 0
+
+
+def on(edits, root, rng, counts):
+    return 1 if edits.redo() else 0
