@@ -190,3 +190,20 @@ def test_a_line_that_could_not_be_flushed_does_not_count(tmp_path, monkeypatch):
             journal.begin(Step("edit", edit(1)))
         assert path.read_bytes() == b""
         done(journal, "edit", edit(1))
+
+
+def test_a_line_that_an_interruption_left_whole_does_not_count_either(tmp_path, monkeypatch):
+    """Ctrl-C came while it was flushed: no file had moved, and the next line, which is shorter, takes its place."""
+    path = tmp_path / "journal"
+
+    def interrupt(handle):
+        raise KeyboardInterrupt
+
+    with opened(path) as journal:
+        done(journal, "edit", edit(1))
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(os, "fsync", interrupt)
+            journal.begin(Step("edit", edit(2, ("a" * 100, "b" * 100), ("c" * 100, "d" * 100))))
+        done(journal, "undo", edit(1))
+    with opened(path) as journal:
+        assert (journal.undoable, journal.redoable, journal.pending) == (None, edit(1), None)

@@ -424,6 +424,22 @@ def test_a_folder_that_becomes_a_link_in_the_last_moment_is_not_followed(edits, 
     assert (root / "a/1.jpg").read_text() == "a1"
 
 
+def test_upper_and_lower_case_may_be_the_same(edits, root):
+    before = tree(root)
+    with caseless():
+        edits.rename_class("a", "A")
+        assert "A" in os.listdir(root)
+        assert "a" not in os.listdir(root)
+        write(root / "b" / "IMG.JPG", "upper"), write(root / "A" / "img.jpg", "lower")
+        edits.move(["b/IMG.JPG", "b/1.jpg"], "A")
+        assert (root / "A/IMG-2.JPG").read_text() == "upper"
+        edits.add("b", [("x.jpg", b"1"), ("X.jpg", b"2"), ("X.JPG", b"3")])
+        assert {"x.jpg", "X-2.jpg", "X-3.JPG"} <= set(os.listdir(root / "b"))
+        while edits.undo() is not None:
+            pass
+    assert tree(root) == before | {"b/IMG.JPG": "upper", "a/img.jpg": "lower"}
+
+
 # taking back
 
 
@@ -587,9 +603,44 @@ def other_disk(source, target, here, there, real=confined_files.rename_new):
 
 
 @contextlib.contextmanager
-def disk(kind):
-    """A disk that can rename to a free name; one without that; one without links, too; two disks."""
+def caseless():
+    """A file system that takes upper and lower case for the same, and keeps names as they were given first."""
+
+    def known(name, folder):
+        if folder is None or not isinstance(name, str) or name == ".":
+            return name
+        return next((other for other in os.listdir(folder) if other.lower() == name.lower()), name)
+
+    def one(function):
+        def call(name, *args, dir_fd=None, **options):
+            return function(known(name, dir_fd), *args, dir_fd=dir_fd, **options)
+
+        return call
+
+    def two(function):
+        def call(source, target, *args, src_dir_fd=None, dst_dir_fd=None, **options):
+            name, there = known(source, src_dir_fd), known(target, dst_dir_fd)
+            if os.fstat(src_dir_fd).st_ino == os.fstat(dst_dir_fd).st_ino and name == there:
+                there = target  # the same file: its name is spelled anew
+            return function(name, there, *args, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, **options)
+
+        return call
+
+    def rename(source, target, here, there, real=confined_files.rename_new):
+        real(known(source, here), known(target, there), here, there)
+
     with pytest.MonkeyPatch.context() as patched:
+        for name in ("open", "stat", "unlink", "mkdir", "rmdir", "readlink"):
+            patched.setattr(os, name, one(getattr(os, name)))
+        patched.setattr(os, "rename", two(os.rename))
+        patched.setattr(confined_files, "rename_new", rename)
+        yield
+
+
+@contextlib.contextmanager
+def disk(kind):
+    """A disk that can rename to a free name; one without that; one without links, too; two disks; a caseless one."""
+    with caseless() if kind == "caseless" else contextlib.nullcontext(), pytest.MonkeyPatch.context() as patched:
         if kind in ("links", "plain"):
             patched.setattr(confined_files, "rename_new", no_rename)
         if kind == "plain":
@@ -616,6 +667,7 @@ ACTS = {
         *(("good", name) for name in ACTS),
         *((kind, "move") for kind in ("links", "plain")),
         ("links", "merge"),
+        *(("caseless", name) for name in ("rename", "merge")),
         *(("two", name) for name in ("label", "remove")),
     ],
 )
