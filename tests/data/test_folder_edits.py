@@ -167,7 +167,8 @@ def test_removed_pictures_lie_in_the_trash_as_they_lay(edits, root):
     edit = edits.remove(["a/deep/3.jpg", "b/1.jpg"])
     assert edit.text == "Removed 2 pictures from a, b"
     assert (root / ".trash/1/a/deep/3.jpg").read_text() == "a3"
-    assert len(read_image_folder(root).samples) == 4
+    found = read_image_folder(root)
+    assert (len(found.samples), found.class_names, found.stray_files) == (4, ("a", "b"), ())
     edits.undo()
     assert not (root / ".trash").exists()
 
