@@ -61,11 +61,9 @@ def add_copies(folder: Path, count: int, mark: str) -> list[tuple[Path, Path]]:
     return added
 
 
-def fill_cache(pairs: list[tuple[Path, Path]], backbone: str, cache_dir: Path) -> None:
+def fill_cache(pairs: list[tuple[Path, Path]], backbone: BackboneOptions, cache_dir: Path) -> None:
     """Give copies the bottlenecks of their pictures."""
-    cache = open_cache(
-        locate_backbone(BackboneOptions(backbone=backbone)), ExtractionOptions(cache_dir=os.fspath(cache_dir))
-    )
+    cache = open_cache(locate_backbone(backbone), ExtractionOptions(cache_dir=os.fspath(cache_dir)))
 
     def keys(paths: list[Path]) -> np.ndarray:
         digests = b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)
@@ -106,7 +104,7 @@ def main() -> None:
         first = measured(train)
         more = args.pictures - len(pictures_of(pictures))
         if more > 0:
-            fill_cache(add_copies(pictures, more, "more"), args.backbone, place / "cache")
+            fill_cache(add_copies(pictures, more, "more"), BackboneOptions(backbone=args.backbone), place / "cache")
         count = len(pictures_of(pictures))
         some = os.fspath(pictures_of(pictures)[0])
         commands = {
