@@ -1,6 +1,7 @@
 """`label-next`: the unlabelled pictures whose labels would help most."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones import choose_backbone
-from retrain.cache import LabelledBottlenecks, SomeVectors, chunks
+from retrain.cache import LabelledBottlenecks, SomeVectors, VectorSource, chunks
 from retrain.data import class_labels, read_source, read_unlabelled
 from retrain.evaluation import LabellingOrder, different, labelling_order
 from retrain.events import Emit, StageBegan, ignore
@@ -18,7 +19,7 @@ from retrain.options import LabellingOptions, PictureSource, RunOptions, Trainin
 from retrain.paths import utf8_path
 from retrain.text import counted
 
-__all__ = ["LabelNext", "PictureToLabel", "Reasons", "label_next"]
+__all__ = ["LabelNext", "PictureToLabel", "Reasons", "Unlabelled", "label_next"]
 
 _NEVER = 2**31 - 1  # an interval: nobody looks at the evaluations
 _CLEAR = 0.5  # margin from which on one label is more likely than all others together
@@ -100,13 +101,10 @@ def label_next(
     emit(StageBegan("training"))
     scores = _scores(known, vectors)
     nearest = SomeVectors(known.data.vectors, known.chosen) if known else np.zeros((0, vectors.shape[1]), np.float32)
-    order = labelling_order(scores, vectors, nearest, labelling.count)
     labels = known.labels if known else ()
-    reasons = Reasons(labels, scores, order)
-    shown = order.numbers[: labelling.count].tolist()
     paths = [os.path.join(os.fspath(unlabelled), data.samples[number].path) for number in own]
     return LabelNext(
-        tuple(reasons.of(number, paths[number]) for number in shown),
+        Unlabelled(paths, scores, vectors).most_helpful(nearest, labels, labelling.count),
         labels,
         len(known.chosen) if known else 0,
         len(own),
@@ -130,6 +128,26 @@ def _scores(known: _Labelled | None, vectors: SomeVectors) -> NDArray[np.float64
     options = TrainingOptions(optimizer="lbfgs", eval_step_interval=_NEVER)
     head = trainer.train(known.chosen, known.chosen[:0], options).head
     return np.concatenate([softmax(head.logits(vectors[part])) for part in chunks(vectors.shape[0])])
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Different pictures without labels, and what a head says of them."""
+
+    paths: Sequence[str]  # (n,)
+    scores: NDArray[np.float64]  # (n, classes); no classes: nothing is labelled
+    vectors: VectorSource  # (n, d)
+
+    def most_helpful(self, known: VectorSource, labels: tuple[str, ...], count: int) -> tuple[PictureToLabel, ...]:
+        """The pictures whose labels would help most, `count` at most.
+
+        Args:
+            known: (m, d) bottlenecks of the labelled pictures.
+            labels: (classes,).
+        """
+        order = labelling_order(self.scores, self.vectors, known, count)
+        reasons = Reasons(labels, self.scores, order)
+        return tuple(reasons.of(number, self.paths[number]) for number in order.numbers[:count].tolist())
 
 
 class Reasons:

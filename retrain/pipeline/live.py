@@ -11,9 +11,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retrain.backbones import choose_backbone
-from retrain.cache import LabelledBottlenecks
-from retrain.data import SETS, LabelledPictures, assign_sets, class_labels, decode_image, read_image_folder
+from retrain.cache import LabelledBottlenecks, SomeVectors
+from retrain.data import (
+    SETS,
+    LabelledPictures,
+    assign_sets,
+    class_labels,
+    decode_image,
+    read_image_folder,
+    read_unlabelled,
+    summarize_left_out,
+)
 from retrain.errors import (
+    BackboneError,
     CacheError,
     ImageFolderError,
     LabelsFileError,
@@ -21,6 +31,7 @@ from retrain.errors import (
     UnreadableImageError,
     UsageError,
 )
+from retrain.evaluation import different
 from retrain.events import Emit, Event, Reported, StageBegan, Warned, ignore
 from retrain.extraction import choose_extractor_for
 from retrain.model import Head, Layer, Prediction, softmax
@@ -34,6 +45,7 @@ from retrain.pipeline.checks import (
     check_sets,
     check_training,
 )
+from retrain.pipeline.label_next import PictureToLabel, Unlabelled
 from retrain.pipeline.live_held_out import train_folds
 from retrain.pipeline.live_pictures import LivePictures, Look
 from retrain.pipeline.results import WrittenModel
@@ -151,6 +163,7 @@ class LiveModel:
         self._emit, self._cancelled, self._exclude = emit, cancelled, [options.extraction.cache_dir, *exclude]
         self._backbone, self.options = choose_backbone(options, emit)
         self._pictures: LivePictures | None = None  # until the folder can be listed
+        self._pool: LivePictures | None = None  # of unlabelled pictures
         self._model: _Model | None = None  # the last one
         self._report = LiveReport(0, problem="no update yet")  # the last one: of a model, or of a problem
         self._look_alikes = LookAlikes(PictureFiles(image_dir, options.images))
@@ -182,10 +195,18 @@ class LiveModel:
         return self._report
 
     def _look(self, folder: LabelledPictures, emit: Emit) -> Look:
+        look = self._opened(folder, emit).look(folder, emit)
+        loss = summarize_left_out(folder, look.skipped).warning()
+        if loss:
+            emit(Warned(loss))
+        return look
+
+    def _opened(self, folder: LabelledPictures, emit: Emit) -> LivePictures:
+        """What knows the pictures; with some of them, since an extractor may be made from these."""
         if self._pictures is None:
             extractor = choose_extractor_for(folder, self._backbone, self.options, emit)
             self._pictures = LivePictures(extractor, self.options)
-        return self._pictures.look(folder, emit)
+        return self._pictures
 
     def _is_current(self, look: Look, labels: Sequence[str]) -> bool:
         """Whether the last report is of a model of these very pictures."""
@@ -220,7 +241,7 @@ class LiveModel:
         members = {name: np.flatnonzero(sets == name) for name in SETS}
         of_sets = {name: look.labels[chosen] for name, chosen in members.items()}
         check_sets(labels, of_sets, folder.has_subsets, options, run.hear)
-        vectors = self._open().vectors(look.keys)
+        vectors = self._opened(folder, run.hear).vectors(look.keys)
         run.hear(StageBegan("training"))
         with run.timed("training"):
             from retrain.training import HeadTrainer
@@ -262,11 +283,6 @@ class LiveModel:
         )
         return dataclasses.replace(model, folds=folds, report=run.finished(report))
 
-    def _open(self) -> LivePictures:
-        if self._pictures is None:
-            raise TrainingError(f"there is no model yet: {self._report.problem}")
-        return self._pictures
-
     def _start(self, labels: Sequence[str]) -> Head | None:
         """Where training begins: with the last head, if training ends at the same optimum wherever it begins."""
         training = self.options.training
@@ -303,15 +319,46 @@ class LiveModel:
         self._model = dataclasses.replace(model, report=self._report)
         return self._report
 
+    def label_next(self, unlabelled: str | os.PathLike[str], count: int = 100) -> tuple[PictureToLabel, ...]:
+        """The unlabelled pictures whose labels would help most, in the order of `retrain label-next`.
+
+        The last model judges them; without one, what is typical comes first.
+
+        Args:
+            unlabelled: a folder of pictures, at any depth. Paths are relative to it.
+            count: of pictures, at most.
+        Raises UpdateCancelled, ImageFolderError, CacheError, BackboneError.
+        """
+        run, model = _Run(self._emit, self._cancelled, self._told), self._model
+        folder = read_unlabelled(unlabelled, model.look.folder if model else None, self._exclude)
+        if self._pool is None:
+            self._pool = LivePictures(self._opened(folder, run.hear).extractor, self.options)
+        look = self._pool.look(folder, run.hear)
+        own = different(look.keys, look.labels)
+        vectors = SomeVectors(self._pool.vectors(look.keys), own)
+        paths = [sample.path for sample in look.samples]
+        pool = Unlabelled([paths[number] for number in own.tolist()], np.zeros((len(own), 0)), vectors)
+        if model is None:
+            return pool.most_helpful(np.zeros((0, vectors.shape[1]), np.float32), (), count)
+        judged = model.judged
+        pool = dataclasses.replace(pool, scores=softmax(judged.head.logits(vectors)))
+        return pool.most_helpful(SomeVectors(judged.vectors, judged.all_different), judged.names, count)
+
+    def load_network(self) -> None:
+        """Load the network before it is needed. Where it can't be loaded, whoever needs it gets the error."""
+        if self._pictures:
+            with contextlib.suppress(BackboneError):
+                _ = self._pictures.extractor.network
+
     def classify(self, contents: Sequence[bytes]) -> list[Prediction]:
         """What the last model says of pictures, given as the contents of their files, in their order.
 
         Raises TrainingError while there is no model.
         """
-        model, extractor = self._model, self._open().extractor
-        if model is None:
+        model, pictures = self._model, self._pictures
+        if model is None or pictures is None:
             raise TrainingError(f"there is no model yet: {self._report.problem}")
-        return [_prediction(content, model, extractor, self.options.images.max_pixels) for content in contents]
+        return [_prediction(content, model, pictures.extractor, self.options.images.max_pixels) for content in contents]
 
     def save(self, model_dir: str | os.PathLike[str]) -> WrittenModel:
         """Write the model folder of the pictures as they are now, as `retrain train` with the same options does.

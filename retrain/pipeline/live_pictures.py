@@ -19,7 +19,7 @@ from retrain.cache import (
     new_vectors,
     signature_of,
 )
-from retrain.data import LabelledPictures, Sample, summarize_left_out
+from retrain.data import LabelledPictures, Sample
 from retrain.events import Emit, StageBegan, Warned
 from retrain.extraction import Extraction, extract_bottlenecks, open_cache
 from retrain.options import RunOptions
@@ -117,9 +117,6 @@ class LivePictures:
             else:
                 keys.append(file.key)
                 chosen.append(number)
-        loss = summarize_left_out(folder, skipped).warning()
-        if loss:
-            emit(Warned(loss))
         return Look(
             folder,
             np.array(chosen, np.int64),

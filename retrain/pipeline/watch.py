@@ -67,6 +67,7 @@ class Follower:
             except UpdateCancelled:
                 self.folder.wait()
                 continue
+            self.model.load_network()  # in time that nobody waits for
             self.folder.wait(_AGAIN_SECONDS if report.waiting else _MENDED_SECONDS if report.problem else None)
             self._since = time.monotonic()
 

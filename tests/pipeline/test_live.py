@@ -9,7 +9,7 @@ from support.hearing import warnings_to
 from support.live import aged, counting_backbone, live_model, live_options, move, of_set
 from support.pictures import draw_picture
 
-from retrain.errors import TrainingError, UsageError
+from retrain.errors import ImageFolderError, TrainingError, UsageError
 from retrain.events import Evaluated, Extracted, Reported
 from retrain.model.head import softmax
 from retrain.options import (
@@ -318,6 +318,31 @@ def test_a_closer_look_goes_on_where_it_was_cancelled(root, backbone, monkeypatc
     model._cancelled = lambda: False
     assert model.look_closer().suspects is not None
     assert compared == [0, 20, 0]
+
+
+def test_unlabelled_pictures_are_ordered_by_the_last_model(root, backbone):
+    pool = root.parent / "unlabelled"
+    (pool / "deep").mkdir(parents=True)
+    for label in range(3):
+        draw_picture(50, label).save(pool / "deep" / f"{label}.png")
+    shutil.copy(root / "cat" / "cat_000.png", pool / "known.png")
+    shutil.copy(pool / "deep" / "0.png", pool / "twice.png")
+    (pool / "broken.png").write_text("no picture")
+    aged(pool / "broken.png")
+    model = live_model(root, steps=400)
+    before = model.label_next(pool)
+    assert {found.path for found in before} == {"deep/0.png", "deep/1.png", "deep/2.png", "known.png"}
+    assert backbone.count == 4
+    model.update()
+    found = model.label_next(pool)
+    assert {next(iter(each.scores)) for each in found if each.path == "deep/2.png"} == {"owl"}
+    assert len(model.label_next(pool, 2)) == 2
+    assert backbone.count == 4 + 59
+    os.rename(pool / "deep" / "2.png", root / "owl" / "labelled.png")
+    assert model.update().extracted == 0
+    assert "deep/2.png" not in [each.path for each in model.label_next(pool)]
+    with pytest.raises(ImageFolderError, match="does not exist"):
+        model.label_next(root / "nowhere")
 
 
 def test_it_classifies_what_is_not_in_the_folder(root, backbone):
