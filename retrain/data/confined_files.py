@@ -375,9 +375,9 @@ def _copy(source: _Entry, target: _Entry) -> os.stat_result:
         with _new_file(*target) as writer:
             while block := os.read(reader, _BLOCK_BYTES):
                 _write(writer, block)
-            with contextlib.suppress(OSError):  # file systems without permissions
+            with contextlib.suppress(OSError):  # file systems without times or permissions
+                os.utime(writer, ns=(before.st_atime_ns, before.st_mtime_ns))
                 os.fchmod(writer, before.st_mode & 0o777)
-            os.utime(writer, ns=(before.st_atime_ns, before.st_mtime_ns))
         return before
     finally:
         os.close(reader)

@@ -127,7 +127,8 @@ class EditJournal:
         if not self._length:
             data = _line({"format": _FORMAT, "version": VERSION}) + data
         try:
-            os.ftruncate(self._handle, self._length)  # what is there beyond was cut off
+            if os.fstat(self._handle).st_size > self._length:  # what is there beyond was cut off
+                os.ftruncate(self._handle, self._length)
             done = 0
             while done < len(data):
                 done += os.pwrite(self._handle, data[done:], self._length + done)

@@ -20,6 +20,7 @@ from retrain.text import counted, listing
 __all__ = ["TRASH", "EditPlan", "FolderClasses"]
 
 TRASH = ".trash"
+_NO_CLASS = "no class"
 _MOST_NAMED = 3  # classes in the text of an edit, paths in a message
 
 
@@ -316,10 +317,7 @@ class EditPlan:
 
 def _of(sources: Iterable[str | None]) -> str:
     """Where pictures come from."""
-    names = sorted({source for source in sources if source is not None})
-    if None not in sources:
-        return _named(names)
-    return f"{_named(names)} and no class" if names else "no class"
+    return _named(sorted(source or _NO_CLASS for source in sources))
 
 
 def _named(names: Sequence[str]) -> str:

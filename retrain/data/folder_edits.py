@@ -20,6 +20,7 @@ from retrain.text import shown
 __all__ = ["FolderEdits"]
 
 _JOURNAL, _LOCK = ".retrain-edits.jsonl", ".retrain-edits.lock"
+_HOLDER_BYTES = 200  # of the name of the process that has the lock, with spaces behind it
 
 
 class FolderEdits:
@@ -251,7 +252,7 @@ class FolderEdits:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(handle, 200, 0).decode("utf-8", "replace") or "another process"
+            holder = os.pread(handle, _HOLDER_BYTES, 0).decode("utf-8", "replace").strip() or "another process"
             raise ImageFolderError(
                 f"{self._where} is being edited by {shown(holder)}: one at a time can; close that one, or use it"
             ) from None
@@ -259,8 +260,7 @@ class FolderEdits:
             pass
         opened.callback(_unlock, handle)
         with contextlib.suppress(OSError):
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode().ljust(_HOLDER_BYTES), 0)
 
     def _read_journal(self) -> EditJournal:
         where = f"{self._where}/{_JOURNAL}"

@@ -150,7 +150,7 @@ def test_unlabelled_pictures_may_lie_in_the_folder(root):
     write(root / "to do" / "4.jpg", "4")
     with contextlib.closing(FolderEdits(root, root / "to do")) as edits:
         assert edits.move([f"{edits.unlabelled_prefix}/4.jpg", "a/1.jpg"], "b").text == (
-            "Moved 2 pictures from a and no class to b"
+            "Moved 2 pictures from a, no class to b"
         )
         assert tree(root)["b/4.jpg"] == "4"
         with pytest.raises(ImageFolderError, match="no class to do"):
