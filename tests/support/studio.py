@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import io
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from retrain.serving.studio.events import EventStream
 from retrain.serving.studio.thumbnails import Thumbnails
 from retrain.serving.studio.workbench import Workbench
 from support.serving import Client, wait_until
+
+TESTS = Path(__file__).parents[1]
 
 
 class FakeModel:
@@ -180,6 +184,29 @@ def studio_of(root, read_only=False, unlabelled=(), images=ImageOptions()):
             bench.start()
             wait_until(lambda: bench.figures is not None)
             yield client
+
+
+_PROGRAM = """
+import sys
+from support.studio import FakeModel
+import retrain.pipeline.studio as studio
+studio.LiveModel = lambda root, options, tell, is_unwanted: FakeModel(root, tell, is_unwanted)
+from retrain.cli.start import main
+sys.exit(main())
+"""
+
+
+@contextlib.contextmanager
+def studio_process(root, port=0):
+    """`retrain studio` as a process, with the model of these tests; gives it and its address."""
+    command = [sys.executable, "-c", _PROGRAM, "studio", str(root), "--no-browser", "--port", str(port)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        yield process, process.stdout.readline().strip().partition(": ")[2]
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @contextlib.contextmanager

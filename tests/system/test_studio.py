@@ -4,6 +4,7 @@ import base64
 import contextlib
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 from support.browser import playwright, running_browser
 from support.serving import RED
-from support.studio import paint, studio_running
+from support.studio import paint, studio_process, studio_running
 
 axe = pytest.importorskip("axe_playwright_python", reason="axe-core: pip install axe-playwright-python")
 
@@ -155,7 +156,7 @@ def test_classes_are_renamed_and_merged(show, studio):
     expect(page.locator(".class")).to_have_count(2)
     page.click("#undo")
     expect(page.locator(".class")).to_have_count(3)
-    assert sorted(path.name for path in Path("pictures").iterdir()) == ["blue", "green", "scarlet & <b>"]
+    assert sorted(path.name for path in Path("pictures").glob("[!.]*")) == ["blue", "green", "scarlet & <b>"]
 
 
 def test_ten_pictures_of_the_queue_are_labelled_with_keys(show):
@@ -194,28 +195,32 @@ def test_two_pages_stay_in_step_and_see_changes_from_outside(show, studio):
     studio.workbench.look()
     for page in (one, other):
         counts(page, green=4)
-        expect(page.locator("#figures")).to_contain_text("of 10 pictures")
+        expect(page.locator("#figures")).to_contain_text("of 10 test pictures")
     one.locator('#figures [aria-label="green taken for red: 1"]').click()
     expect(one.locator(".tile")).to_have_count(1)
     assert one.locator(".tile").get_attribute("aria-label") == "outside.png, taken for red"
 
 
-def test_a_server_that_ended_and_came_back(show):
+def test_a_server_that_was_killed_and_came_back(show):
     root = paint("pictures")
-    with studio_running(root) as studio:
-        page = show(studio.url)
+    with studio_process(root) as (process, url):
+        page = show(url)
         counts(page, red=3)
-        port = int(studio.url.rpartition(":")[2].partition("/")[0])
-    expect(page.locator("#lost")).to_contain_text("does not answer")
+        port = int(url.rpartition(":")[2].partition("/")[0])
+        process.kill()
+        expect(page.locator("#lost")).to_contain_text("does not answer")
     os.unlink(root / "red" / "red0.png")
-    with studio_running(root, port=port) as studio:
-        expect(page.locator("#lost")).to_contain_text("was started again")
-        show(studio.url, context=page.context)
+    with studio_process(root, port) as (process, url):
+        expect(page.locator("#lost")).to_contain_text("was started again", timeout=20_000)
+        show(url, context=page.context)
         expect(page.locator("#lost")).to_be_hidden()
         counts(page, red=2)
         tiles(page, "red").first.click()
         page.keyboard.press("Delete")
         counts(page, red=1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert process.stderr.read() == "the studio has ended\n"
 
 
 def test_five_thousand_pictures_scroll_with_few_elements(show):

@@ -10,7 +10,7 @@ from retrain.report import PageKind
 __all__ = ["POLICY", "page_file", "studio_page", "token_page"]
 
 _FOLDER = Path(__file__).parent / "page"
-_KIND = PageKind(_FOLDER, ("page.css", "studio.css"), "token.js", "connect-src 'none'", forms="'self'")
+_KIND = PageKind(_FOLDER, ("page.css", "studio.css"), "token.js", "img-src data:", forms="'self'")
 _TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
 
 POLICY = (

@@ -23,6 +23,7 @@ __all__ = ["Workbench"]
 
 _LISTING_SECONDS = 0.25  # that an edit waits until the page can be told of it; of a large folder it is told later
 _PROGRESS_SECONDS = 0.1  # between two events of progress
+_PARTING_SECONDS = 5.0  # until threads are left alone that don't end
 _AGAIN_SECONDS = 1.0  # until files that may be incomplete are looked at again
 _MENDED_SECONDS = 15.0  # until a folder that could not be trained is looked at again: it may be the disk, not a file
 _REST = {"stage": "watching", "done": 0, "total": 0}
@@ -66,14 +67,14 @@ class Workbench:
             thread.start()
 
     def close(self) -> None:
-        """End the threads, and wait for what they are at."""
+        """End the threads. An edit that is on its way is waited for; training, of which nothing is lost, for a moment."""
         self._ending.set()
         self._folder_changed.set()
         self._model_is_old.set()
         self._editing.shutdown(wait=True, cancel_futures=True)
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join()
+                thread.join(_PARTING_SECONDS)
 
     def look(self, seconds: float = 0.0) -> None:
         """The folder may have changed. It is read again; wait for that for so long at most."""

@@ -12,7 +12,7 @@ let timer = 0;
 
 /** Says something for a moment. */
 export function say(text, { isBad = false, undo = false } = {}) {
-  $("said").textContent = text;
+  $("said").textContent = /^[a-z']+ /.test(text) ? text[0].toUpperCase() + text.slice(1) : text; // not what begins with a path
   $("said-undo").hidden = !undo || isReadOnly;
   $("toast").classList.toggle("bad", isBad);
   $("toast").hidden = false;

@@ -417,6 +417,12 @@ export function scrollToClass(group) {
   if (section) board.scrollTop = section.top;
 }
 
+/** Shows the selected pictures large, one after the other. */
+export function lookAtSelected() {
+  const ids = order.filter((id) => store.selected.has(id));
+  if (ids.length) openLarge(ids[0], ids.length > 1 ? ids : order);
+}
+
 function showSelection() {
   for (const { tiles } of drawnSections.values()) {
     for (const [id, tile] of tiles) tile.setAttribute("aria-selected", String(store.selected.has(id)));

@@ -36,9 +36,13 @@ function headline({ headline: head, model, seconds, extracted }) {
       drawn("rect", { class: "between", x: place(low), y: 4, width: Math.max(1, place(high) - place(low)).toFixed(1), height: 8, rx: 2 }),
       drawn("rect", { class: "point", x: Math.max(0, place(head.accuracy) - 1.5), y: 1, width: 3, height: 14 }),
     ),
-    el("p", { class: "note", text: `95% interval ${percent(low)} to ${percent(high)}, of ${counted(head.pictures)}, ${head.how}` }),
+    el("p", { class: "note", text: `95% interval ${percent(low)} to ${percent(high)}, of ${tested(head)}` }),
     seconds ? el("p", { class: "note", text: `made in ${seconds.toFixed(1)} s${extracted ? `, with ${counted(extracted, "new picture")}` : ""}` }) : null,
   ];
+}
+
+function tested({ pictures, how }) {
+  return how === "test set" ? counted(pictures, "test picture") : `${counted(pictures)}, ${how}`;
 }
 
 function changes({ changes: found }) {

@@ -1,7 +1,7 @@
 // The studio's page: what is on it, put together.
 
 import { add, attempt, isReadOnly, moveToChosen, newClass, redo, remove, save, say, undo } from "./actions.js";
-import { arrange, focusOn, showAll, view } from "./board.js";
+import { arrange, lookAtSelected, showAll, view } from "./board.js";
 import { $, isTyping, shown } from "./dom.js";
 import { showFigures } from "./figures.js";
 import { showQueue } from "./next.js";
@@ -84,6 +84,7 @@ click("save", save);
 click("help", () => $("keys").showModal());
 click("new-class", newClass);
 click("view-all", showAll);
+click("look", lookAtSelected);
 click("unselect", () => store.select([]));
 click("move", () => moveToChosen([...store.selected]));
 click("remove", () => remove([...store.selected]));

@@ -41,10 +41,27 @@ export async function upload(className, files) {
 }
 
 const AGAIN = 1500; // milliseconds between tries
+const HIDDEN = 10_000; // milliseconds until a page that nobody looks at hears nothing more
 
 /** Calls handlers by the name of the event; `lost` gets why there is no connection, or null when it is back. */
 export function listen(handlers) {
+  // A browser has six connections to a server, for all pages together: a page that nobody looks at gives its own back.
+  if (document.hidden) {
+    document.addEventListener("visibilitychange", () => listen(handlers), { once: true });
+    return;
+  }
   const source = new EventSource("/events");
+  let timer = 0;
+  const leave = () => {
+    clearTimeout(timer);
+    if (document.hidden) timer = setTimeout(() => again(0), HIDDEN);
+  };
+  const again = (milliseconds) => {
+    source.close();
+    document.removeEventListener("visibilitychange", leave);
+    setTimeout(() => listen(handlers), milliseconds);
+  };
+  document.addEventListener("visibilitychange", leave);
   for (const [kind, handler] of Object.entries(handlers)) {
     if (kind !== "lost") source.addEventListener(kind, (event) => handler(JSON.parse(event.data)));
   }
@@ -57,7 +74,7 @@ export function listen(handlers) {
         ? "The studio was started again. Open the address that it printed; then this page goes on, too."
         : "The studio does not answer. This page goes on as soon as it is back.",
     );
-    if (isOver) setTimeout(() => listen(handlers), AGAIN);
+    if (isOver) again(AGAIN);
   });
 }
 
