@@ -1,7 +1,9 @@
-"""Takes the pictures of the report in docs/report/ and of the server's page in docs/serving/, with Chromium:
+"""Takes the pictures of the report in docs/report/, of the server's page in docs/serving/ and of the studio in
+docs/studio/, with Chromium:
 
 python docs/screenshots.py MODEL/report.html
 python docs/screenshots.py http://127.0.0.1:8000/ PICTURE ...
+python docs/screenshots.py "http://127.0.0.1:8001/?token=..."        a studio of flowers, which it changes
 """
 
 import io
@@ -78,8 +80,44 @@ def take_page(url: str, pictures: list[str]) -> None:
         browser.close()
 
 
+def take_studio(url: str) -> None:
+    """Take the screenshots of a studio, after two changes of the folder."""
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"))
+        context = browser.new_context(viewport={"width": 1360, "height": 850})
+        page = context.new_page()
+        page.goto(url)
+        for name in ("roses", "tulips"):
+            before = page.locator("#figures h2").inner_text()
+            page.fill("#find", name)
+            page.locator(f'.class[data-class="{name}"] .wrong-answer').first.click()
+            page.keyboard.press("Delete")
+            page.locator("#figures h2").filter(has_not_text=before).wait_for()
+        page.fill("#find", "")
+        page.select_option("#sort", "worst")
+        page.click("#fold")
+        page.mouse.move(700, 20)
+        page.locator("#said-undo").wait_for(state="hidden")
+        take(page, "desktop")
+        page.click("#tab-next")
+        page.locator("#why").wait_for()
+        take(page, "next")
+        browser.close()
+
+
+def take(page: Page, name: str) -> None:
+    """Keep a screenshot of the studio, whose photographs would suffer from 256 colours."""
+    page.evaluate("document.activeElement.blur()")
+    page.wait_for_timeout(1500)
+    place = DOCS / "studio" / f"{name}.jpg"
+    place.parent.mkdir(exist_ok=True)
+    Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(place, quality=78, optimize=True)
+
+
 if __name__ == "__main__":
-    if sys.argv[1].startswith("http"):
+    if "token=" in sys.argv[1]:
+        take_studio(sys.argv[1])
+    elif sys.argv[1].startswith("http"):
         take_page(sys.argv[1], sys.argv[2:])
     else:
         take_report(Path(sys.argv[1]))

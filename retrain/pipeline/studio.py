@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from retrain.data import FolderEdits, FolderWatch, picture_files
-from retrain.errors import ImageFolderError
+from retrain.errors import ImageFolderError, UsageError
 from retrain.events import Emit, ignore
 from retrain.options import LabellingOptions, RunOptions, StudioOptions, WatchOptions
 from retrain.paths import display_path
@@ -39,9 +39,7 @@ def open_studio(
         written, or the port can't be had; BackboneError.
     """
     folders = [image_dir] if studio.unlabelled is None else [image_dir, studio.unlabelled]
-    for folder in folders:
-        if not os.path.isdir(folder):
-            raise ImageFolderError(f"no such folder: {display_path(folder)}; make it, or give another")
+    _check(folders)
     with contextlib.ExitStack() as stack:
         edits = None
         if not studio.read_only:
@@ -60,6 +58,19 @@ def open_studio(
             watch = stack.enter_context(contextlib.closing(FolderWatch(folder, [cache], watching.poll, emit)))
             threading.Thread(target=_tell, args=(watch, server.workbench.look), name="watch", daemon=True).start()
         yield server
+
+
+def _check(folders: Sequence[Folder]) -> None:
+    """Raises ImageFolderError if a folder is not there, UsageError if one lies in the other."""
+    for folder in folders:
+        if not os.path.isdir(folder):
+            raise ImageFolderError(f"no such folder: {display_path(folder)}; make it, or give another")
+    real = [os.path.realpath(folder) for folder in folders]
+    if len(real) > 1 and os.path.commonpath(real) in real:
+        raise UsageError(
+            f"--unlabelled {display_path(folders[1])} and the image folder {display_path(folders[0])} lie in one "
+            "another: pictures in both would have a label and none; put the one beside the other"
+        )
 
 
 def _prefix(image_dir: Folder, unlabelled: str | None, edits: FolderEdits | None) -> str:

@@ -17,6 +17,12 @@ from retrain.errors import MissingPackageError
         (["pictures", "--undo", "--read-only"], 2, "--undo changes the folder, and --read-only forbids it"),
         (["nothing"], 1, "no such folder: nothing"),
         (["pictures", "--unlabelled", "nothing"], 1, "no such folder: nothing"),
+        (
+            ["pictures", "--unlabelled", "pictures/red"],
+            2,
+            "--unlabelled pictures/red and the image folder pictures lie in one",
+        ),
+        (["pictures", "--unlabelled", "."], 2, "--unlabelled . and the image folder pictures lie in one another"),
     ],
 )
 def test_what_can_not_be_is_said_in_one_line(arguments, code, message):

@@ -67,7 +67,7 @@ class Workbench:
             thread.start()
 
     def close(self) -> None:
-        """End the threads. An edit that is on its way is waited for; training, of which nothing is lost, for a moment."""
+        """End the threads. An edit that is on its way is waited for; training, which loses nothing, for a moment."""
         self._ending.set()
         self._folder_changed.set()
         self._model_is_old.set()

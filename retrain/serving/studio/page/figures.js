@@ -6,6 +6,7 @@ import { store } from "./store.js";
 
 const MOST_IN_MATRIX = 24; // classes; of more, the commonest confusions are listed
 const MOST_LISTED = 30;
+const NAMED = 3; // classes that the sentence on changes has itself
 const pane = $("figures");
 
 export function showFigures() {
@@ -14,7 +15,7 @@ export function showFigures() {
     pane.replaceChildren(el("h2", { text: "The model" }), el("p", { class: "note", text: "The first model is on its way." }));
     return;
   }
-  const parts = figures.problem ? [withoutModel(figures)] : [headline(figures), changes(figures), history(figures), confusion(figures), curve(figures)];
+  const parts = figures.problem ? [withoutModel(figures)] : [headline(figures), changes(figures), confusion(figures), history(figures), curve(figures)];
   pane.replaceChildren(...parts.flat().filter(Boolean), ...leftOut(figures));
 }
 
@@ -51,7 +52,7 @@ function changes({ changes: found }) {
     found.now_right.length ? button(`Show the ${counted(found.now_right.length)} now right`, () => showOnly(found.now_right, "Now right, wrong before")) : null,
     found.now_wrong.length ? button(`Show the ${counted(found.now_wrong.length)} now wrong`, () => showOnly(found.now_wrong, "Now wrong, right before")) : null,
   ].filter(Boolean);
-  const classes = found.classes.slice(0, 6).map(([label, difference]) =>
+  const classes = (found.classes.length > NAMED ? found.classes.slice(0, 2 * NAMED) : []).map(([label, difference]) =>
     el("li", {}, named(label), el("span", { class: difference > 0 ? "right" : "wrong", text: ` ${points(difference)}` })),
   );
   return [
@@ -73,7 +74,7 @@ function history({ history: models }) {
   if (models.length < 2) return [];
   const last = models.slice(-60);
   const lines = [{ kind: "train", name: "accuracy", points: last.map(([version, accuracy]) => [version, accuracy]) }];
-  return chart("Accuracy of the models so far", lines, "model");
+  return chart("Accuracy of the models so far", lines, "model", 90);
 }
 
 function curve({ curve: steps }) {
@@ -84,8 +85,8 @@ function curve({ curve: steps }) {
   return chart("Accuracy during training", lines, "step");
 }
 
-function chart(title, lines, unit) {
-  const [width, height, left, right, top, bottom] = [360, 170, 44, 350, 10, 140];
+function chart(title, lines, unit, bottom = 140) {
+  const [width, height, left, right, top] = [360, bottom + 30, 44, 350, 10];
   const xs = lines.flatMap((line) => line.points.map(([x]) => x));
   const ys = lines.flatMap((line) => line.points.map(([, y]) => y));
   const [least, most] = [Math.min(...xs), Math.max(...xs)];
