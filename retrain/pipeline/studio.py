@@ -5,21 +5,19 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from retrain.data import FolderEdits, FolderWatch, picture_files
 from retrain.errors import ImageFolderError, UsageError
 from retrain.events import Emit, ignore
-from retrain.options import LabellingOptions, RunOptions, StudioOptions, WatchOptions
+from retrain.options import RunOptions, StudioOptions, WatchOptions
 from retrain.paths import display_path
-from retrain.pipeline.label_next import label_next
 from retrain.pipeline.live import LiveModel
 from retrain.serving import FolderContent, StudioParts, StudioServer, WorthALabel, read_folder
 
 __all__ = ["open_studio"]
 
 Folder = str | os.PathLike[str]
-
-_MOST_CHOSEN = 100  # unlabelled pictures that are worth a look
 
 
 @contextlib.contextmanager
@@ -49,9 +47,8 @@ def open_studio(
             Path(image_dir),
             _reader(image_dir, studio.unlabelled, prefix, cache),
             edits,
-            lambda tell, is_unwanted: LiveModel(image_dir, options, tell, is_unwanted),
+            lambda *told: _Model(image_dir, options, *told, unlabelled=studio.unlabelled, prefix=prefix),
             options.images,
-            None if studio.unlabelled is None else _chooser(image_dir, studio.unlabelled, prefix, options),
         )
         server = stack.enter_context(contextlib.closing(StudioServer(parts, studio)))
         for folder in folders:
@@ -92,25 +89,26 @@ def _reader(image_dir: Folder, unlabelled: str | None, prefix: str, cache: str) 
     return read
 
 
-def _chooser(
-    image_dir: Folder, unlabelled: str, prefix: str, options: RunOptions
-) -> Callable[[Emit], Sequence[WorthALabel]]:
-    """What finds the unlabelled pictures whose labels help most."""
+class _Model(LiveModel):
+    """A live model that knows where pictures without a label are.
 
-    def choose(emit: Emit) -> list[WorthALabel]:
-        is_labelled = bool(read_folder(image_dir, [options.extraction.cache_dir, unlabelled]).pictures)
-        source = image_dir if is_labelled else None
-        found = label_next(source, unlabelled, LabellingOptions(count=_MOST_CHOSEN), options, emit)
+    Args:
+        unlabelled: their folder; None if there is none.
+        prefix: what their paths begin with.
+    """
+
+    def __init__(self, *of_live_model: Any, unlabelled: str | None, prefix: str) -> None:
+        super().__init__(*of_live_model)
+        self._unlabelled, self._prefix = unlabelled, prefix
+
+    def worth_a_label(self) -> list[WorthALabel]:
+        """Those whose label would help most, first. Raises UpdateCancelled, RetrainError."""
+        if self._unlabelled is None:
+            return []
         return [
-            WorthALabel(
-                f"{prefix}/{os.path.relpath(picture.path, unlabelled)}",
-                picture.reason,
-                *next(iter(picture.scores.items()), (None, None)),
-            )
-            for picture in found.pictures
+            WorthALabel(f"{self._prefix}/{one.path}", one.reason, *next(iter(one.scores.items()), (None, None)))
+            for one in self.label_next(self._unlabelled)
         ]
-
-    return choose
 
 
 def _tell(watch: FolderWatch, changed: Callable[[], None]) -> None:

@@ -1,11 +1,11 @@
 """The studio on a real folder, editor and model, of a tiny network."""
 
 import contextlib
-import shutil
 import threading
 from pathlib import Path
 
 import pytest
+from support.pictures import draw_picture
 from support.serving import wait_until
 
 from retrain.data import FolderEdits
@@ -42,9 +42,9 @@ def test_the_model_follows_edits_and_changes_from_outside(make_folder, options):
                 [one["train"] + one["validation"] + one["test"] for one in bench.figures.content["classes"]] == [11, 13]
             )
         )
-        shutil.copy(root / "cat" / "cat_001.png", root / "dog" / "outside.png")
+        draw_picture(99, 1).save(root / "dog" / "outside.png")
         wait_until(lambda: "dog/outside.png" in bench.table.numbers())
-        wait_until(lambda: bench.figures.content["headline"]["pictures"] == 24 and bench.figures.content["looked"])
+        wait_until(lambda: bench.figures.content["headline"]["pictures"] == 25 and bench.figures.content["looked"])
         assert bench.classify((root / "cat" / "cat_001.png").read_bytes()).label in ("cat", "dog")
         bench.save("model")
         assert Path("model/run.json").exists()

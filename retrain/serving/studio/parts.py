@@ -33,15 +33,6 @@ class Editor(Protocol):
     def redo(self) -> Edit | None: ...  # noqa: D102
 
 
-class Model(Protocol):
-    """The model of the folder as it is. `retrain.pipeline.live.LiveModel` is one; it describes these methods."""
-
-    def update(self) -> LiveReport: ...  # noqa: D102
-    def look_closer(self) -> LiveReport: ...  # noqa: D102
-    def classify(self, contents: Sequence[bytes]) -> Sequence[Prediction]: ...  # noqa: D102
-    def save(self, model_dir: str) -> object: ...  # noqa: D102
-
-
 @dataclass(frozen=True)
 class WorthALabel:
     """A picture without a label that is worth one, and why."""
@@ -50,6 +41,19 @@ class WorthALabel:
     why: str
     answer: str | None  # the most likely label; None while there are none
     score: float | None  # of that, in [0, 1]
+
+
+class Model(Protocol):
+    """The model of the folder as it is. `retrain.pipeline.live.LiveModel` is one; it describes these methods."""
+
+    def update(self) -> LiveReport: ...  # noqa: D102
+    def look_closer(self) -> LiveReport: ...  # noqa: D102
+    def classify(self, contents: Sequence[bytes]) -> Sequence[Prediction]: ...  # noqa: D102
+    def save(self, model_dir: str) -> object: ...  # noqa: D102
+    def load_network(self) -> None: ...  # noqa: D102
+
+    def worth_a_label(self) -> Sequence[WorthALabel]:
+        """Pictures without a label, those first whose label would help most; none if there are none."""
 
 
 @dataclass(frozen=True)
@@ -61,4 +65,3 @@ class StudioParts:
     editor: Editor | None  # None: nothing may be changed
     model: Callable[[Emit, Callable[[], bool]], Model]  # makes it of where to tell its progress, and whether to stop
     images: ImageOptions
-    label_next: Callable[[Emit], Sequence[WorthALabel]] | None = None  # those that help most first. Raises RetrainError

@@ -188,10 +188,11 @@ class Workbench:
         if report.problem is None and report.suspects is None:
             report = self._model.look_closer()
             self._show(report)
-        if self._parts.label_next is not None:
-            self._worth_a_label = self._parts.label_next(self._hear_while_wanted)
+        before, self._worth_a_label = self._worth_a_label, self._model.worth_a_label()
+        if before != self._worth_a_label:
             self._show(report)
         self._say(**_REST)
+        self._model.load_network()  # for the first picture that somebody tries
 
     def _is_unwanted(self) -> bool:
         """Whether the model should stop what it is at."""
@@ -217,13 +218,6 @@ class Workbench:
             case _:
                 pass
 
-    def _hear_while_wanted(self, event: Event) -> None:
-        """Show how far other work is, and end it if it is not wanted any more. It warns of what training warned of."""
-        if self._is_unwanted():
-            raise _UnwantedError
-        if not isinstance(event, Warned):
-            self._hear(event)
-
     def _say_often(self, **changes: Any) -> None:
         """Change the state, but tell of it ten times a second at most."""
         if time.monotonic() - self._told >= _PROGRESS_SECONDS:
@@ -235,7 +229,3 @@ class Workbench:
             before, self._state = self._state, self._state | changes
             if before != self._state:
                 self._stream.publish("state", self._state)
-
-
-class _UnwantedError(Exception):
-    """Work was ended, since the folder has changed."""
