@@ -1,10 +1,14 @@
 """Paths as messages, files and JSON show them."""
 
 import os
+import re
 
 from retrain.text import shown
 
 __all__ = ["display_path", "utf8_path"]
+
+
+_URL = re.compile(r"^([a-z][a-z0-9+.-]+:)/(?=[^/])")
 
 
 def display_path(path: str | os.PathLike[str]) -> str:
@@ -13,5 +17,6 @@ def display_path(path: str | os.PathLike[str]) -> str:
 
 
 def utf8_path(path: str | os.PathLike[str]) -> str:
-    """A path for files and JSON: unchanged, except that bytes that are not UTF-8 become \\xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """A path for files and JSON: bytes that are not UTF-8 become \\xNN, and s3:/bucket, as Path has it, a URL again."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return _URL.sub(r"\1//", text, 1)

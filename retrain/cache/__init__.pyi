@@ -3,7 +3,7 @@ from .claims import Claims
 from .fingerprint import fingerprint_of
 from .flat_pictures import FlatPictures
 from .folder import find_folder, folder_name, only_process, read_error, read_notes, write_error, write_owner
-from .picture_index import PictureIndex, Signature, signature_of
+from .picture_index import PictureIndex
 from .segments import Rows, Vectors, new_vectors
 from .store import BottleneckCache
 from .vectors import CachedVectors, LabelledBottlenecks, SomeVectors, VectorSource, chunks, fits_in_memory, load_vectors
@@ -21,7 +21,6 @@ __all__ = [
     "PictureIndex",
     "Rows",
     "SegmentWriter",
-    "Signature",
     "SomeVectors",
     "VectorSource",
     "Vectors",
@@ -36,7 +35,6 @@ __all__ = [
     "read_details",
     "read_error",
     "read_notes",
-    "signature_of",
     "write_error",
     "write_owner",
 ]

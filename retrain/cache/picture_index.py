@@ -19,31 +19,21 @@ from pathlib import Path
 
 import numpy as np
 
-from retrain.data import hash_picture
+from retrain.data import Signature, hash_picture, is_url, signature_of
 from retrain.errors import UnreadableImageError
 from retrain.files import wait_for_lock, write_whole
 from retrain.machine import cores
 from retrain.paths import display_path
 
-__all__ = ["PictureIndex", "Signature"]
+__all__ = ["PictureIndex"]
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
 _SETTLED_NS = 2_000_000_000
-_63_BITS = 2**63 - 1
 
 # what NumPy raises for a damaged .npz
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
-
-Signature = tuple[int, int, int, int]  # size in bytes, mtime in ns, ctime in ns, inode
-
-
-def signature_of(path: str | os.PathLike[str]) -> Signature:
-    """What shows that a file is unchanged. Raises OSError."""
-    status = os.stat(path)
-    times = (status.st_mtime_ns & _63_BITS, status.st_ctime_ns & _63_BITS)  # some disks have times and inodes beyond
-    return (status.st_size, *times, status.st_ino & _63_BITS)
 
 
 class PictureIndex:
@@ -55,7 +45,8 @@ class PictureIndex:
     """
 
     def __init__(self, cache_dir: str | os.PathLike[str], root: str | os.PathLike[str]) -> None:
-        place = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]
+        top = os.fspath(root) if is_url(root) else os.path.realpath(root)
+        place = hashlib.sha256(os.fsencode(top)).hexdigest()[:16]
         self.path = Path(cache_dir) / "pictures" / f"{place}.npz"
         self._root = Path(root)
         self.warning: str | None = None  # if it exists, but can't be read at the moment

@@ -174,17 +174,20 @@ def add_command(
 def add_image_dir(parser: Parser, nargs: str | None = None) -> None:
     """Add IMAGE_DIR and --image-root."""
     text = (
-        "folder with one sub-folder of pictures per class, or a manifest: a .csv, .tsv, .jsonl or .json file that "
-        "lists pictures with their labels"
+        "folder with one sub-folder of pictures per class, here or by URL (s3://bucket/photos; pip install "
+        "'retrain[remote]'); or a .tar of WebDataset's form, or a folder of them; or a manifest: a .csv, .tsv, .jsonl "
+        "or .json file that lists pictures with their labels"
     )
-    parser.add_argument("image_dir", metavar="IMAGE_DIR|FILE", nargs=nargs, help=text)
+    parser.add_argument("image_dir", metavar="IMAGE_DIR|URL|FILE", nargs=nargs, help=text)
     add_image_root(parser)
 
 
 def add_image_root(parser: Any) -> None:
     """Add --image-root to a parser, or a group of options."""
     parser.add_argument(
-        "--image-root", metavar="DIR", help="folder that the paths in a manifest are relative to (default: its own)"
+        "--image-root",
+        metavar="URL|DIR",
+        help="folder that the paths in a manifest are relative to, here or by URL (default: the manifest's own)",
     )
 
 

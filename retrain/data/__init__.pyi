@@ -10,8 +10,9 @@ from .inspection import FolderInspection, inspect_folder
 from .labelled_pictures import LabelledPictures, ManifestFile, Sample
 from .labels import ClassNames, class_labels, expected_labels
 from .left_out import LeftOut, summarize_left_out
-from .picture_file import hash_picture, picture_bytes, read_picture, what_else
+from .picture_file import Signature, hash_picture, picture_bytes, read_picture, signature_of, signed_bytes, what_else
 from .picture_list import list_pictures
+from .remote_files import is_url
 from .source import read_source
 from .split import FEWEST_PICTURES, SETS, assign_sets, check_class_sizes, check_counts, check_groups
 from .unlabelled import read_unlabelled
@@ -34,6 +35,7 @@ __all__ = [
     "LeftOut",
     "ManifestFile",
     "Sample",
+    "Signature",
     "assign_folds",
     "assign_sets",
     "check_class_sizes",
@@ -47,6 +49,7 @@ __all__ = [
     "inspect_folder",
     "is_litter",
     "is_one_colour",
+    "is_url",
     "list_pictures",
     "most_folds",
     "picture_bytes",
@@ -56,6 +59,8 @@ __all__ = [
     "read_picture",
     "read_source",
     "read_unlabelled",
+    "signature_of",
+    "signed_bytes",
     "stable_folds",
     "summarize_left_out",
     "what_else",

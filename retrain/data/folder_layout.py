@@ -174,7 +174,7 @@ def _without_copy(walk: FolderWalk, top: str, where: str, emit: Emit, known: Col
 
 def _files_of(walk: FolderWalk, place: str, names: Sequence[str]) -> set[str]:
     """The files in some folders of a place; their paths are relative to the place."""
-    fresh = FolderWalk(walk.top)  # a walk forgets the folders that it has passed, and the main walk still needs these
+    fresh = walk.again()  # a walk forgets the folders that it has passed, and the main walk still needs these
     return {path[len(join(place, "")) :] for name in names for path, _ in fresh.below(join(place, name))}
 
 

@@ -1,15 +1,17 @@
 """Walk folders: which files may be pictures, and what is left out, and why. Every command walks this way."""
 
+import copy
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from retrain.data.picture_file import what_else
+from retrain.data.picture_file import Signature, what_else
+from retrain.data.remote_files import list_remote
 from retrain.model_files import GRAPH, HEAD, LABELS, RUN
 
-__all__ = ["UNREADABLE", "FolderWalk", "Found", "is_litter", "join", "picture_files"]
+__all__ = ["UNREADABLE", "FolderWalk", "Found", "RemoteWalk", "is_litter", "join", "picture_files"]
 
 # What systems, file managers, network drives and archives leave behind, in lower case. Names that begin with a dot are
 # litter, too: .DS_Store, .ipynb_checkpoints, ._IMG_1.jpg (AppleDouble).
@@ -33,6 +35,8 @@ _LEADS_UP = "a link to a folder above it, or to one that holds the classes: not 
 
 # The path of a file, and None; or the path of something else, and why it is left out.
 Found = tuple[str, str | None]
+
+Identity = Hashable  # device and inode, or the path where there are no links
 
 
 @dataclass(frozen=True)
@@ -63,20 +67,28 @@ class FolderWalk:
         self.top = os.fspath(top)
         self.problems: dict[str, str] = {}  # path -> why the walk does not go there; filled by folders()
         self._listings: dict[str, _Listing] = {}  # of folders still to be walked
-        self._excluded = {_identity(folder) for folder in exclude if os.path.isdir(folder)}
+        self._excluded, self._barred = self._closed(exclude)
+
+    def _closed(self, exclude: Iterable[str | os.PathLike[str]]) -> tuple[set[Identity], set[Identity]]:
+        """Folders to leave out, and those that links must not lead to."""
         real = Path(os.path.realpath(self.top))
-        self._barred = {_identity(folder) for folder in (real, *real.parents)}
+        excluded: set[Identity] = {_identity(folder) for folder in exclude if os.path.isdir(folder)}
+        return excluded, {_identity(folder) for folder in (real, *real.parents)}
+
+    def again(self) -> "FolderWalk":
+        """A walk below the same folder that has not passed any."""
+        return FolderWalk(self.top)
 
     def bar(self, folder: str) -> None:
         """Don't follow links to this folder, because it holds classes. Raises OSError."""
-        self._barred.add(_identity(self._place(folder)))
+        self._barred.add(self._identify(folder))
 
     def folders(self, folder: str) -> list[str]:
         """Names of the sub-folders that may hold pictures, sorted. Raises OSError if the folder can't be listed."""
         names = []
         for name in self._listing(folder).folders:
             path = join(folder, name)
-            if _identity(self._place(path)) in self._barred:
+            if self._identify(path) in self._barred:
                 self.problems[path] = _LEADS_UP
             elif not self._is_own(path):
                 names.append(name)
@@ -89,12 +101,12 @@ class FolderWalk:
 
     def below(self, start: str) -> Iterator[Found]:
         """All files at any depth below a sub-folder: first its own, then those of each folder in it, all sorted."""
-        seen: set[tuple[int, int]] = set()
+        seen: set[Identity] = set()
         pending = [start]
         while pending:
             folder = pending.pop()
             try:
-                identity, listing = _identity(self._place(folder)), self._listing(folder)
+                identity, listing = self._identify(folder), self._listing(folder)
             except OSError as error:
                 yield folder, f"{UNREADABLE}: {error.strerror}"
                 continue
@@ -119,18 +131,25 @@ class FolderWalk:
             yield from self.below(name)
         yield from self.problems.items()
 
+    def _identify(self, folder: str) -> Identity:
+        """What tells a folder from all others. Raises OSError."""
+        return _identity(self._place(folder))
+
     def _place(self, folder: str) -> str:
         return os.path.join(self.top, folder) if folder else self.top
 
     def _listing(self, folder: str) -> _Listing:
         if folder not in self._listings:
-            self._listings[folder] = _list(self._place(folder))
+            self._listings[folder] = self._list(folder)
         return self._listings[folder]
+
+    def _list(self, folder: str) -> _Listing:
+        return _list(self._place(folder))
 
     def _is_own(self, folder: str) -> bool:
         """Whether this program made a folder (a model, a cache, an evaluation), or it is excluded."""
         try:
-            if self._excluded and _identity(self._place(folder)) in self._excluded:
+            if self._excluded and self._identify(folder) in self._excluded:
                 return True
             listing = self._listing(folder)
             if len(_MODEL_FILES.intersection(listing.files)) > 1 or _EVALUATION_FILES.issubset(listing.files):
@@ -148,6 +167,46 @@ class FolderWalk:
         if os.path.basename(folder) == _INDEX_FOLDER and listing.files and not listing.folders:
             return all(map(_INDEX_FILE.fullmatch, listing.files))
         return _EXTRACTOR_NOTE in listing.files
+
+
+class RemoteWalk(FolderWalk):
+    """A walk below a URL. All is listed at once, which takes a request for every thousand files or so.
+
+    Raises OSError if the server can't be asked; MissingPackageError.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.signatures: dict[str, Signature] = {}  # path -> what shows that the file is unchanged
+        self._tree: dict[str, tuple[set[str], list[str]]] = {"": (set(), [])}  # folder -> folders and files in it
+        for path, facts in list_remote(url).items():
+            if not any(map(is_litter, path.split("/"))):
+                self.signatures[path] = facts.signature
+                folder, _, name = path.rpartition("/")
+                self._folder(folder)[1].append(name)
+
+    def again(self) -> FolderWalk:
+        """A walk below the same URL that has not passed any folder."""
+        walk = copy.copy(self)
+        walk._listings, walk._barred, walk.problems = {}, set(), {}
+        return walk
+
+    def _folder(self, path: str) -> tuple[set[str], list[str]]:
+        if path not in self._tree:
+            self._tree[path] = set(), []
+            above, _, name = path.rpartition("/")
+            self._folder(above)[0].add(name)
+        return self._tree[path]
+
+    def _closed(self, _exclude: Iterable[str | os.PathLike[str]]) -> tuple[set[Identity], set[Identity]]:
+        return set(), set()
+
+    def _identify(self, folder: str) -> Identity:
+        return folder
+
+    def _list(self, folder: str) -> _Listing:
+        folders, files = self._tree[folder]
+        return _Listing(sorted(folders), sorted(files), {})
 
 
 def picture_files(places: Iterable[str | os.PathLike[str]]) -> Iterator[Found]:

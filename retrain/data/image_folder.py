@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from retrain.data.folder_layout import ClassFolder, Layout, composed, find_classes, is_named_like_a_picture
-from retrain.data.folder_walk import FolderWalk, Found
+from retrain.data.folder_walk import FolderWalk, Found, RemoteWalk
 from retrain.data.labelled_pictures import LabelledPictures, Sample
+from retrain.data.remote_files import is_url, url_of
 from retrain.errors import ImageFolderError
 from retrain.events import Emit, Warned, ignore
 from retrain.paths import display_path
@@ -39,8 +40,7 @@ def read_image_folder(
     file, or if folders may be sets or classes.
     """
     spelling, root = os.fspath(root), Path(root)
-    _check_root(root)
-    walk = FolderWalk(root, exclude)
+    walk = _walk(root, exclude)
     try:
         layout = find_classes(walk, display_path(root), emit, known)
         for folder in layout.classes:
@@ -58,9 +58,10 @@ def read_image_folder(
     class_names = tuple(sorted(name for name, found in files.items() if found))
     if not class_names:
         raise _without_pictures(root, layout)
+    signatures = walk.signatures if isinstance(walk, RemoteWalk) else {}
     samples = sorted(
         (
-            Sample(path, label, name, folder.subset, problem)
+            Sample(path, label, name, folder.subset, problem, signature=signatures.get(path))
             for label, name in enumerate(class_names)
             for folder, found in files[name]
             for path, problem in found
@@ -71,6 +72,25 @@ def read_image_folder(
     _tell_what_is_left_out(problems, layout.stray_files, emit)
     empty = tuple(sorted(name for name, found in files.items() if not found))
     return LabelledPictures(root, class_names, tuple(samples), empty, layout.stray_files, spelling)
+
+
+def _walk(root: Path, exclude: Iterable[str | os.PathLike[str]]) -> FolderWalk:
+    """A walk below a folder, here or by URL. Raises ImageFolderError, MissingPackageError."""
+    if not is_url(root):
+        _check_root(root)
+        return FolderWalk(root, exclude)
+    url = url_of(root)
+    if url.startswith(("http://", "https://")):
+        raise ImageFolderError(f"{url} can't be listed as a folder: download the pictures first, and give their folder")
+    try:
+        walk = RemoteWalk(url)
+    except OSError as error:
+        raise ImageFolderError(
+            f"can't list {url}: {error.strerror or error}; check the address, and what you may read there"
+        ) from error
+    if not walk.signatures:
+        raise ImageFolderError(f"no files below {url}; give a folder with one sub-folder of pictures per class")
+    return walk
 
 
 def _check_root(root: Path) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrain.data.folder_walk import UNREADABLE
+from retrain.data.picture_file import Signature
+from retrain.data.remote_files import is_url
 from retrain.options import Shard
 
 __all__ = ["LabelledPictures", "ManifestFile", "Sample"]
@@ -22,6 +24,7 @@ class Sample:
     subset: str | None = None  # "train", "validation" or "test", if the pictures come with a split
     problem: str | None = None  # why it can't be a picture: a pipe, or a folder that can't be read; don't open it
     content: Callable[[], bytes] | None = None  # gives what a file would hold, of a picture that is in no file
+    signature: Signature | None = None  # what shows that the file is unchanged, if listing it told
     group: str | None = None  # of pictures that must stay in one set, if a manifest says so
 
     @property
@@ -42,7 +45,7 @@ class ManifestFile:
 class LabelledPictures:
     """Pictures and their classes."""
 
-    root: Path  # the folder that paths are relative to
+    root: Path  # the folder that paths are relative to; s3:/bucket/photos for a URL
     class_names: tuple[str, ...]  # sorted by name, in Unicode's composed form
     samples: tuple[Sample, ...]  # sorted by path
     empty_folders: tuple[str, ...] = ()  # sub-folders without files, which are not classes
@@ -60,6 +63,11 @@ class LabelledPictures:
     def has_subsets(self) -> bool:
         """Whether the pictures come with a split of their own."""
         return any(sample.subset for sample in self.samples)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the pictures are on a server."""
+        return is_url(self.root)
 
     def part(self, numbers: Iterable[int]) -> "LabelledPictures":
         """Only some of the samples."""

@@ -14,6 +14,7 @@ from retrain.data.folder_walk import UNREADABLE
 from retrain.data.labelled_pictures import LabelledPictures, ManifestFile, Sample
 from retrain.data.manifest_formats import Place, Row, quoted, read_rows
 from retrain.data.picture_file import what_else
+from retrain.data.remote_files import is_url
 from retrain.errors import ManifestError
 from retrain.events import Emit, Warned, ignore
 from retrain.options import Manifest
@@ -23,6 +24,7 @@ from retrain.text import MOST_NAMED, counted, listing
 __all__ = ["read_manifest"]
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_BUCKET = re.compile(r"[a-z][a-z0-9+.-]*://[^/]+", re.IGNORECASE)
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # JSON may hold these
 _SEPARATOR = "|"  # of several labels, which models can't have yet
 _MOST_PLACES = 3  # in a warning
@@ -32,20 +34,19 @@ def read_manifest(manifest: Manifest, emit: Emit = ignore) -> LabelledPictures:
     """Read which pictures there are, and their classes, sets and groups.
 
     Paths are relative to the manifest's image_root, or absolute; those of files below it become relative, so that a
-    manifest gives the same as a folder. A picture that is listed again, with the same label, counts once. A file that
-    is not there is a sample with a problem, which pass one skips.
+    manifest gives the same as a folder. They may also be URLs, all of one bucket or server. A picture that is listed
+    again, with the same label, counts once. A file that is not there is a sample with a problem, which pass one skips.
 
     Args:
         emit: told what is taken otherwise than it may look, and what is left out.
     Raises ManifestError with the lines that can't be used, the first ten of them.
     """
     path, where = os.fspath(manifest.path), display_path(manifest.path)
-    spelling = (os.path.dirname(path) or ".") if manifest.image_root is None else os.fspath(manifest.image_root)
-    if not os.path.isdir(spelling):
-        raise ManifestError(
-            f"--image-root {display_path(spelling)} of {where}: no such folder; give the pictures' folder"
-        )
+    given = None if manifest.image_root is None else os.fspath(manifest.image_root)
+    if given is not None and not is_url(given) and not os.path.isdir(given):
+        raise ManifestError(f"--image-root {display_path(given)} of {where}: no such folder; give the pictures' folder")
     found = read_rows(path)
+    spelling = given or _bucket(found.rows) or os.path.dirname(path) or "."
     for note in found.notes:
         emit(Warned(f"{where}: {note}"))
     entries, problems = _entries(found.rows, spelling)
@@ -106,7 +107,7 @@ def _entries(rows: Sequence[Row], root: str) -> tuple[list[_Entry], list[tuple[P
     """What the rows say, and what is wrong with them, one by one and together."""
     entries: list[_Entry] = []
     problems: list[tuple[Place, str]] = []
-    top = os.path.abspath(root)
+    top = root.rstrip("/") if is_url(root) else os.path.abspath(root)
     for row in rows:
         try:
             entries.append(_entry(row, top))
@@ -151,15 +152,33 @@ def _path(value: Any, top: str) -> str:
         raise _WrongError("no path")
     if not isinstance(value, str):
         raise _WrongError(f"path is {quoted(value)}, expected text")
-    if _ADDRESS.match(value):
-        raise _WrongError(f"{quoted(value)} is a URL: download the pictures first, and list their paths")
     _check_text(value, "path")
+    if _ADDRESS.match(value):
+        return _path_by_url(value, top)
     path = os.path.normpath(value)
+    if is_url(top) and path[0] in "/.":
+        raise _WrongError(f"{quoted(value)} is not below {top}")
     if path[0] not in "/.":  # it is below the top
         return path
     whole = os.path.normpath(os.path.join(top, path))
     below = f"{top.rstrip('/')}/"
     return whole[len(below) :] if whole.startswith(below) else path
+
+
+def _path_by_url(url: str, top: str) -> str:
+    """The path of a URL relative to the top. Raises _WrongError."""
+    if url.startswith(("http://", "https://")):
+        raise _WrongError(f"{quoted(url)} is a URL: download the pictures first, and list their paths")
+    if not url.startswith(f"{top}/"):
+        raise _WrongError(f"{quoted(url)} is not below {display_path(top)}: a manifest lists pictures of one place")
+    return os.path.normpath(url[len(top) + 1 :])
+
+
+def _bucket(rows: Sequence[Row]) -> str | None:
+    """What all URLs begin with, by the first picture: s3://bucket. None if that is none."""
+    first = rows[0].values["path"] if rows else None
+    found = _BUCKET.match(first) if isinstance(first, str) else None
+    return found[0] if found and not found[0].startswith("http") else None
 
 
 def _label(value: Any) -> str:
@@ -210,7 +229,9 @@ def _without_repetitions(where: str, entries: Sequence[_Entry], emit: Emit) -> l
 
 
 def _problem(root: str, entry: _Entry, manifest: str) -> str | None:
-    """Why a file can't be a picture; None if it may be one."""
+    """Why a file can't be a picture; None if it may be one, as that on a server."""
+    if is_url(root):
+        return None
     try:
         mode = os.stat(os.path.join(root, entry.path)).st_mode
         if stat.S_ISREG(mode):

@@ -1,16 +1,23 @@
-"""Read picture files: only regular files, and none beyond a bound."""
+"""Read picture files: only regular files, and none beyond a bound; on disks, in archives, and by URL."""
 
+import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+from retrain.data.remote_files import is_url, read_remote, remote_file, url_of
+from retrain.data.tar_members import TarMember, member_bytes, split_at_tar, tar_members
 from retrain.errors import UnreadableImageError
 from retrain.machine import MemoryBudget
 from retrain.options import DEFAULT_MAX_FILE_SIZE
 
-__all__ = ["hash_picture", "picture_bytes", "read_picture", "what_else"]
+__all__ = ["Signature", "hash_picture", "picture_bytes", "read_picture", "signature_of", "signed_bytes", "what_else"]
+
+Signature = tuple[int, int, int, int]  # size in bytes, mtime in ns, ctime in ns, inode
+_63_BITS = 2**63 - 1
 
 _CHUNK = 2**20  # bytes
 
@@ -34,10 +41,28 @@ def picture_bytes(path: str | os.PathLike[str], max_file_size: int = DEFAULT_MAX
         max_file_size: MiB.
     Raises UnreadableImageError if the file can't be opened, is not a regular file, or is larger.
     """
+    elsewhere = _elsewhere(path)
+    if elsewhere is not None:
+        with _files.hold(elsewhere.size):
+            yield elsewhere.content(max_file_size)
+        return
     with _regular_file(path) as (file, size):
         _check_size(size, max_file_size)
         with _files.hold(size):
             yield _content(file, size, max_file_size)
+
+
+@contextmanager
+def signed_bytes(path: str | os.PathLike[str], max_file_size: int) -> Iterator[tuple[bytes, Signature]]:
+    """As `picture_bytes`, with what shows that the file is unchanged, from before it was read. Also raises OSError."""
+    elsewhere = _elsewhere(path)
+    if elsewhere is not None:
+        with _files.hold(elsewhere.size):
+            yield elsewhere.content(max_file_size), elsewhere.signature
+        return
+    signature = signature_of(path)
+    with picture_bytes(path, max_file_size) as data:
+        yield data, signature
 
 
 def read_picture(path: str | os.PathLike[str], max_file_size: int = DEFAULT_MAX_FILE_SIZE) -> bytes:
@@ -48,11 +73,70 @@ def read_picture(path: str | os.PathLike[str], max_file_size: int = DEFAULT_MAX_
 
 def hash_picture(path: str | os.PathLike[str]) -> bytes:
     """SHA-256 of a regular file of any size. Raises UnreadableImageError."""
+    elsewhere = _elsewhere(path)
+    if elsewhere is not None:
+        return hashlib.sha256(elsewhere.content(elsewhere.size // 2**20 + 1)).digest()
     digest = hashlib.sha256()
     with _regular_file(path) as (file, _):
         while chunk := _read(file, _CHUNK):
             digest.update(chunk)
     return digest.digest()
+
+
+def signature_of(path: str | os.PathLike[str]) -> Signature:
+    """What shows that a file is unchanged. Raises OSError, UnreadableImageError."""
+    elsewhere = _elsewhere(path)
+    return _signature(os.stat(path)) if elsewhere is None else elsewhere.signature
+
+
+def _signature(status: os.stat_result) -> Signature:
+    times = (status.st_mtime_ns & _63_BITS, status.st_ctime_ns & _63_BITS)  # some disks have times and inodes beyond
+    return (status.st_size, *times, status.st_ino & _63_BITS)
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """A file that is no file of its own on a disk."""
+
+    signature: Signature
+    read: Callable[[], bytes]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.signature[0]
+
+    def content(self, max_file_size: int) -> bytes:
+        """All of it. Raises UnreadableImageError."""
+        _check_size(self.size, max_file_size)
+        try:
+            return self.read()
+        except OSError as error:
+            raise _unreadable(error) from None
+
+
+def _elsewhere(path: str | os.PathLike[str]) -> _Elsewhere | None:
+    """A file by URL, or in an archive; None for any other. Raises UnreadableImageError."""
+    try:
+        if is_url(path):
+            url = url_of(path)
+            facts = remote_file(url)
+            return _Elsewhere(facts.signature, lambda: read_remote(url, facts))
+        inside = split_at_tar(path)
+        if inside is None:
+            return None
+        archive, member = inside[0], _member(*inside)
+        signature = (member.size, *_signature(os.stat(archive))[1:])
+        return _Elsewhere(signature, lambda: member_bytes(archive, member))
+    except OSError as error:
+        raise _unreadable(error) from None
+
+
+def _member(archive: str, name: str) -> TarMember:
+    member = tar_members(archive).get(name)
+    if member is None:
+        raise FileNotFoundError(errno.ENOENT, "no such file in the archive")
+    return member
 
 
 @contextmanager
@@ -108,4 +192,4 @@ def _read(file: int, most: int) -> bytes:
 
 
 def _unreadable(error: OSError) -> UnreadableImageError:
-    return UnreadableImageError(f"can't be read: {error.strerror}")
+    return UnreadableImageError(f"can't be read: {error.strerror or error}")

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones import Extractor
-from retrain.cache import BottleneckCache, Claims, FlatPictures, Rows, SegmentWriter, Signature, signature_of
-from retrain.data import Sample, decode_image, is_one_colour, picture_bytes
+from retrain.cache import BottleneckCache, Claims, FlatPictures, Rows, SegmentWriter
+from retrain.data import Sample, Signature, decode_image, is_one_colour, is_url, signed_bytes
 from retrain.errors import RetrainError, UnreadableImageError
 from retrain.interruption import saving
 from retrain.machine import cores
@@ -30,6 +30,7 @@ __all__ = ["CopyMaker", "Numbered", "Outcome", "PartExtractor", "PartListener", 
 
 _BATCHES_AHEAD = 3  # decoded ahead of the backbone
 _PRIORITY = 10  # of the decoding threads, on the scale of nice(1)
+_WAITING_THREADS = 30  # more, where pictures come from a server: it takes 0.1 s to answer, and likes many questions
 _PATIENCE_SECONDS = 120.0  # how long pictures that another process is extracting are waited for
 
 
@@ -123,7 +124,10 @@ class PartExtractor:
         self.load_error: RetrainError | None = None
 
     def __enter__(self) -> "PartExtractor":
-        self.pool = ThreadPoolExecutor(_threads(), "decode")
+        self.threads = cores() + 1  # one per core that this process may use, and one for waiting on the disk
+        if is_url(self.root):
+            self.threads += _WAITING_THREADS
+        self.pool = ThreadPoolExecutor(self.threads, "decode")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -167,7 +171,7 @@ class PartExtractor:
         """Read, hash and decode on the pool's threads; results in the order of the part."""
         under_way: deque[tuple[int, Future[_Read]]] = deque()
         for number, sample in part:
-            while len(under_way) >= max(_BATCHES_AHEAD * self.batch_size // len(self.copies), 2 * _threads()):
+            while len(under_way) >= max(_BATCHES_AHEAD * self.batch_size // len(self.copies), 2 * self.threads):
                 done, future = under_way.popleft()
                 yield done, future.result()
             under_way.append((number, self.pool.submit(self._read, sample)))
@@ -182,8 +186,7 @@ class PartExtractor:
         try:
             if sample.content is not None:
                 return self._decoded(sample.content(), None, now)
-            signature = signature_of(path)
-            with picture_bytes(path, self.images.max_file_size) as data:
+            with signed_bytes(path, self.images.max_file_size) as (data, signature):
                 return self._decoded(data, signature, now)
         except OSError as error:
             return _Read(Outcome(b"", None, now, failure=f"can't be read: {error.strerror}"))
@@ -270,11 +273,6 @@ class PartExtractor:
         copies = np.array([row.copy for row in rows], np.uint32)
         self.writer.append(Rows(keys, copies, vectors), under_way=None if rows[-1].is_last else rows[-1].key)
         listener.extracted(len(rows))
-
-
-def _threads() -> int:
-    """Threads for reading and decoding: one per core that this process may use, and one for waiting on the disk."""
-    return cores() + 1
 
 
 def _give_way() -> None:

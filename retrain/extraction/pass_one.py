@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones import Extractor
-from retrain.cache import BottleneckCache, FlatPictures, PictureIndex, signature_of
-from retrain.data import LabelledPictures, LeftOut, summarize_left_out
-from retrain.errors import ImageFolderError
+from retrain.cache import BottleneckCache, FlatPictures, PictureIndex
+from retrain.data import LabelledPictures, LeftOut, Signature, signature_of, summarize_left_out
+from retrain.errors import ImageFolderError, UnreadableImageError
 from retrain.events import Emit, Extracted, ignore
 from retrain.extraction.part import Numbered, Outcome, PartExtractor, copies_of, rows_of
 from retrain.interruption import unsaved
@@ -178,8 +178,8 @@ class _Run:
         for number, sample in enumerate(self.folder.samples):
             key = None
             if not self.options.extraction.rehash and sample.content is None:
-                with contextlib.suppress(OSError):  # reading the file will tell what is wrong
-                    key = self.index.key(sample.path, signature_of(self.folder.root / sample.path))
+                with contextlib.suppress(OSError, UnreadableImageError):  # reading the file will tell what is wrong
+                    key = self.index.key(sample.path, sample.signature or self._signature_of(sample.path))
             if key is None:
                 unread.append(number)
             else:
@@ -195,6 +195,9 @@ class _Run:
                     self.partly[number] = count
         self.done = sum(found)
         return sorted(unread)
+
+    def _signature_of(self, path: str) -> Signature:
+        return signature_of(self.folder.root / path)
 
     def picture(self, number: int, outcome: Outcome) -> None:
         """A file was read. Raises ImageFolderError if it is no picture and options are strict."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from retrain import __version__
 from retrain.backbones import Extractor
 from retrain.cache import BottleneckCache, FlatPictures
+from retrain.data import is_url
 from retrain.errors import ClusterError
 from retrain.extraction.part import Numbered, Outcome, PartExtractor
 from retrain.machine import limit_cores
@@ -85,7 +86,7 @@ class RetrainExtractor:
                 f"the backbone {job.extractor.name} is another one on {machine} (fingerprint "
                 f"{job.extractor.fingerprint[:8]}, expected {job.cache[1][:8]}): install the same weights there"
             )
-        if not job.root.is_dir():
+        if not is_url(job.root) and not job.root.is_dir():
             raise ClusterError(
                 f"no folder {display_path(job.root)} on {machine}: all machines of the cluster must see the pictures"
             )

@@ -12,14 +12,12 @@ from retrain.backbones import Extractor
 from retrain.cache import (
     BottleneckCache,
     CachedVectors,
-    Signature,
     Vectors,
     VectorSource,
     fits_in_memory,
     new_vectors,
-    signature_of,
 )
-from retrain.data import LabelledPictures, Sample
+from retrain.data import LabelledPictures, Sample, Signature, signature_of
 from retrain.events import Emit, StageBegan, Warned
 from retrain.extraction import Extraction, extract_bottlenecks, open_cache
 from retrain.options import RunOptions

@@ -3,7 +3,8 @@ import time
 
 import numpy as np
 
-from retrain.cache.picture_index import PictureIndex, signature_of
+from retrain.cache.picture_index import PictureIndex
+from retrain.data import signature_of
 
 OLD = time.time_ns() - 10_000_000_000
 

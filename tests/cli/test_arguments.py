@@ -79,10 +79,8 @@ def test_the_original_command_line_too(home):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["train", "https://a.b/c.tar.gz"], "IMAGE_DIR|FILE https://a.b/c.tar.gz is a URL: download it first"),
         (["predict", "http://a/m", "x.jpg"], "MODEL_DIR http://a/m is a URL"),
         (["predict", "m", "x.jpg", "https://a/b.jpg"], "PICTURE https://a/b.jpg is a URL"),
-        (["evaluate", "m", "gs://a/b"], "IMAGE_DIR|FILE gs://a/b is a URL"),
         (["train", "p", "--labels-file", "https://a/l"], "--labels-file https://a/l is a URL"),
         (["train", "p", "--weights", "https://a/w"], "--weights https://a/w is a URL"),
         (["train", "p", "--model-dir", "s3://a/b"], "--model-dir s3://a/b is a URL"),

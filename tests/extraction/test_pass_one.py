@@ -61,7 +61,7 @@ def test_a_run_with_nothing_to_do_reads_no_picture(make_folder, monkeypatch):
     root = make_folder({"cat": 5, "dog": 5})
     run(root)
 
-    monkeypatch.setattr(extraction_module, "picture_bytes", lambda *_: pytest.fail("a picture was read"))
+    monkeypatch.setattr(extraction_module, "signed_bytes", lambda *_: pytest.fail("a picture was read"))
     result, _, _ = run(root)
     assert result.cached == 10
 
@@ -70,9 +70,9 @@ def test_rehash_reads_every_picture_and_extracts_none(make_folder, monkeypatch):
     root = make_folder({"cat": 5, "dog": 5})
     run(root)
     read = []
-    read_picture = extraction_module.picture_bytes
+    read_picture = extraction_module.signed_bytes
     monkeypatch.setattr(
-        extraction_module, "picture_bytes", lambda path, most: read.append(path) or read_picture(path, most)
+        extraction_module, "signed_bytes", lambda path, most: read.append(path) or read_picture(path, most)
     )
     _, backbone, _ = run(root, rehash=True)
     assert len([path for path in read if path.suffix == ".png"]) == 10

@@ -1,0 +1,68 @@
+"""Files inside .tar archives, which a path may lead through: photos/shard-000.tar/cat/1.jpg."""
+
+import errno
+import functools
+import os
+import tarfile
+import threading
+from typing import NamedTuple
+
+from retrain.errors import UnreadableImageError
+
+__all__ = ["TarMember", "member_bytes", "split_at_tar", "tar_members"]
+
+_SUFFIX = ".tar"
+_lock = threading.Lock()  # so that an archive is listed once, not by each thread
+
+
+class TarMember(NamedTuple):
+    """Where the content of a file lies in an archive."""
+
+    start: int  # bytes
+    size: int
+
+
+def split_at_tar(path: str | os.PathLike[str]) -> tuple[str, str] | None:
+    """The path of an archive, and the name in it, of a path that leads through one; None for other paths."""
+    text = os.fspath(path)
+    place = text.find(f"{_SUFFIX}/")
+    while place >= 0:
+        end = place + len(_SUFFIX)
+        if os.path.isfile(text[:end]):  # folders may be called like this, too
+            return text[:end], text[end + 1 :]
+        place = text.find(f"{_SUFFIX}/", end)
+    return None
+
+
+def tar_members(archive: str) -> dict[str, TarMember]:
+    """The regular files in an archive, by their names; of those with the same name the last one, as tar extracts them.
+
+    An archive that is cut short has those before the cut. Raises OSError, UnreadableImageError if it is no archive.
+    """
+    status = os.stat(archive)
+    with _lock:
+        return _listed(archive, (status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@functools.lru_cache(64)
+def _listed(archive: str, _version: tuple[int, ...]) -> dict[str, TarMember]:
+    members: dict[str, TarMember] = {}
+    try:
+        with tarfile.open(archive, "r:") as tar:
+            for member in tar:
+                name = os.path.normpath(member.name)
+                if member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not name.startswith(("/", "..")):
+                    members[name] = TarMember(member.offset_data, member.size)
+    except tarfile.TarError as error:
+        if not members:
+            raise UnreadableImageError(f"not a tar archive: {error}") from None
+    return members
+
+
+def member_bytes(archive: str, member: TarMember) -> bytes:
+    """The content of a file in an archive. Raises OSError."""
+    with open(archive, "rb") as file:
+        content = os.pread(file.fileno(), member.size, member.start)
+    if len(content) < member.size:
+        raise OSError(errno.EIO, "the archive ends early")
+    return content
