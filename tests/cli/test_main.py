@@ -14,7 +14,7 @@ from support.pictures import draw_picture
 
 from retrain.cli import main as cli
 from retrain.data import decode_image
-from retrain.extraction import pass_one
+from retrain.extraction import part
 from retrain.model.head import read_head
 
 
@@ -517,7 +517,7 @@ def test_a_new_class_costs_its_own_pictures_alone(trained, tiny_backbone, tmp_pa
         draw_picture(number, 3).save(tmp_path / "pictures" / "yak" / f"{number}.png")
     (tmp_path / "pictures" / "cat" / "notes.txt").unlink()  # a file that is no picture is tried every time
     decoded = []
-    monkeypatch.setattr(pass_one, "decode_image", lambda *args: decoded.append(args) or decode_image(*args))
+    monkeypatch.setattr(part, "decode_image", lambda *args: decoded.append(args) or decode_image(*args))
     options = ["--backbone", tiny_backbone, "--steps", 50, "--no-report", "--json", "--quiet"]
     run = json.loads(retrain("train", "pictures", *options, check=0).stdout)
     assert run["labels"] == ["cat", "dog", "owl", "yak"]
