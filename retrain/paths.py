@@ -17,6 +17,12 @@ def display_path(path: str | os.PathLike[str]) -> str:
 
 
 def utf8_path(path: str | os.PathLike[str]) -> str:
-    """A path for files and JSON: bytes that are not UTF-8 become \\xNN, and s3:/bucket, as Path has it, a URL again."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    """A path for files and JSON: bytes that are not UTF-8 become \\xNN, and s3:/bucket, as Path has it, a URL again.
+
+    Half a character, which JSON can have and no file's name, becomes \\uNNNN.
+    """
+    try:
+        text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        text = os.fspath(path).encode("utf-8", "backslashreplace").decode()
     return _URL.sub(r"\1//", text, 1)

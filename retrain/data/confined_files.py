@@ -247,7 +247,11 @@ class ConfinedFiles:
 
 
 def _is_name(part: str) -> bool:
-    """Whether a part of a path is the name of something in a folder."""
+    """Whether a part of a path can be the name of something in a folder."""
+    try:
+        os.fsencode(part)
+    except UnicodeEncodeError:  # half a character
+        return False
     return part not in ("", ".", "..") and "\0" not in part
 
 

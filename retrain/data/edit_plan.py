@@ -115,7 +115,7 @@ class EditPlan:
         if not self._moves:
             raise ImageFolderError(f"nothing to move: all of these pictures are in {display_path(class_name)} already")
         if sources == {None}:
-            return self._edit("move", f"Labelled {self._count()} {_named([class_name])}")
+            return self._edit("move", f"Labelled {self._count()} as {_named([class_name])}")
         return self._edit("move", f"Moved {self._count()} from {_of(sources)} to {_named([class_name])}")
 
     def remove(self, paths: Sequence[str]) -> Edit:

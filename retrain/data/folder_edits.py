@@ -54,6 +54,7 @@ class FolderEdits:
         if self._prefix is not None and not self._prefix.startswith("../"):
             beside = None  # it is in the folder
         self._turn = threading.RLock()
+        self._own: dict[str, int] = {}  # handles of the lock and the journal
         self._open: contextlib.ExitStack | None = None
         with contextlib.ExitStack() as opened:
             try:
@@ -158,8 +159,19 @@ class FolderEdits:
         with self._turn:
             if self._open is None:
                 raise ImageFolderError(f"{self._where} is not open for editing any more; open it again")
+            self._check_own()
             self._finish()
             yield
+
+    def _check_own(self) -> None:
+        """Check that no one took the files of the editor away. Raises ImageFolderError, OutputError."""
+        for name, handle in self._own.items():
+            with told_of_disk(f"can't read {self._where}/{name}"):
+                status = self._files.status(name)
+            if status is None or not os.path.samestat(status, os.fstat(handle)):
+                raise ImageFolderError(
+                    f"{self._where}/{name} was removed or replaced meanwhile; open the folder again to go on"
+                )
 
     @contextlib.contextmanager
     def _planning(self) -> Iterator[EditPlan]:
@@ -183,7 +195,7 @@ class FolderEdits:
             moves.write(contents)
             moves.make()
             if not plan.classes.keeps(self._classes()):
-                raise ImageFolderError("then folders that are no classes now would be taken for classes")
+                raise ImageFolderError("with that, other folders than now would be taken for the classes")
 
         self._perform(Step("edit", edit), make)
         return edit
@@ -208,7 +220,7 @@ class FolderEdits:
             make(moves)
         except RetrainError as error:
             self._take_back(moves, error)
-            raise type(error)(f"can't do this: {step.edit.text}: {error}; nothing was changed") from error
+            raise type(error)(f"{error}; nothing was changed") from error
         self._journal.end()
 
     def _take_back(self, moves: EditMoves, because: Exception) -> None:
@@ -259,6 +271,7 @@ class FolderEdits:
         except OSError:  # some network disks have no locks
             pass
         opened.callback(_unlock, handle)
+        self._own[_LOCK] = handle
         with contextlib.suppress(OSError):
             os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode().ljust(_HOLDER_BYTES), 0)
 
@@ -269,13 +282,16 @@ class FolderEdits:
         except OSError as error:
             raise refused_by_disk(f"can't write {where}", error) from error
         try:
-            return EditJournal(handle, where)
+            journal = EditJournal(handle, where)
         except OSError as error:
             os.close(handle)
             raise refused_by_disk(f"can't read {where}", error) from error
         except BaseException:
             os.close(handle)
             raise
+        self._files.sync("")  # which may be new
+        self._own[_JOURNAL] = handle
+        return journal
 
 
 def _beside(root: str, unlabelled: str | os.PathLike[str] | None) -> tuple[str, str] | None:

@@ -139,7 +139,7 @@ def test_a_picture_keeps_its_set(tmp_path):
 
 def test_unlabelled_pictures_get_a_label(edits, root):
     assert edits.unlabelled_prefix == "../new"
-    assert edits.move(["../new/1.jpg", "../new/deep/2.jpg"], "b").text == "Labelled 2 pictures b"
+    assert edits.move(["../new/1.jpg", "../new/deep/2.jpg"], "b").text == "Labelled 2 pictures as b"
     assert {"b/1-2.jpg": "new1", "b/2-2.jpg": "new2"}.items() <= tree(root).items()
     edits.undo()
     assert {"../new/1.jpg": "new1", "../new/deep/2.jpg": "new2"}.items() <= tree(root).items()
@@ -309,6 +309,8 @@ def test_a_new_class_needs_a_name_that_a_folder_can_have(edits, root, name, prob
         (lambda edits: edits.move(["a//1.jpg"], "b"), "neither in the folder"),
         (lambda edits: edits.move(["a/\0"], "b"), "neither in the folder"),
         (lambda edits: edits.move([""], "b"), "neither in the folder"),
+        (lambda edits: edits.move(["a/\ud800.jpg"], "b"), r"a/\\ud800.jpg is neither in the folder"),
+        (lambda edits: edits.remove_class("\ud800"), r"there is no class \\ud800"),
         (lambda edits: edits.move(["a/.hidden.jpg"], "b"), "is hidden"),
         (lambda edits: edits.remove([".retrain-edits.jsonl"]), "is hidden"),
         (lambda edits: edits.move(["a/1.jpg"], "B"), "there is a class b, and B differs from it in upper"),
@@ -339,7 +341,9 @@ def test_classes_that_would_be_read_in_another_way_stay(tmp_path):
         write(root / name / "1.jpg", name)
     with contextlib.closing(FolderEdits(root)) as edits:
         before = tree_of(root)
-        with pytest.raises(ImageFolderError, match=r"Removed the class b: then folders .* nothing was changed"):
+        with pytest.raises(
+            ImageFolderError, match=r"other folders than now would be taken for the classes; nothing was changed"
+        ):
             edits.remove_class("b")  # alone, "a" would be taken for a folder that holds the classes x and y
         assert tree_of(root) == before
         assert edits.undoable is None
@@ -981,6 +985,23 @@ def test_files_of_the_editor_are_files(root, name):
     with pytest.raises(OutputError, match="not a regular file"):
         FolderEdits(root)
     assert not (root.parent / "victim").exists()
+
+
+@pytest.mark.parametrize("name", [".retrain-edits.jsonl", ".retrain-edits.lock"])
+def test_files_of_the_editor_that_others_took_away_end_editing(edits, root, name):
+    edits.move(["a/1.jpg"], "b")
+    (root / name).unlink()
+    (root / name).touch()
+    before = tree(root)
+    for act in (FolderEdits.undo, lambda edits: edits.move(["a/2.jpg"], "b")):
+        with pytest.raises(ImageFolderError, match=f"{name} was removed or replaced meanwhile; open the folder again"):
+            act(edits)
+    assert tree(root) == before
+
+
+def test_a_name_that_is_too_long_is_refused(edits):
+    with pytest.raises(OutputError, match="File name too long"):
+        edits.move([f"a/{'x' * 256}"], "b")
 
 
 # all together
