@@ -36,6 +36,7 @@ __all__ = [
 
 _LEVEL = 0.05  # p-values below it count as a difference, as in `retrain compare`
 _MOST_CLASSES_NAMED = 3
+_MOST_HISTORY = 500  # models
 _SMALLEST_POINTS = 0.05  # a difference that is not shown as 0.0
 
 
@@ -158,7 +159,7 @@ class LiveReport:
     problem: str | None = None  # why there is no model
     classes: tuple[LiveClass, ...] = ()  # in the order of labels
     headline: LiveFigure | None = None  # None if there is no model, or no picture to test it on
-    history: tuple[LiveFigure, ...] = ()  # headlines so far, this one last
+    history: tuple[LiveFigure, ...] = ()  # headlines of the last 500 models, this one last
     curve: tuple[CurveStep, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()  # [true label][answer] tested pictures
     confused: Mapping[tuple[int, int], tuple[str, ...]] = field(default_factory=dict)  # (true, answer) -> paths
@@ -231,7 +232,7 @@ def live_report(
         labels=names,
         classes=_classes(judged, folders, matrix),
         headline=headline,
-        history=(*(before.history if before else ()), *([headline] if headline else [])),
+        history=(*(before.history if before else ()), *([headline] if headline else []))[-_MOST_HISTORY:],
         confusion=tuple(map(tuple, matrix.tolist())),
         confused=_confused(judged, tested),
         pictures=_pictures(judged, tested),

@@ -71,7 +71,8 @@ def test_the_same_folder_gives_the_same_model_whatever_came_between(root, backbo
     assert (again.pictures, again.headline.accuracy) == (first.pictures, first.headline.accuracy)
 
 
-def test_it_trains_what_train_trains(tiny_backbone, make_folder):
+def test_it_trains_what_train_trains(tiny_backbone, make_folder, monkeypatch):
+    monkeypatch.setattr("retrain.pipeline.live.FEW_TESTED", 1)
     root = make_folder({"cat": 12, "dog": 12})
     options = RunOptions(backbone=BackboneOptions(backbone=str(tiny_backbone)), training=TrainingOptions(steps=70))
     model = LiveModel(root, options)
@@ -82,7 +83,13 @@ def test_it_trains_what_train_trains(tiny_backbone, make_folder):
     mine, theirs = model._model.judged.head.layers[0], trained.trained.head.layers[0]
     assert mine.weights.tobytes() == theirs.weights.tobytes()
     assert mine.biases.tobytes() == theirs.biases.tobytes()
-    assert [(p.path, p.set) for p in report.pictures] == [(p.path, p.set) for p in trained.result.pictures]
+    assert [(p.path, p.set, p.answer) for p in report.pictures] == [
+        (p.path, p.set, p.predicted) for p in trained.result.pictures
+    ]
+    test = trained.result.metrics["test"]
+    assert report.headline.how == "test set"
+    assert (report.headline.accuracy, report.headline.interval) == (test.accuracy, test.accuracy_interval)
+    assert report.confusion == test.confusion_matrix
 
 
 def test_lbfgs_begins_with_the_last_head_and_ends_at_the_same_optimum(root, backbone):
