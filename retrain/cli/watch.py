@@ -2,11 +2,13 @@
 
 import argparse
 import contextlib
+import sys
 import time
 from typing import TYPE_CHECKING
 
 from retrain.cli.arguments import Commands, add_command, add_options, add_output_options, options_from
 from retrain.cli.output import print_json_line, print_text
+from retrain.events import Evaluated, Event, StageBegan
 from retrain.options import (
     BackboneOptions,
     ExtractionOptions,
@@ -66,7 +68,13 @@ def _watch(args: argparse.Namespace) -> int:
     from retrain.pipeline.watch import watch
 
     progress = Progress(args.quiet)
-    reports = watch(args.image_dir, args.model_dir, options, watching, progress.show)
+
+    def show(event: Event) -> None:
+        # a log gets a line for each model, and no second one for its training and writing
+        if sys.stderr.isatty() or not isinstance(event, Evaluated | StageBegan):
+            progress.show(event)
+
+    reports = watch(args.image_dir, args.model_dir, options, watching, show)
     with (
         contextlib.closing(progress),
         contextlib.suppress(KeyboardInterrupt),  # the way to end it, so it is no error

@@ -49,7 +49,7 @@ from retrain.pipeline.label_next import PictureToLabel, Unlabelled
 from retrain.pipeline.live_held_out import train_folds
 from retrain.pipeline.live_pictures import LivePictures, Look
 from retrain.pipeline.results import WrittenModel
-from retrain.pipeline.train import train
+from retrain.pipeline.train import train, training_began
 from retrain.report import (
     Answers,
     CurveStep,
@@ -247,6 +247,7 @@ class LiveModel:
             from retrain.training import HeadTrainer
 
             training = _with_curve(options.training)
+            run.hear(training_began(training.with_steps(len(members["train"])), len(members["train"])))
             trainer = HeadTrainer(LabelledBottlenecks(vectors, look.labels), len(labels), self._start(labels))
             trained = trainer.train(members["train"], members["validation"], training, run.hear)
             for warning in trained.warnings(training.resolved(len(members["train"]))):

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from retrain.export import ExportSource
     from retrain.training import FineTunedBackbone, FineTuning, FineTuningPlan, HeadTrainer, TrainedHead
 
-__all__ = ["IntermediateGraphs", "train", "train_and_export", "train_model"]
+__all__ = ["IntermediateGraphs", "train", "train_and_export", "train_model", "training_began"]
 
 
 @dataclass(frozen=True)
@@ -256,7 +256,7 @@ def _train_head(
     pictures = len(members["train"])
     options = options.with_steps(pictures)  # an epoch is of pictures
     emit(StageBegan("training"))
-    emit(_training_began(options, pictures))
+    emit(training_began(options, pictures))
     recorder = None
     if start.options.evaluation.plots:
         alone = np.arange(sum(map(len, members.values())))  # pictures come before their copies
@@ -278,7 +278,12 @@ def _train_head(
     return _HeadStage(trained, resolved, curve, time.monotonic() - began)
 
 
-def _training_began(options: TrainingOptions, pictures: int) -> TrainingBegan:
+def training_began(options: TrainingOptions, pictures: int) -> TrainingBegan:
+    """What is told when training begins.
+
+    Args:
+        options: with steps filled in.
+    """
     batch = pictures if options.optimizer == "lbfgs" else options.batch_size or DEFAULT_BATCH_SIZE
     return TrainingBegan(pictures, options.steps or DEFAULT_STEPS, options.epochs, batch)
 
