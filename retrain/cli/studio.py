@@ -3,24 +3,16 @@
 import argparse
 import contextlib
 import logging
+import os
 import threading
 
 from retrain.cli.arguments import Commands, add_command, add_log_options, add_options, options_from
 from retrain.cli.output import print_text
 from retrain.cli.serve import serving_packages
+from retrain.cli.watch import add_live_model
 from retrain.errors import UsageError
 from retrain.events import Noted
-from retrain.options import (
-    BackboneOptions,
-    ExtractionOptions,
-    ImageOptions,
-    LabelOptions,
-    RunOptions,
-    SplitOptions,
-    StudioOptions,
-    TrainingOptions,
-    WatchOptions,
-)
+from retrain.options import RunOptions, StudioOptions, WatchOptions
 from retrain.paths import display_path
 
 __all__ = ["add_studio_command"]
@@ -37,13 +29,10 @@ def add_studio_command(commands: Commands) -> None:
         "  retrain studio flower_photos --unlabelled new_photos\n"
         "  retrain studio flower_photos --undo",
     )
-    parser.add_argument("image_dir", metavar="IMAGE_DIR", help="folder with one sub-folder of pictures per class")
     group = parser.add_argument_group("undo")
     group.add_argument("--undo", action="store_true", help="take back the last change of the folder, and end")
     add_options(parser, "studio", StudioOptions, WatchOptions)
-    add_options(parser, "backbone", BackboneOptions, ExtractionOptions)
-    add_options(parser, "pictures", LabelOptions, SplitOptions, ImageOptions)
-    add_options(parser, "training", TrainingOptions)
+    add_live_model(parser)
     add_log_options(parser)
 
 
@@ -81,8 +70,11 @@ def _undo(image_dir: str, options: StudioOptions) -> int:
 
 
 def _open(url: str) -> None:
-    """Open the page in the user's browser, if there is one. The address is printed in any case."""
+    """Open the page in the user's browser, if there is a screen for one. The address is printed in any case."""
     import webbrowser
+
+    if not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))):
+        return  # else a browser for text would take the terminal
 
     with contextlib.suppress(webbrowser.Error):
         webbrowser.open(url)

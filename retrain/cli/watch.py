@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from retrain.cli.arguments import Commands, add_command, add_options, add_output_options, options_from
+from retrain.cli.arguments import Commands, Parser, add_command, add_options, add_output_options, options_from
 from retrain.cli.output import print_json_line, print_text
 from retrain.events import Evaluated, Event, StageBegan
 from retrain.options import (
@@ -25,7 +25,7 @@ from retrain.text import counted, ratio
 if TYPE_CHECKING:
     from retrain.report import LiveReport
 
-__all__ = ["add_watch_command"]
+__all__ = ["add_live_model", "add_watch_command"]
 
 _DESCRIPTION = """\
 Train on a folder of pictures, and again whenever it changes.
@@ -50,15 +50,20 @@ def add_watch_command(commands: Commands) -> None:
         commands, "watch", _watch, "train again at every change of a folder, and say what is better or worse", _EXAMPLES
     )
     parser.description = _DESCRIPTION
-    parser.add_argument("image_dir", metavar="IMAGE_DIR", help="folder with one sub-folder of pictures per class")
     parser.add_argument(
         "--model-dir", metavar="DIR", help="write each model there, as retrain train does (default: write none)"
     )
     add_options(parser, "watching", WatchOptions)
+    add_live_model(parser)
+    add_output_options(parser)
+
+
+def add_live_model(parser: Parser) -> None:
+    """Add IMAGE_DIR, and the options of a model that follows it."""
+    parser.add_argument("image_dir", metavar="IMAGE_DIR", help="folder with one sub-folder of pictures per class")
     add_options(parser, "backbone", BackboneOptions, ExtractionOptions)
     add_options(parser, "pictures", LabelOptions, SplitOptions, ImageOptions)
     add_options(parser, "training", TrainingOptions)
-    add_output_options(parser)
 
 
 def _watch(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from retrain.data import Edit
 from retrain.errors import RetrainError
-from retrain.events import Event, Extracted, StageBegan, Stepped, Warned
+from retrain.events import Event, Extracted, Reported, StageBegan, Stepped, Warned
 from retrain.model import Prediction
 from retrain.report import LiveReport
 from retrain.serving.problems import Problem
@@ -213,6 +213,8 @@ class Workbench:
                 self._say_often(stage="pass one", done=done, total=total)
             case Stepped(done):
                 self._say_often(stage="training", done=done, total=0)
+            case Reported(what, done, total):
+                self._say_often(stage=what, done=done, total=total)
             case Warned(message):
                 self._stream.publish("warning", message)
             case _:

@@ -7,6 +7,7 @@ import { store } from "./store.js";
 
 export const isReadOnly = document.body.hasAttribute("data-read-only");
 
+const AGAIN = { undo: ["Took back: ", "There is nothing to take back."], redo: ["Did again: ", "There is nothing to do again."] };
 const TOAST = 8000; // milliseconds
 let timer = 0;
 
@@ -37,9 +38,8 @@ async function edit(change, ids = []) {
   store.tell("pending");
   const went = await attempt(async () => {
     const { done } = await post("/edits", change);
-    say(done ? `${done}.` : change.kind === "undo" ? "There is nothing to undo." : "There is nothing to redo.", {
-      undo: Boolean(done) && !["undo", "redo"].includes(change.kind),
-    });
+    const [before, none] = AGAIN[change.kind] ?? ["", ""];
+    say(done ? `${before}${done}.` : none, { undo: Boolean(done) && !before });
   });
   if (!went) {
     for (const id of ids) store.pending.delete(id);

@@ -47,7 +47,7 @@ listen({
 
 // The state
 
-const STAGES = { "pass one": "looking at new pictures", extraction: "looking at new pictures", training: "training", evaluation: "testing", watching: "watching the folder" };
+const STAGES = { "pass one": "looking at new pictures", extraction: "looking at new pictures", training: "training", evaluation: "testing", export: "writing the model", watching: "watching the folder" };
 
 store.on("state figures", () => {
   const { stage, done, total, problem } = store.state;
@@ -63,6 +63,9 @@ store.on("state figures", () => {
   const trouble = problem ?? store.folderProblem;
   $("problem").hidden = !trouble;
   $("problem").textContent = trouble ? shown(trouble) : "";
+});
+store.on("listing", () => {
+  $("show").querySelector('[value="unlabelled"]').hidden = !store.groups.get(null)?.length;
 });
 store.on("figures", showFigures);
 store.on("edits", () => {
