@@ -18,6 +18,7 @@ from retrain.json_fields import FieldError, Fields, parse_json, shown_value
 __all__ = ["Edit", "EditJournal", "Move", "Step"]
 
 _FORMAT, VERSION = "retrain edits", 1
+_OWN = ".retrain-edit"  # what the names of the editor's own files begin with; no edit moves them
 _MOST_EDITS = 2**53  # numbers that JSON readers of any kind keep
 
 
@@ -229,6 +230,6 @@ def _pair(value: Any) -> list[str]:
 
 
 def _path(value: Any) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise FieldError(f"found {shown_value(value)}, expected a path")
+    if not isinstance(value, str) or not value or "\0" in value or f"/{_OWN}" in f"/{value}":
+        raise FieldError(f"found {shown_value(value)}, expected the path of a picture or a folder")
     return value

@@ -2,6 +2,7 @@ import contextlib
 import errno
 import functools
 import itertools
+import json
 import os
 import random
 import signal
@@ -926,6 +927,41 @@ def test_a_folder_of_unlabelled_pictures_must_be_given_to_finish_with_it(root, u
     message = "if it is among unlabelled pictures, give --unlabelled"
     with contextlib.closing(FolderEdits(root)) as edits, pytest.raises(ImageFolderError, match=message):
         edits.undo()
+
+
+HOSTILE = [
+    "../secret",
+    "../../secret",
+    "/etc/passwd",
+    "a/../../secret",
+    "../new/../secret",
+    ".",
+    "..",
+    "",
+    "a",
+    "a/1.jpg/x",
+]
+HOSTILE += ["../new", "\ud800", "x" * 300, "a/" * 99 + "x", ".retrain-edits.jsonl", "link/secret"]
+
+
+@pytest.mark.parametrize("is_cut_off", [False, True])
+@pytest.mark.parametrize("path", HOSTILE)
+def test_a_journal_from_others_moves_nothing_out_of_the_folder_or_into_it(root, unlabelled, path, is_cut_off):
+    write(root.parent / "secret", "secret")
+    os.symlink("..", root / "link")
+    before = contents(root)
+    for moves in ([path, "b/9.jpg"], ["a/1.jpg", path]), ([path, path], ["a", path]):
+        edit = {"edit": 1, "kind": "move", "text": "Moved", "made": [path], "moves": moves}
+        lines = [{"format": "retrain edits", "version": 1}, edit, {"done": 1}]
+        text = "".join(json.dumps(line) + "\n" for line in lines[: 2 if is_cut_off else 3])
+        (root / ".retrain-edits.jsonl").write_text(text)
+        with contextlib.suppress(RetrainError), contextlib.closing(FolderEdits(root, unlabelled)) as edits:
+            for _ in range(2):
+                for act in (edits.undo, edits.redo):
+                    with contextlib.suppress(RetrainError):
+                        act()
+        assert contents(root) == before
+        assert (root.parent / "secret").read_text() == "secret"
 
 
 # opening
