@@ -3,6 +3,7 @@ from .claims import Claims
 from .fingerprint import fingerprint_of
 from .flat_pictures import FlatPictures
 from .folder import find_folder, folder_name, only_process, read_error, read_notes, write_error, write_owner
+from .mirror import local_cache_dir
 from .picture_index import PictureIndex
 from .segments import Rows, Vectors, new_vectors
 from .store import BottleneckCache
@@ -30,6 +31,7 @@ __all__ = [
     "fits_in_memory",
     "folder_name",
     "load_vectors",
+    "local_cache_dir",
     "new_vectors",
     "only_process",
     "read_details",

@@ -36,6 +36,7 @@ from retrain.cache.folder import (
     write_owner,
 )
 from retrain.cache.index import RowIndex, distinct, starts_of
+from retrain.cache.mirror import Mirror
 from retrain.cache.segments import (
     Copies,
     DamagedSegmentError,
@@ -50,6 +51,7 @@ from retrain.cache.segments import (
     row_sums,
     segment_image,
 )
+from retrain.data import is_url
 from retrain.errors import CacheError
 from retrain.files import remove_abandoned, write_whole
 from retrain.machine import cores
@@ -88,7 +90,14 @@ class BottleneckCache:
         description: dict[str, Any],
         folder: Path | None = None,
     ) -> None:
+        if is_url(cache_dir):
+            raise CacheError(
+                f"--cache-dir {display_path(cache_dir)} is a URL, which this command can't use: give a folder"
+            )
         self.folder = folder or find_folder(Path(cache_dir), name, fingerprint)
+        self._mirror = Mirror.of(self.folder)
+        if self._mirror is not None:
+            self._mirror.pull()
         self.fingerprint = fingerprint
         self.name = name
         self.description = description
@@ -139,6 +148,17 @@ class BottleneckCache:
             elif segment.is_suspect:
                 self._check_rows(np.arange(own.start, own.stop))
         self._index = RowIndex(self._segments, ~self._bad_rows)
+
+    @property
+    def url(self) -> str | None:
+        """Of the cache, if it is on a server."""
+        return self._mirror.url.rpartition("/")[0] if self._mirror else None
+
+    def fetch(self) -> None:
+        """Look again for segments; of a cache by URL, also on its server. Raises CacheError."""
+        if self._mirror is not None:
+            self._mirror.pull()
+        self.refresh()
 
     def refresh_if_changed(self) -> bool:
         """Look again for segments if a file came or went since the last look; whether one did."""
@@ -282,6 +302,8 @@ class BottleneckCache:
     def _put_right(self) -> None:
         """Write the note if it is missing or wrong, and set damaged segments aside. Raises OSError."""
         write_owner(self.folder, self.fingerprint, {"name": self.name} | self.description)
+        if self._mirror is not None:
+            self._mirror.send_note()
         self._has_note = True
         for path in list(self._damaged):
             if path.exists():
@@ -394,7 +416,7 @@ class BottleneckCache:
         if len(first):
             self._read_back(self._write_segment(Rows(keys[first], copies[first], self.read(wanted[first]))))
         for number in numbers:
-            self._segments[number].path.unlink(missing_ok=True)
+            self._remove(self._segments[number].path)
 
     def _read_back(self, path: Path) -> None:
         """Make sure that a segment holds what was written, before the old ones go. Raises CacheError."""
@@ -406,15 +428,23 @@ class BottleneckCache:
         except OSError as error:
             raise read_error(path, error) from error
         if not is_sound:
-            path.unlink()
+            self._remove(path)
             raise CacheError(
                 f"a segment in {display_path(self.folder)} reads back wrong: check the disk; no row is lost"
             )
 
     def _write_segment(self, rows: Rows) -> Path:
         path = self.folder / f"segment-{uuid.uuid4().hex}.h5"
-        write_whole(path, segment_image(rows, self.fingerprint))
+        image = segment_image(rows, self.fingerprint)
+        if self._mirror is not None:
+            self._mirror.send(path.name, image)
+        write_whole(path, image)
         return path
+
+    def _remove(self, path: Path) -> None:
+        if self._mirror is not None:
+            self._mirror.remove(path.name)
+        path.unlink(missing_ok=True)
 
     def _keys_of(self, rows: NDArray[np.int64]) -> tuple[Keys, Copies]:
         keys = np.concatenate([s.keys for s in self._segments])
@@ -477,6 +507,8 @@ class BottleneckCache:
                 del self._damaged[path]
             except DamagedSegmentError as error:
                 path.rename(path.with_name(path.name + CORRUPT_SUFFIX))
+                if self._mirror is not None:
+                    self._mirror.set_aside(path.name)
                 told = f"damaged segment set aside as {display_path(path)}{CORRUPT_SUFFIX} ({error}): its pictures are "
                 place = self.warnings.index(self._damaged[path])
                 self.warnings[place] = told + "extracted again"

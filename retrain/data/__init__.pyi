@@ -12,7 +12,7 @@ from .labels import ClassNames, class_labels, expected_labels
 from .left_out import LeftOut, summarize_left_out
 from .picture_file import Signature, hash_picture, picture_bytes, read_picture, signature_of, signed_bytes, what_else
 from .picture_list import list_pictures
-from .remote_files import is_url
+from .remote_files import RemoteFile, is_url, list_remote, read_remote, tried, url_of, with_file_system
 from .source import read_source
 from .split import FEWEST_PICTURES, SETS, assign_sets, check_class_sizes, check_counts, check_groups
 from .unlabelled import read_unlabelled
@@ -34,6 +34,7 @@ __all__ = [
     "LabelledPictures",
     "LeftOut",
     "ManifestFile",
+    "RemoteFile",
     "Sample",
     "Signature",
     "assign_folds",
@@ -51,17 +52,22 @@ __all__ = [
     "is_one_colour",
     "is_url",
     "list_pictures",
+    "list_remote",
     "most_folds",
     "picture_bytes",
     "picture_files",
     "read_header",
     "read_image_folder",
     "read_picture",
+    "read_remote",
     "read_source",
     "read_unlabelled",
     "signature_of",
     "signed_bytes",
     "stable_folds",
     "summarize_left_out",
+    "tried",
+    "url_of",
     "what_else",
+    "with_file_system",
 ]

@@ -19,7 +19,7 @@ from retrain.errors import MissingPackageError
 
 __all__ = ["RemoteFile", "is_url", "list_remote", "read_remote", "remote_file", "tried", "url_of", "with_file_system"]
 
-_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/{1,2}(?=[^/])", re.IGNORECASE)
+_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/{1,3}(?=[^/])", re.IGNORECASE)
 _TRIES = 6
 _PAUSE_SECONDS = 0.25  # before the second try; doubled each time, with some chance, so that many don't come at once
 _MD5 = re.compile("[0-9a-f]{32}")  # what S3 gives as ETag of an object that was put in one piece, unencrypted
@@ -52,7 +52,9 @@ def is_url(path: str | os.PathLike[str]) -> bool:
 
 def url_of(path: str | os.PathLike[str]) -> str:
     """The URL that a path was made from."""
-    return _URL.sub(lambda found: f"{found['scheme']}://", os.fspath(path), 1)
+    return _URL.sub(
+        lambda found: f"{found['scheme']}:{'///' if found['scheme'] == 'file' else '//'}", os.fspath(path), 1
+    )
 
 
 def with_file_system(url: str) -> tuple[Any, str]:

@@ -1,6 +1,6 @@
 from .augmentation import Augmentation, add_copies
 from .dataset import Dataset, choose_extractor_for, extract, load_dataset, load_listed, load_unlabelled
-from .pass_one import Extraction, extract_bottlenecks, open_cache
+from .pass_one import Extraction, extract_bottlenecks, open_cache, with_local_cache
 
 __all__ = [
     "Augmentation",
@@ -14,4 +14,5 @@ __all__ = [
     "load_listed",
     "load_unlabelled",
     "open_cache",
+    "with_local_cache",
 ]

@@ -1,6 +1,7 @@
 """Pass one: find which pictures have no bottleneck yet, have them extracted, and keep account of all."""
 
 import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones import Extractor
-from retrain.cache import BottleneckCache, FlatPictures, PictureIndex
+from retrain.cache import BottleneckCache, FlatPictures, PictureIndex, local_cache_dir
 from retrain.data import LabelledPictures, LeftOut, Signature, signature_of, summarize_left_out
 from retrain.errors import ImageFolderError, UnreadableImageError
 from retrain.events import Emit, Extracted, ignore
@@ -20,7 +21,7 @@ from retrain.interruption import unsaved
 from retrain.options import ExtractionOptions, RunOptions
 from retrain.paths import display_path, utf8_path
 
-__all__ = ["Extraction", "extract_bottlenecks", "open_cache"]
+__all__ = ["Extraction", "extract_bottlenecks", "open_cache", "with_local_cache"]
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,12 @@ class Extraction:
         """What was left out, as a summary and file by file, for JSON."""
         skipped = {utf8_path(path): reason for path, reason in self.skipped.items()}
         return {"left_out": self.left_out.as_dict(), "skipped_files": skipped}
+
+
+def with_local_cache(options: RunOptions) -> RunOptions:
+    """Options whose cache is a folder: of one by URL, its local copy. Raises CacheError."""
+    folder = local_cache_dir(options.extraction.cache_dir)
+    return dataclasses.replace(options, extraction=dataclasses.replace(options.extraction, cache_dir=folder))
 
 
 def open_cache(backbone: Extractor, options: ExtractionOptions) -> BottleneckCache:
@@ -154,7 +161,7 @@ class _Run:
         with RayExtraction(job, self.options.cluster, self.emit) as cluster:
             self.loading = lambda: cluster.loading
             cluster.extract(part, self)
-        self.cache.refresh()
+        self.cache.fetch()
 
     def result(self) -> Extraction:
         """What was found and done."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from retrain import __version__
 from retrain.backbones import Extractor
-from retrain.cache import BottleneckCache, FlatPictures
+from retrain.cache import BottleneckCache, FlatPictures, local_cache_dir
 from retrain.data import is_url
 from retrain.errors import ClusterError
 from retrain.extraction.part import Numbered, Outcome, PartExtractor
@@ -30,7 +30,7 @@ class Job:
     extractor: Extractor
     cache: tuple[str, str, dict[str, Any], Path]  # name, fingerprint, description, folder
     images: ImageOptions
-    cache_dir: str
+    cache_url: str | None  # of a cache on a server; each machine has its own copy
     place: str = field(default_factory=os.getcwd)  # that relative paths start from
     version: str = __version__
 
@@ -38,12 +38,14 @@ class Job:
     def of(cls, root: Path, extractor: Extractor, cache: BottleneckCache, options: RunOptions) -> "Job":
         """The job of extracting pictures of a folder into a cache."""
         parts = (cache.name, cache.fingerprint, cache.description, cache.folder)
-        return cls(root, extractor, parts, options.images, options.extraction.cache_dir)
+        return cls(root, extractor, parts, options.images, cache.url)
 
     def open_cache(self) -> BottleneckCache:
         """The cache, in this process. Raises CacheError."""
         name, fingerprint, description, folder = self.cache
-        return BottleneckCache(self.cache_dir, name, fingerprint, description, folder)
+        if self.cache_url is not None:
+            folder = Path(local_cache_dir(self.cache_url)) / folder.name
+        return BottleneckCache(folder.parent, name, fingerprint, description, folder)
 
 
 class PartResult(NamedTuple):
@@ -90,8 +92,9 @@ class RetrainExtractor:
             raise ClusterError(
                 f"no folder {display_path(job.root)} on {machine}: all machines of the cluster must see the pictures"
             )
-        flat = FlatPictures(job.cache_dir)
-        self._here = PartExtractor(job.root, job.extractor, job.open_cache(), job.images, flat)
+        cache = job.open_cache()
+        flat = FlatPictures(cache.folder.parent)
+        self._here = PartExtractor(job.root, job.extractor, cache, job.images, flat)
         self._here.__enter__()
         return machine
 

@@ -117,6 +117,12 @@ class BackboneOptions(Checked):
 class ExtractionOptions(Checked):
     """Pass one: pictures to cached bottlenecks."""
 
-    cache_dir: str = option("cache", "folder of the bottleneck cache", metavar="DIR", common=True)
+    cache_dir: str = option(
+        "cache",
+        "folder of the bottleneck cache; a URL is that of one on a server, of which a copy is kept here "
+        "(s3://bucket/cache; pip install 'retrain[remote]')",
+        metavar="URL|DIR",
+        common=True,
+    )
     strict: bool = option(False, "stop at the first picture that can't be read, instead of skipping it")
     rehash: bool = option(False, "read every picture again, even if its file's size and times are unchanged")

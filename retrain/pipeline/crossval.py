@@ -12,7 +12,7 @@ from retrain.data import assign_folds
 from retrain.errors import UsageError
 from retrain.evaluation import FoldStatistics, Metrics, Outcomes, summarize, summarize_folds
 from retrain.events import Emit, FoldTested, StageBegan, Warned, ignore
-from retrain.extraction import Augmentation, Extraction, add_copies, choose_extractor_for
+from retrain.extraction import Augmentation, Extraction, add_copies, choose_extractor_for, with_local_cache
 from retrain.options import CrossValidationOptions, PictureSource, RunOptions, TrainingOptions
 from retrain.pipeline.checks import check_folds
 from retrain.pipeline.training_data import load_training_data, read_classes
@@ -73,6 +73,7 @@ def cross_validate(
     """
     if options.fine_tuning.is_wanted:
         raise UsageError("cross-validation is of heads: leave --fine-tune-from and --fine-tune-layers out")
+    options = with_local_cache(options)
     folder, labels = read_classes(image_dir, options, emit)
     check_folds(folder, cross_validation.folds, options.training)
     backbone, options = choose_backbone(options, emit)

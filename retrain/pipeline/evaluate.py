@@ -7,7 +7,7 @@ import numpy as np
 from retrain.data import read_source
 from retrain.evaluation import summarize
 from retrain.events import Emit, ignore
-from retrain.extraction import load_dataset
+from retrain.extraction import load_dataset, with_local_cache
 from retrain.model import Classifier, judge
 from retrain.options import ExtractionOptions, ImageOptions, PictureSource, RunOptions
 from retrain.pipeline.checks import check_known_classes
@@ -33,6 +33,7 @@ def evaluate(
     Raises ImageFolderError if the folder has a class that the model doesn't know, ModelFolderError if the files of the
     model folder don't belong together, and other kinds of RetrainError.
     """
+    extraction = with_local_cache(RunOptions(extraction=extraction)).extraction
     classifier = model if isinstance(model, Classifier) else Classifier(model)
     names = {*classifier.labels, *classifier.description.class_folders}
     folder = read_source(image_dir, [extraction.cache_dir, classifier.model_dir], emit, names)

@@ -10,7 +10,7 @@ from retrain.data import LabelledPictures, assign_sets, check_counts, class_labe
 from retrain.errors import UsageError
 from retrain.events import Emit, ignore
 from retrain.export import VectorTable, check_vector_file, write_vectors
-from retrain.extraction import Dataset, Extraction, choose_extractor_for, load_dataset, open_cache
+from retrain.extraction import Dataset, Extraction, choose_extractor_for, load_dataset, open_cache, with_local_cache
 from retrain.extraction import extract as extract_pictures
 from retrain.options import PictureSource, RunOptions, Shard
 from retrain.paths import utf8_path
@@ -66,6 +66,7 @@ def extract(
                 "until all parts are in the cache, then --shard"
             )
         check_vector_file(output)
+    options = with_local_cache(options)
     folder = read_source(image_dir, [options.extraction.cache_dir], emit)
     labels = _labels(folder, options, emit) if output is not None else ()
     backbone, options = choose_backbone(options, emit)

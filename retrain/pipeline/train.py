@@ -19,7 +19,7 @@ from retrain.cache import LabelledBottlenecks, SomeVectors, VectorSource
 from retrain.data import SETS, LabelledPictures, assign_sets
 from retrain.evaluation import Metrics, PictureResult, summarize
 from retrain.events import Emit, StageBegan, TrainingBegan, Warned, ignore
-from retrain.extraction import Augmentation, Dataset, add_copies, choose_extractor_for
+from retrain.extraction import Augmentation, Dataset, add_copies, choose_extractor_for, with_local_cache
 from retrain.model import Head, check_destination, judge, own_card, write_model_folder
 from retrain.options import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, ExportOptions, PictureSource, RunOptions, TrainingOptions
 from retrain.pipeline.checks import check_backbone, check_leaks, check_ready_made_split, check_sets, check_training
@@ -85,6 +85,7 @@ def train_and_export(
     command: Sequence[str],
 ) -> WrittenModel:
     """The same, but a failing export is no error: what is returned has it."""
+    options = with_local_cache(options)
     names = options.export_formats
     check_formats(names)
     check_destination(model_dir, options.extraction.cache_dir, emit)

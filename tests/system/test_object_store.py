@@ -1,9 +1,11 @@
 """Pictures and cache on an S3 server that answers late, too often, or wrongly."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.command import retrain
 from support.extraction import CountingBackbone, rows_of, run
 
 from retrain.data import read_source, remote_files
@@ -151,3 +153,21 @@ def test_what_is_not_there_is_told(bucket):
         ImageFolderError, match=r"https://a\.b/c can't be listed as a folder: download the pictures first"
     ):
         read_source("https://a.b/c")
+
+
+@pytest.mark.slow
+def test_a_cache_on_the_server_is_shared_by_machines(server, pictures, tiny_backbone, tmp_path, monkeypatch):
+    """One extracts, on a server that is asked too often now and then; another one trains, and extracts nothing."""
+    _, url = pictures
+    cache = url.replace("photos", "cache")
+    server.fault = lambda method, path, count: "slow" if count == 0 and "segment-" in path else None
+    arguments = ["--backbone", tiny_backbone, "--cache-dir", cache]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "one"))
+    done = retrain("extract", url, *arguments, "--json", check=0)
+    assert json.loads(done.stdout)["extracted"] == 16
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "two"))
+    server.fault = lambda method, path, count: "cut" if method == "GET" and count == 0 and "segment-" in path else None
+    done = retrain("train", url, *arguments, "--steps", 10, "--json", check=0)
+    extraction = json.loads(done.stdout)["extraction"]
+    assert (extraction["cached"], extraction["extracted"], extraction["skipped"]) == (16, 0, 1)
+    assert not list(tmp_path.glob("s3:*"))
