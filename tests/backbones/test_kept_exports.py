@@ -204,12 +204,14 @@ def test_a_graph_that_does_more_than_compute_needs_trust_again(tiny_backbone, ex
     )
 
 
-def assert_same_scores(*models: str) -> None:
+def assert_same_scores(first: str, *others: str) -> None:
+    """What has the same bytes is not run."""
+    others = [other for other in others if exported(other) != exported(first)]
+    if not others:
+        return
     pixels = np.random.default_rng(0).random((4, TINY_SIZE, TINY_SIZE, 3), np.float32)
-    expected = run_graph(Path(models[0], "graph.pb").read_bytes(), pixels)
-    for number, model in enumerate(models):
-        if exported(model) in map(exported, models[:number]):
-            continue
+    expected = run_graph(Path(first, "graph.pb").read_bytes(), pixels)
+    for model in (first, *others):
         np.testing.assert_allclose(run_graph(Path(model, "graph.pb").read_bytes(), pixels), expected, atol=1e-6)
         loaded = tf.saved_model.load(f"{model}/saved_model")
         answer = loaded.signatures["pixels"](pixels=tf.constant(pixels))

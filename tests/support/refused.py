@@ -1,4 +1,4 @@
-"""Code for a process that can't import TensorFlow."""
+"""Code for a process that can't import TensorFlow, or Keras."""
 
 REFUSE_TENSORFLOW = """
 import importlib.abc, json, sys
@@ -10,3 +10,6 @@ class Refuse(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Refuse())
 """
+
+# TensorFlow imports Keras at its end, and does without it; it takes as long as all of TensorFlow
+WITHOUT_KERAS = "import sys; sys.modules['keras'] = None\n"

@@ -17,6 +17,7 @@ def trace_once() -> None:
     """From now on no network is traced for export a second time; where nothing uses TensorFlow, nothing imports it."""
     if "tensorflow" not in sys.modules:
         return
+    from retrain import backbones
     from retrain.backbones import conversion, graph, quantization
     from retrain.cache.artifacts import QUANTIZED_MODEL
     from retrain.export import template
@@ -62,18 +63,21 @@ def trace_once() -> None:
             Path(folder, name).write_bytes(content)
         return quantization.QuantizedNetwork(folder)
 
-    graph.make_trunk, template.make_template = remembered_trunk, remembered_template
+    # the room's front keeps what it once found
+    graph.make_trunk = backbones.make_trunk = remembered_trunk
+    template.make_template = remembered_template
     conversion.Converter._convert = remembered_conversion
     quantization.quantize = remembered_quantisation
 
 
 def trace_anew(patch: pytest.MonkeyPatch) -> None:
     """Forget all that, for a test about tracing."""
+    from retrain import backbones
     from retrain.backbones import conversion, graph, quantization
     from retrain.export import template
 
     for module, name in (
-        *((graph, "make_trunk"), (template, "make_template")),
+        *((graph, "make_trunk"), (backbones, "make_trunk"), (template, "make_template")),
         *((conversion.Converter, "_convert"), (quantization, "quantize")),
     ):
         function = getattr(module, name)
