@@ -6,6 +6,7 @@ import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
+from support.refused import WITHOUT_KERAS
 
 from retrain import tensorflow_formats
 from retrain._tensorflow import tf
@@ -55,7 +56,7 @@ ours.node.add(name="a", op="NoOp")
 theirs = tf.compat.v1.GraphDef.FromString(ours.SerializeToString())
 assert GraphDef.FromString(theirs.SerializeToString()) == ours
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", WITHOUT_KERAS + code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

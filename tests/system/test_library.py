@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from support.refused import WITHOUT_KERAS
 
 STATE = r"""
 import gc, json, os, re, signal, sys, warnings
@@ -24,7 +25,7 @@ def state():
 WITHOUT = (
     STATE
     + """
-import tensorflow, h5py, PIL.Image, scipy.optimize
+import tensorflow, h5py, PIL.Image, threadpoolctl
 tensorflow.saved_model.load(sys.argv[2])
 print(json.dumps(state()))
 """
@@ -57,7 +58,7 @@ def test_a_process_that_trains_is_as_it_was(make_folder, tiny_backbone):
     root = make_folder({"cat": 25, "dog": 25})
     found = []
     for code in (WITHOUT, WITH):
-        command = [sys.executable, "-c", code, str(root), str(tiny_backbone)]
+        command = [sys.executable, "-c", WITHOUT_KERAS + code, str(root), str(tiny_backbone)]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
         found.append(json.loads(done.stdout.splitlines()[-1]))
     theirs, ours = found

@@ -62,6 +62,8 @@ def test_the_reference_vectors_reach_what_they_are_known_for(reference_flowers):
     for label in range(len(labels)):
         own = order[data.labels[order] == label]
         folds[own] = np.arange(len(own)) % 5
-    results = list(FoldTrainer(HeadTrainer(data, len(labels)), folds, labels).train_all(TrainingOptions()))
+    results = list(
+        FoldTrainer(HeadTrainer(data, len(labels)), folds, labels).train_all(TrainingOptions(eval_step_interval=1000))
+    )
     assert np.mean([result.metrics.accuracy for result in results]) == pytest.approx(0.875, abs=0.03)
     assert np.mean([result.metrics.cross_entropy for result in results]) == pytest.approx(0.39, abs=0.08)

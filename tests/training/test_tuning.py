@@ -192,7 +192,11 @@ def test_a_run_trains_with_what_was_found_and_keeps_the_tries(make_folder, tiny_
 def test_the_reference_vectors_get_no_worse_by_tuning(reference_flowers):
     data, labels = reference_flowers
     folds = (np.random.default_rng(0).permutation(len(data)) % 4).astype(np.int32) - 1  # a quarter is for the test
-    found = tune(FoldTrainer(HeadTrainer(data, len(labels)), folds, labels), TrainingOptions(steps=1000), 600)
+    found = tune(
+        FoldTrainer(HeadTrainer(data, len(labels)), folds, labels),
+        TrainingOptions(steps=1000, eval_step_interval=1000),
+        600,
+    )
     assert found.is_complete
     first, best = found.tries[0].cross_entropies, found.tries[found.best].cross_entropies
     assert np.mean(best[: len(first)]) <= np.mean(first)  # of the folds that both were tested on
