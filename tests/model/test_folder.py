@@ -178,16 +178,18 @@ def test_a_damaged_run_json_is_told(model):
 @pytest.mark.slow
 def test_a_run_json_of_other_types_and_values_gives_no_other_scores(earlier):
     """Without a digest, as whoever makes a model folder by hand would leave it."""
-    expected = Classifier(earlier).scores(PIXELS)
     run = json.loads((earlier / "run.json").read_text())
     used = ("format", "labels", "class_folders", "options", "backbone")
     read = {name: run[name] for name in used} | {"options": {"final_tensor_name": "final_result"}, "sha256": {}}
+    (earlier / "run.json").write_text(json.dumps(read))
+    expected, known = Classifier(earlier).scores(PIXELS), read_description(earlier)
     refused = 0
     for what, other in json_mutations(read):
         (earlier / "run.json").write_text(json.dumps(other))
         try:
             with no_hang():
-                assert np.array_equal(Classifier(earlier).scores(PIXELS), expected), what
+                is_known = read_description(earlier) == known
+                assert is_known or np.array_equal(Classifier(earlier).scores(PIXELS), expected), what
         except ModelFolderError as error:
             one_line(error)
             refused += 1

@@ -80,17 +80,17 @@ def test_bottlenecks_are_those_of_an_independent_port(number, test_data):
 
 @pytest.mark.real
 def test_classifier_knows_the_thousand_classes(test_data, weights):
-    """With the classifier's layer, over 1,000 classes; Lite1 and Lite2 at their own sizes: 76.5%, 72.5%."""
+    """With the classifier's layer, over 1,000 classes, on every fourth of 200 pictures, of which it knows 74%."""
     folder = test_data / "images" / "imagenette" / "validation"
-    files = [path for name in CLASSES for path in sorted((folder / name).iterdir())]
+    files = [path for name in CLASSES for path in sorted((folder / name).iterdir())[::4]]
     network = locate().network
     shape = (network.width, network.height)
     pictures = [Image.open(path).convert("RGB").resize(shape, Image.Resampling.BICUBIC) for path in files]
     vectors = network.bottlenecks(np.stack([np.asarray(picture) for picture in pictures]))
     given = (vectors @ weights["_fc.weight"].T + weights["_fc.bias"]).argmax(axis=1)
     right = given == [CLASSES[path.parent.name] for path in files]
-    assert len(right) == 200
-    assert right.mean() == pytest.approx(0.74)
+    assert len(right) == 50
+    assert right.mean() == pytest.approx(0.74, abs=3 * 0.062)  # three standard errors
 
 
 def test_pictures_must_not_be_too_small():
@@ -274,7 +274,7 @@ def test_int8(test_data):
     folder = Path("pictures")
     for name in list(CLASSES)[:2]:
         (folder / name).mkdir(parents=True)
-        for path in sorted((test_data / "images" / "imagenette" / "train" / name).iterdir())[:24]:
+        for path in sorted((test_data / "images" / "imagenette" / "train" / name).iterdir())[:14]:
             (folder / name / path.name).symlink_to(path)
     cache = extract_folder(
         folder, RunOptions(BackboneOptions("efficientnet_lite0", input_size=96, precision="int8"))
