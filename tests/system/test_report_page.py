@@ -25,8 +25,8 @@ PAGES = {
     "comparison": lambda: render_comparison(make_comparison(HOSTILE[:3])),
 }
 
-# By axe-core, which takes half a minute for a thousand classes. They have the same elements as fifty, a quick report has
-# those of a full one, and names of any kind are as wide on a phone.
+# By axe-core, which takes half a minute for a thousand classes: they have the same elements as fifty, and a quick
+# report has those of a full one.
 LOOKED_AT = {("full", 1280), ("full", 390), ("quick", 390), ("hostile", 1280), ("fifty", 1280)}
 LOOKED_AT |= {("comparison", 1280), ("comparison", 390)}
 

@@ -115,7 +115,7 @@ def test_inception_v3_in_little_memory(test_data, monkeypatch):
     "arguments",
     [
         "train pictures --backbone {backbone} --model-dir again",
-        "train pictures --backbone {backbone} --model-dir again --optimizer lbfgs --calibrate --tune --tune-seconds 0.5",
+        "train pictures --backbone {backbone} --model-dir again --optimizer lbfgs --calibrate --tune --tune-seconds 1",
         "train pictures --backbone {backbone} --model-dir again --optimizer adam --patience 100 --plots",
         "crossval pictures --backbone {backbone} --folds 3",
         "extract pictures --backbone {backbone}",
