@@ -1,5 +1,6 @@
 """What tests share: a tiny backbone, small image folders, and the way to the shared folder of test data."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -18,6 +19,7 @@ def pytest_configure() -> None:
 
     TensorFlow starts as it does for the command line, which the tests run in their own process.
     """
+    gc.set_threshold(10_000)  # looking for garbage among all that TensorFlow and Keras have took an eighth of the time
     _tensorflow.prepare_process()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

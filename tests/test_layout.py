@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import functools
 import importlib
 import re
 import subprocess
@@ -26,6 +27,17 @@ def test_rooms_import_only_rooms_above_them(monkeypatch):
 MODULES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
+@functools.cache
+def tree_of(name):
+    return ast.parse(MODULES[name].read_text("utf-8"))
+
+
+@functools.cache
+def imports_of(name):
+    """The statements `from ... import ...` of a module."""
+    return [node for node in ast.walk(tree_of(name)) if isinstance(node, ast.ImportFrom)]
+
+
 # `pipeline` has no front: its functions are named like its modules, one for each command, and `retrain` exports them.
 FRONTS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.pyi"))
 
@@ -33,13 +45,13 @@ FRONTS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.pyi"))
 def names_taken_from(room):
     """The names that other rooms import from a room's front, and the modules inside it that they import past it."""
     names, past = set(), set()
-    for name, path in MODULES.items():
+    for name in MODULES:
         if name.startswith((f"{room}/", "__init__")):
             continue
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module == f"retrain.{room}":
+        for node in imports_of(name):
+            if node.module == f"retrain.{room}":
                 names |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"retrain.{room}."):
+            elif (node.module or "").startswith(f"retrain.{room}."):
                 past.add(f"{name}: {node.module}")
     return names, past
 
@@ -55,7 +67,7 @@ def test_a_room_exports_what_other_rooms_use_and_nothing_else(room):
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith(("cli/", "__main__"))])
 def test_only_the_command_line_prints_or_exits(name):
     path = MODULES[name]
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(tree_of(name)):
         if isinstance(node, ast.Name):
             assert node.id not in ("print", "exit", "quit"), f"{path.name}:{node.lineno}"
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sys":
@@ -128,7 +140,7 @@ def functions(node, name, owner=None):
 
 def test_functions_are_of_a_size_to_read():
     """Five parameters at most, and a screen of 60 lines."""
-    found = [one for name, path in MODULES.items() for one in functions(ast.parse(path.read_text("utf-8")), f"{name}:")]
+    found = [one for name in MODULES for one in functions(tree_of(name), f"{name}:")]
     assert {name for name, count, _ in found if count > 5} == MANY_PARAMETERS | MANY_PARAMETERS_GIVEN
     assert {name for name, _, lines in found if lines > 60} == LONG
 

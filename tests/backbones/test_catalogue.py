@@ -215,7 +215,7 @@ def server(tmp_path):
     running.body = pack(tmp_path / "model")
     yield running
     running.close()
-    gc.collect()
+    gc.collect(1)
 
 
 def test_a_url_is_fetched_to_a_folder_that_works_as_retrain_backbones(server, tmp_path, monkeypatch, capsys):

@@ -609,7 +609,7 @@ def server() -> Iterator[Server]:
     running = Server()
     yield running
     running.close()
-    gc.collect()
+    gc.collect(1)
 
 
 @pytest.fixture

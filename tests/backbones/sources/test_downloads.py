@@ -51,7 +51,7 @@ def server():
     for thread in threading.enumerate():
         if thread.name == "download":
             thread.join(5)
-    gc.collect()
+    gc.collect(1)
 
 
 @pytest.fixture

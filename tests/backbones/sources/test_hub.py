@@ -51,7 +51,7 @@ def server(model):
     running.body = pack(model)
     yield running
     running.close()
-    gc.collect()
+    gc.collect(1)
 
 
 @pytest.fixture

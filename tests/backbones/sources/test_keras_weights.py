@@ -46,7 +46,7 @@ def server(weights):
     running.body = weights
     yield running
     running.close()
-    gc.collect()
+    gc.collect(1)
 
 
 def md5(data):
