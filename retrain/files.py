@@ -5,11 +5,13 @@ import copy
 import ctypes
 import errno
 import fcntl
+import functools
 import glob
 import hashlib
 import mmap
 import os
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -190,12 +192,18 @@ _Place = tuple[int, str | os.PathLike[str]]  # a path, and a handle of the folde
 
 
 def _renameat2(source: _Place, target: _Place, flags: int) -> None:
-    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    sys.audit("os.rename", source[1], target[1], source[0], target[0])  # as os.rename does
+    function = getattr(_c_library(), "renameat2", None)
     if function is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), os.fspath(target[1]))
     if function(source[0], os.fsencode(source[1]), target[0], os.fsencode(target[1]), flags):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), os.fspath(target[1]))
+
+
+@functools.cache
+def _c_library() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)  # takes ten times as long as a call
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -58,7 +58,7 @@ class FolderClasses:
 
     def named(self, name: str) -> list[ClassFolder]:
         """The folders of a class: one in each set, or in each Unicode form."""
-        return [folder for folder in self.layout.classes if folder.name == composed(name)]
+        return self._by_name.get(composed(name), [])
 
     def above(self, path: str) -> ClassFolder | None:
         """The class folder that a path is in."""
@@ -69,9 +69,24 @@ class FolderClasses:
         """Whether a path is in the folder of unlabelled pictures."""
         return self.unlabelled is not None and path.startswith(f"{self.unlabelled}/")
 
+    def is_beside(self, path: str) -> bool:
+        """Whether a file lies beside class folders."""
+        return path in self._strays
+
     @cached_property
     def _by_path(self) -> dict[str, ClassFolder]:
         return {folder.path: folder for folder in self.layout.classes}
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[ClassFolder]]:
+        found: dict[str, list[ClassFolder]] = {}
+        for folder in self.layout.classes:
+            found.setdefault(folder.name, []).append(folder)
+        return found
+
+    @cached_property
+    def _strays(self) -> frozenset[str]:
+        return frozenset(self.layout.stray_files)
 
 
 class EditPlan:
@@ -88,6 +103,7 @@ class EditPlan:
         self._files, self._number = files, number
         self._moves: list[Move] = []
         self._made: dict[str, None] = {}
+        self._folder_of: dict[tuple[str, str], str] = {}  # class and place -> folder
         self._there: set[str] = {""}  # folders that exist, or are made
         self._taken: set[str] = set()  # paths that are targets, folded
         self._next: dict[str, int] = {}  # folded path -> which of the names like it to try first
@@ -105,11 +121,12 @@ class EditPlan:
     def move(self, paths: Sequence[str], class_name: str) -> Edit:
         """Move pictures to a class."""
         sources: set[str | None] = set()
-        for path in self._pictures(paths):
+        for path, is_link in self._pictures(paths):
             folder, rest, place = self._place_of(path)
             if folder is None or folder.name != composed(class_name):
                 target = self._free(join(self._class_folder(class_name, place), rest))
-                self._check_link(path, target)
+                if is_link:
+                    self._check_link(path, target)
                 self._moves.append(Move(path, target))
                 sources.add(folder.name if folder else None)
         if not self._moves:
@@ -121,7 +138,7 @@ class EditPlan:
     def remove(self, paths: Sequence[str]) -> Edit:
         """Move pictures to the trash."""
         sources: set[str | None] = set()
-        for path in self._pictures(paths):
+        for path, _ in self._pictures(paths):
             folder, _, _ = self._place_of(path)
             sources.add(folder.name if folder else None)
             self._moves.append(Move(path, self._trashed(path)))
@@ -172,9 +189,10 @@ class EditPlan:
         for folder in folders:
             target = self._class_folder(into, os.path.dirname(folder.path))
             self._need(target)
-            for path in self._files_below(folder.path):
+            for path, is_link in self._files_below(folder.path):
                 new = self._free(join(target, path[len(folder.path) + 1 :]))
-                self._check_link(path, new)
+                if is_link:
+                    self._check_link(path, new)
                 self._moves.append(Move(path, new))
             self._moves.append(Move(folder.path, self._trashed(folder.path)))
 
@@ -195,6 +213,11 @@ class EditPlan:
 
     def _class_folder(self, name: str, place: str) -> str:
         """The folder of a class in a place, which may have to be made."""
+        if (name, place) not in self._folder_of:
+            self._folder_of[name, place] = self._found_class_folder(name, place)
+        return self._folder_of[name, place]
+
+    def _found_class_folder(self, name: str, place: str) -> str:
         folders = self.classes.named(name)
         here = [folder.path for folder in folders if os.path.dirname(folder.path) == place]
         if here:
@@ -202,8 +225,7 @@ class EditPlan:
         if folders:
             return join(place, os.path.basename(folders[0].path))  # as it is spelled in another set
         path = join(place, self._checked_name(name))
-        if path not in self._there:
-            self._check_unused(path)
+        self._check_unused(path)
         return path
 
     def _checked_name(self, name: str, besides: str | None = None) -> str:
@@ -225,8 +247,8 @@ class EditPlan:
 
     # pictures
 
-    def _pictures(self, paths: Sequence[str]) -> Iterator[str]:
-        """Paths of pictures, each once and checked."""
+    def _pictures(self, paths: Sequence[str]) -> Iterator[tuple[str, bool]]:
+        """Paths of pictures, each once and checked, and whether it is a link."""
         if not paths:
             raise ImageFolderError("no pictures are given; give at least one")
         for path in dict.fromkeys(paths):
@@ -235,7 +257,7 @@ class EditPlan:
                 raise ImageFolderError(f"{display_path(path)} is not there any more; it was moved or removed meanwhile")
             if stat.S_ISDIR(status.st_mode):
                 raise ImageFolderError(f"{display_path(path)} is a folder; give pictures")
-            yield path
+            yield path, stat.S_ISLNK(status.st_mode)
 
     def _place_of(self, path: str) -> tuple[ClassFolder | None, str, str]:
         """The class folder of a picture, or None; its path in there; the place that a class folder for it is in."""
@@ -250,14 +272,14 @@ class EditPlan:
         if folder is not None:
             return folder, path[len(folder.path) + 1 :], os.path.dirname(folder.path)
         place, _, name = path.rpartition("/")
-        if path not in self.classes.layout.stray_files:
+        if not self.classes.is_beside(path):
             raise ImageFolderError(
                 f"{display_path(path)} is in no class, nor beside the classes; give paths of pictures of the folder"
             )
         return None, name, place if place in self.classes.places else self.classes.home
 
-    def _files_below(self, folder: str) -> Iterator[str]:
-        """All files in a class folder, at any depth, as they would be trained on."""
+    def _files_below(self, folder: str) -> Iterator[tuple[str, bool]]:
+        """All files in a class folder, at any depth, as they would be trained on; and whether each is a link."""
         pending = [folder]
         while pending:
             current = pending.pop()
@@ -267,13 +289,10 @@ class EditPlan:
                 if status is not None and stat.S_ISDIR(status.st_mode):
                     pending.append(path)
                 elif status is not None:
-                    yield path
+                    yield path, stat.S_ISLNK(status.st_mode)
 
     def _check_link(self, source: str, target: str) -> None:
         """Refuse to move a link whose text would mean something else in its new place."""
-        status = self._files.status(source)
-        if status is None or not stat.S_ISLNK(status.st_mode):
-            return
         text = self._files.link_text(source)
         before, after = (os.path.normpath(os.path.join(os.path.dirname(path), text)) for path in (source, target))
         if before != after:
