@@ -14,6 +14,7 @@ from retrain.pipeline.benchmark import PrecisionRates
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(benchmark, "_SECONDS", 0.1)
+    monkeypatch.setattr(benchmark.draw_pictures, "__defaults__", (40,))
 
 
 def measured(capsys, *args):

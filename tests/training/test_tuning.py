@@ -117,8 +117,8 @@ def test_time_ends_within_a_training_too(monkeypatch):
         return train(self, numbers, held_out, options, count)
 
     monkeypatch.setattr(HeadTrainer, "train", counted)
-    found = tune(FoldTrainer(HeadTrainer(noisy(), 2), folds_of(), LABELS), TrainingOptions(steps=100_000), 1.0)
-    assert found.best == 0  # done whole in any case, five hundred blocks of it
+    found = tune(FoldTrainer(HeadTrainer(noisy(), 2), folds_of(), LABELS), TrainingOptions(steps=20_000), 1.0)
+    assert found.best == 0  # done whole in any case, a hundred blocks of it
     assert [len(tried.accuracies) for tried in found.tries] == [1, 0, 0, 0]
 
 
