@@ -1,7 +1,7 @@
 """Bottlenecks for training: in memory if they fit, else read from the cache when they are needed."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -113,6 +113,16 @@ class LabelledBottlenecks:
     def weights_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
         """The weights of (m,) rows; None if every row is one picture."""
         return None if self.weights is None else self.weights[rows]
+
+    def weighted(self, class_weights: Sequence[float] | None) -> "LabelledBottlenecks":
+        """The same, with the weight of its class for each row; unchanged for None.
+
+        Args:
+            class_weights: (classes,) > 0.
+        """
+        if class_weights is None:
+            return self
+        return replace(self, weights=np.asarray(class_weights, np.float32)[self.labels])
 
     def with_copies(self, pictures: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows of (m,) pictures: first the pictures, in their order, then all copies of them."""

@@ -125,9 +125,9 @@ def describe_run(result: RunResult, record: dict[str, Any], model_dir: str, pict
     lines = [_extraction_line(result), _backbone_line(record["backbone"])]
     is_without_test = not result.metrics["test"].n and result.metrics["validation"].n  # as with train/ and validation/
     if is_without_test:
-        lines += _metrics_lines("Validation", result.metrics["validation"])
+        lines += _metrics_lines("Validation", result.metrics["validation"], result.is_imbalanced)
     else:
-        lines += _metrics_lines("Test", result.metrics["test"])
+        lines += _metrics_lines("Test", result.metrics["test"], result.is_imbalanced)
     lines += _ways_lines(result, record, place)
     lines += _precision_line(record)
     if result.left_out.count:
@@ -221,7 +221,8 @@ def _pictures(count: int, different: int) -> str:
     return counted(count, "picture") + ("" if count == different else f" ({different:,} different)")
 
 
-def _metrics_lines(name: str, metrics: Metrics) -> Iterator[str]:
+def _metrics_lines(name: str, metrics: Metrics, is_imbalanced: bool = False) -> Iterator[str]:
+    """is_imbalanced: whether there are other pictures of which this is known."""
     if metrics.accuracy is None or metrics.accuracy_interval is None:
         yield f"{name} accuracy: none, because there are no such pictures"
         return
@@ -232,10 +233,19 @@ def _metrics_lines(name: str, metrics: Metrics) -> Iterator[str]:
         f"cross-entropy {metrics.cross_entropy:.3f}"
     )
     yield _scores_line(metrics)
+    yield from _balance_line(metrics, is_imbalanced)
     worst = metrics.worst_classes()
     if worst:
         yield "Worst classes: " + ", ".join(f"{c.label} {c.recall:.1%} of {c.n}" for c in worst)
     yield from _confused_line(metrics)
+
+
+def _balance_line(metrics: Metrics, is_imbalanced: bool = False) -> Iterator[str]:
+    if (is_imbalanced or metrics.is_imbalanced) and metrics.balanced_accuracy is not None:
+        yield (
+            f"Every class counted the same: accuracy {metrics.balanced_accuracy:.1%} (balanced), "
+            f"F1 {ratio(metrics.macro_f1)} (macro)"
+        )
 
 
 def _confused_line(metrics: Metrics) -> Iterator[str]:
@@ -271,6 +281,7 @@ def describe_cross_validation(found: CrossValidation) -> str:
         f"Cross-entropy {loss.mean:.3f} (95% interval {low_loss:.3f} to {high_loss:.3f}), standard deviation "
         f"{loss.standard_deviation:.3f}",
         _scores_line(found.metrics),
+        *_balance_line(found.metrics),
         f"Backbone: {found.backbone}",
         *_augmentation_lines(found.augmentation, "picture"),
         *_confused_line(found.metrics),

@@ -1,7 +1,7 @@
 """Metrics: pure functions of scores and labels."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -16,6 +16,7 @@ __all__ = [
     "different",
     "evaluate_logits",
     "expected_calibration_error",
+    "is_imbalanced",
     "mean_figures",
     "outcomes_of",
     "summarize",
@@ -25,6 +26,7 @@ __all__ = [
 Z_95 = 1.959963984540054  # two-sided 95% quantile of the normal distribution
 
 TOP_K = (2, 3, 5)
+MOST_UNEVEN = 3  # times the smallest class: with more, accuracy says most of the large classes
 CALIBRATION_BINS = 15  # as many as in Guo et al.'s tables
 
 _CHUNK_VALUES = 2**18  # logits to work on at once: 1 MB of float32, which stays in the processor's cache
@@ -56,10 +58,17 @@ class Metrics:
     top_k_accuracy: dict[str, float]
     expected_calibration_error: float | None  # in [0, 1], see expected_calibration_error()
     copies: int = 0  # files with the content and the label of another; they do not count
+    balanced_accuracy: float | None = None  # mean recall of the classes that have pictures
+    macro_f1: float | None = None  # mean F1 of the classes that have pictures or were given to one
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+    @property
+    def is_imbalanced(self) -> bool:
+        """Whether the largest class has over three times the pictures of the smallest."""
+        return is_imbalanced(found.n for found in self.per_class)
 
     def most_confused(self, most: int = 1) -> list[tuple[str, str, int]]:
         """Return (true label, given label, pictures) of the `most` most frequent mistakes."""
@@ -85,6 +94,12 @@ class PictureResult:
     predicted: str
     score: float  # of the predicted label
     key: str  # SHA-256 of the file, hexadecimal
+
+
+def is_imbalanced(counts: Iterable[int]) -> bool:
+    """Whether the largest class has over three times the pictures of the smallest. Classes without any don't count."""
+    sizes = [count for count in counts if count]
+    return bool(sizes) and max(sizes) > MOST_UNEVEN * min(sizes)
 
 
 def wilson_interval(right: int, n: int, z: float = Z_95) -> tuple[float, float]:
@@ -164,7 +179,14 @@ def summarize(
         {str(k): float((outcomes.ranks < k).mean()) for k in TOP_K if k < classes},
         expected_calibration_error(outcomes.top_scores, outcomes.given == labels),
         copies,
+        _mean(found.recall for found in per_class),
+        _mean(found.f1 for found in per_class),
     )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def different(keys: NDArray[np.uint8], labels: NDArray[np.int32]) -> NDArray[np.int64]:

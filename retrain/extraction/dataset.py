@@ -44,15 +44,19 @@ class Dataset:
     max_memory: int | None = None  # MiB that the vectors may take
     copies: CachedVectors | None = None  # (m, d), of distorted copies
     origins: NDArray[np.int32] | None = None  # (m,) which picture each copy shows, in [0, n)
+    class_weights: tuple[float, ...] | None = None  # (classes,) how many pictures one of each class counts as
 
     @cached_property
     def bottlenecks(self) -> LabelledBottlenecks:
         """What heads are trained on: the pictures, then the copies."""
         if self.copies is None or self.origins is None:
-            return LabelledBottlenecks(load_vectors([self.cached], self.max_memory), self.labels)
+            return self._weighted(load_vectors([self.cached], self.max_memory), None)
         origins = np.concatenate([np.arange(len(self.labels), dtype=np.int32), self.origins])
-        vectors = load_vectors([self.cached, self.copies], self.max_memory)
-        return LabelledBottlenecks(vectors, self.labels[origins], origins)
+        return self._weighted(load_vectors([self.cached, self.copies], self.max_memory), origins)
+
+    def _weighted(self, vectors: VectorSource, origins: NDArray[np.int32] | None) -> LabelledBottlenecks:
+        labels = self.labels if origins is None else self.labels[origins]
+        return LabelledBottlenecks(vectors, labels, origins).weighted(self.class_weights)
 
     @property
     def vectors(self) -> VectorSource:

@@ -2,16 +2,19 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 from retrain.errors import UsageError
 from retrain.options.fields import Checked, flag_of, option
+from retrain.text import listing
 
 __all__ = ["DEFAULT_BATCH_SIZE", "DEFAULT_STEPS", "OPTIMIZERS", "TrainingOptions"]
 
 OPTIMIZERS = ("gradient-descent", "adam", "lbfgs")
 
 DEFAULT_STEPS, DEFAULT_BATCH_SIZE = 4000, 100  # of the original program
+_LOWEST_WEIGHT = 1e-4  # of a picture in the loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +60,14 @@ class TrainingOptions(Checked):
     sampling: str | None = option(
         None,
         "how to draw a picture of a batch: class-balanced, a class first and then one of its pictures, as in the "
-        "original program; or uniform, any picture (default: class-balanced; with --class-weight balanced, uniform)",
+        "original program; or uniform, any picture (default: class-balanced; with --class-weight, uniform)",
         choices=("class-balanced", "uniform"),
     )
     class_weight: str = option(
         "none",
-        "balanced: give pictures of small classes more weight in the loss, instead of drawing them more often",
-        choices=("none", "balanced"),
+        "balanced: give pictures of small classes more weight in the loss, instead of drawing them more often; or "
+        "weights of labels, as in roses=2,tulips=0.5: each picture counts as so many, those of other labels as one",
+        metavar="none|balanced|LABEL=WEIGHT,...",
     )
     patience: int | None = option(
         None,
@@ -114,10 +118,13 @@ class TrainingOptions(Checked):
         self._check_length()
         if self.validation_batch_size == 0:
             raise UsageError("--validation-batch-size 0: must be at least 1, or -1 for all validation pictures")
-        if self.class_weight == "balanced" and self.sampling == "class-balanced":
+        _ = self.label_weights
+        if self.class_weight != "none" and self.sampling == "class-balanced":
+            why = "would make up for small classes twice"
+            if self.class_weight != "balanced":
+                why = "would have no effect, since that draws every class equally often"
             raise UsageError(
-                "--class-weight balanced with --sampling class-balanced would make up for small classes twice: leave "
-                "one of them out"
+                f"--class-weight {self.class_weight} with --sampling class-balanced {why}: leave one of them out"
             )
         if self.optimizer == "lbfgs":
             for name in ("dropout", "learning_rate", "batch_size"):
@@ -130,6 +137,39 @@ class TrainingOptions(Checked):
     def _check_length(self) -> None:
         if self.steps is not None and self.epochs is not None:
             raise UsageError("--steps and --epochs both say how long to train: leave one of them out")
+
+    @property
+    def label_weights(self) -> dict[str, float]:
+        """Label -> how many pictures each of its pictures counts as. Empty unless --class-weight names labels."""
+        if self.class_weight in ("none", "balanced"):
+            return {}
+        weights: dict[str, float] = {}
+        for pair in self.class_weight.split(","):
+            label, _, number = pair.rpartition("=")
+            try:
+                weight = float(number)
+            except ValueError:
+                weight = 0.0
+            if not label or not _LOWEST_WEIGHT <= weight <= 1 / _LOWEST_WEIGHT or label in weights:
+                raise UsageError(
+                    f"--class-weight {self.class_weight}: expected none, balanced, or each label once with a weight "
+                    f"from {_LOWEST_WEIGHT:g} to {1 / _LOWEST_WEIGHT:g}, as in roses=2,tulips=0.5; found {pair!r}"
+                )
+            weights[label] = weight
+        return weights
+
+    def weights_of(self, labels: Sequence[str]) -> list[float] | None:
+        """The weights that --class-weight gives to labels, in their order; None if it names none.
+
+        Raises UsageError if it names one that is not among them.
+        """
+        weights = self.label_weights
+        unknown = [label for label in weights if label not in labels]
+        if unknown:
+            raise UsageError(
+                f"--class-weight names {listing(unknown)}, and the labels are {listing(labels)}: name some of these"
+            )
+        return [weights.get(label, 1.0) for label in labels] if weights else None
 
     def passes(self, steps: int, pictures: int) -> float:
         """How many passes over the training pictures a number of steps makes, on average."""

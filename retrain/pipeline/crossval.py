@@ -78,7 +78,7 @@ def cross_validate(
     check_folds(folder, cross_validation.folds, options.training)
     backbone, options = choose_backbone(options, emit)
     extractor = choose_extractor_for(folder, backbone, options, emit)
-    data = load_training_data(folder, extractor, options, emit)
+    data = load_training_data(folder, labels, extractor, options, emit)
     folds = assign_folds(data.samples, data.keys, cross_validation.folds, options.training.seed)
 
     # copies of all pictures, since each is trained on in all folds but one; a head gets the copies of its own pictures

@@ -248,7 +248,8 @@ class LiveModel:
 
             training = _with_curve(options.training)
             run.hear(training_began(training.with_steps(len(members["train"])), len(members["train"])))
-            trainer = HeadTrainer(LabelledBottlenecks(vectors, look.labels), len(labels), self._start(labels))
+            data = LabelledBottlenecks(vectors, look.labels).weighted(training.weights_of(labels))
+            trainer = HeadTrainer(data, len(labels), self._start(labels))
             trained = trainer.train(members["train"], members["validation"], training, run.hear)
             for warning in trained.warnings(training.resolved(len(members["train"]))):
                 run.hear(Warned(warning))

@@ -44,7 +44,8 @@ def train_folds(
     if len(pictures) <= vectors.shape[1] and not (options.hidden_units or options.dropout or options.l1):
         vectors = _coordinates(vectors[:])
         used = _to_optimum(options)
-    trainer = HeadTrainer(LabelledBottlenecks(vectors, pictures.labels), len(pictures.names))
+    data = LabelledBottlenecks(vectors, pictures.labels).weighted(options.weights_of(pictures.names))
+    trainer = HeadTrainer(data, len(pictures.names))
     nothing = np.zeros(0, np.int64)
     heads = [trainer.train(np.flatnonzero(folds != number), nothing, used, emit).head for number in numbers]
     places = np.searchsorted(numbers, folds).astype(np.int32)

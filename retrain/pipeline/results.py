@@ -1,5 +1,6 @@
 """What the commands find out: values that the library returns."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from retrain.backbones import Backbone, Extractor
 from retrain.data import LeftOut, ManifestFile
-from retrain.evaluation import Metrics, Outcomes, PictureResult
+from retrain.evaluation import Metrics, Outcomes, PictureResult, is_imbalanced
 from retrain.extraction import Augmentation, Dataset, Extraction
 from retrain.options import RunOptions
 from retrain.paths import utf8_path
@@ -44,6 +45,11 @@ class RunResult:
     curve: list[CurvePoint] = field(default_factory=list)  # if plots were asked for; before any calibration
     left_out: LeftOut = field(default_factory=LeftOut)  # summary of what was skipped
     manifest: ManifestFile | None = None  # that lists the pictures
+
+    @property
+    def is_imbalanced(self) -> bool:
+        """Whether the largest class has over three times the pictures of the smallest."""
+        return is_imbalanced(Counter(picture.label for picture in self.pictures).values())
 
     def misclassified(self) -> list[PictureResult]:
         """The tested pictures with a wrong label, the most confident mistake first."""

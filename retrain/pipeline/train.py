@@ -210,7 +210,7 @@ def _extract(start: _Start) -> _Split:
         plan = FineTuningPlan(start.graph.backbone, start.graph.trunk, options, start.graph.converter)
         plan.announce(len(folder.samples), emit)
     extractor = plan.extractor if plan else choose_extractor_for(folder, start.graph.backbone, options, emit)
-    data = load_training_data(folder, extractor, options, emit)
+    data = load_training_data(folder, start.labels, extractor, options, emit)
     check_leaks(data, emit)
     sets = assign_sets(data.samples, data.keys, options.split, folder.spelling)
     members = {name: np.flatnonzero(np.array(sets) == name) for name in SETS}

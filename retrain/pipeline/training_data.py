@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,17 +29,22 @@ def read_classes(
 ) -> tuple[LabelledPictures, tuple[str, ...]]:
     """The classes and their labels, checked as far as possible without reading a picture.
 
-    Raises ImageFolderError, ManifestError, LabelsFileError.
+    Raises ImageFolderError, ManifestError, LabelsFileError, UsageError for a --class-weight of an unknown label.
     """
     folder = read_source(source, [options.extraction.cache_dir, *rules.exclude], emit)
     labels = class_labels(folder.class_names, options.labels.labels_file, rules.label_of, emit)
     check_class_counts(folder, folder.counts(), emit)
+    options.training.weights_of(labels)
     return folder, labels
 
 
-def load_training_data(folder: LabelledPictures, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:
+def load_training_data(
+    folder: LabelledPictures, labels: Sequence[str], extractor: Extractor, options: RunOptions, emit: Emit
+) -> Dataset:
     """Extract the pictures, and warn of what they show of the folder.
 
+    Args:
+        labels: of the classes.
     Raises ImageFolderError if a class has too few readable pictures, CacheError, BackboneError.
     """
     data = load_dataset(folder, extractor, options, emit)
@@ -47,4 +52,5 @@ def load_training_data(folder: LabelledPictures, extractor: Extractor, options: 
         check_class_counts(folder, np.bincount(data.labels, minlength=len(folder.class_names)).tolist(), emit)
     check_contradictions(data, emit)
     check_copies(data, emit)
-    return data
+    weights = options.training.weights_of(labels)
+    return data if weights is None else replace(data, class_weights=tuple(weights))

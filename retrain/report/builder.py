@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retrain.evaluation import find_label_errors
+from retrain.evaluation import find_label_errors, is_imbalanced
 from retrain.report import findings
 from retrain.report.contents import Absent, Figure, Finding, Headline, LearningCurve, Report
 from retrain.report.figures import calibration_of, class_rows, confusion_of, thresholds_of
@@ -17,7 +17,7 @@ from retrain.report.judged import JudgedPictures
 from retrain.report.run import Run, recipe_of, training_options
 from retrain.report.shelf import Shelf
 from retrain.report.thumbnails import PictureFiles
-from retrain.text import counted
+from retrain.text import counted, ratio
 
 __all__ = ["Sources", "Work", "build_report"]
 
@@ -217,5 +217,11 @@ def _notes(pictures: JudgedPictures) -> list[str]:
         notes.append(
             f"{counted(metrics.n, f'{name} picture', 'says/say')} little: the accuracy on many pictures would lie "
             f"between {low:.0%} and {high:.0%}."
+        )
+    if metrics.balanced_accuracy is not None and is_imbalanced(np.bincount(pictures.labels).tolist()):
+        notes.append(
+            "The largest class has over three times the pictures of the smallest. If every class counts the same, the "
+            f"accuracy is {metrics.balanced_accuracy:.1%} (balanced accuracy), and F1 is {ratio(metrics.macro_f1)} "
+            "(macro F1)."
         )
     return notes

@@ -73,7 +73,7 @@ def train_held_out(
         return None
     from retrain.training import HeadTrainer
 
-    bottlenecks = LabelledBottlenecks(pictures.vectors, pictures.labels)
+    bottlenecks = LabelledBottlenecks(pictures.vectors, pictures.labels).weighted(options.weights_of(pictures.names))
     trials = _Trials(pictures, folds, HeadTrainer(bottlenecks, len(pictures.names)), options)
     points, done = [], 0
     fewer = count if len(pictures) < _MANY else min(count, _FEWER_FOLDS)

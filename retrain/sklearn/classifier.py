@@ -15,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from retrain.cache import LabelledBottlenecks
+from retrain.errors import UsageError
 from retrain.model import softmax
 from retrain.options import TrainingOptions
 from retrain.sklearn.parameters import options_of, parameters_named
@@ -144,6 +145,10 @@ class RetrainClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """The parameters as options. Raises UsageError."""
         parameters = self.get_params(deep=False)
         has_weights = isinstance(self.class_weight, Mapping)
+        if isinstance(self.class_weight, str) and self.class_weight != "balanced":
+            raise UsageError(
+                f'class_weight {self.class_weight}: expected None, "balanced", or a dictionary from class to weight'
+            )
         parameters["class_weight"] = "none" if self.class_weight is None or has_weights else self.class_weight
         if has_weights:
             options_of(TrainingOptions, parameters | {"class_weight": "balanced"})  # may weights go with sampling?

@@ -31,7 +31,7 @@ from retrain.training.batches import Batch, Draws, members_of, read_batches
 from retrain.training.checkpoint import CheckpointFile
 from retrain.training.gradient_descent import BatchLoss, optimizer_of
 from retrain.training.head_trainer import some_of
-from retrain.training.loss import class_weights
+from retrain.training.loss import class_weights, drawn
 from retrain.training.parameters import Parameters
 from retrain.training.products import Products
 from retrain.training.random_streams import Stream
@@ -151,6 +151,7 @@ class FineTuner:
         course = _Course(
             options,
             Draws(members, size, options.seed, Stream.TRAINING, options.sampling == "class-balanced"),
+            drawn(self.data, self.data.with_copies(train), options),
             class_weights(self.data.labels[train], self.classes),
             some_of(validation, options.seed),
             math.ceil(len(train) / size),
@@ -183,7 +184,7 @@ class FineTuner:
             own[:] = before
         with (
             Products() as products,
-            contextlib.closing(read_batches(self.data, course.draws, range(begun, steps))) as batches,
+            contextlib.closing(read_batches(course.drawn, course.draws, range(begun, steps))) as batches,
         ):
             loss = BatchLoss(trained.head, products, options, course.class_weights)
             for step, batch in enumerate(batches, begun):
@@ -206,7 +207,7 @@ class FineTuner:
         def slopes_of(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
             nonlocal is_finite
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # on this thread, too
-                is_finite = loss.gradients(Batch(vectors, batch.labels), step, gradients.head)
+                is_finite = loss.gradients(Batch(vectors, batch.labels, batch.weights), step, gradients.head)
                 return loss.vector_gradients()
 
         found = self._layers.gradients(batch.vectors, trained.weights, slopes_of)
@@ -245,6 +246,7 @@ class _Course:
 
     options: TrainingOptions
     draws: Draws  # of the training set
+    drawn: LabelledBottlenecks  # what they draw from
     class_weights: NDArray[np.float32]
     validation: Numbers
     in_epoch: int  # steps
@@ -416,9 +418,7 @@ class FineTuningPlan:
         self._data = data
         self._tuner = FineTuner(self._trunk, self.cut, data.bottlenecks, classes)
         activations = data.bottlenecks
-        return LabelledBottlenecks(
-            self._tuner.bottlenecks(activations.vectors), activations.labels, activations.origins
-        )
+        return dataclasses.replace(activations, vectors=self._tuner.bottlenecks(activations.vectors))
 
     def train(
         self,

@@ -1,7 +1,6 @@
 """Pass two: train a head on bottlenecks, in random batches or to the optimum."""
 
 import contextlib
-import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.cache import LabelledBottlenecks, Vectors, chunks
-from retrain.errors import TrainingError
+from retrain.errors import TrainingError, UsageError
 from retrain.events import Emit, Evaluated, Stepped, ignore
 from retrain.model import Head
 from retrain.options import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, TrainingOptions
@@ -21,7 +20,7 @@ from retrain.training.batches import Batch, Draws, RowCopier, members_of, read_b
 from retrain.training.gradient_descent import BatchLoss, optimizer_of
 from retrain.training.layers import logits_of
 from retrain.training.lbfgs import Figures, Flat, FullBatch, Part, find_optimum
-from retrain.training.loss import Penalties, class_weights, cross_entropies, draw_weights, picture_weights
+from retrain.training.loss import Penalties, class_weights, cross_entropies, drawn, picture_weights
 from retrain.training.parameters import Parameters, aligned, initial_head
 from retrain.training.products import Products
 from retrain.training.random_streams import Stream
@@ -101,6 +100,11 @@ class HeadTrainer:
         Returns: the head, and one row per evaluation: at step 0, every eval_step_interval steps, and at the last step.
         Raises TrainingError if the options do not fit the pictures, or if training diverges.
         """
+        if self.data.weights is None and options.label_weights:
+            raise UsageError(
+                f"--class-weight {options.class_weight} names labels, and these pictures come without weights: give "
+                "none or balanced"
+            )
         if self.data.weights is not None:
             train = train[self.data.weights[train] > 0]
         _check(train, validation, options)
@@ -125,7 +129,7 @@ class HeadTrainer:
         steps, size = options.steps or DEFAULT_STEPS, options.batch_size or DEFAULT_BATCH_SIZE
         members, is_balanced = members_of(task.train, self.data.labels), options.sampling == "class-balanced"
         draws = Draws(members, size, options.seed, Stream.TRAINING, is_balanced)
-        with contextlib.closing(read_batches(self._to_draw(task), draws, range(steps))) as batches:
+        with contextlib.closing(read_batches(drawn(self.data, task.train, options), draws, range(steps))) as batches:
             for step, batch in enumerate(batches):
                 if not loss.gradients(batch, step, gradients):
                     raise _divergence(step, options)
@@ -133,15 +137,6 @@ class HeadTrainer:
                 if progress.after(step, batch):
                     break
         return progress.trained(step + 1)
-
-    def _to_draw(self, task: "_Task") -> LabelledBottlenecks:
-        """Return the data with what each row counts when it is drawn, in the place of its weight."""
-        weights = self.data.weights_of(task.train)
-        if weights is None:
-            return self.data
-        drawn = np.zeros(len(self.data), np.float32)
-        drawn[task.train] = draw_weights(self.data.labels[task.train], weights, task.options)
-        return dataclasses.replace(self.data, weights=drawn)
 
     def _validation(self, task: "_Task") -> "_Validation | _RandomValidation | None":
         """Return the validation pictures, to evaluate all of them or random batches."""

@@ -3,16 +3,18 @@
 Logits are (classes, n): with the long axis last, sums and maxima over the classes are fastest.
 """
 
+import dataclasses
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.cache import LabelledBottlenecks
 from retrain.options import TrainingOptions
 from retrain.training.parameters import Parameters, pieces
 
-__all__ = ["Penalties", "class_weights", "cross_entropies", "draw_weights", "picture_weights", "to_gradients"]
+__all__ = ["Penalties", "class_weights", "cross_entropies", "draw_weights", "drawn", "picture_weights", "to_gradients"]
 
 Array = NDArray[Any]  # float32; float64 where it is asked for
 
@@ -101,7 +103,7 @@ def picture_weights(
         weights: (n,) how many pictures each of these counts as.
     """
     shares = np.full(len(labels), 1 / len(labels)) if weights is None else weights / weights.sum(dtype=np.float64)
-    if options.sampling != "uniform" or options.class_weight != "none":
+    if options.sampling != "uniform" or options.class_weight == "balanced":
         shares = shares * class_weights(labels, classes, weights)[labels]
     return np.asarray(shares, np.float32)
 
@@ -122,3 +124,18 @@ def draw_weights(
     groups = labels if options.sampling == "class-balanced" else np.zeros_like(labels)
     means = np.bincount(groups, weights) / np.maximum(1, np.bincount(groups))
     return np.asarray(weights / means[groups], np.float32)
+
+
+def drawn(data: LabelledBottlenecks, train: NDArray[np.int64], options: TrainingOptions) -> LabelledBottlenecks:
+    """Return the data with what each row counts when it is drawn (see draw_weights) in the place of its weight.
+
+    Args:
+        train: (m,) numbers of the rows that are drawn from.
+        options: resolved.
+    """
+    weights = data.weights_of(train)
+    if weights is None:
+        return data
+    counted = np.zeros(len(data), np.float32)
+    counted[train] = draw_weights(data.labels[train], weights, options)
+    return dataclasses.replace(data, weights=counted)

@@ -524,6 +524,28 @@ def test_a_new_class_costs_its_own_pictures_alone(trained, tiny_backbone, tmp_pa
     assert (run["extraction"]["extracted"], run["extraction"]["cached"], len(decoded)) == (8, 90, 8)
 
 
+def test_of_an_uneven_folder_every_class_is_counted_the_same_too(make_folder, tiny_backbone):
+    """In the summary, metrics.json, run.json and the report; of an even one, only in metrics.json."""
+    root = make_folder({"cat": 40, "dog": 12})
+    options = ["--backbone", tiny_backbone, "--optimizer", "lbfgs", "--class-weight", "dog=3.5"]
+    done = retrain("train", root, *options, check=0)
+    metrics = json.loads(Path("model/metrics.json").read_text())["test"]
+    recalls = [found["recall"] for found in metrics["per_class"]]
+    assert metrics["balanced_accuracy"] == pytest.approx(np.mean(recalls))
+    line = f"Every class counted the same: accuracy {metrics['balanced_accuracy']:.1%} (balanced), F1 "
+    assert f"{line}{metrics['macro_f1']:.1%} (macro)" in done.stdout
+    assert json.loads(Path("model/run.json").read_text())["options"]["class_weight"] == "dog=3.5"
+    assert f"the accuracy is {metrics['balanced_accuracy']:.1%} (balanced accuracy)" in Path(
+        "model/report.html"
+    ).read_text("utf-8")
+    for number in range(0, 40, 3):
+        (root / "cat" / f"cat_{number:03}.png").unlink()
+    done = retrain("train", root, *options, "--no-report", check=0)
+    assert "Every class counted the same" not in done.stdout
+    done = retrain("train", root, "--class-weight", "owl=2", check=2)
+    one_line_error(done, "--class-weight names owl, and the labels are cat, dog: name some of these")
+
+
 def test_a_class_without_training_pictures_is_refused(make_folder, tiny_backbone):
     root = make_folder({"train/cat": 20, "train/dog": 20, "val/cat": 5, "val/owl": 5})
     done = retrain("train", root, "--backbone", tiny_backbone, check=1)

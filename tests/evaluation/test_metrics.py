@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from retrain.evaluation.metrics import (
     different,
     evaluate_logits,
     expected_calibration_error,
+    is_imbalanced,
     outcomes_of,
     summarize,
     wilson_interval,
@@ -193,3 +195,24 @@ def test_copies_are_not_counted(rows):
     assert different(keys, labels).tolist() == first
     counted, alone = summarize(outcomes, labels, NAMES, keys), summarize(outcomes.select(first), labels[first], NAMES)
     assert counted == dataclasses.replace(alone, copies=len(rows) - len(first))
+
+
+def test_every_class_counts_the_same_as_scikit_learn_has_it():
+    """Also where a class has no pictures, or is given to none."""
+    theirs = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(3)
+    labels = rng.choice(6, 80, p=[0.6, 0.2, 0.1, 0.07, 0.03, 0]).astype(np.int32)
+    logits = rng.normal(size=(80, 7)).astype(np.float32)
+    logits[:, 5:] -= [3, 9]
+    metrics = evaluate_logits(logits, labels, "abcdefg")
+    given = logits.argmax(axis=1)
+    assert metrics.macro_f1 == pytest.approx(theirs.f1_score(labels, given, average="macro"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # given labels that no picture has
+        assert metrics.balanced_accuracy == pytest.approx(theirs.balanced_accuracy_score(labels, given))
+    assert metrics.is_imbalanced
+
+
+@pytest.mark.parametrize(("counts", "wanted"), [([3, 9], False), ([3, 10], True), ([0, 3, 9], False), ([], False)])
+def test_a_folder_is_imbalanced_above_three_times_the_smallest_class(counts, wanted):
+    assert is_imbalanced(counts) is wanted

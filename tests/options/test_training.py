@@ -14,6 +14,11 @@ from retrain.options import TrainingOptions
         ({"optimizer": "lbfgs", "batch_size": 10}, "--batch-size is for training in batches"),
         ({"epochs": 2, "steps": 4000}, "--steps and --epochs both say how long to train: leave one of them out"),
         ({"class_weight": "balanced", "sampling": "class-balanced"}, "would make up for small classes twice"),
+        ({"class_weight": "a=2", "sampling": "class-balanced"}, "would have no effect, since that draws every class"),
+        *(
+            ({"class_weight": text}, f"--class-weight {text}: expected none, balanced, or each label once")
+            for text in ("rare", "a=", "=2", "a=0", "a=-1", "a=nan", "a=1,a=2", "a=1,", "a=1e5", "")
+        ),
     ],
 )
 def test_training_options_that_do_not_go_together_are_refused(values, message):
@@ -28,6 +33,7 @@ def test_training_options_that_do_not_go_together_are_refused(values, message):
         ({"optimizer": "lbfgs"}, {"learning_rate": None, "l2": 0.02, "batch_size": None}),
         ({"optimizer": "lbfgs", "l2": 0.0}, {"l2": 0.0}),
         ({"class_weight": "balanced"}, {"sampling": "uniform"}),
+        ({"class_weight": "a=2"}, {"sampling": "uniform"}),
         ({"epochs": 3}, {"epochs": 3, "steps": 2}),
         ({"epochs": 1.1, "batch_size": 5}, {"steps": 11}),
         ({"epochs": 1.11, "batch_size": 5}, {"steps": 12}),
@@ -52,3 +58,11 @@ def test_passes_over_the_pictures():
     assert TrainingOptions().passes(10, 250) == 4
     assert TrainingOptions(batch_size=5).passes(10, 250) == 0.2
     assert TrainingOptions(optimizer="lbfgs").passes(10, 250) == 10
+
+
+def test_weights_of_labels():
+    options = TrainingOptions(class_weight="big cat=2,x=y=0.5")
+    assert options.weights_of(["dog", "x=y", "big cat"]) == [1.0, 0.5, 2.0]
+    assert TrainingOptions().weights_of(["dog"]) is TrainingOptions(class_weight="balanced").weights_of(["dog"]) is None
+    with pytest.raises(UsageError, match="--class-weight names big cat, and the labels are dog, x=y: name some"):
+        options.weights_of(["dog", "x=y"])

@@ -112,3 +112,17 @@ def test_fine_tuning_is_refused(make_folder, tiny_backbone):
     )
     with pytest.raises(UsageError, match="cross-validation is of heads: leave --fine-tune-from"):
         cross_validate(make_folder({"cat": 12, "dog": 12}), options=options)
+
+
+def test_weights_of_labels_reach_every_head(make_folder, tiny_backbone):
+    folder = make_folder({"cat": 12, "dog": 12})
+    options = run_options(tiny_backbone, steps=100)
+    plain, weighted = (
+        cross_validate(folder, CrossValidationOptions(3), dataclasses.replace(options, training=training))
+        for training in (options.training, dataclasses.replace(options.training, class_weight="dog=1000"))
+    )
+    given = [np.sum(found.metrics.confusion_matrix, axis=0)[1] for found in (plain, weighted)]
+    assert given[1] > given[0]
+    unknown = dataclasses.replace(options, training=dataclasses.replace(options.training, class_weight="owl=2"))
+    with pytest.raises(UsageError, match="--class-weight names owl, and the labels are cat, dog: name some of these"):
+        cross_validate(folder, CrossValidationOptions(3), unknown)

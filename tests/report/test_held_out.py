@@ -113,3 +113,10 @@ def test_groups_of_a_manifest_are_in_one_fold(pictures):
     grouped = dataclasses.replace(pictures, groups=[str(number // 5) for number in range(len(pictures))])
     folds = _folds(grouped, pictures.keys, 0)
     assert all(len({*folds[start : start + 5].tolist()}) == 1 for start in range(0, len(pictures), 5))
+
+
+def test_heads_count_labels_as_the_model_s_own_does(pictures, held_out):
+    options = dataclasses.replace(OPTIONS, class_weight="class2=100")
+    found = train_held_out(pictures, options, pictures.keys, quiet)
+    means = [np.concatenate([part for _, part in heads.scores()]).mean(axis=0)[2] for heads in (held_out, found)]
+    assert means[1] > means[0] + 0.01

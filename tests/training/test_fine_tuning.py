@@ -17,6 +17,7 @@ from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import CachedVectors, LabelledBottlenecks, SomeVectors
 from retrain.errors import TrainingError, UsageError
 from retrain.events import EpochEnded, FineTuningStepped
+from retrain.model import softmax
 from retrain.options import FineTuningOptions, TrainingOptions
 from retrain.training.checkpoint import CheckpointFile
 from retrain.training.fine_tuning import FineTuner, FineTuningSession, fine_tuning_options
@@ -127,6 +128,20 @@ def test_from_the_cache_s_files_it_is_the_same_as_from_memory(trunk, pixels, lab
     other = filed.train(head_for(tuner), TRAIN, VALIDATION, options)
     assert all(np.array_equal(one.weights[name], other.weights[name]) for name in one.weights)
     assert one.history == other.history
+
+
+def test_weights_of_pictures_count_beside_their_mean(trunk, pixels, labels):
+    """All of 7 are the same as none; a class of more weight draws the scores to itself."""
+    options = fine_tuning_options(TrainingOptions(class_weight="a=2", learning_rate=1.0), GENTLE, len(TRAIN))
+    scores = []
+    for weights in (None, [7.0] * CLASSES, [50.0, 1.0, 1.0]):
+        tuner = tuner_of(trunk, pixels, labels)
+        tuner = FineTuner(trunk, tuner.cut, tuner.data.weighted(weights), CLASSES)
+        tuned = tuner.train(head_for(tuner), TRAIN, VALIDATION, options)
+        vectors = tuner.bottlenecks(tuner.data.vectors, list(tuned.weights.values()))
+        scores.append(softmax(tuned.head.logits(vectors)))
+    assert np.array_equal(scores[0], scores[1])
+    assert scores[2][:, 0].mean() > scores[0][:, 0].mean() + 0.1
 
 
 def test_it_learns_and_says_so(trunk, pixels, labels):

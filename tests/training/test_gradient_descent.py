@@ -23,7 +23,7 @@ def slow_loss(head, vectors, labels, weights, options, kept):
     scores /= scores.sum(axis=1, keepdims=True)
     wanted = np.eye(scores.shape[1])[labels]
     wanted = (1 - options.label_smoothing) * wanted + options.label_smoothing / scores.shape[1]
-    loss = (weights[labels] * -(wanted * np.log(scores)).sum(axis=1)).mean()
+    loss = (weights * -(wanted * np.log(scores)).sum(axis=1)).mean()
     matrices = [layer.weights for layer in head.layers]
     squares, magnitudes = (sum(power(matrix).sum() for matrix in matrices) for power in (np.square, np.abs))
     return loss + (options.l2 or 0) / 2 * squares + options.l1 * magnitudes
@@ -62,9 +62,12 @@ def masks(dropout, step, widths, batch):
     smoothing=st.sampled_from([0.0, 0.3]),
     dropped=st.sampled_from([0.0, 0.4]),
     balanced=st.booleans(),
+    weighted=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_gradients_are_those_of_the_loss(length, classes, batch, hidden, l1, l2, smoothing, dropped, balanced, seed):
+def test_gradients_are_those_of_the_loss(
+    length, classes, batch, hidden, l1, l2, smoothing, dropped, balanced, weighted, seed
+):
     """In float64, against finite differences, with what dropout leaves out fixed by the step."""
     rng = np.random.default_rng(seed)
     options = TrainingOptions(
@@ -83,11 +86,12 @@ def test_gradients_are_those_of_the_loss(length, classes, batch, hidden, l1, l2,
     of_pictures = np.concatenate([labels, np.arange(classes), rng.integers(0, classes, 9)]).astype(np.int32)
     weights = class_weights(of_pictures, classes).astype(np.float64)
     kept = masks(Dropout(dropped, seed, widths[:-1], batch) if dropped else None, 5, widths[:-1], batch)
-    counted = weights if balanced else np.ones(classes)
+    of_rows = rng.uniform(0.1, 5, batch) if weighted else None
+    counted = (weights if balanced else np.ones(classes))[labels] * (1 if of_rows is None else of_rows)
     with pytest.MonkeyPatch.context() as patched, Products() as products:
         patched.setattr(parameters, "_PIECE", 5)
         loss, gradients = BatchLoss(head, products, options, weights), head.like(np.full_like(head.flat, np.nan))
-        assert loss.gradients(Batch(vectors, labels), 5, gradients)
+        assert loss.gradients(Batch(vectors, labels, of_rows), 5, gradients)
         by_vectors = loss.vector_gradients()
 
     def value():

@@ -9,7 +9,7 @@ from retrain.cache import vectors
 from retrain.cache.segments import Rows
 from retrain.cache.store import BottleneckCache
 from retrain.cache.vectors import CachedVectors, LabelledBottlenecks
-from retrain.errors import CacheError, TrainingError
+from retrain.errors import CacheError, TrainingError, UsageError
 from retrain.evaluation.metrics import evaluate_logits
 from retrain.events import Evaluated, ignore
 from retrain.model import softmax
@@ -304,7 +304,31 @@ def test_rare_classes_count_as_much_by_weight_as_by_drawing():
     assert steps.head.layers[0].weights == pytest.approx(drawn.head.layers[0].weights, abs=0.15)
 
 
+@pytest.mark.parametrize("weights", ["balanced", {0: 4.0, 2: 0.3}], ids=str)
+@pytest.mark.parametrize("optimizer", ["lbfgs", "gradient-descent"])
+def test_class_weights_are_scikit_learn_s(optimizer, weights):
+    """The same vectors, the same objective; random batches end near the same optimum."""
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    data, _, _ = join(blobs(20, spread=1.5), blobs(50, seed=1, spread=1.5))
+    data = LabelledBottlenecks(data.vectors[:180], data.labels[:180])
+    text = weights if isinstance(weights, str) else ",".join(f"{label}={weight}" for label, weight in weights.items())
+    more = {} if optimizer == "lbfgs" else {"learning_rate": 0.1, "batch_size": 3000, "steps": 1500}
+    options = TrainingOptions(optimizer=optimizer, l2=0.02, class_weight=text, **more)
+    of_classes = options.weights_of("012")
+    trained = HeadTrainer(data.weighted(of_classes), CLASSES).train(np.arange(180), NONE, options)
+    total = 180 if of_classes is None else np.sum(np.array(of_classes)[data.labels])
+    theirs = linear_model.LogisticRegression(C=1 / (0.02 * total), class_weight=weights, tol=1e-8, max_iter=1000)
+    theirs.fit(data.vectors.astype(np.float64), data.labels)
+    found = softmax(trained.head.logits(data.vectors))
+    assert np.abs(found - theirs.predict_proba(data.vectors)).max() < (0.003 if optimizer == "lbfgs" else 0.04)
+
+
 # bad input
+
+
+def test_weights_of_labels_must_have_come_to_the_pictures():
+    with pytest.raises(UsageError, match="--class-weight a=2 names labels, and these pictures come without weights"):
+        train(class_weight="a=2")
 
 
 WAYS = [{"optimizer": "lbfgs", "l2": 0.01}, {"learning_rate": 0.1, "batch_size": 3000, "steps": 500}]
