@@ -167,14 +167,25 @@ def test_ten_pictures_of_the_queue_are_labelled_with_keys(show):
         page = show(studio.url)
         expect(page.locator("#waiting")).to_have_text("10")
         page.click("#tab-next")
+        name = page.locator("#next figcaption bdi")
+        first = name.inner_text()
+        page.keyboard.press("3")
+        expect(name).not_to_have_text(first)
+        page.keyboard.press("Control+z")
+        expect(name).to_have_text(first)  # what was undone is in view again
+        page.keyboard.press("ArrowRight")
+        expect(name).not_to_have_text(first)
+        page.keyboard.press("ArrowLeft")
+        expect(name).to_have_text(first)
+        page.keyboard.press("ArrowRight")
         for number in range(10):
             expect(page.locator("#why")).to_have_text("Looks like red, not blue.")
-            expect(page.locator("#next .note").first).to_contain_text(f"1 of {10 - number}")
+            expect(page.locator("#next .note").first).to_contain_text(f"{10 - number} to look at")
             page.keyboard.press("3")  # blue, green, red
-            expect(page.locator("#next")).to_contain_text(f"1 of {9 - number}" if number < 9 else "All done")
+            expect(page.locator("#next")).to_contain_text(f"{9 - number} to look at" if number < 9 else "All done")
         counts(page, red=12, blue=12)
         page.keyboard.press("Control+z")
-        expect(page.locator("#next .note").first).to_contain_text("1 of 1")
+        expect(page.locator("#next .note").first).to_contain_text("1 to look at")
         page.keyboard.press("Enter")  # it is right as it is
         expect(page.locator("#next")).to_contain_text("All done")
         assert page.heard == []

@@ -76,12 +76,15 @@ class Workbench:
             if thread.ident is not None:
                 thread.join(_PARTING_SECONDS)
 
-    def look(self, seconds: float = 0.0) -> None:
-        """The folder may have changed. It is read again; wait for that for so long at most."""
+    def look(self, seconds: float = 0.0) -> bool:
+        """The folder may have changed. It is read again; wait for that for so long at most.
+
+        Returns: whether it has been read.
+        """
         with self._reading:
             self._asked_to_read = mine = self._asked_to_read + 1
             self._folder_changed.set()
-            self._reading.wait_for(lambda: self._has_read >= mine, seconds)
+            return self._reading.wait_for(lambda: self._has_read >= mine, seconds)
 
     # What the page asks for
 
@@ -110,7 +113,8 @@ class Workbench:
     def edit(self, change: Callable[[Editor], Edit | None]) -> dict[str, Any]:
         """Change the folder.
 
-        Returns: what was done, None if there was nothing to do; and what edits() says then.
+        Returns: what was done, None if there was nothing to do; what edits() says then; and the number of the change of
+            the listing that has it, if it makes one.
         Raises RetrainError; Problem if nothing may be changed.
         """
         editor = self._parts.editor
@@ -119,8 +123,8 @@ class Workbench:
         try:
             done = self._editing.submit(change, editor).result()
         finally:
-            self.look(_LISTING_SECONDS)  # whoever asked for it finds it done
-        said = {"done": done and done.text, **self.edits()}
+            is_listed = self.look(_LISTING_SECONDS)
+        said = {"done": done and done.text, "sequence": self.table.sequence + (not is_listed), **self.edits()}
         self._stream.publish("edits", said)
         return said
 

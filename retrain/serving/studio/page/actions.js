@@ -32,19 +32,26 @@ export async function attempt(work) {
   }
 }
 
+let turn = Promise.resolve();
+
+/** Does work after all that was asked for before, however fast somebody types: an undo must not overtake a move. */
+function inTurn(work) {
+  const done = turn.then(work);
+  turn = done.catch(() => {});
+  return done;
+}
+
 async function edit(change, ids = []) {
   if (isReadOnly) return false;
   for (const id of ids) store.pending.add(id);
   store.tell("pending");
   const went = await attempt(async () => {
-    const { done } = await post("/edits", change);
+    const { done, sequence } = await inTurn(() => post("/edits", change));
+    store.settle(ids, sequence);
     const [before, none] = AGAIN[change.kind] ?? ["", ""];
     say(done ? `${before}${done}.` : none, { undo: Boolean(done) && !before });
   });
-  if (!went) {
-    for (const id of ids) store.pending.delete(id);
-    store.tell("pending");
-  }
+  if (!went) store.settle(ids);
   return went;
 }
 
@@ -95,7 +102,7 @@ export async function add(files, group = null) {
   if (name === null) return;
   say(`Adding ${counted(files.length)} ...`);
   await attempt(async () => {
-    const answers = await upload(name, files);
+    const answers = await inTurn(() => upload(name, files));
     const refused = answers.flatMap((answer) => answer.refused);
     const done = answers.map((answer) => answer.done).join("; ");
     const more = refused.length > 3 ? ` and ${refused.length - 3} more` : "";

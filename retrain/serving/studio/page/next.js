@@ -9,10 +9,10 @@ const KEYS = "123456789abcdefghijklopqrstuvwxyz"; // without m and n, which have
 const KINDS = { suspect: "Labels that may be wrong", copies: "Copies in several sets", unlabelled: "Without a label" };
 const pane = $("next");
 
-let queue = [];
-let at = 0; // place of the one in view
-let skipped = new Set(); // keys of what somebody skipped in this page, which come last
-let done = 0;
+let queue = []; // the first one is in view
+let seen = null; // its key, once it was looked at
+const skipped = new Set(); // keys of what somebody skipped in this page, the latest last: they come last in the queue
+const gone = []; // keys of what was done
 
 const keyOf = (item) => `${item.kind} ${item.ids.join(" ")}`;
 
@@ -37,44 +37,50 @@ function unlabelled() {
   return [...first, ...others].filter(({ id }) => isThere(id));
 }
 
+/**
+ * Takes up what is in the queue now. What somebody looks at stays in view, wherever a new order has put it; and what was
+ * done and undone comes back into view.
+ */
 export function showQueue() {
-  const before = queue[at] && keyOf(queue[at]);
   queue = currentQueue();
-  const same = queue.findIndex((item) => keyOf(item) === before);
-  if (same >= 0 && !skipped.has(before)) at = same;
-  at = Math.max(0, Math.min(at, queue.length - 1));
+  const undone = gone.findLastIndex((key) => queue.some((item) => keyOf(item) === key));
+  if (undone >= 0) [seen] = gone.splice(undone, 1);
+  const place = queue.findIndex((item) => keyOf(item) === seen);
+  if (place > 0) queue.unshift(...queue.splice(place, 1));
   const count = $("waiting");
   count.hidden = !queue.length;
   count.textContent = queue.length.toLocaleString("en");
-  if (document.body.dataset.tab === "next") show(before);
+  if (document.body.dataset.tab === "next") show();
 }
 
-/** Shows the item in view; its element stays if it is the same as before, so that nothing flickers. */
-function show(before) {
-  const item = queue[at];
+/** Shows the item in view. */
+function show() {
+  const item = queue[0];
+  const isNew = item && keyOf(item) !== seen;
+  seen = item ? keyOf(item) : null;
   if (!item) {
     const isReady = store.figures?.looked || store.figures?.problem;
-    const text = !isReady ? "The pictures are being looked at ..." : done ? `All done: you have looked at ${counted(done)}.` : "Nothing needs a look.";
+    const text = !isReady ? "The pictures are being looked at ..." : gone.length ? `All done: you have looked at ${counted(gone.length)}.` : "Nothing needs a look.";
     pane.replaceChildren(el("h2", { text: "What to do next" }), el("p", { text }));
     return;
   }
   const hadFocus = pane.contains(document.activeElement);
   pane.replaceChildren(
     el("h2", { text: "What to do next" }),
-    el("p", { class: "note" }, `${(at + 1).toLocaleString("en")} of ${queue.length.toLocaleString("en")} · ${KINDS[item.kind]}`),
+    el("p", { class: "note" }, `${KINDS[item.kind]} · ${queue.length.toLocaleString("en")} to look at`),
     el("div", { class: item.kind === "copies" ? "looked-at several" : "looked-at" }, ...item.ids.map(look)),
     el("p", { class: "why", id: "why", "aria-live": "polite", text: `${shown(item.why)[0].toUpperCase()}${shown(item.why).slice(1)}.` }),
     isReadOnly ? null : answers(item),
     el(
       "p",
       { class: "buttons" },
-      button("Before", () => go(-1), { keys: "←", disabled: at === 0 }),
+      button("Back", back, { keys: "←", disabled: !skipped.size }),
       button("Skip", skip, { keys: "→" }),
       isReadOnly || item.kind === "unlabelled" ? null : button(item.kind === "copies" ? "Keep all" : "It is right", confirm, { keys: "Enter" }),
       isReadOnly ? null : button("Remove", removeCurrent, { keys: "Del" }),
     ),
   );
-  if (hadFocus || before !== keyOf(item)) preload();
+  if (isNew) preload();
   if (hadFocus) pane.focus({ preventScroll: true });
 }
 
@@ -83,7 +89,7 @@ function look(id) {
   const said = store.said.get(id);
   const facts = [one.group === null ? "no label" : shown(one.group), said?.set].filter(Boolean).join(", ");
   const image = el("img", { src: picture("preview", one), alt: shown(one.name) });
-  const isOne = queue[at].ids.length === 1;
+  const isOne = queue[0].ids.length === 1;
   return el("figure", {}, image, el("figcaption", {}, named(one.name), el("span", { class: "note", text: ` ${facts}` }), isOne || isReadOnly ? null : button("Remove this one", () => act(() => remove([id])))));
 }
 
@@ -98,7 +104,7 @@ function answers(item) {
       const isSuggested = item.suggested === store.label(group);
       return button(named(group), () => label(group), { keys: KEYS[place], class: `button small answer-of${isSuggested ? " suggested" : ""}`, "aria-pressed": isOwn ? "true" : null, "data-class": group });
     }),
-    button("Another class ...", () => act(() => moveToChosen(queue[at].ids)), { keys: "M" }),
+    button("Another class ...", () => act(() => moveToChosen(item.ids)), { keys: "M" }),
   );
 }
 
@@ -109,65 +115,72 @@ function choices(item) {
 }
 
 function preload() {
-  for (const item of queue.slice(at + 1, at + 3)) for (const id of item.ids.slice(0, 2)) new Image().src = picture("preview", store.pictures.get(id));
+  for (const item of queue.slice(1, 3)) for (const id of item.ids.slice(0, 2)) new Image().src = picture("preview", store.pictures.get(id));
 }
 
 // Acting on the item in view
 
 /** Does something that takes the item out of the queue. */
 async function act(work) {
+  const key = seen;
   if (await work()) {
-    done += 1;
+    gone.push(key);
     showQueue();
   }
 }
 
 function label(group) {
-  const item = queue[at];
-  const others = item.ids.filter((id) => store.pictures.get(id).group !== group);
-  if (others.length) act(() => move(others, group));
-  else confirm();
+  const { ids, kind } = queue[0];
+  const others = ids.filter((id) => store.pictures.get(id).group !== group);
+  if (!others.length) confirm();
+  else if (kind === "copies") act(async () => (await move(others, group)) && pass(ids));
+  else act(() => move(others, group));
 }
+
+const pass = (ids) => attempt(() => post("/passed", { pictures: ids, passed: true }));
 
 function confirm() {
-  const item = queue[at];
-  if (item.kind !== "unlabelled") act(() => attempt(() => post("/passed", { pictures: item.ids, passed: true })));
+  const { ids, kind } = queue[0];
+  if (kind !== "unlabelled") act(() => pass(ids));
 }
 
-const removeCurrent = () => act(() => remove(queue[at].kind === "copies" ? queue[at].ids.slice(1) : queue[at].ids));
+function removeCurrent() {
+  const { ids, kind } = queue[0];
+  act(() => remove(kind === "copies" ? ids.slice(1) : ids));
+}
 
+/** Puts the item in view behind all others. */
 function skip() {
-  const key = keyOf(queue[at]);
-  skipped.add(key);
-  if (at === queue.length - 1) {
-    skipped = new Set();
-    at = 0;
+  if (queue.every((item) => skipped.has(keyOf(item)) || keyOf(item) === seen)) {
+    skipped.clear();
     say("That was the last one: here is the first again.");
-  }
-  const before = at;
+  } else skipped.add(seen);
+  seen = null;
   showQueue();
-  at = Math.min(before, queue.length - 1);
-  show(key);
 }
 
-function go(step) {
-  at = Math.max(0, Math.min(at + step, queue.length - 1));
-  show();
+/** Brings back what was skipped last. */
+function back() {
+  const last = [...skipped].at(-1);
+  if (last === undefined) return;
+  skipped.delete(last);
+  seen = last;
+  showQueue();
 }
 
 addEventListener("keydown", (event) => {
-  if (document.body.dataset.tab !== "next" || !queue[at] || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (document.body.dataset.tab !== "next" || !queue.length || event.ctrlKey || event.metaKey || event.altKey) return;
   const target = document.activeElement;
   if (isTyping(target) || document.querySelector("dialog[open]") || !(target === document.body || pane.contains(target) || target.closest(".tabs"))) return;
   const onButton = target.matches("button:not([role=tab])") && ["Enter", " "].includes(event.key);
   const place = KEYS.indexOf(event.key.toLowerCase());
-  const group = event.key.length === 1 ? choices(queue[at])[place] : undefined;
+  const group = event.key.length === 1 ? choices(queue[0])[place] : undefined;
   if (event.key === "ArrowRight" && !target.matches("[role=tab]")) skip();
-  else if (event.key === "ArrowLeft" && !target.matches("[role=tab]")) go(-1);
+  else if (event.key === "ArrowLeft" && !target.matches("[role=tab]")) back();
   else if (isReadOnly || onButton) return;
   else if (event.key === "Enter") confirm();
   else if (event.key === "Delete") removeCurrent();
-  else if (event.key.toLowerCase() === "m") act(() => moveToChosen(queue[at].ids));
+  else if (event.key.toLowerCase() === "m") act(() => moveToChosen(queue[0].ids));
   else if (place >= 0 && group !== undefined) label(group);
   else return;
   event.preventDefault();

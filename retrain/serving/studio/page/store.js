@@ -1,5 +1,6 @@
 // What the page knows: the pictures and classes of the folder, and what the model says of them.
 
+const SETTLED = 5000; // milliseconds after which a move is taken for done, whatever the listing says
 const byName = new Intl.Collator("en", { numeric: true }).compare;
 
 class Store extends EventTarget {
@@ -47,9 +48,26 @@ class Store extends EventTarget {
       this.pending.delete(id);
     }
     this.#take(delta, touched);
+    const known = this.#settling.filter((one) => one.sequence <= this.sequence);
+    this.#settling = this.#settling.filter((one) => one.sequence > this.sequence);
+    for (const id of known.flatMap((one) => one.ids)) this.pending.delete(id);
     this.tell("listing");
     return true;
   }
+
+  /** Pictures are where they were moved as soon as a change of the listing is known, or after a while. */
+  settle(ids, sequence = 0) {
+    if (sequence > this.sequence) {
+      this.#settling.push({ ids, sequence });
+      setTimeout(() => this.settle(ids), SETTLED);
+      return;
+    }
+    const before = this.pending.size;
+    for (const id of ids) this.pending.delete(id);
+    if (this.pending.size < before) this.tell("pending");
+  }
+
+  #settling = []; // { ids, sequence } that is waited for
 
   #take({ sequence, classes, problem, pictures }, touched = null) {
     this.sequence = sequence;
