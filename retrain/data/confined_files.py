@@ -115,7 +115,8 @@ class ConfinedFiles:
         with self._folder_of(path, make=True) as (folder, name):
             with _new_file(folder, mark) as handle:
                 _write(handle, content)
-            _rename(folder, mark, folder, name)
+            with _removed_on_error(folder, mark):
+                _rename(folder, mark, folder, name)
             _sync(folder)
 
     def move(self, source: str, target: str, mark: str) -> None:
@@ -296,17 +297,27 @@ def _aside(mark: str) -> str:
 
 @contextlib.contextmanager
 def _new_file(folder: int, name: str) -> Iterator[int]:
-    """A file to write, flushed at the end; it goes if that fails."""
+    """A file to write, flushed at the end; it goes if that fails. One of this name is left from a try that failed."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
     handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE, 0o666, dir_fd=folder)
     try:
-        yield handle
-        os.fsync(handle)
-    except Exception:
+        with _removed_on_error(folder, name):
+            yield handle
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _removed_on_error(folder: int, name: str) -> Iterator[None]:
+    """Remove a temporary file if something fails."""
+    try:
+        yield
+    except OSError:
         with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=folder)
         raise
-    finally:
-        os.close(handle)
 
 
 def _write(handle: int, content: bytes | memoryview) -> None:
@@ -359,14 +370,10 @@ def _copy_over(source: _Entry, target: _Entry, mark: str) -> None:
         raise OSError(errno.EXDEV, "it is on another disk, or on a read-only layer of a container's image", name)
     else:
         before = _copy(source, (there, mark))
-        try:
+        with _removed_on_error(there, mark):
             if _version(os.stat(name, dir_fd=here, follow_symlinks=False)) != _version(before):
                 raise OSError(errno.ESTALE, "it was changed while it was moved", name)
             _rename(there, mark, there, new_name)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(mark, dir_fd=there)
-            raise
     _sync(there)
     _drop_or_undo(source, before, target, mark)
 

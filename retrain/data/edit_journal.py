@@ -117,6 +117,8 @@ class EditJournal:
         """Take what was begun out of the journal, because it was taken back. Raises OSError."""
         os.ftruncate(self._handle, self._begins)
         os.fsync(self._handle)
+        if self.pending is not None:
+            self._last = max(self._last, self.pending.edit.number)  # hidden files that it could not remove have it
         self._length, self.pending = self._begins, None
 
     def close(self) -> None:

@@ -4,12 +4,12 @@ import contextlib
 import errno
 import os
 import stat
-import unicodedata
 from collections.abc import Iterator, Sequence
 
 from retrain.data.confined_files import ConfinedFiles
 from retrain.data.edit_journal import Move, Step
-from retrain.errors import ImageFolderError, OutputError, RetrainError
+from retrain.data.edit_names import folded
+from retrain.errors import ImageFolderError, OutputError
 from retrain.paths import display_path
 
 __all__ = ["EditMoves", "refused_by_disk", "told_of_disk"]
@@ -39,6 +39,7 @@ class EditMoves:
             marked = [(Move(move.target, move.source), mark) for move, mark in reversed(marked)]
         self._moves = marked
         self._made = 0  # of the moves
+        self._written: list[str] = []
 
     def check(self) -> None:
         """Check that it can be done, of an edit that was made before. Raises ImageFolderError: what is in the way."""
@@ -60,18 +61,11 @@ class EditMoves:
                     )
 
     def write(self, contents: Sequence[bytes]) -> None:
-        """Write the files that are moved then. Raises ImageFolderError, OutputError; none of them is left then."""
-        written = []
-        try:
-            for (move, mark), content in zip(self._moves, contents, strict=False):
-                with told_of_disk(f"can't write {display_path(move.source)}"):
-                    self._files.write(move.source, content, mark)
-                written.append(move.source)
-        except RetrainError:
-            for path in written:
-                with contextlib.suppress(OSError):
-                    self._files.discard(path)
-            raise
+        """Write the files that are moved then; take_back() removes them. Raises ImageFolderError, OutputError."""
+        for (move, mark), content in zip(self._moves, contents, strict=False):
+            with told_of_disk(f"can't write {display_path(move.source)}"):
+                self._files.write(move.source, content, mark)
+            self._written.append(move.source)
 
     def make(self) -> None:
         """Make the moves; those that are made already stay.
@@ -100,6 +94,8 @@ class EditMoves:
             if before is not None and (after is None or self._is_respelling(back) or self._is_same(back)):
                 self._make_one(back, mark)
             self._made -= 1
+        while self._written:
+            self._files.discard(self._written.pop())
         if self._is_forward:
             self._remove_folders()
         self._sync()
@@ -157,7 +153,7 @@ class EditMoves:
             and after is not None
             and stat.S_ISDIR(before.st_mode)
             and (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino)
-            and _folded(move.source) == _folded(move.target)
+            and folded(move.source) == folded(move.target)
         )
 
     def _make_folders(self) -> None:
@@ -175,10 +171,6 @@ class EditMoves:
         for folder in {os.path.dirname(path) for path in paths}:
             with contextlib.suppress(ImageFolderError, OSError):  # it went, too
                 self._files.sync(folder)
-
-
-def _folded(path: str) -> str:
-    return unicodedata.normalize("NFC", path).casefold()
 
 
 @contextlib.contextmanager

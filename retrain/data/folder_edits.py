@@ -242,15 +242,18 @@ class FolderEdits:
         moves = EditMoves(self._files, step)
         moves.tidy()
         doing = {"edit": "an edit", "undo": "taking back an edit", "redo": "doing an edit again"}[step.name]
+        what = f"{doing} was cut off ({step.edit.text}), and"
         try:
             moves.make()
         except ImageFolderError as error:
             moves.assume_made()
             self._take_back(moves, error)
-            self._emit(Warned(f"{doing} was cut off ({step.edit.text}), and is taken back, because {error}"))
+            self._emit(Warned(f"{what} is taken back, because {error}"))
+        except OutputError as error:
+            raise OutputError(f"{what} can't be finished: {error}") from error
         else:
             self._journal.end()
-            self._emit(Warned(f"{doing} was cut off ({step.edit.text}), and is finished now"))
+            self._emit(Warned(f"{what} is finished now"))
 
     # files of the editor itself
 
@@ -266,7 +269,7 @@ class FolderEdits:
         except BlockingIOError:
             holder = os.pread(handle, _HOLDER_BYTES, 0).decode("utf-8", "replace").strip() or "another process"
             raise ImageFolderError(
-                f"{self._where} is being edited by {shown(holder)}: one at a time can; close that one, or use it"
+                f"{self._where} is being edited by {shown(holder)}, and only one can: close that one, or use it"
             ) from None
         except OSError:  # some network disks have no locks
             pass

@@ -835,6 +835,20 @@ def test_a_disk_that_fills_up_while_pictures_are_added_keeps_none_of_them(edits,
     assert entries(root) == before
 
 
+@pytest.mark.parametrize("which", ["2.jpg", ".retrain-edit-1-1"])
+def test_pictures_that_can_not_be_put_into_their_class_are_not_kept_elsewhere(edits, root, monkeypatch, which):
+    def rename(source, target, here, there, real=confined_files.rename_new):
+        if source == which:
+            raise OSError(errno.EIO, "Input/output error")
+        real(source, target, here, there)
+
+    before = entries(root)
+    monkeypatch.setattr(confined_files, "rename_new", rename)
+    with pytest.raises(OutputError, match="Input/output error; nothing was changed"):
+        edits.add("c", [("1.jpg", b"1"), ("2.jpg", b"2")])
+    assert entries(root) == before
+
+
 def test_a_disk_that_becomes_read_only_in_between_is_told_and_waited_for(edits, root, monkeypatch):
     before = tree(root)
     real, is_left = confined_files.rename_new, [2]
@@ -849,7 +863,8 @@ def test_a_disk_that_becomes_read_only_in_between_is_told_and_waited_for(edits, 
         patched.setattr(confined_files, "rename_new", rename)
         with pytest.raises(OutputError, match=r"could not be moved back: .*Read-only file system"):
             edits.move(["a/1.jpg", "a/2.jpg", "a/deep/3.jpg"], "c")
-        with pytest.raises(OutputError, match="Read-only file system"):
+        message = r"was cut off \(Moved 3 pictures from a to c\), and can't be finished: .*Read-only file system"
+        with pytest.raises(OutputError, match=message):
             edits.undo()
     assert edits.undo().text == "Moved 3 pictures from a to c"  # which is finished first
     assert tree(root) == before
