@@ -107,7 +107,7 @@ def changes(watched: Watched, root: Path, count: int, rounds: int) -> None:
         new = []
         for number, path in enumerate(chosen):
             copy = aside / f"new_{count}_{turn}_{number}_{path.name}"
-            copy.write_bytes(path.read_bytes() + f"{count} {turn} {number}".encode())
+            copy.write_bytes(path.read_bytes() + f"{time.time_ns()} {number}".encode())
             new.append((copy, first / copy.name))
         time.sleep(2.5)  # as pictures that were taken before: those of the last two seconds are waited for
         uncached.append(watched.move(new))
