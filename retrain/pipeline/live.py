@@ -290,19 +290,19 @@ class LiveModel:
         training = self.options.training
         if self._model is None or training.optimizer != "lbfgs" or training.hidden_units or training.patience:
             return None
-        [layer], names = self._model.judged.head.layers, self._model.judged.names
+        [layer] = self._model.judged.head.layers
+        places = {label: place for place, label in enumerate(self._model.judged.names)}
+        known = [place for place, label in enumerate(labels) if label in places]
+        before = [places[labels[place]] for place in known]
         weights = np.zeros((layer.weights.shape[0], len(labels)), np.float32)
         biases = np.zeros(len(labels), np.float32)
-        for place, label in enumerate(labels):
-            if label in names:
-                weights[:, place] = layer.weights[:, names.index(label)]
-                biases[place] = layer.biases[names.index(label)]
+        weights[:, known], biases[known] = layer.weights[:, before], layer.biases[before]
         return Head((Layer(weights, biases),))
 
     def look_closer(self) -> LiveReport:
         """The last report, with what takes seconds: suspects, and copies across sets.
 
-        Raises UpdateCancelled. What was done until then is kept.
+        Raises UpdateCancelled. Pictures that were compared until then, and heads once all are trained, are kept.
         """
         model, run = self._model, _Run(self._emit, self._cancelled, self._told)
         if model is None or self._report.problem is not None:
