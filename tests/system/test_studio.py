@@ -103,6 +103,7 @@ def test_pictures_are_added_dragged_and_all_is_undone(show, studio):
     tiles(page, "red").nth(1).drag_to(page.locator('.class[data-class="blue"] .class-head'))
     counts(page, red=3, blue=5)
     said(page, "Moved 2 pictures from red to blue.")
+    expect(page.locator("#selection")).to_be_hidden()
     tiles(page, "blue").first.hover()
     page.keyboard.press("Control+z")
     counts(page, red=5, blue=3)

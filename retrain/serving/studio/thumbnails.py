@@ -16,7 +16,7 @@ from retrain.text import counted
 
 __all__ = ["SIDES", "Thumbnails"]
 
-SIDES = {"thumbnail": 160, "preview": 1024}  # pixels of the longer side
+SIDES = {"thumbnail": 224, "preview": 1024}  # pixels of the longer side; screens may have two for one of the page
 _MOST_WAITING = 256  # pictures
 _MOST_KEPT = 2**26  # bytes
 

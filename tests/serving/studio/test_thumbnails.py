@@ -36,7 +36,7 @@ def size(data):
 
 
 def test_pictures_keep_their_proportions(pictures, small):
-    assert size(run(small.get(pictures["wide.png"], "thumbnail"))) == (160, 40)
+    assert size(run(small.get(pictures["wide.png"], "thumbnail"))) == (224, 56)
     assert size(run(small.get(pictures["wide.png"], "preview"))) == (1024, 256)
     assert size(run(small.get(pictures["red0.png"], "thumbnail"))) == (12, 10)
 

@@ -52,6 +52,10 @@ async function edit(change, ids = []) {
     say(done ? `${before}${done}.` : none, { undo: Boolean(done) && !before });
   });
   if (!went) store.settle(ids);
+  else if (ids.length) {
+    for (const id of ids) store.selected.delete(id);
+    store.tell("selection");
+  }
   return went;
 }
 

@@ -488,7 +488,7 @@ export function acceptDrops(element, groupOf) {
     const group = groupOf();
     if (!ours) await add(await filesOf(event.dataTransfer), group);
     else if (group === null) await moveToChosen(JSON.parse(ours), { isNew: true });
-    else if (await move(JSON.parse(ours), group)) store.select([]);
+    else await move(JSON.parse(ours), group);
   });
 }
 
