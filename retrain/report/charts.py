@@ -13,6 +13,7 @@ __all__ = ["Chart", "Drawing", "Line", "Mark", "draw"]
 _WIDTH, _HEIGHT = 440, 270  # of the drawing, in its own units; letters are 13 of them high
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 24, 12, 44  # room for the letters around the plot
 _MOST_TICKS = 6
+_DIGITS = 10  # after the point, of the figures at ticks
 _MOST_POINTS = 400  # of a line: more than the pixels of a phone
 
 Point = tuple[float, float]
@@ -144,10 +145,10 @@ def _thinned(points: Sequence[Point]) -> list[Point]:
 
 
 def _range(values: Sequence[float], wanted: tuple[float | None, float | None]) -> tuple[float, float]:
-    """The ends of an axis: the wanted ones, or else the values' own, a little apart where they are equal."""
+    """The ends of an axis: the wanted ones, or else the values' own; 1 apart where ticks would be the same figure."""
     low = min(values) if wanted[0] is None else wanted[0]
     high = max(values) if wanted[1] is None else wanted[1]
-    return (low, high) if high > low else (low, low + 1)
+    return (low, high) if high - low > 10**-_DIGITS * _MOST_TICKS else (low, low + 1)
 
 
 def ticks(low: float, high: float) -> list[float]:
@@ -156,4 +157,4 @@ def ticks(low: float, high: float) -> list[float]:
     power = 10.0 ** math.floor(math.log10(least))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(number * step, 10) for number in range(first, last + 1)]
+    return [round(number * step, _DIGITS) for number in range(first, last + 1)]

@@ -2,7 +2,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from retrain.report.charts import Chart, Line, Mark, draw, ticks
@@ -34,6 +34,7 @@ def test_ticks_are_round(low, high, expected):
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e5), st.floats(-1, 2)), min_size=1, max_size=30))
+@example([(0.0, 0.0), (5e-324, 0.0)])  # too near to each other to be told apart
 def test_lines_stay_inside_the_plot(points):
     drawing = draw(chart(*sorted(points), y_range=(0.0, 1.0)))
     for place in drawing.lines[0].path.removeprefix("M").split("L"):

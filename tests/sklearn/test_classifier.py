@@ -154,6 +154,7 @@ def test_a_seed_gives_the_same_and_none_another_each_time():
             UsageError,
             "make up for small classes twice",
         ),
+        ({"class_weight": "cat=2"}, None, UsageError, 'class_weight cat=2: expected None, "balanced", or a dictionary'),
         ({"learning_rate": 1e6, "l2": 1}, None, TrainingError, "diverged .* at learning_rate 1e.06; .* lower l2 than"),
         ({}, [1, 2], ValueError, "inconsistent numbers of samples"),
         ({}, np.ones((90, 2)), ValueError, r"sample_weight has the shape \(90, 2\): give one number for each"),
