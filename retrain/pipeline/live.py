@@ -36,6 +36,7 @@ from retrain.events import Emit, Event, Reported, StageBegan, Warned, ignore
 from retrain.extraction import choose_extractor_for
 from retrain.model import Head, Layer, Prediction, softmax
 from retrain.options import RunOptions, TrainingOptions
+from retrain.paths import display_path
 from retrain.pipeline.checks import (
     check_class_counts,
     check_contradictions,
@@ -147,7 +148,7 @@ class LiveModel:
         emit: called with events; see `retrain.events`. A warning that holds on is told once.
         cancelled: asked often during an update; once it says True, the update ends with UpdateCancelled.
         exclude: folders in the image folder that are no classes.
-    Raises UsageError, BackboneError.
+    Raises UsageError, ImageFolderError if there is no such folder, BackboneError.
     """
 
     def __init__(
@@ -371,9 +372,13 @@ class LiveModel:
 
 
 def _check(image_dir: str | os.PathLike[str], options: RunOptions) -> None:
-    """Raises UsageError for what can't be kept up to date."""
+    """Raises UsageError for what can't be kept up to date, ImageFolderError if there is no folder to begin with."""
+    if not os.path.exists(image_dir):  # a misspelt name, more likely than a folder that is still to come
+        raise ImageFolderError(
+            f"no such image folder: {display_path(image_dir)}; give a folder with one sub-folder of pictures per class"
+        )
     if os.path.isfile(image_dir):
-        raise UsageError(f"{os.fspath(image_dir)} is a file: give an image folder, since a manifest is not watched")
+        raise UsageError(f"{display_path(image_dir)} is a file: give an image folder, since a manifest is not watched")
     unwanted = [
         flag
         for flag, is_given in (

@@ -63,3 +63,7 @@ def test_json_has_a_document_a_line(reports):
 def test_a_file_is_no_folder_to_watch(tmp_path):
     (tmp_path / "list.csv").write_text("path,label\n")
     one_line_error(retrain("watch", "list.csv", check=2), "list.csv is a file: give an image folder")
+
+
+def test_a_misspelt_folder_is_an_error_at_once():
+    one_line_error(retrain("watch", "flower_photo", check=1), "no such image folder: flower_photo; give a folder")
