@@ -255,6 +255,7 @@ def test_inception_v3_that_is_named_is_an_error(argv, pictures, monkeypatch, cap
         raise BackboneUnavailableError(ABSENT)
 
     monkeypatch.setattr("retrain.backbones.backbone.load_network", load_network)
+    monkeypatch.setattr("retrain.pipeline.benchmark.draw_pictures.__defaults__", (2,))
     assert cli.main(argv) == 1
     assert capsys.readouterr().err == f"retrain: error: {ABSENT}\n"
 

@@ -14,6 +14,7 @@ import pytest
 from support.command import SCRIPT, one_line_error, retrain
 from support.exports import exports_here, run_here, tree  # noqa: F401  # a fixture
 from support.pictures import draw_picture
+from support.refused import WITHOUT_KERAS
 
 from retrain import worker
 from retrain.export import onnx_format
@@ -61,8 +62,9 @@ def test_the_client_code_of_the_readme_runs_without_retrain(name, exported, tmp_
     [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     picture = tmp_path / "picture.jpg"
     draw_picture(5, 1, 300).save(picture, quality=95)
+    without = "" if name == "keras" else WITHOUT_KERAS
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.modules['retrain'] = None\n{code}", str(picture)],
+        [sys.executable, "-c", f"{without}import sys; sys.modules['retrain'] = None\n{code}", str(picture)],
         cwd=model / "exports" / name,
         capture_output=True,
         text=True,

@@ -26,9 +26,9 @@ IN_BROWSERS = TFLITE | {"onnx": 1e-5}
 
 @pytest.fixture(scope="module")
 def flowers(test_data, tmp_path_factory):
-    """A model of MobileNetV2, at 96 pixels, and every third of 500 flowers, with its test and training pictures."""
+    """A model of MobileNetV2, at 96 pixels, and every sixth of 500 flowers, with its test and training pictures."""
     folder = tmp_path_factory.mktemp("flowers")
-    for path in sorted((test_data / "images" / "flowers").glob("*/*.jpg"))[::3]:
+    for path in sorted((test_data / "images" / "flowers").glob("*/*.jpg"))[::6]:
         (folder / "pictures" / path.parent.name).mkdir(parents=True, exist_ok=True)
         (folder / "pictures" / path.parent.name / path.name).symlink_to(path)
     weights = test_data / "backbones" / "mobilenet_v2_1.0_224.weights.h5"
@@ -36,7 +36,7 @@ def flowers(test_data, tmp_path_factory):
     retrain("train", "pictures", *backbone, "--no-report", cwd=folder, check=0)
     rows = [row.split(",") for row in (folder / "model" / "predictions.csv").read_text().splitlines()[1:]]
     paths = {name: [folder / "pictures" / row[0] for row in rows if row[1] == name] for name in ("test", "train")}
-    assert len(paths["test"]) > 10
+    assert len(paths["test"]) > 5
     return folder / "model", paths
 
 

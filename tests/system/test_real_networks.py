@@ -14,14 +14,14 @@ from retrain.model.head import read_head
 
 @pytest.fixture(scope="module")
 def flowers(test_data, tmp_path_factory):
-    """A folder with cache/ and model/ from `retrain train` on every third of 500 flowers, and what it printed.
+    """A folder with cache/ and model/ from `retrain train` on every sixth of 500 flowers, and what it printed.
 
     All 500 are in training/test_head_trainer.py and pipeline/test_crossval.py, which begin with their bottlenecks.
     """
     folder = tmp_path_factory.mktemp("flowers")
     env = {"RETRAIN_BACKBONES": str(test_data / "backbones")}
     pictures = folder / "pictures"
-    for path in sorted((test_data / "images" / "flowers").glob("*/*.jpg"))[::3]:
+    for path in sorted((test_data / "images" / "flowers").glob("*/*.jpg"))[::6]:
         (pictures / path.parent.name).mkdir(parents=True, exist_ok=True)
         (pictures / path.parent.name / path.name).symlink_to(path)
     done = retrain("train", pictures, "--json", cwd=folder, env=env, check=0)
@@ -33,14 +33,14 @@ def test_flowers_are_told_apart(flowers):
     folder, _, run, _ = flowers
     assert run["backbone"]["name"] == "inception_v3"
     assert (run["backbone"]["height"], run["backbone"]["bottleneck_size"]) == (299, 2048)
-    assert run["extraction"]["extracted"] == 167
+    assert run["extraction"]["extracted"] == 84
     [note] = folder.glob("cache/inception_v3-*/litert.export")
     details = json.loads(note.read_bytes().partition(b"\n")[0])["details"]
     assert 0 < details["largest_difference"] < 1e-3  # between LiteRT's vectors and TensorFlow's
     assert run["labels"] == ["daisy", "dandelion", "roses", "sunflowers", "tulips"]
     held_out = [run["results"][name] for name in ("validation", "test")]
     right = sum(result["n"] * result["accuracy"] for result in held_out) / sum(result["n"] for result in held_out)
-    assert right > 0.7  # 87.5% is the expectation for such splits, three standard errors below it 70%
+    assert right > 0.6  # 87.5% is the expectation for such splits, three standard errors below it 63%
 
 
 @pytest.mark.real
@@ -60,7 +60,7 @@ def test_every_client_agrees_with_predict_on_every_test_picture(flowers):
     folder, pictures, _, _ = flowers
     rows = (folder / "model" / "predictions.csv").read_text().splitlines()[1:]
     paths = [str(pictures / row.split(",")[0]) for row in rows if row.split(",")[1] == "test"]
-    assert len(paths) > 10
+    assert len(paths) > 5
     answers = json.loads(retrain("predict", folder / "model", *paths, "--json", "--quiet", check=0).stdout)
     labels = (folder / "model" / "labels.txt").read_text().splitlines()
     expected = np.array([[answer["scores"][label] for label in labels] for answer in answers])
@@ -73,7 +73,7 @@ def test_every_client_agrees_with_predict_on_every_test_picture(flowers):
     with tf.compat.v1.Session(graph=graph) as session:
         for number, path in enumerate(paths):
             feeds = {"DecodeJpeg/contents": Path(path).read_bytes()}
-            if number % 5 == 0:  # the other inputs lie behind the first
+            if number % 4 == 0:  # the other inputs lie behind the first
                 image = Image.open(path).convert("RGB")
                 small = np.asarray(image.resize((299, 299), Image.Resampling.BILINEAR), np.float32)[np.newaxis]
                 feeds |= {
@@ -88,7 +88,7 @@ def test_every_client_agrees_with_predict_on_every_test_picture(flowers):
     contents = [Path(path).read_bytes() for path in paths]
     scores["saved_model"] = served(image_bytes=tf.constant(contents))["final_result"].numpy()
     for name, got in scores.items():
-        wanted = expected if len(got) == len(expected) else expected[::5]
+        wanted = expected if len(got) == len(expected) else expected[::4]
         assert np.array_equal(np.argmax(got, axis=1), wanted.argmax(axis=1)), name
         assert np.abs(np.array(got) - wanted).max() < 0.01, name
 
@@ -98,9 +98,9 @@ def test_evaluate_uses_the_cache_of_training(flowers):
     folder, pictures, run, _ = flowers
     done = retrain("evaluate", "model", pictures, "--json", "--quiet", cwd=folder, check=0)
     figures = json.loads(done.stdout)
-    assert figures["n"] == 167
+    assert figures["n"] == 84
     assert figures["accuracy"] == pytest.approx(
-        sum(result["n"] * result["accuracy"] for result in run["results"].values()) / 167
+        sum(result["n"] * result["accuracy"] for result in run["results"].values()) / 84
     )
     assert len(os.listdir(folder / "cache")) == 2  # the extractor's folder, and pictures/
 
