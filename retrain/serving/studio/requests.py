@@ -102,7 +102,7 @@ def _is_name(text: str) -> bool:
 def numbers_in(request: Fields) -> list[int]:
     """The numbers of pictures in a request. Raises FieldError."""
     values: Any = request.values.get("pictures")
-    wanted = isinstance(values, list) and values and all(isinstance(one, int) for one in values)
+    wanted = isinstance(values, list) and values and all(type(one) is int for one in values)
     if not wanted:
         raise FieldError(f"pictures is {shown_value(values)}, expected a list of numbers")
     return list(dict.fromkeys(values))

@@ -140,6 +140,8 @@ def test_what_was_looked_at_is_passed_until_it_is_not(client):
         {"kind": "move", "class": "red"},
         {"kind": "move", "pictures": ["../x"], "class": "red"},
         {"kind": "move", "pictures": [1]},
+        {"kind": "remove", "pictures": [True]},
+        {"kind": "remove", "pictures": [1.5]},
         {"kind": "rename", "class": "", "to": "x"},
         {"kind": "rename", "class": "a", "to": "x" * 300},
         {"kind": "merge", "classes": [], "to": "x"},
@@ -151,6 +153,36 @@ def test_edits_that_make_no_sense(client, change):
     assert answer.status_code == 422
     assert "expected" in answer.json()["error"]
     assert client.editor.undoable is None
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "/tmp/x", ".hidden", "a/b", "a\0b", " "])
+def test_no_name_leads_out_of_the_folder(client, name):
+    before = sorted(Path().rglob("*.png"))
+    numbers = client.numbers("red/red0.png")
+    answers = [
+        client.edit(kind="move", pictures=numbers, **{"class": name}),
+        client.edit(kind="new_class", **{"class": name}),
+        client.edit(kind="rename", **{"class": "red", "to": name}),
+        client.edit(kind="rename", **{"class": name, "to": "x"}),
+        client.edit(kind="merge", classes=["red", "blue"], to=name),
+        client.edit(kind="remove_class", **{"class": name}),
+        client.post("/pictures", params={"class": json.dumps(name)}, files=[("picture", ("new.png", RED))]),
+    ]
+    assert {answer.status_code for answer in answers} <= {409, 422}
+    assert sorted(Path().rglob("*.png")) == before
+
+
+def test_names_of_added_files_lead_nowhere_else(client):
+    names = ["../../evil.png", "/etc/evil.png", "..", ".png", "a\0b.png", "x" * 300 + ".png", "\u202egnp.png"]
+    answer = client.post(
+        "/pictures",
+        params={"class": '"red"'},
+        files=[("picture", (name, RED + bytes(place))) for place, name in enumerate(names)],
+    )
+    assert answer.json()["done"] == "Added 7 pictures to red"
+    added = {*Path().rglob("*")} - {*Path("pictures").rglob("*")}
+    assert added == {Path("pictures")}
+    wait_until(lambda: len(client.listing()["red"]) == 3 + len(names))
 
 
 def test_pictures_and_classes_that_vanished(client):
