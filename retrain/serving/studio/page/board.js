@@ -1,9 +1,9 @@
 // The classes, each with its pictures. Only what is in view is in the document, however many there are.
 
-import { add, filesOf, isReadOnly, mergeClass, move, moveToChosen, remove, removeClass, renameClass } from "./actions.js";
+import { add, isReadOnly, mergeClass, moveToChosen, removeClass, renameClass } from "./actions.js";
 import { openMenu } from "./dialogs.js";
-import { $, counted, el, isTyping, named, percent, points, shown } from "./dom.js";
-import { openLarge } from "./large.js";
+import { $, counted, el, named, percent, points, shown } from "./dom.js";
+import { acceptDrops } from "./dragging.js";
 import { picture } from "./server.js";
 import { store } from "./store.js";
 
@@ -13,7 +13,6 @@ const FOOT = 18;
 const EMPTY = 60; // of a class without pictures
 const AHEAD = 400; // above and below what is in view
 const SETTLED = 60; // milliseconds without scrolling, until pictures are asked for
-const DRAGGED = "application/x-retrain-pictures";
 
 const [board, sheet] = [$("board"), $("sheet")];
 
@@ -21,12 +20,11 @@ const MANY = 12; // classes; of more, each shows one row at first
 
 export const view = { text: "", show: "all", sort: "name", fold: null, ids: null, title: "" }; // fold: null until somebody chooses
 const folded = new Map(); // class -> whether it shows one row only, where somebody chose
-let layout = []; // of classes: { group, ids, top, head, rows, height, isFolded }
-let order = []; // ids as they are shown
+export let layout = []; // of classes: { group, ids, shows (those of ids that are shown), rows, height, top, isShort (one row only) }
+export let order = []; // ids as they are shown
 let size = 104; // pixels of a picture's side
-let columns = 1;
+export let columns = 1;
 let focused = null; // id that Tab leads to, in its class
-let anchor = null; // where a range begins
 
 // Which classes and pictures are shown
 
@@ -64,8 +62,10 @@ function sorted() {
   return store.groups.get(null)?.length ? [null, ...names] : names;
 }
 
+const areFolded = () => view.fold ?? store.classes.length > MANY;
+
 function isFolded(group) {
-  return folded.get(group ?? "") ?? view.fold ?? store.classes.length > MANY;
+  return folded.get(group ?? "") ?? areFolded();
 }
 
 /** Computes where everything is, and draws it. */
@@ -84,7 +84,7 @@ export function arrange() {
     top += height;
     return section;
   });
-  $("fold").setAttribute("aria-pressed", String(isFolded("\0")));
+  $("fold").setAttribute("aria-pressed", String(areFolded()));
   order = layout.flatMap((section) => section.shows);
   sheet.style.height = `${top}px`;
   showEmpty();
@@ -313,84 +313,12 @@ function forget(tile) {
   if (!image.complete) image.removeAttribute("src");
 }
 
-// Selecting, and the keyboard
+// Bringing into view
 
-sheet.addEventListener("click", (event) => {
-  const tile = event.target.closest(".tile");
-  if (!tile) return;
-  const id = Number(tile.dataset.id);
-  if (event.shiftKey && anchor !== null) selectRange(anchor, id, event.ctrlKey || event.metaKey);
-  else if (event.ctrlKey || event.metaKey) store.toggle(id);
-  else store.select(store.selected.size === 1 && store.selected.has(id) ? [] : [id]);
-  if (!event.shiftKey) anchor = id;
-  focusOn(id);
-});
-sheet.addEventListener("dblclick", (event) => {
-  const tile = event.target.closest(".tile");
-  if (tile) openLarge(Number(tile.dataset.id), order);
-});
-
-function selectRange(from, to, adds) {
-  const [first, last] = [order.indexOf(from), order.indexOf(to)].sort((one, other) => one - other);
-  if (first >= 0) store.select(order.slice(first, last + 1), { adds });
-}
-
-board.addEventListener("keydown", (event) => {
-  const tile = event.target.closest?.(".tile");
-  if (!tile || isTyping(event.target)) return;
-  const id = Number(tile.dataset.id);
-  const control = event.ctrlKey || event.metaKey;
-  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: "up", ArrowDown: "down", Home: "first", End: "last" };
-  if (event.key in steps) {
-    const next = neighbour(id, steps[event.key]);
-    if (next === null) return;
-    if (event.shiftKey) {
-      anchor ??= id;
-      selectRange(anchor, next, control);
-    } else anchor = next;
-    focusOn(next);
-  } else if (event.key === " ") {
-    store.toggle(id);
-    anchor = id;
-  } else if (event.key === "Enter") openLarge(id, order);
-  else if (control && event.key.toLowerCase() === "a") store.select(sectionOf(id).shows, { adds: event.shiftKey });
-  else if (!control && event.key.toLowerCase() === "m") moveToChosen(chosen(id));
-  else if (event.key === "Delete" || event.key === "Backspace") removeChosen(id);
-  else return;
-  event.preventDefault();
-});
-
-async function removeChosen(id) {
-  const ids = chosen(id);
-  const next = order[order.indexOf(ids.at(-1)) + 1] ?? order[order.indexOf(ids[0]) - 1];
-  if ((await remove(ids)) && next !== undefined) focused = next;
-}
-
-/** What an action at a picture is about: the selection, or the picture if nothing is selected. */
-function chosen(id) {
-  return store.selected.size ? [...store.selected] : [id];
-}
-
-function sectionOf(id) {
+/** The class of a picture in the layout. */
+export function sectionOf(id) {
   const group = store.pictures.get(id)?.group;
   return layout.find((section) => section.group === group);
-}
-
-function neighbour(id, step) {
-  const section = sectionOf(id);
-  const at = section.shows.indexOf(id);
-  if (typeof step === "number") return order[order.indexOf(id) + step] ?? null;
-  if (step === "first") return section.shows[0];
-  if (step === "last") return section.shows.at(-1);
-  const next = at + (step === "down" ? columns : -columns);
-  if (next >= 0 && next < section.shows.length) return section.shows[next];
-  const isLower = step === "down" && Math.floor(at / columns) < section.rows - 1;
-  if (isLower) return section.shows.at(-1);
-  const places = layout.filter((one) => one.shows.length);
-  const other = places[places.indexOf(section) + (step === "down" ? 1 : -1)];
-  if (!other) return null;
-  const start = step === "down" ? 0 : (other.rows - 1) * columns;
-  return other.shows[Math.min(start + (at % columns), other.shows.length - 1)];
 }
 
 /** Brings a picture into view, and the keyboard to it. */
@@ -411,16 +339,15 @@ export function focusOn(id) {
   tile.focus({ preventScroll: true });
 }
 
+/** Makes a picture the one that Tab leads to. */
+export function remember(id) {
+  focused = id;
+}
+
 /** Brings a class into view. */
 export function scrollToClass(group) {
   const section = layout.find((one) => one.group === group);
   if (section) board.scrollTop = section.top;
-}
-
-/** Shows the selected pictures large, one after the other. */
-export function lookAtSelected() {
-  const ids = order.filter((id) => store.selected.has(id));
-  if (ids.length) openLarge(ids[0], ids.length > 1 ? ids : order);
 }
 
 function showSelection() {
@@ -437,66 +364,9 @@ function showPending() {
   }
 }
 
-// Dragging pictures and files
-
-sheet.addEventListener("dragstart", (event) => {
-  const tile = event.target.closest?.(".tile");
-  if (!tile) return;
-  const id = Number(tile.dataset.id);
-  if (!store.selected.has(id)) store.select([id]);
-  const ids = [...store.selected];
-  event.dataTransfer.setData(DRAGGED, JSON.stringify(ids));
-  event.dataTransfer.effectAllowed = "move";
-  if (ids.length > 1) {
-    const sign = el("div", { class: "drag-sign", text: counted(ids.length) });
-    document.body.append(sign);
-    event.dataTransfer.setDragImage(sign, 10, 10);
-    setTimeout(() => sign.remove());
-  }
-  setTimeout(() => ($("drop-new").hidden = false)); // a change of the layout now would end the drag
-});
-addEventListener("dragend", endDrag);
-addEventListener("drop", endDrag);
-
-function endDrag() {
-  $("drop-new").hidden = true;
-  for (const over of document.querySelectorAll(".over")) over.classList.remove("over");
-}
-
-const isOurs = (transfer) => transfer.types.includes(DRAGGED);
-const hasFiles = (transfer) => transfer.types.includes("Files");
-
-/** Takes pictures and files that are dropped on an element. groupOf: gives the class, or asks for it. */
-export function acceptDrops(element, groupOf) {
-  element.addEventListener("dragover", (event) => {
-    if (!isOurs(event.dataTransfer) && !hasFiles(event.dataTransfer)) return;
-    event.preventDefault();
-    event.stopPropagation();
-    event.dataTransfer.dropEffect = isOurs(event.dataTransfer) ? "move" : "copy";
-    for (const over of document.querySelectorAll(".over")) if (over !== element) over.classList.remove("over");
-    element.classList.add("over");
-  });
-  element.addEventListener("dragleave", (event) => {
-    if (!element.contains(event.relatedTarget)) element.classList.remove("over");
-  });
-  element.addEventListener("drop", async (event) => {
-    const ours = event.dataTransfer.getData(DRAGGED);
-    if (!ours && !hasFiles(event.dataTransfer)) return;
-    event.preventDefault();
-    event.stopPropagation();
-    endDrag();
-    const group = groupOf();
-    if (!ours) await add(await filesOf(event.dataTransfer), group);
-    else if (group === null) await moveToChosen(JSON.parse(ours), { isNew: true });
-    else await move(JSON.parse(ours), group);
-  });
-}
-
 // The rest of the page
 
 if (!isReadOnly) {
-  acceptDrops(board, () => null);
-  acceptDrops($("drop-new"), () => null);
   $("files").addEventListener("change", (event) => {
     const { files, dataset } = event.target;
     const group = dataset.class ? JSON.parse(dataset.class) : null;

@@ -1,10 +1,11 @@
 // The studio's page: what is on it, put together.
 
 import { add, attempt, isReadOnly, moveToChosen, newClass, redo, remove, save, say, undo } from "./actions.js";
-import { arrange, lookAtSelected, showAll, view } from "./board.js";
+import { arrange, showAll, view } from "./board.js";
 import { $, isTyping, shown } from "./dom.js";
 import { showFigures } from "./figures.js";
 import { showQueue } from "./next.js";
+import { lookAtSelected } from "./selecting.js";
 import { ask, listen } from "./server.js";
 import { store } from "./store.js";
 import { take } from "./tryit.js";
@@ -111,7 +112,7 @@ for (const name of ["show", "sort"]) {
 
 const tabs = [...document.querySelectorAll("[role=tab]")];
 
-export function openTab(name) {
+function openTab(name) {
   document.body.dataset.tab = name;
   for (const tab of tabs) {
     const isOpen = tab.dataset.tab === name;

@@ -85,7 +85,7 @@ async function watch() {
   }
 }
 
-export function stop() {
+function stop() {
   for (const track of stream?.getTracks() ?? []) track.stop();
   stream = null;
   video.hidden = true;
