@@ -235,6 +235,7 @@ def test_run_with_copies_and_its_exports(make_folder):
     from retrain._tensorflow import tf
     from retrain.model.classifier import Classifier
     from retrain.pipeline.evaluate import evaluate as evaluate_folder
+    from retrain.pipeline.extract import extract as extract_folder
     from retrain.pipeline.train import train
 
     root = make_folder({"cat": 24, "dog": 24})
@@ -242,8 +243,7 @@ def test_run_with_copies_and_its_exports(make_folder):
     assert model.record["backbone"]["name"] == "efficientnet_lite0"
     assert model.record["backbone"]["bottleneck_size"] == 1280
     assert model.record["backbone"]["height"] == model.record["backbone"]["width"] == SIZE
-    again = train(root, "again", options_of())
-    assert again.result.extraction["extracted"] == 0
+    assert extract_folder(root, options_of()).extraction.extracted == 0
     classifier = Classifier("model")
     assert evaluate_folder(classifier, root).extraction.extracted == 0
     paths = sorted(map(str, root.rglob("*.png")))[::8]
