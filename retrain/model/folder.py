@@ -180,7 +180,7 @@ def _check_content(final: Path, where: str, cache_dir: str) -> None:
     if foreign and not (final / RUN).is_file():
         raise OutputError(
             f"the model folder {where} holds other things ({listing(map(display_path, foreign), 3)}) and no model: "
-            "give a new or empty folder as --model-dir"
+            "give a new or empty folder for the model"
         )
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from retrain.data import FolderEdits, FolderWatch, picture_files
-from retrain.errors import ImageFolderError, UsageError
+from retrain.errors import ImageFolderError, OutputError, UsageError
 from retrain.events import Emit, ignore
 from retrain.options import RunOptions, StudioOptions, WatchOptions
 from retrain.paths import display_path
 from retrain.pipeline.live import LiveModel
+from retrain.pipeline.results import WrittenModel
 from retrain.serving import FolderContent, StudioParts, StudioServer, WorthALabel, read_folder
 
 __all__ = ["open_studio"]
@@ -100,6 +101,18 @@ class _Model(LiveModel):
     def __init__(self, *of_live_model: Any, unlabelled: str | None, prefix: str) -> None:
         super().__init__(*of_live_model)
         self._unlabelled, self._prefix = unlabelled, prefix
+
+    def save(self, model_dir: Folder) -> WrittenModel:
+        """As `LiveModel.save` does, but not among the pictures, where a model's folder would become a class."""
+        place = os.path.realpath(model_dir)
+        for folder in [self.image_dir] + ([] if self._unlabelled is None else [self._unlabelled]):
+            real = os.path.realpath(folder)
+            if os.path.commonpath([real, place]) == real:
+                raise OutputError(
+                    f"a model can't be saved in {display_path(model_dir)}: {display_path(folder)} is for pictures, and "
+                    "each folder there is a class; give another name"
+                )
+        return super().save(model_dir)
 
     def worth_a_label(self) -> list[WorthALabel]:
         """Those whose label would help most, first. Raises UpdateCancelled, RetrainError."""

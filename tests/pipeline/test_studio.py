@@ -1,6 +1,7 @@
 """The studio on a real folder, editor and model, of a tiny network."""
 
 import contextlib
+import os
 import threading
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from support.pictures import draw_picture
 from support.serving import wait_until
 
 from retrain.data import FolderEdits
-from retrain.errors import ImageFolderError
+from retrain.errors import ImageFolderError, OutputError
 from retrain.options import BackboneOptions, RunOptions, StudioOptions, TrainingOptions, WatchOptions
 from retrain.pipeline.studio import open_studio
 
@@ -48,6 +49,11 @@ def test_the_model_follows_edits_and_changes_from_outside(make_folder, options):
         assert bench.classify((root / "cat" / "cat_001.png").read_bytes()).label in ("cat", "dog")
         bench.save("model")
         assert Path("model/run.json").exists()
+        os.symlink(root, "link")
+        for place in (root, root / "model", root / "cat" / "model", "link/model"):
+            with pytest.raises(OutputError, match="each folder there is a class"):
+                bench.save(place)  # it would be a class of the next model
+        assert sorted(path.name for path in root.glob("[!.]*")) == ["cat", "dog"]
     FolderEdits(root).close()  # nobody else edits it any more
 
 
