@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -189,6 +190,37 @@ def test_ten_pictures_of_the_queue_are_labelled_with_keys(show):
         expect(page.locator("#next .note").first).to_contain_text("1 to look at")
         page.keyboard.press("Enter")  # it is right as it is
         expect(page.locator("#next")).to_contain_text("All done")
+        page.keyboard.press("Control+z")  # which can be undone, too, and changes nothing else
+        expect(page.locator("#next .note").first).to_contain_text("1 to look at")
+        counts(page, red=11, blue=13)
+        page.keyboard.press("Enter")
+        expect(page.locator("#next")).to_contain_text("All done")
+        assert page.heard == []
+
+
+def test_the_worst_pictures_come_first_and_only_what_is_shown_is_selected(show):
+    root = paint("pictures")
+    for number in range(2):
+        os.rename(root / "red" / f"red{number}.png", root / "blue" / f"red{number}.png")
+    with studio_running(root) as studio:
+        page = show(studio.url)
+        expect(tiles(page, "blue").first).to_have_attribute("title", "blue0.png")
+        page.select_option("#sort", "worst")
+        expect(tiles(page, "blue").first).to_have_attribute("title", re.compile("^red0.png\ntaken for red"))
+        page.select_option("#show", "wrong")
+        expect(page.locator(".tile")).to_have_count(2)
+        more = page.locator('.class[data-class="blue"] [aria-haspopup]')
+        more.click()
+        page.get_by_role("menuitem", name="Select all pictures").click()
+        expect(page.locator("#selected")).to_have_text("2 pictures selected")
+        page.select_option("#show", "all")
+        page.fill("#find", "green")
+        expect(page.locator("#selected")).to_have_text("2 pictures selected, 2 of them not shown")
+        page.fill("#find", "")
+        page.click("#fold")
+        tiles(page, "blue").first.focus()
+        page.keyboard.press("Control+a")
+        expect(page.locator("#selected")).to_have_text("5 pictures selected")
         assert page.heard == []
 
 

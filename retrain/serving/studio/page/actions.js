@@ -10,6 +10,7 @@ export const isReadOnly = document.body.hasAttribute("data-read-only");
 const AGAIN = { undo: ["Took back: ", "There is nothing to take back."], redo: ["Did again: ", "There is nothing to do again."] };
 const TOAST = 8000; // milliseconds
 let timer = 0;
+const steps = []; // of this page, the last one last: { ids } of pictures that were passed, { ids: null } for an edit
 
 /** Says something for a moment. */
 export function say(text, { isBad = false, undo = false } = {}) {
@@ -41,18 +42,32 @@ function inTurn(work) {
   return done;
 }
 
+function begin(ids) {
+  const step = { ids };
+  steps.push(step);
+  return step;
+}
+
+function forget(step) {
+  const at = steps.indexOf(step);
+  if (at >= 0) steps.splice(at, 1);
+}
+
 async function edit(change, ids = []) {
   if (isReadOnly) return false;
   for (const id of ids) store.pending.add(id);
   store.tell("pending");
+  const step = change.kind === "undo" ? null : begin(null);
   const went = await attempt(async () => {
     const { done, sequence } = await inTurn(() => post("/edits", change));
     store.settle(ids, sequence);
     const [before, none] = AGAIN[change.kind] ?? ["", ""];
     say(done ? `${before}${done}.` : none, { undo: Boolean(done) && !before });
   });
-  if (!went) store.settle(ids);
-  else if (ids.length) {
+  if (!went) {
+    store.settle(ids);
+    forget(step);
+  } else if (ids.length) {
     for (const id of ids) store.selected.delete(id);
     store.tell("selection");
   }
@@ -79,7 +94,27 @@ export async function moveToChosen(ids, options = {}) {
 }
 
 export const remove = (ids) => (ids.length ? edit({ kind: "remove", pictures: ids }, ids) : Promise.resolve(false));
-export const undo = () => edit({ kind: "undo" });
+
+/** Notes that pictures are right as they are. */
+export async function pass(ids) {
+  const step = begin(ids);
+  const went = await notePassed(ids, true);
+  if (went) say("Kept as it is.", { undo: true });
+  else forget(step);
+  return went;
+}
+
+/** The same, as a part of an edit, which is what undo takes back. */
+export const notePassed = (pictures, isSo) => attempt(() => inTurn(() => post("/passed", { pictures, passed: isSo })));
+
+export async function undo() {
+  const ids = steps.pop()?.ids;
+  if (!ids) return edit({ kind: "undo" });
+  const went = await notePassed(ids, false);
+  if (went) say(`${counted(ids.length)} to look at again.`);
+  return went;
+}
+
 export const redo = () => edit({ kind: "redo" });
 
 export async function newClass() {

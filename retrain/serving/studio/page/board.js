@@ -46,6 +46,7 @@ function sections() {
     let ids = store.groups.get(group) ?? [];
     const isNamed = text && group !== null && group.toLowerCase().includes(text);
     if (!isAll) ids = ids.filter(shows);
+    if (view.sort === "worst" && group !== null) ids = worstFirst(ids);
     if (text && !isNamed) ids = ids.filter((id) => store.pictures.get(id).name.toLowerCase().includes(text));
     if (ids.length || (isAll && (!text || isNamed) && group !== null)) found.push({ group, ids });
   }
@@ -59,7 +60,18 @@ function sorted() {
   if (view.sort === "most") names.sort((one, other) => count(other) - count(one));
   if (view.sort === "least") names.sort((one, other) => count(one) - count(other));
   if (view.sort === "worst") names.sort((one, other) => recall(one) - recall(other));
-  return store.groups.get(null)?.length ? [null, ...names] : names;
+  if (!store.groups.get(null)?.length) return names;
+  return view.sort === "name" ? [null, ...names] : [...names, null]; // who wants another order looks for classes
+}
+
+/** First the answers that are wrong, the surest first; then those that are right, the least sure first. */
+function worstFirst(ids) {
+  const badness = (id) => {
+    const said = store.said.get(id);
+    if (!said?.answer) return -2; // nothing is known of it
+    return store.wrong(id) ? said.score : said.score === null ? -1 : -said.score;
+  };
+  return ids.map((id) => [id, badness(id)]).sort((one, other) => other[1] - one[1]).map(([id]) => id);
 }
 
 const areFolded = () => view.fold ?? store.classes.length > MANY;
@@ -89,6 +101,7 @@ export function arrange() {
   sheet.style.height = `${top}px`;
   showEmpty();
   draw(true);
+  showSelection();
 }
 
 function showEmpty() {
@@ -211,7 +224,7 @@ function makeSection(group) {
 }
 
 function menuOf(group) {
-  const selectAll = ["Select all pictures", () => store.select(store.groups.get(group))];
+  const selectAll = ["Select all pictures", () => store.select(sectionNamed(group)?.ids ?? [])]; // of those that are shown
   if (isReadOnly) return [selectAll];
   return [
     ["Add pictures ...", () => chooseFiles(group)],
@@ -315,11 +328,10 @@ function forget(tile) {
 
 // Bringing into view
 
+const sectionNamed = (group) => layout.find((section) => section.group === group);
+
 /** The class of a picture in the layout. */
-export function sectionOf(id) {
-  const group = store.pictures.get(id)?.group;
-  return layout.find((section) => section.group === group);
-}
+export const sectionOf = (id) => sectionNamed(store.pictures.get(id)?.group);
 
 /** Brings a picture into view, and the keyboard to it. */
 export function focusOn(id) {
@@ -355,7 +367,9 @@ function showSelection() {
     for (const [id, tile] of tiles) tile.setAttribute("aria-selected", String(store.selected.has(id)));
   }
   $("selection").hidden = !store.selected.size;
-  $("selected").textContent = `${counted(store.selected.size)} selected`;
+  const inView = new Set(store.selected.size ? layout.flatMap(({ ids }) => ids) : []);
+  const hidden = [...store.selected].filter((id) => !inView.has(id)).length;
+  $("selected").textContent = `${counted(store.selected.size)} selected${hidden ? `, ${hidden.toLocaleString("en")} of them not shown` : ""}`;
 }
 
 function showPending() {
@@ -396,7 +410,6 @@ export function showAll() {
 store.on("listing figures", () => {
   const hadFocus = document.activeElement?.closest?.(".tile") || document.activeElement === board;
   arrange();
-  showSelection();
   if (hadFocus && focused !== null && store.pictures.has(focused)) focusOn(focused);
 });
 store.on("selection", showSelection);

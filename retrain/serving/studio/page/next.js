@@ -1,8 +1,8 @@
 // What to do next: pictures worth a look, one after the other. One key per class labels the one in view.
 
-import { attempt, isReadOnly, move, moveToChosen, remove, say } from "./actions.js";
+import { isReadOnly, move, moveToChosen, notePassed, pass, remove, say } from "./actions.js";
 import { $, button, counted, el, isTyping, named, shown } from "./dom.js";
-import { picture, post } from "./server.js";
+import { picture } from "./server.js";
 import { store } from "./store.js";
 
 const KEYS = "123456789abcdefghijklopqrstuvwxyz"; // without m and n, which have meanings
@@ -133,11 +133,9 @@ function label(group) {
   const { ids, kind } = queue[0];
   const others = ids.filter((id) => store.pictures.get(id).group !== group);
   if (!others.length) confirm();
-  else if (kind === "copies") act(async () => (await move(others, group)) && pass(ids));
+  else if (kind === "copies") act(async () => (await move(others, group)) && notePassed(ids, true));
   else act(() => move(others, group));
 }
-
-const pass = (ids) => attempt(() => post("/passed", { pictures: ids, passed: true }));
 
 function confirm() {
   const { ids, kind } = queue[0];

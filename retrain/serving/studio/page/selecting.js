@@ -46,7 +46,7 @@ $("board").addEventListener("keydown", (event) => {
     store.toggle(id);
     anchor = id;
   } else if (event.key === "Enter") openLarge(id, order);
-  else if (control && event.key.toLowerCase() === "a") store.select(sectionOf(id).shows, { adds: event.shiftKey });
+  else if (control && event.key.toLowerCase() === "a") store.select(sectionOf(id).ids, { adds: event.shiftKey });
   else if (!control && event.key.toLowerCase() === "m") moveToChosen(chosen(id));
   else if (event.key === "Delete" || event.key === "Backspace") removeChosen(id);
   else return;
