@@ -14,7 +14,7 @@ from retrain.options import Shard
 __all__ = ["LabelledPictures", "ManifestFile", "Sample"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions
 class Sample:
     """A file with its class. Whether it is a picture becomes clear when it is read."""
 
