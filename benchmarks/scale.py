@@ -3,7 +3,7 @@
     python benchmarks/scale.py ray IMAGE_DIR [--backbone NAME] [--weights FILE] [--rounds N]
     python benchmarks/scale.py listing [--pictures N]
     python benchmarks/scale.py scheduling [--pictures N]
-    python benchmarks/scale.py cache [--rows N] [--length D] [--place DIR]
+    python benchmarks/scale.py cache [--rows N] [--length D] [--only-training] [--place DIR]
 
 Each is a process of its own, and takes from some seconds to some minutes. `ray` takes turns with a run on this machine
 alone, in the same network, decoding and cores; ratios are of medians. `listing` makes empty files, which are listed
@@ -214,23 +214,32 @@ def cache(args: argparse.Namespace) -> None:
         assert len(large) == args.rows
         say("opening", opened.seconds, "s")
         say("memory of the opened cache", (peak_mib() - before) * 2**20 / args.rows, "bytes per row")
-        with Stopwatch() as made:
-            keys = np.concatenate(
-                [keys_for(start, min(PER_SEGMENT, args.rows - start)) for start in range(0, args.rows, PER_SEGMENT)]
-            )
-        print(f"made the keys again in {made.seconds:.0f} s")
-        with Stopwatch() as found:
-            rows = large._index.look_up(keys, np.zeros(len(keys), np.uint32))
-        assert (rows >= 0).all()
-        say("finding all keys", found.seconds / args.rows * 1e6, "us per key")
-        some = rows[: min(args.rows, 100_000)]
-        with Stopwatch() as checked:
-            large._check_rows(some)
-        assert not large._bad_rows.any()
-        say("checking rows against their CRC-32, the first time", checked.seconds / len(some) * 1e6, "us per row")
-        del keys
-        train(large, rows)
+        write_sparse(large.folder / f"segment-{args.rows:032x}.h5", args.rows, 2048, args.length)
+        with Stopwatch() as taken:
+            large.refresh()
+        say("taking in another segment of 2,048 rows", taken.seconds, "s")
+        if not args.only_training:
+            find(large, args)
+        train(large, np.arange(args.rows))
         say("peak memory of the process", peak_mib(), "MiB")
+
+
+def find(large: BottleneckCache, args: argparse.Namespace) -> None:
+    """Find every key, and check some rows."""
+    with Stopwatch() as made:
+        keys = np.concatenate(
+            [keys_for(start, min(PER_SEGMENT, args.rows - start)) for start in range(0, args.rows, PER_SEGMENT)]
+        )
+    print(f"made the keys again in {made.seconds:.0f} s")
+    with Stopwatch() as found:
+        rows = large._index.look_up(keys, np.zeros(len(keys), np.uint32))
+    assert (rows >= 0).all()
+    say("finding all keys", found.seconds / args.rows * 1e6, "us per key")
+    some = rows[: min(args.rows, 100_000)]
+    with Stopwatch() as checked:
+        large._check_rows(some)
+    assert not large._bad_rows.any()
+    say("checking rows against their CRC-32, the first time", checked.seconds / len(some) * 1e6, "us per row")
 
 
 def train(large: BottleneckCache, rows: np.ndarray) -> None:
@@ -270,6 +279,7 @@ def main() -> None:
         elif what is cache:
             command.add_argument("--rows", type=int, default=10_000_000)
             command.add_argument("--length", type=int, default=2048)
+            command.add_argument("--only-training", action="store_true", help="leave out finding and checking")
             command.add_argument("--place", help="folder for the cache (default: that of temporary files)")
         else:
             command.add_argument("--pictures", type=int, default=1_000_000)

@@ -1,5 +1,6 @@
 """Find the row of a picture in the segments of the cache: rows sorted by the start of their key."""
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,6 +30,25 @@ class RowIndex:
         rows = np.flatnonzero(usable)
         self._order = rows[np.argsort(prefixes[rows], kind="stable")]
         self._prefixes = prefixes[self._order]
+
+    def extended(self, segments: Sequence[Segment], usable: NDArray[np.bool_]) -> "RowIndex":
+        """The index of these segments behind those that it has. Sorting all anew takes fifty times as long.
+
+        Args:
+            usable: (rows,) bool, of all rows; of those that it has, the same as before.
+        """
+        longer = copy.copy(self)
+        longer._segments = self._segments + list(segments)
+        longer._starts = starts_of(longer._segments)
+        first = int(self._starts[-1])
+        rows = first + np.flatnonzero(usable[first:])
+        if len(rows):
+            prefixes = np.concatenate([_prefixes(segment.keys, segment.copies) for segment in segments])[rows - first]
+            order = np.argsort(prefixes, kind="stable")
+            places = np.searchsorted(self._prefixes, prefixes[order], side="right")
+            longer._prefixes = np.insert(self._prefixes, places, prefixes[order])
+            longer._order = np.insert(self._order, places, rows[order])
+        return longer
 
     def look_up(self, keys: Keys, copies: Copies) -> NDArray[np.int64]:
         """Row numbers of (n, 32) keys and (n,) copies: (n,) int64, -1 for those that are missing."""

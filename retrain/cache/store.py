@@ -134,8 +134,11 @@ class BottleneckCache:
         """Look again for segments, also of other processes."""
         known = {segment.path: segment for segment in self._segments}
         self._looked_at = self._changed_at()
-        segments = self._open_all(known)
-        if [s.path for s in segments] == [*known]:
+        found = {segment.path: segment for segment in self._open_all(known)}
+        segments = [found[path] for path in known if path in found]  # first, so that their rows keep their numbers
+        is_longer = len(segments) == len(known)
+        segments += [segment for path, segment in found.items() if path not in known]
+        if len(segments) == len(known) and is_longer:
             return
         parts = (self._checked, self._bad_rows, self._sums)
         before = dict(zip(known, zip(*map(self._by_segment, parts), strict=True), strict=True))
@@ -147,7 +150,10 @@ class BottleneckCache:
                 self._checked[own], self._bad_rows[own], self._sums[own] = before[segment.path]
             elif segment.is_suspect:
                 self._check_rows(np.arange(own.start, own.stop))
-        self._index = RowIndex(self._segments, ~self._bad_rows)
+        if is_longer and not any(is_bad.any() for _, is_bad, _ in before.values()):
+            self._index = self._index.extended(self._segments[len(known) :], ~self._bad_rows)
+        else:
+            self._index = RowIndex(self._segments, ~self._bad_rows)
 
     @property
     def url(self) -> str | None:

@@ -54,6 +54,14 @@ class SegmentWriter:
         self._begin()
         self._wait(0)
 
+    def hand_over(self) -> list[Future[None]]:
+        """Have all rows so far written; whoever waits for what is returned knows them on the disk, or why they aren't.
+
+        Raises CacheError if earlier ones could not be written.
+        """
+        self._begin()
+        return [*self._writing]
+
     def close(self) -> None:
         """Flush, and end the thread; an interruption is let through when all is on the disk. Raises CacheError."""
         try:

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,7 +145,7 @@ class PartExtractor:
             self.claims.close()
 
     def extract(self, part: Sequence[Numbered], listener: PartListener) -> None:
-        """Put the rows of a part's pictures into the cache, or hand them to the writer; see `flush`.
+        """Put the rows of a part's pictures into the cache, or hand them to the writer.
 
         Raises CacheError, BackboneError, and what the listener raises.
         """
@@ -162,10 +162,10 @@ class PartExtractor:
                 self.cache.refresh()
             elsewhere = self._extract(self._read_ahead([(n, samples[n]) for n in elsewhere]), listener)
 
-    def flush(self) -> None:
-        """Wait until all rows so far are on the disk. Raises CacheError."""
-        self.writer.flush()
-        self.claimed.clear()  # the cache knows them now
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """Forget that pictures are being extracted, since the cache knows them now."""
+        with self.lock:
+            self.claimed.difference_update(keys)
 
     def _read_ahead(self, part: Sequence[Numbered]) -> Iterator[tuple[int, _Read]]:
         """Read, hash and decode on the pool's threads; results in the order of the part."""

@@ -107,10 +107,14 @@ class RetrainExtractor:
             with contextlib.suppress(_StoppedError):
                 self.check()
                 here.extract(part, heard)
-            here.flush()
-            warnings, here.cache.warnings = here.cache.warnings, []
+            writing = here.writer.hand_over()
             loading = here.loading - loaded
-            return PartResult(heard.outcomes, heard.rows, time.monotonic() - before - loading, loading, warnings)
+            seconds = time.monotonic() - before - loading
+        for segment in writing:  # while the next part is read
+            segment.result()
+        here.forget(outcome.key for _, outcome in heard.outcomes)
+        warnings, here.cache.warnings = here.cache.warnings, []
+        return PartResult(heard.outcomes, heard.rows, seconds, loading, warnings)
 
     def _started(self) -> PartExtractor:
         if self._here is None:

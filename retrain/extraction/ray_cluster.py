@@ -178,7 +178,8 @@ class RayExtraction:
             return self._queue.popleft()
         rate = process.pictures_per_second
         size = _FIRST_PART if rate is None else max(_SMALLEST_PART, min(_LARGEST_PART, int(rate * _PART_SECONDS)))
-        size = min(size, max(_SMALLEST_PART, self._left // (2 * len(self._processes))))
+        if len(self._processes) > 1:
+            size = min(size, max(_SMALLEST_PART, self._left // (2 * len(self._processes))))
         pictures = [picture for _, picture in zip(range(size), self._unread, strict=False)]
         self._left -= len(pictures)
         return _Part(pictures) if pictures else None
