@@ -1,7 +1,6 @@
 """Files that appear whole or not at all, and their digests."""
 
 import contextlib
-import copy
 import ctypes
 import errno
 import fcntl
@@ -61,9 +60,14 @@ class FilePart:
 
     def __getitem__(self, part: slice) -> "FilePart":
         start, stop, _ = part.indices(self._length)
-        other = copy.copy(self)
+        other = FilePart.__new__(FilePart)
+        vars(other).update(vars(self))
         other._start, other._length = self._start + start, max(0, stop - start)
         return other
+
+    def __reduce__(self) -> tuple[Callable[..., "FilePart"], tuple[str, int, int]]:
+        """What another process gets: it opens the file itself. Raises OSError there."""
+        return _part_of, (os.path.abspath(self.path), self._start, self._length)
 
     def __bytes__(self) -> bytes:
         """Its content. Raises OSError."""
@@ -96,6 +100,10 @@ class FilePart:
                 raise OSError(errno.EIO, "it was cut short while it was read", os.fspath(self.path))
             yield block
             place += len(block)
+
+
+def _part_of(path: str, start: int, length: int) -> FilePart:
+    return FilePart(path)[start : start + length]
 
 
 class _OpenFile:

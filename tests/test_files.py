@@ -1,6 +1,7 @@
 import errno
 import fcntl
 import os
+import pickle
 import time
 
 import pytest
@@ -173,3 +174,11 @@ def test_a_file_is_closed_with_its_last_part(tmp_path):
     assert len(os.listdir("/proc/self/fd")) == len(before) + 1
     del part
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_part_of_a_file_can_be_sent_to_another_process(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    sent = pickle.loads(pickle.dumps(FilePart(path)[2:7]))
+    path.unlink()
+    assert bytes(sent) == b"23456"

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from retrain.backbones import Extractor
 from retrain.cache import BottleneckCache, Claims, FlatPictures, Rows, SegmentWriter
 from retrain.data import Sample, Signature, decode_image, is_one_colour, is_url, signed_bytes
-from retrain.errors import RetrainError, UnreadableImageError
+from retrain.errors import BackboneError, RetrainError, UnreadableImageError
 from retrain.interruption import saving
 from retrain.machine import cores
 from retrain.options import ImageOptions
@@ -239,6 +239,9 @@ class PartExtractor:
                 if not self.loading:
                     self.cache.prepare()  # find out before the work if the cache can't be written
                 network = self.extractor.network
+            except OSError as error:  # not one of the picture, which is only skipped
+                self.load_error = BackboneError(f"the backbone {self.extractor.name} can't be loaded: {error}")
+                raise self.load_error from error
             except RetrainError as error:
                 self.load_error = error  # so that the other threads don't try, too
                 raise

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from retrain import __version__
 from retrain.errors import ClusterError, RetrainError
 from retrain.events import Emit, Noted, Warned
 from retrain.extraction.part import Numbered, Outcome, PartListener
@@ -30,6 +31,7 @@ _PART_SECONDS = 10.0  # a part is as large as a process extracts in this time: w
 _FIRST_PART, _SMALLEST_PART, _LARGEST_PART = 64, 16, 2048  # pictures
 _PARTS_AHEAD = 2  # handed to each process, so that it never waits for this one
 _MOST_TRIES = 3  # of a part that ends the process; then it is divided, and a single picture is skipped
+_MOST_FAILED_STARTS = 10  # of each process, before any of them has started
 _MOST_CPUS = 4  # of a process by default: several small ones use many cores better than a large one
 _PATIENCE_SECONDS = 30.0  # until the user is told that nothing starts
 _PAUSE_SECONDS = 0.5  # before a process that was lost is asked again to start, and between looks at what is done
@@ -69,6 +71,7 @@ class RayExtraction:
         self.loading = 0.0  # seconds until the first process had started and loaded the backbone
         self._began = time.monotonic()
         self._told = self._has_result = False
+        self._failed_starts = 0
         self._left = 0  # pictures that are not handed out
         self._queue: deque[_Part] = deque()
         self._calls: dict[Any, tuple[_Process, _Part | None]] = {}  # Ray's references; None: it starts
@@ -200,10 +203,21 @@ class RayExtraction:
             raise ClusterError(f"a process of the Ray cluster failed: {last_line(error)}") from error
         except errors.RayError as error:
             logger.info("a process was lost: %s", last_line(error))
+            if not self.loading:
+                self._check_whether_any_starts(error)
             self._lost(process, part, working_on)
             self._put_back(part, listener)
             return None
         return result
+
+    def _check_whether_any_starts(self, error: Exception) -> None:
+        """Raise ClusterError if processes end again and again before one has started."""
+        self._failed_starts += 1
+        if self._failed_starts > _MOST_FAILED_STARTS * len(self._processes):
+            raise ClusterError(
+                f"the processes of the Ray cluster end before they have started: {last_line(error)}; check that "
+                f"retrain {__version__} is installed on its machines, and that they see the cache"
+            )
 
     def _lost(self, process: _Process, part: _Part | None, working_on: _Part | None) -> None:
         """Ask a process that was lost to start anew; note what it worked on."""

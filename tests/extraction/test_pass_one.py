@@ -235,6 +235,16 @@ def test_a_backbone_that_cannot_be_loaded_is_tried_once(make_folder):
     assert Broken.tries == 1
 
 
+def test_a_file_of_the_backbone_that_cannot_be_read_is_no_fault_of_pictures(make_folder):
+    class Broken(CountingBackbone):
+        @property
+        def network(self):
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(BackboneError, match=r"the backbone counting can't be loaded: .*Input/output error"):
+        extract(make_folder({"cat": 3, "dog": 3}), Broken())
+
+
 def test_progress_counts_only_what_is_done(make_folder):
     seen = []
     root = make_folder({"cat": 40, "dog": 40})

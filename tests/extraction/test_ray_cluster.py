@@ -207,6 +207,19 @@ def test_any_other_error_in_a_process_is_one_line(make_folder, use, monkeypatch)
         extract(make_folder({"cat": 5, "dog": 5}))
 
 
+def test_processes_that_never_start_end_the_run(make_folder, use, monkeypatch):
+    ray = use(FakeRay({"CPU": 2.0}, {"CPU": 2.0}))
+    monkeypatch.setattr(ray, "get", lambda reference: raise_(RayError("many lines\nno module named retrain")))
+    with pytest.raises(
+        ClusterError, match=r"end before they have started: no module named retrain; check that retrain"
+    ):
+        extract(make_folder({"cat": 5, "dog": 5}))
+
+
+def raise_(error):
+    raise error
+
+
 def test_interrupted_it_keeps_what_was_done(make_folder, use):
     root = make_folder({"cat": 40, "dog": 40})
     ray = use(FakeRay())
