@@ -75,8 +75,8 @@ FEW_TESTED = 100  # test pictures: with fewer, all pictures are tested by cross-
 _CURVE_STEPS = 50  # steps between evaluations, which the curve is made of; more would take time
 _MOST_CURVE_STEPS = 100
 
-# What the user mends in the folder, or on the disk.
-_MENDABLE = (ImageFolderError, LabelsFileError, TrainingError, CacheError)
+# What the user can put right in the folder, or on the disk.
+_USERS_OWN = (ImageFolderError, LabelsFileError, TrainingError, CacheError)
 
 
 class UpdateCancelled(Exception):
@@ -114,8 +114,9 @@ class _Run:
         if self.cancelled():
             raise UpdateCancelled
         if isinstance(event, Warned):
+            is_known = event.message in self.told or event.message in self.warnings
             self.warnings.append(event.message)
-            if event.message in self.told:
+            if is_known:
                 return
         self.emit(event)
 
@@ -162,13 +163,14 @@ class LiveModel:
         _check(image_dir, options)
         self.image_dir = image_dir
         self._emit, self._cancelled, self._exclude = emit, cancelled, [options.extraction.cache_dir, *exclude]
-        self._backbone, self.options = choose_backbone(options, emit)
+        self._of_network: list[str] = []  # warnings of choosing it, which hold on
+        self._backbone, self.options = choose_backbone(options, self._keeping(emit))
         self._pictures: LivePictures | None = None  # until the folder can be listed
         self._pool: LivePictures | None = None  # of unlabelled pictures
         self._model: _Model | None = None  # the last one
         self._report = LiveReport(0, problem="no update yet")  # the last one: of a model, or of a problem
         self._look_alikes = LookAlikes(PictureFiles(image_dir, options.images))
-        self._told: set[str] = set()  # warnings of the last update
+        self._told = {*self._of_network}  # warnings of the last update
 
     def update(self) -> LiveReport:
         """Train on the folder as it is now.
@@ -190,7 +192,7 @@ class LiveModel:
             else:
                 self._model = self._trained(look, labels, run)
                 self._report = self._model.report
-        except _MENDABLE as error:
+        except _USERS_OWN as error:
             self._report = self._untrained(str(error), folder, look, run)
         self._told = {*run.warnings}
         return self._report
@@ -205,9 +207,21 @@ class LiveModel:
     def _opened(self, folder: LabelledPictures, emit: Emit) -> LivePictures:
         """What knows the pictures; with some of them, since an extractor may be made from these."""
         if self._pictures is None:
-            extractor = choose_extractor_for(folder, self._backbone, self.options, emit)
+            extractor = choose_extractor_for(folder, self._backbone, self.options, self._keeping(emit))
             self._pictures = LivePictures(extractor, self.options)
+        for warning in self._of_network:
+            emit(Warned(warning))
         return self._pictures
+
+    def _keeping(self, emit: Emit) -> Emit:
+        """Tells the same, and keeps what is warned of the network."""
+
+        def hear(event: Event) -> None:
+            if isinstance(event, Warned):
+                self._of_network.append(event.message)
+            emit(event)
+
+        return hear
 
     def _is_current(self, look: Look, labels: Sequence[str]) -> bool:
         """Whether the last report is of a model of these very pictures."""

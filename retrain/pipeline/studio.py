@@ -9,7 +9,7 @@ from typing import Any
 
 from retrain.data import FolderEdits, FolderWatch, picture_files
 from retrain.errors import ImageFolderError, OutputError, UsageError
-from retrain.events import Emit, ignore
+from retrain.events import Emit, Event, Warned, ignore
 from retrain.options import RunOptions, StudioOptions, WatchOptions
 from retrain.paths import display_path
 from retrain.pipeline.live import LiveModel
@@ -33,7 +33,8 @@ def open_studio(
 
     Args:
         options: how to train.
-        emit: told of an edit that was cut off, and if the folder can't be watched.
+        emit: told of an edit that was cut off, if the folder can't be watched, and of warnings of the model, which
+            come from another thread.
     Raises UsageError; ImageFolderError if a folder is not there, or is being edited; OutputError if it can't be
         written, or the port can't be had; BackboneError.
     """
@@ -48,7 +49,9 @@ def open_studio(
             Path(image_dir),
             _reader(image_dir, studio.unlabelled, prefix, cache),
             edits,
-            lambda *told: _Model(image_dir, options, *told, unlabelled=studio.unlabelled, prefix=prefix),
+            lambda hear, *rest: _Model(
+                image_dir, options, _warning(emit, hear), *rest, unlabelled=studio.unlabelled, prefix=prefix
+            ),
             options.images,
         )
         server = stack.enter_context(contextlib.closing(StudioServer(parts, studio)))
@@ -56,6 +59,17 @@ def open_studio(
             watch = stack.enter_context(contextlib.closing(FolderWatch(folder, [cache], watching.poll, emit)))
             threading.Thread(target=_tell, args=(watch, server.workbench.look), name="watch", daemon=True).start()
         yield server
+
+
+def _warning(emit: Emit, hear: Emit) -> Emit:
+    """Tells the page everything, and who started the studio of warnings: there may be no page yet."""
+
+    def tell(event: Event) -> None:
+        hear(event)
+        if isinstance(event, Warned):
+            emit(event)
+
+    return tell
 
 
 def _check(folders: Sequence[Folder]) -> None:

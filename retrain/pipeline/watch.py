@@ -17,7 +17,7 @@ __all__ = ["Follower", "watch"]
 
 _PATIENCE_SECONDS = 10.0  # after which an update is finished though changes go on
 _AGAIN_SECONDS = 1.0  # until files that may be incomplete are looked at again
-_MENDED_SECONDS = 15.0  # until a folder that could not be trained is looked at again: it may be the disk, not a file
+_PROBLEM_SECONDS = 15.0  # until a folder that could not be trained is looked at again: it may be the disk, not a file
 
 
 class Follower:
@@ -68,7 +68,7 @@ class Follower:
                 self.folder.wait()
                 continue
             self.model.load_network()  # in time that nobody waits for
-            self.folder.wait(_AGAIN_SECONDS if report.waiting else _MENDED_SECONDS if report.problem else None)
+            self.folder.wait(_AGAIN_SECONDS if report.waiting else _PROBLEM_SECONDS if report.problem else None)
             self._since = time.monotonic()
 
     def close(self) -> None:

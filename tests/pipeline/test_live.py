@@ -10,7 +10,7 @@ from support.live import aged, counting_backbone, live_model, live_options, move
 from support.pictures import draw_picture
 
 from retrain.errors import ImageFolderError, TrainingError, UsageError
-from retrain.events import Evaluated, Extracted, Reported
+from retrain.events import Evaluated, Extracted, Reported, Warned
 from retrain.model.head import softmax
 from retrain.options import (
     AugmentationOptions,
@@ -22,7 +22,7 @@ from retrain.options import (
     TrainingOptions,
     TuningOptions,
 )
-from retrain.pipeline import live_pictures
+from retrain.pipeline import live, live_pictures
 from retrain.pipeline.live import LiveModel, UpdateCancelled
 from retrain.pipeline.train import train_model
 
@@ -153,10 +153,28 @@ def test_a_folder_that_can_t_be_trained_says_why_and_recovers(root, backbone, br
     assert model.classify([(kept / "cat" / "cat_000.png").read_bytes()])[0].label is not None
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(kept, root)
-    mended = model.update()
-    assert (mended.version, mended.problem, mended.extracted) == (3, None, 0)
-    assert mended.headline.accuracy == first.headline.accuracy
-    assert mended.changes.relabelled == mended.changes.added == 0
+    solved = model.update()
+    assert (solved.version, solved.problem, solved.extracted) == (3, None, 0)
+    assert solved.headline.accuracy == first.headline.accuracy
+    assert solved.changes.relabelled == solved.changes.added == 0
+
+
+def test_what_was_warned_of_the_network_stays_in_every_report_and_is_told_once(root, backbone, monkeypatch):
+    choose, choose_extractor = live.choose_backbone, live.choose_extractor_for
+    for name, chosen in (("choose_backbone", choose), ("choose_extractor_for", choose_extractor)):
+
+        def choose_another(*given, name=name, chosen=chosen):
+            given[-1](Warned(f"{name}: another network"))
+            return chosen(*given)
+
+        monkeypatch.setattr(live, name, choose_another)
+    wanted = {"choose_backbone: another network", "choose_extractor_for: another network"}
+    told = []
+    model = live_model(root, emit=warnings_to(told.append))
+    assert wanted <= {*model.update().warnings}
+    (root / "cat" / "cat_000.png").rename(root / "dog" / "moved.png")
+    assert wanted <= {*model.update().warnings}
+    assert [told.count(warning) for warning in wanted] == [1, 1]
 
 
 def test_pictures_of_a_folder_that_can_t_be_trained_are_there(make_folder, backbone):
