@@ -230,8 +230,8 @@ class FolderEdits:
             self._journal.forget()
         except (OSError, RetrainError) as error:
             raise OutputError(
-                f"{because}; and what was moved already could not be moved back: {error}. Once that is mended, the "
-                "next edit, or opening the folder again, finishes what was begun"
+                f"{because}; and what was moved already could not be moved back: {error}. Once that "
+                "is solved, the next edit, or opening the folder again, finishes what was begun"
             ) from because
 
     def _finish(self) -> None:

@@ -199,8 +199,7 @@ def check_class_sizes(class_names: Sequence[str], counts: Sequence[int]) -> None
     """
     if len(class_names) < 2:
         raise ImageFolderError(
-            f"only one class ({shown(class_names[0])}): a classifier needs two or more; add a sub-folder for each, or "
-            "lines of a manifest"
+            f"only one class ({shown(class_names[0])}): a classifier needs two or more; add pictures of another"
         )
     pairs = zip(class_names, counts, strict=True)
     small = [f"{name} ({count})" for name, count in pairs if count < FEWEST_PICTURES]

@@ -25,7 +25,7 @@ _LISTING_SECONDS = 0.25  # that an edit waits until the page can be told of it; 
 _PROGRESS_SECONDS = 0.1  # between two events of progress
 _PARTING_SECONDS = 5.0  # until threads are left alone that don't end
 _AGAIN_SECONDS = 1.0  # until files that may be incomplete are looked at again
-_MENDED_SECONDS = 15.0  # until a folder that could not be trained is looked at again: it may be the disk, not a file
+_PROBLEM_SECONDS = 15.0  # until a folder that could not be trained is looked at again: it may be the disk, not a file
 _REST = {"stage": "watching", "done": 0, "total": 0}
 
 _log = logging.getLogger(__name__)
@@ -177,9 +177,9 @@ class Workbench:
 
     def _train(self) -> None:
         self._may_wait = False
-        self._again = _MENDED_SECONDS
+        self._again = _PROBLEM_SECONDS
         report = self._model.update()
-        self._again = _AGAIN_SECONDS if report.waiting else _MENDED_SECONDS if report.problem else None
+        self._again = _AGAIN_SECONDS if report.waiting else _PROBLEM_SECONDS if report.problem else None
         if self.figures is None or report.version != self.figures.content["model"]:
             self._show(report)
         self._say(**_REST, problem=None)

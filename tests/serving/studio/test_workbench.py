@@ -52,8 +52,8 @@ def test_a_closer_look_gives_way_to_a_change(client):
     assert client.workbench.hello()["state"]["problem"] is None
 
 
-def test_an_error_of_training_is_shown_until_it_is_mended(client, monkeypatch):
-    monkeypatch.setattr(workbench, "_MENDED_SECONDS", 0.01)
+def test_an_error_of_training_is_shown_until_it_is_solved(client, monkeypatch):
+    monkeypatch.setattr(workbench, "_PROBLEM_SECONDS", 0.01)
     client.model.error = CacheError("the cache is full")
     client.edit(kind="new_class", **{"class": "x"})
     wait_until(lambda: client.workbench.hello()["state"]["problem"] == "the cache is full")

@@ -12,14 +12,14 @@ const TOAST = 8000; // milliseconds
 let timer = 0;
 const steps = []; // of this page, the last one last: { ids } of pictures that were passed, { ids: null } for an edit
 
-/** Says something for a moment. */
-export function say(text, { isBad = false, undo = false } = {}) {
+/** Says something for a moment; if it stays, until something else is said. */
+export function say(text, { isBad = false, undo = false, stays = false } = {}) {
   $("said").textContent = /^[a-z']+ /.test(text) ? text[0].toUpperCase() + text.slice(1) : text; // not what begins with a path
   $("said-undo").hidden = !undo || isReadOnly;
   $("toast").classList.toggle("bad", isBad);
   $("toast").hidden = false;
   clearTimeout(timer);
-  timer = setTimeout(() => ($("toast").hidden = true), isBad ? 2 * TOAST : TOAST);
+  if (!stays) timer = setTimeout(() => ($("toast").hidden = true), isBad ? 2 * TOAST : TOAST);
 }
 
 /** Does something, and says why if it fails. Whether it went well. */
@@ -139,7 +139,7 @@ export async function add(files, group = null) {
   if (isReadOnly || !files.length) return;
   const name = group ?? (await chooseClass(`Add ${counted(files.length)} to`));
   if (name === null) return;
-  say(`Adding ${counted(files.length)} ...`);
+  say(`Adding ${counted(files.length)} ...`, { stays: true });
   await attempt(async () => {
     const answers = await inTurn(() => upload(name, files));
     const refused = answers.flatMap((answer) => answer.refused);
@@ -152,7 +152,7 @@ export async function add(files, group = null) {
 export async function save() {
   const name = await askName("Save model", "Folder for the model, below the one where the studio was started", { value: "model", done: "Save" });
   if (name === null) return;
-  say("Saving the model with all its exports: this takes some seconds ...");
+  say("Saving the model with all its exports: this takes some seconds ...", { stays: true });
   await attempt(async () => {
     const { place } = await post("/save", { name });
     say(`Saved the model in ${place}.`);

@@ -43,6 +43,10 @@ listen({
   lost(why) {
     $("lost").hidden = why === null;
     $("lost").textContent = why ?? "";
+    if (why === null) return;
+    $("state").dataset.stage = "lost"; // until the studio says how it is
+    $("stage").textContent = "not connected";
+    $("progress").hidden = true;
   },
 });
 

@@ -20,21 +20,23 @@ export function post(path, content) {
 }
 
 const MOST_BYTES = 2 ** 27; // of the files of one request; what is more becomes several edits
+const MOST_FILES = 10_000; // of one request
 
 /** Adds files to a class: what was said about each request. */
 export async function upload(className, files) {
   const answers = [];
   let form = new FormData();
-  let held = 0;
+  let [held, count] = [0, 0];
   const send = async () => {
     if (held) answers.push(await ask(`/pictures?class=${encodeURIComponent(JSON.stringify(className))}`, { method: "POST", body: form }));
     form = new FormData();
-    held = 0;
+    [held, count] = [0, 0];
   };
   for (const file of files) {
-    if (held + file.size > MOST_BYTES) await send();
+    if (held + file.size > MOST_BYTES || count === MOST_FILES) await send();
     form.append("picture", file, file.name || "pasted.png");
     held += file.size + 1;
+    count += 1;
   }
   await send();
   return answers;
