@@ -129,6 +129,7 @@ def test_the_keyboard_moves_splits_and_removes(show, studio):
     page.keyboard.press("m")
     page.keyboard.type("crimson")
     expect(page.locator("#choose-list")).to_contain_text("New class: crimson")
+    expect(page.locator('#choose-list [aria-selected="true"]')).to_contain_text("crimson")  # what Enter takes is marked
     page.keyboard.press("Enter")
     counts(page, red=1, crimson=2)
     page.locator('.class[data-class="crimson"] [aria-haspopup]').click()

@@ -35,13 +35,13 @@ export function chooseClass(title, { first = [], without = null, isNew = false }
         ...options.map((one, place) =>
           el(
             "li",
-            { role: "option", id: `choose-${place}`, "aria-selected": place === at, on: { click: () => take(one.name) } },
+            { role: "option", id: `choose-${place}`, "aria-selected": String(place === at), on: { click: () => take(one.name) } },
             el("span", {}, one.isNew ? "New class: " : null, named(one.name)),
             one.isNew ? null : el("span", { class: "note", text: (store.groups.get(one.name)?.length ?? 0).toLocaleString("en") }),
           ),
         ),
       );
-      if (!options.length) list.append(el("li", { class: "note", role: "option", "aria-disabled": true, text: "Type a name for a new class." }));
+      if (!options.length) list.append(el("li", { class: "note", role: "option", "aria-disabled": "true", text: "Type a name for a new class." }));
       text.setAttribute("aria-activedescendant", options.length ? `choose-${at}` : "");
       $(`choose-${at}`)?.scrollIntoView({ block: "nearest" });
     }
