@@ -314,6 +314,7 @@ def test_a_picture_is_tried_from_a_file_and_from_the_camera(show, studio):
     expect(page.locator("#try .scores li").first).to_contain_text("red90.0%")
     page.set_input_files("#try-file", [{"name": "two.txt", "mimeType": "text/plain", "buffer": b"text"}])
     expect(page.locator("#try [role=status]")).to_have_text("not a picture")
+    expect(page.locator("#try img.tried")).to_be_hidden()
     page.get_by_role("button", name="Use the camera").click()
     expect(page.locator("#try .scores li").first).to_contain_text("90.0%")
     page.get_by_role("button", name="Add it to a class ...").click()

@@ -36,7 +36,7 @@ async function show() {
   $("large-before").disabled = at <= 0;
   $("large-after").disabled = at < 0 || at >= order.length - 1;
   const about = await ask(`/about/${id}`).catch(() => null);
-  if (about && id === one.id) $("large-path").textContent = about.path;
+  if (about && id === one.id) $("large-path").textContent = about.path === one.name ? "" : about.path; // which may be its name
 }
 
 function go(step) {

@@ -8,7 +8,7 @@ const EVERY = 400; // milliseconds between two looks of the camera
 const SIDE = 640; // pixels of what the camera sees
 
 const pane = $("try");
-const image = el("img", { class: "tried", alt: "The picture", hidden: true });
+const image = el("img", { class: "tried", alt: "The picture", hidden: true, on: { error: () => (image.hidden = true) } });
 const video = el("video", { class: "tried", autoplay: true, playsinline: true, muted: true, hidden: true, "aria-label": "Camera" });
 const bars = el("ul", { class: "scores", "aria-label": "Scores" });
 const status = el("p", { class: "note", role: "status" });
