@@ -76,6 +76,8 @@ def _check(folders: Sequence[Folder]) -> None:
     """Raises ImageFolderError if a folder is not there, UsageError if one lies in the other."""
     for folder in folders:
         if not os.path.isdir(folder):
+            if os.path.exists(folder):
+                raise ImageFolderError(f"{display_path(folder)} is a file: give a folder of pictures")
             raise ImageFolderError(f"no such folder: {display_path(folder)}; make it, or give another")
     real = [os.path.realpath(folder) for folder in folders]
     if len(real) > 1 and os.path.commonpath(real) in real:

@@ -86,3 +86,9 @@ def test_one_folder_has_one_editor(make_folder, options):
             pass
         with open_studio(root, StudioOptions(port=0, read_only=True), options) as server:
             assert server.workbench.is_read_only
+
+
+def test_a_file_is_no_folder(options):
+    Path("labels.csv").touch()
+    with pytest.raises(ImageFolderError, match=r"labels\.csv is a file"), open_studio("labels.csv", options=options):
+        pass
