@@ -1,5 +1,7 @@
 """A backbone that counts its pictures, and pass one with it."""
 
+import json
+
 import numpy as np
 
 from retrain.cache import BottleneckCache
@@ -42,10 +44,11 @@ def run(root, **options):
     return result, backbone, cache.read(found)
 
 
-def rows_of(cache_dir):
+def rows_of(cache_dir, name=CountingBackbone.name):
     """(key, vector) of every row, as bytes. All files must be sound."""
-    [folder] = cache_dir.glob("counting-*")
-    cache = BottleneckCache(cache_dir, "counting", "c0" * 32, {}, folder)
+    [folder] = cache_dir.glob(f"{name}-*")
+    fingerprint = json.loads((folder / "extractor.json").read_text())["fingerprint"]
+    cache = BottleneckCache(cache_dir, name, fingerprint, {}, folder)
     assert not cache.warnings
     keys = np.concatenate([segment.keys for segment in cache.segments])
     return {key.tobytes(): vector.tobytes() for key, vector in zip(keys, cache.read(cache.find(keys)), strict=True)}

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.command import retrain
 from support.extraction import CountingBackbone, rows_of, run
 from support.pictures import REPOSITORY, draw_picture
 
@@ -159,3 +161,20 @@ def test_the_command_trains_on_the_cluster_and_shows_nothing_of_ray(cluster, tra
     assert record["augmentation"]["extracted"] > 50
     assert all(line.startswith(("retrain: ", "bottlenecks: ", "distorted ", "extracting on Ray: ", "step ", "writing "))
                for line in done.stderr.splitlines())  # fmt: skip
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("backbone", "pictures"), [("mobilenet_v2", 40), ("inception_v3", 24)])
+def test_flowers_on_the_cluster_have_the_rows_of_one_machine(cluster, test_data, tmp_path, backbone, pictures):
+    """The network is converted once, before, as the fingerprints of both caches are the same."""
+    paths = sorted((test_data / "images" / "flowers").glob("*/*.jpg"))
+    for path in paths[:: len(paths) // pictures][:pictures]:
+        (tmp_path / "flowers" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "flowers" / path.parent.name / path.name).symlink_to(path)
+    arguments = ["extract", "flowers", "--backbone", backbone, "--json"]
+    env = {"RETRAIN_BACKBONES": str(test_data / "backbones")}
+    retrain(*arguments, "--cache-dir", "alone", env=env, check=0)
+    shutil.copytree("alone", "cluster", ignore=shutil.ignore_patterns("segment-*.h5", "pictures"))
+    done = retrain(*arguments, "--cache-dir", "cluster", "--ray", cluster.address, env=env, check=0)
+    assert json.loads(done.stdout)["extracted"] == pictures
+    assert rows_of(Path("cluster"), backbone) == rows_of(Path("alone"), backbone)
