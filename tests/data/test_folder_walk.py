@@ -4,7 +4,7 @@ import os
 import socket
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.hearing import warnings_to
 
@@ -174,7 +174,13 @@ def test_a_place_to_predict_that_cannot_be_read_is_told_of(tmp_path, monkeypatch
 NAMES = st.sampled_from(["a", "b", "c.jpg", *LITTER])
 
 
+def without_links_up(found):
+    """A link to the folder of the classes is told of in training alone: predicting was there already."""
+    return {path: problem for path, problem in found.items() if problem != UP}
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example([("cat", ["a"]), ("cat", ["b"])])  # a and b are the classes
 @given(st.lists(st.tuples(st.sampled_from(["cat", "dog"]), st.lists(NAMES, max_size=3)), min_size=1, max_size=8))
 def test_training_and_predicting_see_the_same_files(tmp_path_factory, entries):
     root = tmp_path_factory.mktemp("seen")
@@ -186,7 +192,7 @@ def test_training_and_predicting_see_the_same_files(tmp_path_factory, entries):
     wanted = sum(not any(map(is_litter, folders)) for _, folders in entries)
     if wanted:
         found, _ = read(root)
-        assert found == predicted(root)
+        assert without_links_up(found) == without_links_up(predicted(root))
         own = {path for path in found if "link" not in path.split("/")}
         assert len(own) <= wanted
         if not any("link" in path.split("/") for path in found):
