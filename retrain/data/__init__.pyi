@@ -1,7 +1,7 @@
 from .decoding import DECODER_VERSION, DEPTHS, MARGIN, decode_image, is_one_colour, read_header
 from .distortions import DISTORTIONS_VERSION, Distorter, Distortion, draw_distortion
-from .edit_journal import Edit
-from .folder_edits import FolderEdits
+from .edits.edit_journal import Edit
+from .edits.folder_edits import FolderEdits
 from .folder_walk import is_litter, picture_files
 from .folder_watch import FolderWatch
 from .folds import assign_folds, most_folds, stable_folds

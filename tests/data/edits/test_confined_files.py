@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from retrain.data import confined_files
-from retrain.data.confined_files import ConfinedFiles, distinct_names
+from retrain.data.edits import confined_files
+from retrain.data.edits.confined_files import ConfinedFiles, distinct_names
 
 MARK = ".mark"
 

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from retrain.data.confined_files import ConfinedFiles
-from retrain.data.edit_journal import Edit, EditJournal, Step
-from retrain.data.edit_moves import EditMoves, refused_by_disk, told_of_disk
-from retrain.data.edit_plan import EditPlan, FolderClasses
+from retrain.data.edits.confined_files import ConfinedFiles
+from retrain.data.edits.edit_journal import Edit, EditJournal, Step
+from retrain.data.edits.edit_moves import EditMoves, refused_by_disk, told_of_disk
+from retrain.data.edits.edit_plan import EditPlan, FolderClasses
 from retrain.errors import ImageFolderError, OutputError, RetrainError
 from retrain.events import Emit, Warned, ignore
 from retrain.paths import display_path

@@ -6,9 +6,9 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 
-from retrain.data.confined_files import ConfinedFiles
-from retrain.data.edit_journal import Move, Step
-from retrain.data.edit_names import folded
+from retrain.data.edits.confined_files import ConfinedFiles
+from retrain.data.edits.edit_journal import Move, Step
+from retrain.data.edits.edit_names import folded
 from retrain.errors import ImageFolderError, OutputError
 from retrain.paths import display_path
 

@@ -15,7 +15,8 @@ from collections import Counter
 import pytest
 from support.faults import every_call
 
-from retrain.data import FolderEdits, confined_files, read_image_folder
+from retrain.data import FolderEdits, read_image_folder
+from retrain.data.edits import confined_files
 from retrain.errors import ImageFolderError, OutputError, RetrainError
 
 CHANGING = ("open", "write", "pwrite", "ftruncate", "fsync", "mkdir", "rmdir", "rename", "link", "unlink", "symlink")

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from retrain.data.edit_journal import Edit, EditJournal, Move, Step
+from retrain.data.edits.edit_journal import Edit, EditJournal, Move, Step
 from retrain.errors import ImageFolderError
 
 HEAD = '{"format": "retrain edits", "version": 1}'

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from retrain.data.confined_files import ConfinedFiles, distinct_names
-from retrain.data.edit_journal import Edit, Move
-from retrain.data.edit_names import check_new_class, folded, picture_name
+from retrain.data.edits.confined_files import ConfinedFiles, distinct_names
+from retrain.data.edits.edit_journal import Edit, Move
+from retrain.data.edits.edit_names import check_new_class, folded, picture_name
 from retrain.data.folder_layout import ClassFolder, Layout, composed, find_classes
 from retrain.data.folder_walk import FolderWalk, is_litter, join
 from retrain.errors import ImageFolderError
