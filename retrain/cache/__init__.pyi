@@ -1,3 +1,4 @@
+from .appended import AppendedCache
 from .artifacts import CHECKPOINTS, QUANTIZED_MODEL, Artifacts, read_details
 from .claims import Claims
 from .fingerprint import fingerprint_of
@@ -13,6 +14,7 @@ from .writer import SegmentWriter
 __all__ = [
     "CHECKPOINTS",
     "QUANTIZED_MODEL",
+    "AppendedCache",
     "Artifacts",
     "BottleneckCache",
     "CachedVectors",

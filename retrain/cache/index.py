@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from retrain.cache.segments import Copies, Keys, Segment
 
-__all__ = ["RowIndex", "distinct", "starts_of"]
+__all__ = ["RowIndex", "distinct", "joined", "starts_of"]
 
 
 class RowIndex:
@@ -92,3 +92,9 @@ def _prefixes(keys: Keys, copies: Copies) -> NDArray[np.uint64]:
     first = np.ascontiguousarray(keys[:, :8]).view(">u8").reshape(-1).astype(np.uint64)
     first += copies.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)  # modulo 2**64
     return first
+
+
+def joined(keys: Keys, copies: Copies) -> NDArray[np.bytes_]:
+    """(n, 32) keys and (n,) copies as (n,) strings of 36 bytes, which numpy can sort and search."""
+    pairs = np.concatenate([keys, copies.astype(">u4").view(np.uint8).reshape(-1, 4)], axis=1)
+    return np.ascontiguousarray(pairs).view("S36").reshape(-1)

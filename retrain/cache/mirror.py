@@ -74,15 +74,19 @@ class Mirror:
 
     def pull(self) -> None:
         """Make the copy have what the server has. Raises CacheError."""
-        began = time.time()
-        there = self._asked(self._listed, "read")
-        for name, facts in sorted(there.items()):
+        for name, facts in sorted(self.weed().items()):
             if not (self._folder / name).exists():
                 self._fetch(name, facts)
+
+    def weed(self) -> dict[str, RemoteFile]:
+        """Make the copy have nothing that the server has not; what that has, by name. Raises CacheError."""
+        began = time.time()
+        there = self._asked(self._listed, "read")
         for path in self._folder.glob(_PATTERN):
             # not one that another process has sent since
             if path.name not in there and path.stat().st_mtime < began - 1:
                 path.unlink(missing_ok=True)
+        return there
 
     def _listed(self) -> dict[str, RemoteFile]:
         try:

@@ -35,7 +35,7 @@ from retrain.cache.folder import (
     write_error,
     write_owner,
 )
-from retrain.cache.index import RowIndex, distinct, starts_of
+from retrain.cache.index import RowIndex, distinct, joined, starts_of
 from retrain.cache.mirror import Mirror
 from retrain.cache.segments import (
     Copies,
@@ -82,6 +82,8 @@ class BottleneckCache:
     Raises CacheError if the folder belongs to another fingerprint or a newer format, or can't be read.
     """
 
+    _is_fetched = True  # what is on a server
+
     def __init__(
         self,
         cache_dir: str | os.PathLike[str],
@@ -97,7 +99,10 @@ class BottleneckCache:
         self.folder = folder or find_folder(Path(cache_dir), name, fingerprint)
         self._mirror = Mirror.of(self.folder)
         if self._mirror is not None:
-            self._mirror.pull()
+            if self._is_fetched:
+                self._mirror.pull()
+            else:
+                self._mirror.weed()
         self.fingerprint = fingerprint
         self.name = name
         self.description = description
@@ -208,6 +213,16 @@ class BottleneckCache:
         self._check_rows(np.flatnonzero(~self._checked))
         self._index = RowIndex(self._segments, ~self._bad_rows)
         return int((~self._bad_rows).sum())
+
+    def has(self, keys: Keys, copies: Copies) -> NDArray[np.bool_]:
+        """Whether there is a sound row of each (key, copy) pair: (n,) bool. Arguments as those of `find`."""
+        return self.find(keys, copies) >= 0
+
+    def held(self) -> NDArray[np.bytes_]:
+        """What there is a sound row of: (n,), each 32 bytes of key and 4 of copy, sorted. Reads and checks all rows."""
+        self._check_rows(np.flatnonzero(~self._checked))
+        rows = np.flatnonzero(~self._bad_rows)
+        return np.sort(joined(*self._keys_of(rows))) if len(rows) else np.zeros(0, "S36")
 
     def find(self, keys: Keys, copies: Copies | None = None) -> NDArray[np.int64]:
         """Row numbers of (key, copy) pairs; -1 for those without a sound row.

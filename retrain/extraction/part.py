@@ -226,8 +226,9 @@ class PartExtractor:
 
     def _missing(self, key: bytes) -> list[int]:
         """The numbers of a picture's copies that are not in the cache."""
-        rows = rows_of(self.cache, [key], self.copies)[0].tolist()
-        return [copy for copy, row in zip(self.copies, rows, strict=True) if row < 0]
+        each = np.frombuffer(key, np.uint8).reshape(1, 32).repeat(len(self.copies), axis=0)
+        there = self.cache.has(each, np.array(self.copies, np.uint32)).tolist()
+        return [copy for copy, is_there in zip(self.copies, there, strict=True) if not is_there]
 
     def _size(self) -> tuple[int, int]:
         """Height and width of the backbone's pictures; loads the backbone, once."""

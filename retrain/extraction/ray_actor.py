@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from retrain import __version__
 from retrain.backbones import Extractor
-from retrain.cache import BottleneckCache, FlatPictures, local_cache_dir
+from retrain.cache import AppendedCache, BottleneckCache, FlatPictures, local_cache_dir
 from retrain.data import is_url
 from retrain.errors import ClusterError
 from retrain.extraction.part import Numbered, Outcome, PartExtractor
@@ -31,6 +34,7 @@ class Job:
     cache: tuple[str, str, dict[str, Any], Path]  # name, fingerprint, description, folder
     images: ImageOptions
     cache_url: str | None  # of a cache on a server; each machine has its own copy
+    held: NDArray[np.bytes_] | None  # what that has; None of a cache in a folder, which all machines see
     place: str = field(default_factory=os.getcwd)  # that relative paths start from
     version: str = __version__
 
@@ -38,14 +42,19 @@ class Job:
     def of(cls, root: Path, extractor: Extractor, cache: BottleneckCache, options: RunOptions) -> "Job":
         """The job of extracting pictures of a folder into a cache."""
         parts = (cache.name, cache.fingerprint, cache.description, cache.folder)
-        return cls(root, extractor, parts, options.images, cache.url)
+        held = None if cache.url is None else cache.held()
+        return cls(root, extractor, parts, options.images, cache.url, held)
 
     def open_cache(self) -> BottleneckCache:
         """The cache, in this process. Raises CacheError."""
         name, fingerprint, description, folder = self.cache
         if self.cache_url is not None:
             folder = Path(local_cache_dir(self.cache_url)) / folder.name
-        return BottleneckCache(folder.parent, name, fingerprint, description, folder)
+        if self.held is None:
+            return BottleneckCache(folder.parent, name, fingerprint, description, folder)
+        cache = AppendedCache(folder.parent, name, fingerprint, description, folder)
+        cache.elsewhere = self.held
+        return cache
 
 
 class PartResult(NamedTuple):
@@ -69,15 +78,15 @@ class RetrainExtractor:
         cores: how many it may use.
     """
 
-    def __init__(self, job: Job, cores: int) -> None:
-        self._job, self._cores = job, cores
+    def __init__(self, cores: int) -> None:
+        self._cores = cores
         self._here: PartExtractor | None = None
         self._turn = threading.Lock()
         self._is_stopped = False
 
-    def start(self) -> str:
+    def start(self, job: Job) -> str:
         """Get ready; returns the name of the machine. Raises RetrainError."""
-        job, machine = self._job, os.uname().nodename
+        machine = os.uname().nodename
         if job.version != __version__:
             raise ClusterError(f"retrain {__version__} is installed on {machine}, expected {job.version}: install that")
         with contextlib.suppress(OSError):  # paths may all be absolute

@@ -81,6 +81,7 @@ class RayExtraction:
     def __enter__(self) -> "RayExtraction":
         with contextlib.ExitStack() as stack:
             self._ray = stack.enter_context(connected(str(self._options.ray)))
+            self._sent_job = self._ray.put(self._job)  # once to each machine: it may be large
             self._processes = self._begin()
             self._leave = stack.pop_all()
         return self
@@ -112,9 +113,9 @@ class RayExtraction:
             scheduling_strategy="SPREAD",
         )
         cores = max(1, math.floor(resources.get("CPU", 1)))
-        processes = [_Process(actor_class.remote(self._job, cores)) for _ in range(count)]
+        processes = [_Process(actor_class.remote(cores)) for _ in range(count)]
         for process in processes:
-            self._calls[process.actor.start.remote()] = process, None
+            self._calls[process.actor.start.remote(self._sent_job)] = process, None
         return processes
 
     def _machines(self) -> list[dict[str, float]]:
@@ -162,7 +163,7 @@ class RayExtraction:
         for until, process in [*self._resting]:
             if now >= until and not process.in_hand:  # until then, calls that were lost come back
                 self._resting.remove((until, process))
-                self._calls[process.actor.start.remote()] = process, None
+                self._calls[process.actor.start.remote(self._sent_job)] = process, None
         for _ in range(_PARTS_AHEAD):  # first one for each, then a second
             for process in self._processes:
                 part = self._next(process) if process.machine is not None else None

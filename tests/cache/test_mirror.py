@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from retrain.cache import BottleneckCache, Rows, local_cache_dir
+from retrain.cache import AppendedCache, BottleneckCache, Rows, local_cache_dir
 from retrain.data import remote_files
 from retrain.errors import CacheError
 
@@ -27,9 +27,9 @@ def server(monkeypatch):
 def on(monkeypatch, tmp_path):
     """Opens the cache on one of several machines."""
 
-    def open_cache(machine):
+    def open_cache(machine, kind=BottleneckCache):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / machine))
-        return BottleneckCache(local_cache_dir("memory://bucket/cache"), "counting", "c0" * 32, {"a": 1})
+        return kind(local_cache_dir("memory://bucket/cache"), "counting", "c0" * 32, {"a": 1})
 
     return open_cache
 
@@ -123,3 +123,25 @@ def test_a_cache_in_a_folder_is_what_it_was():
     assert local_cache_dir("cache") == "cache"
     with pytest.raises(CacheError, match=r"--cache-dir s3://b/c is a URL, which this command can't use: give a folder"):
         BottleneckCache("s3://b/c", "counting", "c0" * 32, {})
+
+
+def test_who_only_appends_fetches_nothing_and_keeps_nothing_that_was_removed(server, on):
+    one = on("one")
+    for start in range(0, 40, 10):
+        one.add(some(start))
+    worker = on("two", AppendedCache)
+    assert (len(worker), worker.segment_paths()) == (0, [])
+    worker.elsewhere = one.held()
+    keys = np.concatenate([some(start).keys for start in (50, 30, 0, 60, 10)])
+    assert worker.has(keys, np.zeros(15, np.uint32)).tolist() == [False] * 3 + [True] * 6 + [False] * 3 + [True] * 3
+    assert not worker.has(keys, np.ones(15, np.uint32)).any()
+    worker.add(some(50))
+    assert worker.has(keys[:3], np.zeros(3, np.uint32)).all()
+    assert len(segments(server)) == 5
+    one.fetch()
+    assert (one.find(some(50).keys) >= 0).all()
+    one.compact()
+    old = time.time() - 60
+    for path in worker.segment_paths():
+        os.utime(path, (old, old))
+    assert len(on("two", AppendedCache)) == 0

@@ -16,7 +16,7 @@ from retrain.errors import ClusterError, ImageFolderError
 from retrain.events import Extracted, Noted, Warned, ignore
 from retrain.extraction import ray_cluster
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
-from retrain.extraction.ray_actor import Job, RetrainExtractor
+from retrain.extraction.ray_actor import Job
 from retrain.options import ClusterOptions, ExtractionOptions, RunOptions
 
 
@@ -47,6 +47,9 @@ class FakeRay:
         self.calls = []
         self.actors = []
         self.killed = []
+
+    def put(self, value):
+        return value
 
     def nodes(self):
         return [{"Alive": True, "Resources": resources} for resources in self.machines]
@@ -180,7 +183,7 @@ def test_bad_pictures_are_told_as_on_one_machine(make_folder, use):
 
 def test_what_a_process_finds_wrong_ends_the_run_with_its_message(make_folder, use, monkeypatch):
     root = make_folder({"cat": 5, "dog": 5})
-    monkeypatch.setattr(ray_cluster, "RetrainExtractor", lambda job, cores: RetrainExtractor(changed(job), cores))
+    monkeypatch.setattr(FakeRay, "put", lambda self, job: changed(job))
     for changes, message in [
         ({"version": "0.0.1"}, r"retrain .* is installed on .*, expected 0.0.1: install that"),
         ({"root": root / "nowhere"}, r"no folder .*nowhere on .*: all machines of the cluster must see the pictures"),

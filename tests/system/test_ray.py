@@ -61,13 +61,17 @@ class Cluster:
         self.nodes = [self.made.add_node(num_cpus=1, wait=False, **NODE) for _ in range(2)]
         self.made.wait_for_nodes()
         self.address = self.made.address
+        self.copies = Path(os.environ["XDG_CACHE_HOME"], "retrain", "caches")  # of caches, of its processes
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def cluster(tmp_path_factory, server):
+    """Its processes know the S3 server, and keep copies of caches apart from this machine's."""
     ray = pytest.importorskip("ray")
-    before = {name: os.environ.get(name) for name in ("RAY_USAGE_STATS_ENABLED", "PYTHONPATH")}
+    names = ("RAY_USAGE_STATS_ENABLED", "PYTHONPATH", "XDG_CACHE_HOME")
+    before = {name: os.environ.get(name) for name in names}
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("elsewhere"))
     os.environ["PYTHONPATH"] = f"{REPOSITORY}:{REPOSITORY / 'tests'}"
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     try:
@@ -178,3 +182,29 @@ def test_flowers_on_the_cluster_have_the_rows_of_one_machine(cluster, test_data,
     done = retrain(*arguments, "--cache-dir", "cluster", "--ray", cluster.address, env=env, check=0)
     assert json.loads(done.stdout)["extracted"] == pictures
     assert rows_of(Path("cluster"), backbone) == rows_of(Path("alone"), backbone)
+
+
+def test_pictures_and_cache_on_a_server(cluster, server, bucket, make_folder, tiny_backbone, tmp_path, monkeypatch):
+    """Processes read pictures from it and send their segments; another machine trains on what they sent."""
+    import s3fs
+
+    root = make_folder({"cat": 40, "dog": 40})
+    (root / "dog" / "broken.png").write_bytes((root / "dog" / "dog_001.png").read_bytes()[:90])
+    s3fs.S3FileSystem().put(str(root), f"s3://{bucket}/photos", recursive=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "here"))
+    source = [f"s3://{bucket}/photos", "--backbone", tiny_backbone, "--cache-dir", f"s3://{bucket}/cache", "--json"]
+    done = retrain("extract", *source, "--shard", "1/2", check=0)
+    there = json.loads(done.stdout)["extracted"]
+    assert 20 < there < 60
+    before = {path for _, path in server.asked if "segment-" in path}
+    server.asked.clear()
+    server.fault = lambda method, path, count: "slow" if count == 0 and path.endswith(".h5") else None
+    done = retrain("extract", *source, "--ray", cluster.address, check=0)
+    figures = json.loads(done.stdout)
+    assert (figures["cached"], figures["extracted"], figures["skipped"]) == (there, 80 - there, 1)
+    assert not [path for method, path in server.asked if method == "GET" and path in before]  # by any process
+    assert {path.name for path in cluster.copies.glob("*/*/segment-*.h5")}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "there"))
+    done = retrain("train", *source, "--steps", "10", check=0)
+    extraction = json.loads(done.stdout)["extraction"]
+    assert (extraction["cached"], extraction["extracted"], extraction["skipped"]) == (80, 0, 1)
