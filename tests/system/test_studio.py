@@ -228,7 +228,12 @@ def test_the_worst_pictures_come_first_and_only_what_is_shown_is_selected(show):
         tiles(page, "blue").first.focus()
         page.keyboard.press("Control+a")
         expect(page.locator("#selected")).to_have_text("5 pictures selected")
-        page.route("**/pictures?*", lambda route: route.fulfill(json={"done": "", "refused": []}))
+        page.route(
+            "**/pictures?*",
+            lambda route: route.fulfill(
+                json={"done": {"number": 1, "text": ""}, "refused": [], "undoable": None, "redoable": None}
+            ),
+        )
         assert page.evaluate(UPLOAD, 10_001) == 2  # one request holds 10,000
         assert page.heard == []
 
@@ -244,6 +249,8 @@ def test_two_pages_stay_in_step_and_see_changes_from_outside(show, studio):
     counts(other, red=2, green=4)
     other.click("#undo")
     counts(one, red=3, green=3)
+    one.click("#said-undo")  # of the move that the other page took back
+    expect(one.locator("#said")).to_contain_text("can't be taken back")
     shutil.copy("pictures/red/red0.png", "pictures/green/outside.png")
     studio.workbench.look()
     for page in (one, other):

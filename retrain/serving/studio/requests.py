@@ -31,8 +31,8 @@ def change_of(request: Fields, table: PictureTable) -> Change:
         "remove_class": _remove_class,
         "rename": _rename,
         "merge": _merge,
-        "undo": lambda *_: lambda editor: editor.undo(),
-        "redo": lambda *_: lambda editor: editor.redo(),
+        "undo": _undo,
+        "redo": _redo,
     }
     kind = request.text("kind", "|".join(kinds), f"one of {', '.join(kinds)}")
     return kinds[kind](request, table)
@@ -69,6 +69,38 @@ def _merge(request: Fields, _: PictureTable) -> Change:
         raise FieldError(f"classes is {shown_value(values)}, expected a list of names")
     names, into = [*map(class_name, values)], class_name(request.values.get("to"))
     return lambda editor: editor.merge_classes(names, into)
+
+
+def _undo(request: Fields, _: PictureTable) -> Change:
+    number = _edit_number(request)
+
+    def undo(editor: Editor) -> Edit | None:
+        _check_last(editor.undoable, number)
+        return editor.undo()
+
+    return undo
+
+
+def _redo(request: Fields, _: PictureTable) -> Change:
+    number = _edit_number(request)
+
+    def redo(editor: Editor) -> Edit | None:
+        _check_last(editor.redoable, number)
+        return editor.redo()
+
+    return redo
+
+
+def _edit_number(request: Fields) -> int | None:
+    """The edit that a page means; None if it means the last one, whichever that is. Raises FieldError."""
+    return None if request.values.get("number") is None else request.number("number", 0, 2**53)
+
+
+def _check_last(last: Edit | None, number: int | None) -> None:
+    """Raises Problem if another page has edited meanwhile."""
+    if number is not None and (last is None or last.number != number):
+        now = f"now it would be: {last.text}" if last else "there is nothing now"
+        raise Problem(409, f"that can't be taken back or done again at this moment: {now}")
 
 
 def _paths(request: Fields, table: PictureTable) -> list[str]:
@@ -130,7 +162,7 @@ def pictures_alone(
 def save_place(name: str) -> str:
     """A place below the current folder, for a model. Raises Problem."""
     place = os.path.normpath(name.strip())
-    is_below = place != "." and not os.path.isabs(place) and place.split(os.sep)[0] != ".."
+    is_below = place != "." and place[0] not in "/~" and place.split(os.sep)[0] != ".."
     inside = os.path.join(os.path.realpath(os.curdir), "")
     if not is_below or "\0" in name or not os.path.realpath(place).startswith(inside):
         raise Problem(

@@ -104,11 +104,12 @@ class Workbench:
         """Whether nothing may be changed."""
         return self._parts.editor is None
 
-    def edits(self) -> dict[str, str | None]:
+    def edits(self) -> dict[str, dict[str, Any] | None]:
         """What can be taken back, and what can be done again."""
         editor = self._parts.editor
-        found = {} if editor is None else {"undoable": editor.undoable, "redoable": editor.redoable}
-        return {"undoable": None, "redoable": None} | {name: edit.text for name, edit in found.items() if edit}
+        if editor is None:
+            return {"undoable": None, "redoable": None}
+        return {"undoable": _described(editor.undoable), "redoable": _described(editor.redoable)}
 
     def edit(self, change: Callable[[Editor], Edit | None]) -> dict[str, Any]:
         """Change the folder.
@@ -124,7 +125,7 @@ class Workbench:
             done = self._editing.submit(change, editor).result()
         finally:
             is_listed = self.look(_LISTING_SECONDS)
-        said = {"done": done and done.text, "sequence": self.table.sequence + (not is_listed), **self.edits()}
+        said = {"done": _described(done), "sequence": self.table.sequence + (not is_listed), **self.edits()}
         self._stream.publish("edits", said)
         return said
 
@@ -235,3 +236,7 @@ class Workbench:
             before, self._state = self._state, self._state | changes
             if before != self._state:
                 self._stream.publish("state", self._state)
+
+
+def _described(edit: Edit | None) -> dict[str, Any] | None:
+    return None if edit is None else {"number": edit.number, "text": edit.text}

@@ -75,7 +75,12 @@ def test_every_edit_and_its_undo(client):
         assert answer.status_code == 200, answer.text
         assert answer.json()["undoable"] == answer.json()["done"]
         wait_until(lambda: client.listing() != before)
-        assert client.edit(kind="undo").json()["redoable"] == answer.json()["done"]
+        done = answer.json()["done"]
+        assert client.edit(kind="redo", number=done["number"]).status_code == 409  # there is nothing to do again
+        assert (
+            client.edit(kind="undo", number=done["number"] - 1).status_code == 409
+        )  # another page's edit came after it
+        assert client.edit(kind="undo", number=done["number"]).json()["redoable"] == done
         wait_until(lambda: {k: v for k, v in client.listing().items() if v} == before)
         assert client.edit(kind="redo").json()["done"] == client.edit(kind="undo").json()["done"]
     wait_until(lambda: {k: v for k, v in client.listing().items() if v} == before)
@@ -115,7 +120,7 @@ def test_the_model_is_saved_below_the_current_folder_only(client):
     assert answer.json() == {"place": os.path.join(os.getcwd(), "models", "one")}
     assert client.model.saved == ["models/one"]
     os.symlink("/tmp", "link")
-    for name in ("/tmp/model", "../model", "..", ".", "", "link/model", "a/../../b", "\0"):
+    for name in ("/tmp/model", "~/model", "../model", "..", ".", "", "link/model", "a/../../b", "\0"):
         answer = client.post("/save", json={"name": name})
         assert answer.status_code == 422, name
     assert client.model.saved == ["models/one"]
@@ -179,7 +184,7 @@ def test_names_of_added_files_lead_nowhere_else(client):
         params={"class": '"red"'},
         files=[("picture", (name, RED + bytes(place))) for place, name in enumerate(names)],
     )
-    assert answer.json()["done"] == "Added 7 pictures to red"
+    assert answer.json()["done"]["text"] == "Added 7 pictures to red"
     added = {*Path().rglob("*")} - {*Path("pictures").rglob("*")}
     assert added == {Path("pictures")}
     wait_until(lambda: len(client.listing()["red"]) == 3 + len(names))

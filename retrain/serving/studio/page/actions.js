@@ -10,12 +10,14 @@ export const isReadOnly = document.body.hasAttribute("data-read-only");
 const AGAIN = { undo: ["Took back: ", "There is nothing to take back."], redo: ["Did again: ", "There is nothing to do again."] };
 const TOAST = 8000; // milliseconds
 let timer = 0;
+let said = null; // what the message's button takes back
 const steps = []; // of this page, the last one last: { ids } of pictures that were passed, { ids: null } for an edit
 
-/** Says something for a moment; if it stays, until something else is said. */
-export function say(text, { isBad = false, undo = false, stays = false } = {}) {
+/** Says something for a moment; if it stays, until something else is said. `undo` is what its button does. */
+export function say(text, { isBad = false, undo = null, stays = false } = {}) {
   $("said").textContent = /^[a-z']+ /.test(text) ? text[0].toUpperCase() + text.slice(1) : text; // not what begins with a path
   $("said-undo").hidden = !undo || isReadOnly;
+  said = undo || null;
   $("toast").classList.toggle("bad", isBad);
   $("toast").hidden = false;
   clearTimeout(timer);
@@ -59,10 +61,16 @@ async function edit(change, ids = []) {
   store.tell("pending");
   const step = change.kind === "undo" ? null : begin(null);
   const went = await attempt(async () => {
-    const { done, sequence } = await inTurn(() => post("/edits", change));
+    const answer = await inTurn(async () => {
+      const number = change.number ?? store.edits[`${change.kind}able`]?.number; // of what this page shows, when its turn comes
+      const answer = await post("/edits", change.kind in AGAIN ? { ...change, number } : change);
+      store.set("edits", answer);
+      return answer;
+    });
+    const { done, sequence } = answer;
     store.settle(ids, sequence);
     const [before, none] = AGAIN[change.kind] ?? ["", ""];
-    say(done ? `${before}${done}.` : none, { undo: Boolean(done) && !before });
+    say(done ? `${before}${done.text}.` : none, { undo: done && !before ? () => takeBack(done) : null });
   });
   if (!went) {
     store.settle(ids);
@@ -99,13 +107,22 @@ export const remove = (ids) => (ids.length ? edit({ kind: "remove", pictures: id
 export async function pass(ids) {
   const step = begin(ids);
   const went = await notePassed(ids, true);
-  if (went) say("Kept as it is.", { undo: true });
+  if (went) say("Kept as it is.", { undo });
   else forget(step);
   return went;
 }
 
 /** The same, as a part of an edit, which is what undo takes back. */
 export const notePassed = (pictures, isSo) => attempt(() => inTurn(() => post("/passed", { pictures, passed: isSo })));
+
+/** Takes back an edit, if no other came after it. */
+function takeBack({ number }) {
+  if (steps.at(-1)?.ids === null) steps.pop();
+  return edit({ kind: "undo", number });
+}
+
+/** Does what the message's button is for. */
+export const undoSaid = () => said?.();
 
 export async function undo() {
   const ids = steps.pop()?.ids;
@@ -143,9 +160,11 @@ export async function add(files, group = null) {
   await attempt(async () => {
     const answers = await inTurn(() => upload(name, files));
     const refused = answers.flatMap((answer) => answer.refused);
-    const done = answers.map((answer) => answer.done).join("; ");
+    const done = answers.map((answer) => answer.done.text).join("; ");
+    const last = answers.at(-1).done;
+    store.set("edits", answers.at(-1));
     const more = refused.length > 3 ? ` and ${refused.length - 3} more` : "";
-    say(refused.length ? `${done}. Left out ${refused.slice(0, 3).join("; ")}${more}.` : `${done}.`, { undo: true, isBad: refused.length > 0 });
+    say(refused.length ? `${done}. Left out ${refused.slice(0, 3).join("; ")}${more}.` : `${done}.`, { undo: () => takeBack(last), isBad: refused.length > 0 });
   });
 }
 

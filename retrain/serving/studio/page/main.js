@@ -1,6 +1,6 @@
 // The studio's page: what is on it, put together.
 
-import { add, attempt, isReadOnly, moveToChosen, newClass, redo, remove, save, say, undo } from "./actions.js";
+import { add, attempt, isReadOnly, moveToChosen, newClass, redo, remove, save, say, undo, undoSaid } from "./actions.js";
 import { arrange, showAll, view } from "./board.js";
 import { $, isTyping, shown } from "./dom.js";
 import { showFigures } from "./figures.js";
@@ -76,9 +76,9 @@ store.on("figures", showFigures);
 store.on("edits", () => {
   if (isReadOnly) return;
   for (const name of ["undo", "redo"]) {
-    const text = store.edits[`${name}able`];
-    $(name).disabled = text === null;
-    $(name).title = text === null ? "" : `${name === "undo" ? "Undo" : "Redo"}: ${shown(text)}`;
+    const edit = store.edits[`${name}able`];
+    $(name).disabled = edit === null;
+    $(name).title = edit === null ? "" : `${name === "undo" ? "Undo" : "Redo"}: ${shown(edit.text)}`;
   }
 });
 
@@ -87,7 +87,7 @@ store.on("edits", () => {
 const click = (id, listener) => $(id)?.addEventListener("click", listener);
 click("undo", undo);
 click("redo", redo);
-click("said-undo", undo);
+click("said-undo", undoSaid);
 click("save", save);
 click("help", () => $("keys").showModal());
 click("new-class", newClass);
