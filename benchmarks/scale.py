@@ -128,7 +128,7 @@ class Nothing:
     def __init__(self, *_):
         pass
 
-    def start(self):
+    def start(self, _job):
         return "here"
 
     def extract(self, part):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from retrain.cache.folder import CORRUPT_SUFFIX, NOTE
-from retrain.data import RemoteFile, is_url, list_remote, read_remote, tried, url_of, with_file_system
+from retrain.data import RemoteFile, copies_folder, is_url, list_remote, read_remote, tried, url_of, with_file_system
 from retrain.errors import CacheError
 from retrain.files import write_whole
 
@@ -35,8 +35,7 @@ def local_cache_dir(cache_dir: str | os.PathLike[str]) -> str:
     if not is_url(cache_dir):
         return os.fspath(cache_dir)
     url = url_of(cache_dir).rstrip("/")
-    above = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "retrain" / "caches"
-    folder = above / hashlib.sha256(url.encode()).hexdigest()[:16]
+    folder = copies_folder("caches") / hashlib.sha256(url.encode()).hexdigest()[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / _ADDRESS, url.encode())

@@ -12,7 +12,7 @@ from .labels import ClassNames, class_labels, expected_labels
 from .left_out import LeftOut, summarize_left_out
 from .picture_file import Signature, hash_picture, picture_bytes, read_picture, signature_of, signed_bytes, what_else
 from .picture_list import list_pictures
-from .remote_files import RemoteFile, is_url, list_remote, read_remote, tried, url_of, with_file_system
+from .remote_files import RemoteFile, copies_folder, is_url, list_remote, read_remote, tried, url_of, with_file_system
 from .source import read_source
 from .split import FEWEST_PICTURES, SETS, assign_sets, check_class_sizes, check_counts, check_groups
 from .unlabelled import read_unlabelled
@@ -43,6 +43,7 @@ __all__ = [
     "check_counts",
     "check_groups",
     "class_labels",
+    "copies_folder",
     "decode_image",
     "draw_distortion",
     "expected_labels",

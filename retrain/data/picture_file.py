@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from retrain.data.archive_copies import known_copy
 from retrain.data.remote_files import is_url, read_remote, remote_file, url_of
-from retrain.data.tar_members import TarMember, member_bytes, split_at_tar, tar_members
+from retrain.data.tar_members import TarMember, member_bytes, split_at_tar, tar_members, tar_splits
 from retrain.errors import UnreadableImageError
 from retrain.machine import MemoryBudget
 from retrain.options import DEFAULT_MAX_FILE_SIZE
@@ -119,17 +120,27 @@ def _elsewhere(path: str | os.PathLike[str]) -> _Elsewhere | None:
     """A file by URL, or in an archive; None for any other. Raises UnreadableImageError."""
     try:
         if is_url(path):
-            url = url_of(path)
-            facts = remote_file(url)
-            return _Elsewhere(facts.signature, lambda: read_remote(url, facts))
+            return _remote(url_of(path))
         inside = split_at_tar(path)
-        if inside is None:
-            return None
-        archive, member = inside[0], _member(*inside)
-        signature = (member.size, *_signature(os.stat(archive))[1:])
-        return _Elsewhere(signature, lambda: member_bytes(archive, member))
+        return None if inside is None else _inside(*inside, _signature(os.stat(inside[0])))
     except OSError as error:
         raise _unreadable(error) from None
+
+
+def _remote(url: str) -> _Elsewhere:
+    """A file by URL, or in an archive that is. Raises OSError, UnreadableImageError."""
+    for archive, name in tar_splits(url):
+        copy = known_copy(archive)
+        if copy is not None:
+            return _inside(copy.path, name, copy.facts.signature)
+    facts = remote_file(url)
+    return _Elsewhere(facts.signature, lambda: read_remote(url, facts))
+
+
+def _inside(archive: str, name: str, signature: Signature) -> _Elsewhere:
+    """A file in an archive with this signature. Raises OSError, UnreadableImageError."""
+    member = _member(archive, name)
+    return _Elsewhere((member.size, *signature[1:]), lambda: member_bytes(archive, member))
 
 
 def _member(archive: str, name: str) -> TarMember:

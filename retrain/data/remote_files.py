@@ -13,14 +13,30 @@ import random
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from retrain.errors import MissingPackageError
+from retrain.files import whole_file
 
-__all__ = ["RemoteFile", "is_url", "list_remote", "read_remote", "remote_file", "tried", "url_of", "with_file_system"]
+__all__ = [
+    "RemoteFile",
+    "copies_folder",
+    "copy_remote",
+    "is_remote_file",
+    "is_url",
+    "list_remote",
+    "names_at",
+    "read_remote",
+    "remote_file",
+    "tried",
+    "url_of",
+    "with_file_system",
+]
 
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/{1,3}(?=[^/])", re.IGNORECASE)
 _TRIES = 6
+_BLOCK_BYTES = 8 * 2**20  # of a large file, in a request
 _PAUSE_SECONDS = 0.25  # before the second try; doubled each time, with some chance, so that many don't come at once
 _MD5 = re.compile("[0-9a-f]{32}")  # what S3 gives as ETag of an object that was put in one piece, unencrypted
 _63_BITS = 2**63 - 1
@@ -28,6 +44,11 @@ _63_BITS = 2**63 - 1
 _ERRORS = (("botocore.exceptions", "BotoCoreError"), ("botocore.exceptions", "ClientError"), ("aiohttp", "ClientError"))
 
 Given = TypeVar("Given")
+
+
+def copies_folder(kind: str) -> Path:
+    """Where this user's copies of what is on servers are kept: below XDG_CACHE_HOME, by default ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "retrain" / kind
 
 
 class RemoteFile(NamedTuple):
@@ -92,6 +113,8 @@ def tried(request: Callable[[], Given]) -> Given:
         except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError):
             raise
         except _failures() as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise
             if number == _TRIES:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise OSError(errno.EIO, f"{reason} ({_TRIES} tries)") from error
@@ -123,20 +146,75 @@ def _facts(entry: dict[str, Any]) -> RemoteFile:
 
 
 def read_remote(url: str, facts: RemoteFile) -> bytes:
-    """The content of a file of which the server said this before. Raises OSError.
+    """The content of a file of which the server said this before, if it is believed. Raises OSError."""
+    fs, path = with_file_system(url)
+    content = b""
+
+    def read() -> tuple[int, str]:
+        nonlocal content
+        content = fs.cat_file(path)
+        return len(content), hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+    _until_believed(read, url, facts)
+    return content
+
+
+def copy_remote(url: str, facts: RemoteFile, target: str | os.PathLike[str]) -> None:
+    """Make a file here, which appears whole, of one of which the server said this before, if it is believed.
+
+    It is never in memory as a whole. Raises OSError.
+    """
+    fs, path = with_file_system(url)
+    with whole_file(target) as file:
+
+        def read() -> tuple[int, str]:
+            file.seek(0)
+            file.truncate()
+            digest = hashlib.md5(usedforsecurity=False)
+            with fs.open(path, "rb", block_size=_BLOCK_BYTES, cache_type="readahead") as content:
+                while block := content.read(_BLOCK_BYTES):
+                    digest.update(block)
+                    file.write(block)
+            return file.tell(), digest.hexdigest()
+
+        _until_believed(read, url, facts)
+
+
+def _until_believed(read: Callable[[], tuple[int, str]], url: str, facts: RemoteFile) -> None:
+    """Read a file until its content is believed; reading gives its size and MD5. Raises OSError.
 
     It is believed if its MD5 is the ETag. Where that is no MD5, or another one's (as of encrypted files), two readings
     that agree are believed, if the server says the same of the file as before.
     """
-    fs, path = with_file_system(url)
-    before: bytes | None = None
+    before = ""
     for _ in range(_TRIES):
-        content: bytes = tried(lambda: fs.cat_file(path))
-        digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        if len(content) == facts.size:
+        size, digest = tried(read)
+        if size == facts.size:
             if digest == facts.etag or (not _MD5.fullmatch(facts.etag) and remote_file(url) == facts):
-                return content
-            if content == before and remote_file(url) == facts:
-                return content
-        before = content
+                return
+            if digest == before and remote_file(url) == facts:
+                return
+        before = digest
     raise OSError(errno.EIO, f"it changes while it is read, or comes damaged ({_TRIES} tries)")
+
+
+def is_remote_file(url: str) -> bool:
+    """Whether there is a file at a URL, and not a folder or nothing. Raises OSError, MissingPackageError."""
+    fs, path = with_file_system(url)
+    try:
+        return bool(tried(lambda: fs.info(path))["type"] == "file")
+    except FileNotFoundError:
+        return False
+
+
+def names_at(url: str) -> dict[str, bool]:
+    """The names of what lies directly below a URL, each with whether it is a folder.
+
+    Raises OSError, MissingPackageError.
+    """
+    fs, top = with_file_system(url.rstrip("/"))
+    found = tried(lambda: fs.ls(top, detail=True))
+    start = len(top.rstrip("/")) + 1
+    names = {entry["name"].rstrip("/")[start:]: entry["type"] == "directory" for entry in found}
+    names.pop("", None)
+    return names

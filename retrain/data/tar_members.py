@@ -5,11 +5,12 @@ import functools
 import os
 import tarfile
 import threading
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from retrain.errors import UnreadableImageError
 
-__all__ = ["TarMember", "member_bytes", "split_at_tar", "tar_members"]
+__all__ = ["TarMember", "member_bytes", "split_at_tar", "tar_members", "tar_splits"]
 
 _SUFFIX = ".tar"
 _lock = threading.Lock()  # so that an archive is listed once, not by each thread
@@ -24,14 +25,20 @@ class TarMember(NamedTuple):
 
 def split_at_tar(path: str | os.PathLike[str]) -> tuple[str, str] | None:
     """The path of an archive, and the name in it, of a path that leads through one; None for other paths."""
+    for archive, name in tar_splits(path):
+        if os.path.isfile(archive):  # folders may be called like this, too
+            return archive, name
+    return None
+
+
+def tar_splits(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
+    """What may be an archive in a path, by its name, and what follows."""
     text = os.fspath(path)
     place = text.find(f"{_SUFFIX}/")
     while place >= 0:
         end = place + len(_SUFFIX)
-        if os.path.isfile(text[:end]):  # folders may be called like this, too
-            return text[:end], text[end + 1 :]
+        yield text[:end], text[end + 1 :]
         place = text.find(f"{_SUFFIX}/", end)
-    return None
 
 
 def tar_members(archive: str) -> dict[str, TarMember]:

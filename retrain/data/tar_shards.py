@@ -9,9 +9,11 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from retrain.data.archive_copies import copied_archive
 from retrain.data.folder_layout import composed, is_named_like_a_picture, set_of
 from retrain.data.folder_walk import UNREADABLE, is_litter
 from retrain.data.labelled_pictures import LabelledPictures, Sample
+from retrain.data.remote_files import copies_folder, is_url, names_at, url_of
 from retrain.data.tar_members import TarMember, member_bytes, tar_members
 from retrain.errors import ImageFolderError, UnreadableImageError
 from retrain.events import Emit, Warned
@@ -31,12 +33,17 @@ def is_tar(path: str | os.PathLike[str]) -> bool:
 
 
 def shards_in(folder: str | os.PathLike[str]) -> list[str]:
-    """The names of the archives in a folder that has nothing else; none if it has sub-folders."""
-    with os.scandir(folder) as entries:
-        found = [entry for entry in entries if not is_litter(entry.name)]
-        if any(entry.is_dir() for entry in found):
-            return []
-        return sorted(entry.name for entry in found if is_tar(entry.name))
+    """The names of the archives in a folder, also by URL, that has nothing else; none if it has sub-folders.
+
+    Raises OSError, MissingPackageError.
+    """
+    if is_url(folder):
+        names = names_at(url_of(folder))
+    else:
+        with os.scandir(folder) as entries:
+            names = {entry.name: entry.is_dir() for entry in entries}
+    found = {name: is_folder for name, is_folder in names.items() if not is_litter(name)}
+    return [] if any(found.values()) else sorted(filter(is_tar, found))
 
 
 def read_tar_shards(root: str | os.PathLike[str], shards: Sequence[str], emit: Emit, is_part: bool) -> LabelledPictures:
@@ -57,7 +64,7 @@ def read_tar_shards(root: str | os.PathLike[str], shards: Sequence[str], emit: E
     without: list[str] = []
     for shard in shards:
         try:
-            for name, label in _labels(os.path.join(spelling, shard)):
+            for name, label in _labels(_here(os.path.join(spelling, shard))):
                 if label:
                     labelled.append((f"{shard}/{name}", label, _set_in(name)))
                 else:
@@ -86,6 +93,20 @@ def read_tar_shards(root: str | os.PathLike[str], shards: Sequence[str], emit: E
         for path, label, subset in sorted(labelled, key=lambda found: found[0])
     )
     return LabelledPictures(Path(root), names, samples, stray_files=tuple(without), spelling=spelling, is_part=is_part)
+
+
+def _here(archive: str) -> str:
+    """An archive on this machine: of one by URL, its copy. Raises ImageFolderError."""
+    if not is_url(archive):
+        return archive
+    url = url_of(archive)
+    try:
+        return copied_archive(url).path
+    except OSError as error:
+        raise ImageFolderError(
+            f"can't copy {url} to {display_path(copies_folder('archives'))}: {error.strerror or error}; check the "
+            "address, and the space there, or name another place with XDG_CACHE_HOME"
+        ) from error
 
 
 def _labels(archive: str) -> Iterator[tuple[str, str]]:

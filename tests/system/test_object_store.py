@@ -1,6 +1,9 @@
 """Pictures and cache on an S3 server that answers late, too often, or wrongly."""
 
+import hashlib
 import json
+import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 from support.command import retrain
 from support.extraction import CountingBackbone, rows_of, run
 
-from retrain.data import read_source, remote_files
+from retrain.data import archive_copies, read_source, remote_files
 from retrain.errors import ImageFolderError, ManifestError
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
 from retrain.options import ExtractionOptions, Manifest, RunOptions
@@ -142,3 +145,59 @@ def test_a_cache_on_the_server_is_shared_by_machines(server, pictures, tiny_back
     extraction = json.loads(done.stdout)["extraction"]
     assert (extraction["cached"], extraction["extracted"], extraction["skipped"]) == (16, 0, 1)
     assert not list(tmp_path.glob("s3:*"))
+
+
+@pytest.fixture
+def shards(pictures, monkeypatch, tmp_path):
+    """The pictures in two archives on the server."""
+    import s3fs
+
+    root, url = pictures
+    for number, label in enumerate(("cat", "dog")):
+        with tarfile.open(f"part-{number}.tar", "w") as tar:
+            tar.add(root / label, label)
+        s3fs.S3FileSystem().put(f"part-{number}.tar", url.replace("photos", f"shards/part-{number}.tar"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    return root, url.replace("photos", "shards")
+
+
+def test_archives_on_a_server_are_copied_once_and_again_when_they_change(server, shards, tmp_path, monkeypatch):
+    import s3fs
+
+    monkeypatch.setattr("retrain.cache.picture_index._SETTLED_NS", -(10**12))
+    root, url = shards
+    server.fault = lambda method, path, count: (
+        "cut" if method == "GET" and count == 0 and path.endswith("1.tar") else None
+    )
+    result, _ = extract(url)
+    assert list(result.skipped) == ["part-1.tar/dog/broken.png"]
+    run(root, cache_dir="alone")
+    assert rows_of(tmp_path / "cache") == rows_of(tmp_path / "alone")
+    server.asked.clear()
+    archive_copies._known.clear()  # as in another process
+    again, backbone = extract(f"{url}/part-0.tar")
+    assert (again.cached, backbone.count) == (8, 0)
+    assert not [path for method, path in server.asked if method == "GET" and path.endswith(".tar")]
+    with tarfile.open("part-0.tar", "w") as tar:
+        tar.add(root / "dog" / "dog_001.png", "cat/cat_001.png")
+        tar.add(root / "cat" / "cat_002.png", "cat/cat_003.png")
+    s3fs.S3FileSystem().put("part-0.tar", f"{url}/part-0.tar")
+    changed, backbone = extract(f"{url}/part-0.tar")
+    assert (changed.cached, backbone.count, len(changed.keys)) == (2, 0, 2)
+    assert changed.keys[0].tobytes() == hashlib.sha256((root / "dog" / "dog_001.png").read_bytes()).digest()
+
+
+def test_a_copy_of_an_archive_that_was_removed_is_fetched_again(shards, tmp_path):
+    _, url = shards
+    folder = read_source(f"{url}/part-0.tar")
+    shutil.rmtree(tmp_path / "user")
+    backbone, cache = CountingBackbone(), open_cache(CountingBackbone(), ExtractionOptions())
+    assert len(extract_bottlenecks(folder, backbone, cache).skipped) == 0
+    assert backbone.count == 8
+
+
+def test_an_archive_that_cannot_be_copied_is_told(shards, tmp_path):
+    _, url = shards
+    (tmp_path / "user").write_text("")
+    with pytest.raises(ImageFolderError, match=r"can't copy s3://.*/part-0\.tar to .*archives: Not a directory; check"):
+        read_source(url)
