@@ -187,6 +187,15 @@ def test_archives_on_a_server_are_copied_once_and_again_when_they_change(server,
     assert changed.keys[0].tobytes() == hashlib.sha256((root / "dog" / "dog_001.png").read_bytes()).digest()
 
 
+def test_a_folder_on_a_server_may_be_called_like_an_archive(bucket, make_folder):
+    import s3fs
+
+    root = make_folder({"cat.tar": 3, "dog": 3})
+    s3fs.S3FileSystem().put(str(root), f"s3://{bucket}/photos", recursive=True)
+    result, backbone = extract(f"s3://{bucket}/photos")
+    assert (backbone.count, result.skipped) == (6, {})
+
+
 def test_a_copy_of_an_archive_that_was_removed_is_fetched_again(shards, tmp_path):
     _, url = shards
     folder = read_source(f"{url}/part-0.tar")

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -185,7 +186,7 @@ def test_flowers_on_the_cluster_have_the_rows_of_one_machine(cluster, test_data,
 
 
 def test_pictures_and_cache_on_a_server(cluster, server, bucket, make_folder, tiny_backbone, tmp_path, monkeypatch):
-    """Processes read pictures from it and send their segments; another machine trains on what they sent."""
+    """Processes send their segments, and know the same pictures in an archive; then another machine trains."""
     import s3fs
 
     root = make_folder({"cat": 40, "dog": 40})
@@ -204,6 +205,14 @@ def test_pictures_and_cache_on_a_server(cluster, server, bucket, make_folder, ti
     assert (figures["cached"], figures["extracted"], figures["skipped"]) == (there, 80 - there, 1)
     assert not [path for method, path in server.asked if method == "GET" and path in before]  # by any process
     assert {path.name for path in cluster.copies.glob("*/*/segment-*.h5")}
+    with tarfile.open("part-0.tar", "w") as tar:
+        for label in ("cat", "dog"):
+            tar.add(root / label, label)
+    s3fs.S3FileSystem().put("part-0.tar", f"s3://{bucket}/shards/part-0.tar")
+    done = retrain("extract", f"s3://{bucket}/shards", *source[1:], "--ray", cluster.address, check=0)
+    figures = json.loads(done.stdout)
+    assert (figures["cached"], figures["extracted"], figures["skipped"]) == (80, 0, 1)
+    assert len([*cluster.copies.parent.glob("archives/*.tar")]) == 1
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "there"))
     done = retrain("train", *source, "--steps", "10", check=0)
     extraction = json.loads(done.stdout)["extraction"]
