@@ -125,6 +125,22 @@ def test_a_cache_in_a_folder_is_what_it_was():
         BottleneckCache("s3://b/c", "counting", "c0" * 32, {})
 
 
+def test_what_a_cache_holds_is_what_is_sound(server, on):
+    one = on("one")
+    assert len(one.held()) == 0
+    one.add(some(0))
+    one.add(some(10))
+    [path] = [segment.path for segment in one.segments if (segment.keys == some(0).keys).all()]
+    content = bytearray(path.read_bytes())
+    place = content.index(some(0).vectors[1].tobytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    again = on("one")
+    expected = sorted(key.tobytes() for key in np.concatenate([some(0).keys[[0, 2]], some(10).keys]))
+    assert [key.ljust(36, b"\0") for key in again.held().tolist()] == [key + bytes(4) for key in expected]
+    assert "1 damaged row" in again.warnings[0]
+
+
 def test_who_only_appends_fetches_nothing_and_keeps_nothing_that_was_removed(server, on):
     one = on("one")
     for start in range(0, 40, 10):
