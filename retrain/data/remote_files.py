@@ -165,16 +165,17 @@ def copy_remote(url: str, facts: RemoteFile, target: str | os.PathLike[str]) -> 
     It is never in memory as a whole. Raises OSError.
     """
     fs, path = with_file_system(url)
+    block = 0 if url.startswith(("http://", "https://")) else _BLOCK_BYTES  # 0: many can only send all of it
     with whole_file(target) as file:
 
         def read() -> tuple[int, str]:
             file.seek(0)
             file.truncate()
             digest = hashlib.md5(usedforsecurity=False)
-            with fs.open(path, "rb", block_size=_BLOCK_BYTES, cache_type="readahead") as content:
-                while block := content.read(_BLOCK_BYTES):
-                    digest.update(block)
-                    file.write(block)
+            with fs.open(path, "rb", block_size=block, cache_type="readahead") as content:
+                while part := content.read(_BLOCK_BYTES):
+                    digest.update(part)
+                    file.write(part)
             return file.tell(), digest.hexdigest()
 
         _until_believed(read, url, facts)

@@ -1,9 +1,12 @@
 """Pictures and cache on an S3 server that answers late, too often, or wrongly."""
 
+import functools
 import hashlib
 import json
 import shutil
 import tarfile
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -210,3 +213,22 @@ def test_an_archive_that_cannot_be_copied_is_told(shards, tmp_path):
     (tmp_path / "user").write_text("")
     with pytest.raises(ImageFolderError, match=r"can't copy s3://.*/part-0\.tar to .*archives: Not a directory; check"):
         read_source(url)
+
+
+def test_an_archive_of_a_web_server_that_can_only_send_all_of_it(make_folder, monkeypatch, tmp_path):
+    pytest.importorskip("aiohttp", reason="pip install 'retrain[remote]'")
+    monkeypatch.setattr(remote_files, "_BLOCK_BYTES", 1000)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    root = make_folder({"cat": 4, "dog": 4})
+    (tmp_path / "www").mkdir()
+    with tarfile.open("www/part-0.tar", "w") as tar:
+        for label in ("cat", "dog"):
+            tar.add(root / label, label)
+    handler = functools.partial(SimpleHTTPRequestHandler, directory="www")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        result, _ = extract(f"http://127.0.0.1:{http.server_port}/part-0.tar")
+        http.shutdown()
+    run(root, cache_dir="alone")
+    assert (len(result.keys), result.skipped) == (8, {})
+    assert rows_of(tmp_path / "cache") == rows_of(tmp_path / "alone")
