@@ -150,9 +150,9 @@ def test_interrupted_it_saves_what_is_in_hand_and_goes_on_from_there(cluster, ma
     assert (result.cached, result.extracted) == (kept, 120 - kept)
 
 
-def test_the_command_trains_on_the_cluster_and_shows_nothing_of_ray(cluster, trained, tiny_backbone):
+def test_the_command_trains_on_the_cluster_and_shows_nothing_of_ray(cluster, trained, tiny_backbone, tmp_path):
     """The tiny network was converted before, so that no process needs TensorFlow."""
-    folder, _ = trained
+    folder = shutil.copytree(trained[0], tmp_path / "work")
     arguments = ["--backbone", tiny_backbone, "--ray", cluster.address, "--augment", "1", "--flip", "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "retrain", "train", "pictures", "--steps", "20", "--model-dir", "other", *arguments],

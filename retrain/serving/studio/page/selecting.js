@@ -23,6 +23,11 @@ $("sheet").addEventListener("dblclick", (event) => {
   if (tile) openLarge(Number(tile.dataset.id), order);
 });
 
+$("sheet").addEventListener("focusin", (event) => {
+  const tile = event.target.closest(".tile");
+  if (tile) remember(Number(tile.dataset.id)); // also what Tab leads to: new figures must not move the keyboard elsewhere
+});
+
 function selectRange(from, to, adds) {
   const [first, last] = [order.indexOf(from), order.indexOf(to)].sort((one, other) => one - other);
   if (first >= 0) store.select(order.slice(first, last + 1), { adds });
