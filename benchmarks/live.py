@@ -1,14 +1,15 @@
 """From a change of a folder to the figures of a new model, as `retrain watch` and the studio give them.
 
     python benchmarks/live.py flower_photos [--backbone mobilenet_v2_1.0_224 --weights FILE] [--pictures 3670]
-        [--changes 1 20 200] [--rounds 5] [--cache-dir DIR]
+        [--changes 1 20 200] [--rounds 5] [--cache-dir DIR] [--page]
     python benchmarks/live.py --synthetic [--pictures 50000] [--classes 1000] [--length 2048] [--rounds 3]
 
 The first fills a folder up to --pictures with copies that differ in a byte behind the picture; their bottlenecks are
 those of the pictures. Then, while the folder is watched, it moves pictures to another class; takes some away and moves
 them in again (cached); moves new ones in, which go through the network (not cached). Seconds are from before the first
 move to the report: noticing the change, and the parts of the update. Medians, with the fastest and CPU seconds, since
-others may use the machine. At the end, `retrain train` from the shell, which writes a model folder, too.
+others may use the machine. At the end, `retrain train` from the shell, which writes a model folder, too. With --page,
+instead, the seconds are from before the first move to the new figures on the studio's page, in Chromium.
 
 The second measures an update alone, on vectors around the centres of classes, one of them relabelled.
 """
@@ -31,10 +32,11 @@ from warm import add_copies, fill_cache, measured, pictures_of
 from retrain._tensorflow import prepare_process
 from retrain.data import LabelledPictures, Sample
 from retrain.machine import cores, processor_name
-from retrain.options import BackboneOptions, ExtractionOptions, RunOptions
+from retrain.options import BackboneOptions, ExtractionOptions, RunOptions, StudioOptions
 from retrain.pipeline import live
 from retrain.pipeline.live import LiveModel
 from retrain.pipeline.live_pictures import Look
+from retrain.pipeline.studio import open_studio
 from retrain.pipeline.watch import Follower
 from retrain.report import LiveReport
 
@@ -118,6 +120,43 @@ def changes(watched: Watched, root: Path, count: int, rounds: int) -> None:
     print(row(f"{count} new, not cached", uncached), flush=True)
 
 
+def changes_on_page(root: Path, options: RunOptions, counts: list[int], rounds: int) -> None:
+    """Measure changes, from the first move to the figures that the studio's page shows."""
+    from playwright.sync_api import sync_playwright
+
+    second = sorted(folder for folder in root.iterdir() if folder.is_dir())[1]
+    with open_studio(root, StudioOptions(port=0), options) as server, sync_playwright() as driver:
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"))
+        page = browser.new_page(viewport={"width": 1360, "height": 900})
+        page.goto(server.url)
+        heading = page.locator("#figures h2").first
+        heading.filter(has_text="Model").wait_for(timeout=300_000)
+        print("| change | seconds | fastest |\n|---|---:|---:|")
+        for count in counts:
+            pairs = [(path, second / f"moved_{path.name}") for path in pictures_of(root)[:count]]
+            times = []
+            for _ in range(rounds):
+                for moves in (pairs, [(there, here) for here, there in pairs]):
+                    page.locator("#state[data-stage=resting]").wait_for(timeout=300_000)
+                    time.sleep(2.5)
+                    before, began = heading.inner_text(), time.monotonic()
+                    for source, target in moves:
+                        os.rename(source, target)
+                    page.wait_for_function(
+                        "before => document.querySelector('#figures h2').innerText !== before",
+                        arg=before,
+                        polling="raf",
+                        timeout=300_000,
+                    )
+                    times.append(time.monotonic() - began)
+            print(f"| {count} relabelled | {statistics.median(times):.2f} | {min(times):.2f} |", flush=True)
+        browser.close()
+        server.stop()
+        thread.join()
+
+
 def measure_folder(args: argparse.Namespace, place: Path) -> None:
     """Measure changes of a folder of pictures."""
     root, cache_dir = place / "pictures", args.cache_dir or place / "cache"
@@ -132,10 +171,14 @@ def measure_folder(args: argparse.Namespace, place: Path) -> None:
     fill_cache(add_copies(root, args.pictures - len(pictures_of(root)), "more"), backbone, cache_dir)
     measured(["-m", "retrain", "extract", f"{root}", *own])  # so that the index knows the files
     print(f"{processor_name()}, {cores()} cores; {args.backbone}, {len(pictures_of(root))} pictures")
+    options = RunOptions(backbone=backbone, extraction=ExtractionOptions(cache_dir=str(cache_dir)))
+    prepare_process()
+    if args.page:
+        changes_on_page(root, options, args.changes, args.rounds)
+        return
     print(f"| {'change':20} | seconds | fastest | CPU | noticing | {' | '.join(STAGES)} |")
     print("|---|" + "---:|" * (4 + len(STAGES)), flush=True)
-    prepare_process()
-    watched = Watched(root, RunOptions(backbone=backbone, extraction=ExtractionOptions(cache_dir=str(cache_dir))))
+    watched = Watched(root, options)
     for count in args.changes:
         changes(watched, root, count, args.rounds)
     watched.follower.close()
@@ -180,6 +223,7 @@ def main() -> None:
     parser.add_argument("--changes", type=int, nargs="*", default=[1, 20, 200])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cache-dir", type=Path)
+    parser.add_argument("--page", action="store_true")
     args = parser.parse_args()
     if args.synthetic:
         args.pictures = args.pictures or 50_000

@@ -13,6 +13,7 @@ let queue = []; // the first one is in view
 let seen = null; // its key, once it was looked at
 const skipped = new Set(); // keys of what somebody skipped in this page, the latest last: they come last in the queue
 const gone = []; // keys of what was done
+let undone = null; // key of what was done and undone: in view until somebody goes on, even if figures on their way lack it
 
 const keyOf = (item) => `${item.kind} ${item.ids.join(" ")}`;
 
@@ -43,9 +44,11 @@ function unlabelled() {
  */
 export function showQueue() {
   queue = currentQueue();
-  const undone = gone.findLastIndex((key) => queue.some((item) => keyOf(item) === key));
-  if (undone >= 0) [seen] = gone.splice(undone, 1);
-  const place = queue.findIndex((item) => keyOf(item) === seen);
+  const isThere = (key) => queue.some((item) => keyOf(item) === key);
+  const last = gone.findLastIndex(isThere);
+  if (last >= 0) [undone] = gone.splice(last, 1);
+  const inView = isThere(undone) ? undone : seen;
+  const place = queue.findIndex((item) => keyOf(item) === inView);
   if (place > 0) queue.unshift(...queue.splice(place, 1));
   const count = $("waiting");
   count.hidden = !queue.length;
@@ -123,6 +126,7 @@ function preload() {
 /** Does something that takes the item out of the queue. */
 async function act(work) {
   const key = seen;
+  undone = null;
   if (await work()) {
     gone.push(key);
     showQueue();
@@ -153,7 +157,7 @@ function skip() {
     skipped.clear();
     say("That was the last one: here is the first again.");
   } else skipped.add(seen);
-  seen = null;
+  seen = undone = null;
   showQueue();
 }
 
@@ -162,6 +166,7 @@ function back() {
   const last = [...skipped].at(-1);
   if (last === undefined) return;
   skipped.delete(last);
+  undone = null;
   seen = last;
   showQueue();
 }
