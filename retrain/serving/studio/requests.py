@@ -31,8 +31,8 @@ def change_of(request: Fields, table: PictureTable) -> Change:
         "remove_class": _remove_class,
         "rename": _rename,
         "merge": _merge,
-        "undo": _undo,
-        "redo": _redo,
+        "undo": _again,
+        "redo": _again,
     }
     kind = request.text("kind", "|".join(kinds), f"one of {', '.join(kinds)}")
     return kinds[kind](request, table)
@@ -71,24 +71,15 @@ def _merge(request: Fields, _: PictureTable) -> Change:
     return lambda editor: editor.merge_classes(names, into)
 
 
-def _undo(request: Fields, _: PictureTable) -> Change:
-    number = _edit_number(request)
+def _again(request: Fields, _: PictureTable) -> Change:
+    """Take back the last edit, or do again what was taken back last."""
+    number, is_undo = _edit_number(request), request.values["kind"] == "undo"
 
-    def undo(editor: Editor) -> Edit | None:
-        _check_last(editor.undoable, number)
-        return editor.undo()
+    def again(editor: Editor) -> Edit | None:
+        _check_last(editor.undoable if is_undo else editor.redoable, number)
+        return editor.undo() if is_undo else editor.redo()
 
-    return undo
-
-
-def _redo(request: Fields, _: PictureTable) -> Change:
-    number = _edit_number(request)
-
-    def redo(editor: Editor) -> Edit | None:
-        _check_last(editor.redoable, number)
-        return editor.redo()
-
-    return redo
+    return again
 
 
 def _edit_number(request: Fields) -> int | None:
