@@ -19,7 +19,7 @@ from retrain.errors import OutputError
 from retrain.export.litert_parts import AlignedBuffer, add_signature, packed, unpacked
 from retrain.export.source import TrainedNetwork
 from retrain.files import FilePart, write_whole
-from retrain.model import BACKBONE_PLACE, HEAD_SCOPE, Head, softmax
+from retrain.model import BACKBONE_PLACE, HEAD_SCOPE, Head
 from retrain.paths import display_path
 
 __all__ = ["LiteRTModel"]
@@ -67,7 +67,7 @@ class LiteRTModel:
             found = running.run(probe_picture(running.height, running.width)[np.newaxis])
         except LiteRTError as error:
             raise OutputError(f"{display_path(place)} can't be run: {error}") from error
-        expected = softmax(network.head.logits(_converted(network).probe[np.newaxis]))
+        expected = network.head.scores(_converted(network).probe[np.newaxis])
         if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=1e-4):
             raise OutputError(f"{display_path(place)} does not give the scores of the trained model: train it again")
         return {}

@@ -29,7 +29,7 @@ from retrain.backbones import (
 from retrain.errors import OutputError
 from retrain.export.source import ExportSource, TrainedNetwork
 from retrain.files import write_whole
-from retrain.model import HEAD_SCOPE, Head, softmax
+from retrain.model import HEAD_SCOPE, Head
 from retrain.paths import display_path
 
 __all__ = ["OnnxClassifier", "OnnxSource", "export_source"]
@@ -119,7 +119,7 @@ class OnnxClassifier:
                 found = np.concatenate([found, running.together(np.concatenate([255 - probe, probe]))[1:]])
         except OnnxError as error:
             raise OutputError(f"{display_path(place)} can't be run: {error}") from error
-        expected = softmax(network.head.logits(facts.probe[np.newaxis]))
+        expected = network.head.scores(facts.probe[np.newaxis])
         if found.shape[1:] != expected.shape[1:] or not np.allclose(found, expected, rtol=0, atol=_TOLERANCE):
             raise OutputError(f"{display_path(place)} does not give the scores of the trained model: train it again")
         return {}

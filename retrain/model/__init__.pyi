@@ -17,7 +17,7 @@ from .folder import (
     write_model_folder,
 )
 from .graph_file import parse_graph
-from .head import Head, Layer, judge, softmax, write_head
+from .head import Head, Layer, judge, scores_of, softmax, write_head
 from .litert_file import BACKBONE_PLACE, HEAD_SCOPE
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "read_file",
     "read_labels",
     "read_model_tables",
+    "scores_of",
     "seal",
     "softmax",
     "write_head",

@@ -1,5 +1,6 @@
 """The head: the layers trained on top of the bottlenecks, and their file."""
 
+import dataclasses
 import hashlib
 import io
 import itertools
@@ -7,7 +8,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import h5py
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
+    "Activation",
     "ArrayIdentity",
     "Head",
     "Layer",
@@ -30,6 +32,7 @@ __all__ = [
     "judge",
     "parse_head",
     "read_head",
+    "scores_of",
     "softmax",
     "write_head",
 ]
@@ -38,6 +41,9 @@ FORMAT = 1
 
 _PREFIXES = ("hidden_", "")  # of the names of each layer's arrays in head.h5, from the bottleneck upwards
 
+
+# How logits become scores. softmax: a picture has one label, and scores add up to 1; sigmoid: each label on its own.
+Activation = Literal["softmax", "sigmoid"]
 
 ArrayIdentity = tuple[tuple[int, ...], bytes]  # shape, SHA-256 of the content
 
@@ -52,14 +58,26 @@ class Layer:
 
 @dataclass(frozen=True)
 class Head:
-    """A softmax layer, with or without hidden layers of rectified units: scores = softmax(logits(bottlenecks))."""
+    """A layer from bottlenecks to labels, with or without hidden layers of rectified units below it."""
 
     layers: tuple[Layer, ...]  # from the bottleneck upwards; the last one gives the logits
+    # (classes,) in [0, 1], if a picture can have many labels: it has those whose scores are at least this. None: it has
+    # one label
+    thresholds: NDArray[np.float32] | None = None
+
+    @property
+    def activation(self) -> Activation:
+        """How logits become scores."""
+        return "softmax" if self.thresholds is None else "sigmoid"
 
     @property
     def bottleneck_size(self) -> int:
         """Length of a bottleneck."""
         return int(self.layers[0].weights.shape[0])
+
+    def scores(self, bottlenecks: VectorSource) -> NDArray[np.float64]:
+        """Map (n, d) float32 bottlenecks to (n, classes) scores in [0, 1]."""
+        return scores_of(self.logits(bottlenecks), self.activation)
 
     def logits(self, bottlenecks: VectorSource) -> NDArray[np.float32]:
         """Map (n, d) float32 bottlenecks to (n, classes) float32 logits."""
@@ -85,7 +103,8 @@ class Head:
         """Return the head with logits divided by a temperature > 0. Above 1, scores become less extreme."""
         last = self.layers[-1]
         # float32 as before: a Python float takes the type of the array
-        return Head((*self.layers[:-1], Layer(last.weights / temperature, last.biases / temperature)))
+        layers = (*self.layers[:-1], Layer(last.weights / temperature, last.biases / temperature))
+        return dataclasses.replace(self, layers=layers)
 
 
 def judge(head: Head, vectors: VectorSource, labels: NDArray[np.int32]) -> Outcomes:
@@ -105,6 +124,14 @@ def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return scores
 
 
+def scores_of(logits: NDArray[np.floating[Any]], activation: Activation) -> NDArray[np.float64]:
+    """(n, classes) logits to scores in [0, 1]."""
+    if activation == "softmax":
+        return softmax(logits)
+    scores: NDArray[np.float64] = np.exp(-np.logaddexp(0, -logits.astype(np.float64)))
+    return scores
+
+
 def array_identity(array: NDArray[np.float32]) -> ArrayIdentity:
     """Two arrays have the same identity if they are equal bit for bit."""
     return array.shape, hashlib.sha256(array.tobytes()).digest()
@@ -114,11 +141,14 @@ def write_head(head: Head, labels: "Sequence[str]", path: str | os.PathLike[str]
     """Write head.h5.
 
     weights (d, classes) float32, biases (classes,) float32, labels (classes,) UTF-8. With a hidden layer of h units
-    also hidden_weights (d, h) and hidden_biases (h,) float32; weights are then (h, classes).
+    also hidden_weights (d, h) and hidden_biases (h,) float32; weights are then (h, classes). A head of many labels
+    also has thresholds (classes,) float32.
     """
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file.attrs["format"] = FORMAT
+        if head.thresholds is not None:
+            file["thresholds"] = head.thresholds
         for prefix, layer in zip(_PREFIXES[-len(head.layers) :], head.layers, strict=True):
             file[f"{prefix}weights"], file[f"{prefix}biases"] = layer.weights, layer.biases
         encoded = [label.encode() for label in labels]
@@ -156,6 +186,7 @@ def parse_head(data: bytes, where: str) -> tuple[Head, list[str] | None]:
                 for prefix in parts
             ]
             labels = _labels(file, data)
+            thresholds = _array(file, "thresholds", 1, data) if "thresholds" in file else None
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, OverflowError) as error:
         reason = str(error).strip("'\"") or type(error).__name__
         raise ModelFolderError(f"can't read {where}: {reason}; train the model again") from error
@@ -165,7 +196,9 @@ def parse_head(data: bytes, where: str) -> tuple[Head, list[str] | None]:
         raise ModelFolderError(f"{where} is damaged: its parts don't fit each other; train the model again")
     if not all(np.isfinite(part).all() for layer in layers for part in (layer.weights, layer.biases)):
         raise ModelFolderError(f"{where} is damaged: it has weights that are not finite; train the model again")
-    return Head(tuple(layers)), labels
+    if thresholds is not None and (thresholds.size != widths[-1] or not ((thresholds >= 0) & (thresholds <= 1)).all()):
+        raise ModelFolderError(f"{where} is damaged: its thresholds don't fit its labels; train the model again")
+    return Head(tuple(layers), thresholds), labels
 
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:

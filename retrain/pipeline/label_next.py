@@ -14,7 +14,6 @@ from retrain.data import class_labels, read_source, read_unlabelled
 from retrain.evaluation import LabellingOrder, different, labelling_order
 from retrain.events import Emit, StageBegan, ignore
 from retrain.extraction import Dataset, Extraction, choose_extractor_for, load_dataset, load_unlabelled
-from retrain.model import softmax
 from retrain.options import LabellingOptions, PictureSource, RunOptions, TrainingOptions
 from retrain.paths import utf8_path
 from retrain.text import counted
@@ -127,7 +126,7 @@ def _scores(known: _Labelled | None, vectors: SomeVectors) -> NDArray[np.float64
     trainer = HeadTrainer(LabelledBottlenecks(known.data.vectors, labels), len(known.labels))
     options = TrainingOptions(optimizer="lbfgs", eval_step_interval=_NEVER)
     head = trainer.train(known.chosen, known.chosen[:0], options).head
-    return np.concatenate([softmax(head.logits(vectors[part])) for part in chunks(vectors.shape[0])])
+    return np.concatenate([head.scores(vectors[part]) for part in chunks(vectors.shape[0])])
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from retrain.errors import (
 from retrain.evaluation import different
 from retrain.events import Emit, Event, Reported, StageBegan, Warned, ignore
 from retrain.extraction import choose_extractor_for
-from retrain.model import Head, Layer, Prediction, softmax
+from retrain.model import Head, Layer, Prediction
 from retrain.options import RunOptions, TrainingOptions
 from retrain.paths import display_path
 from retrain.pipeline.checks import (
@@ -358,7 +358,7 @@ class LiveModel:
         if model is None:
             return pool.most_helpful(np.zeros((0, vectors.shape[1]), np.float32), (), count)
         judged = model.judged
-        pool = dataclasses.replace(pool, scores=softmax(judged.head.logits(vectors)))
+        pool = dataclasses.replace(pool, scores=judged.head.scores(vectors))
         return pool.most_helpful(SomeVectors(judged.vectors, judged.all_different), judged.names, count)
 
     def load_network(self) -> None:
@@ -441,6 +441,6 @@ def _prediction(content: bytes, model: _Model, extractor: "Extractor", max_pixel
     except UnreadableImageError as error:
         return Prediction("", None, None, {}, str(error))
     vector = np.asarray(network.bottlenecks(pixels[np.newaxis]), np.float32)
-    scores = softmax(model.judged.head.logits(vector))[0].tolist()
+    scores = model.judged.head.scores(vector)[0].tolist()
     ranked = sorted(zip(model.judged.names, scores, strict=True), key=lambda pair: -pair[1])
     return Prediction("", ranked[0][0], ranked[0][1], dict(ranked))

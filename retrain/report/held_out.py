@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from retrain.cache import LabelledBottlenecks, SomeVectors, VectorSource, chunks
 from retrain.data import Sample, assign_folds, most_folds
 from retrain.evaluation import FoldStatistics, Metrics, different, summarize, summarize_folds
-from retrain.model import Head, judge, softmax
+from retrain.model import Head, judge
 from retrain.options import TrainingOptions
 from retrain.report.contents import LearningCurve, LearningPoint
 from retrain.report.judged import JudgedPictures
@@ -45,7 +45,7 @@ class FoldHeads:
         for fold, head in enumerate(self.heads):
             members = np.flatnonzero(self.folds == fold)
             for part in chunks(len(members)):
-                yield members[part], softmax(head.logits(self.vectors[members[part]]))
+                yield members[part], head.scores(self.vectors[members[part]])
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from retrain.cache import VectorSource, chunks
 from retrain.evaluation import Metrics, different, summarize
-from retrain.model import Head, judge, softmax
+from retrain.model import Head, judge
 
 __all__ = ["JudgedPictures"]
 
@@ -67,7 +67,7 @@ class JudgedPictures:
         scores = np.empty((len(self), 2))
         rows = np.arange(len(self))
         for part in chunks(len(self)):
-            found = softmax(self.head.logits(self.vectors[part]))
+            found = self.head.scores(self.vectors[part])
             own = rows[: len(found)]
             for rank in range(2):
                 places[part, rank] = found.argmax(axis=1)

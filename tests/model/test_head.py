@@ -1,3 +1,6 @@
+import dataclasses
+import math
+
 import h5py
 import numpy as np
 import pytest
@@ -20,6 +23,26 @@ def test_head_file_round_trip(tmp_path, hidden):
         assert np.array_equal(one.weights, other.weights)
         assert np.array_equal(one.biases, other.biases)
     assert labels == LABELS
+
+
+def test_a_head_of_many_labels_scores_each_on_its_own(tmp_path):
+    head = dataclasses.replace(initial_head(7, 3, 1), thresholds=np.array([0.25, 0.5, 1], np.float32))
+    vectors = np.random.default_rng(0).normal(0, 1, (50, 7)).astype(np.float32)
+    vectors[0] *= 1e6
+    expected = [[1 / (1 + math.exp(-logit)) for logit in row] for row in np.clip(head.logits(vectors), -700, 700)]
+    assert head.scores(vectors) == pytest.approx(np.array(expected), abs=1e-12)
+    write_head(head, LABELS, tmp_path / "head.h5")
+    again, _ = read_head(tmp_path / "head.h5")
+    assert np.array_equal(again.thresholds, head.thresholds)
+    assert again.activation == again.tempered(2.0).activation == "sigmoid"
+
+
+@pytest.mark.parametrize("thresholds", [[0.5, 0.5], [0.5, 0.5, 1.5], [0.5, 0.5, np.nan]])
+def test_a_head_file_with_other_thresholds_is_an_error(tmp_path, thresholds):
+    head = dataclasses.replace(initial_head(7, 3, 1), thresholds=np.array(thresholds, np.float32))
+    write_head(head, LABELS, tmp_path / "head.h5")
+    with pytest.raises(ModelFolderError, match="its thresholds don't fit its labels"):
+        read_head(tmp_path / "head.h5")
 
 
 def test_logits_go_through_every_layer():
