@@ -21,6 +21,7 @@ from retrain.backbones.backbone import locate_backbone
 from retrain.data.decoding import MARGIN, decode_image
 from retrain.data.image_folder import read_image_folder
 from retrain.data.labelled_pictures import LabelledPictures
+from retrain.data.picture_form import PictureForm
 from retrain.options import BackboneOptions
 
 NOISE = 3.0  # levels, standard deviation
@@ -71,7 +72,7 @@ def main() -> None:
     ways: dict[str, Callable[[bytes], np.ndarray]] = {
         "whole": lambda data: with_margin(data, height, width, None),
         "scaled, margin 1": lambda data: with_margin(data, height, width, 1),
-        f"scaled, margin {MARGIN} (decode_image)": lambda data: decode_image(data, height, width),
+        f"scaled, margin {MARGIN} (decode_image)": lambda data: decode_image(data, PictureForm(height, width)),
     }
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     pixels: dict[str, list[np.ndarray]] = {way: [] for way in ways}

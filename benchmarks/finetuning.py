@@ -20,6 +20,7 @@ from retrain.backbones.graph_cut import find_cut
 from retrain.cache.vectors import LabelledBottlenecks
 from retrain.data.decoding import decode_image
 from retrain.data.image_folder import read_image_folder
+from retrain.data.picture_form import PictureForm
 from retrain.options import BackboneOptions, FineTuningOptions, TrainingOptions
 from retrain.training.fine_tuning import FineTuner, FineTuningSession, fine_tuning_options
 from retrain.training.parameters import initial_head
@@ -66,7 +67,7 @@ def read_pixels(image_dir, count):
         return np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE, 3)).astype(np.uint8)
     folder = read_image_folder(image_dir)
     paths = [folder.root / sample.path for sample in folder.samples][:: max(1, len(folder.samples) // count)][:count]
-    return np.stack([decode_image(path.read_bytes(), SIZE, SIZE) for path in paths])
+    return np.stack([decode_image(path.read_bytes(), PictureForm(SIZE, SIZE)) for path in paths])
 
 
 def cached_epochs(trunk, cut, activations, labels, epochs):

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from retrain.backbones import LastActivations
 from retrain.data import decode_image, read_image_folder, read_picture
 from retrain.evaluation import find_label_errors
 from retrain.events import Evaluated
@@ -29,7 +28,6 @@ from retrain.model import Classifier, Head, Layer
 from retrain.options import ExtractionOptions, ImageOptions, RunOptions, TrainingOptions
 from retrain.report import (
     Absent,
-    HeatMaps,
     JudgedPictures,
     PictureFiles,
     Run,
@@ -38,6 +36,7 @@ from retrain.report import (
     build_report,
     render_report,
 )
+from retrain.report.heat_maps import heat_maps_of
 from retrain.report.held_out import train_held_out
 
 SWAPPED, FIRST = 5, 10
@@ -159,14 +158,13 @@ def occlusion(args: argparse.Namespace) -> None:
     from scipy.stats import spearmanr
 
     classifier, pictures, root = pictures_of(args.model_dir)
-    model = (classifier.folder / "classifier.tflite").read_bytes()
-    maps = HeatMaps(LastActivations(model, "bottleneck"), classifier.head())
-    height, width = maps.activations.height, maps.activations.width
+    maps = heat_maps_of(classifier)
+    height, width = maps.form.size
     rows, columns, _ = maps.activations.shape
     chosen = np.linspace(0, len(pictures) - 1, args.pictures).astype(int)
     found = []
     for number in chosen.tolist():
-        pixels = decode_image(read_picture(root / pictures.paths[number]), height, width)
+        pixels = decode_image(read_picture(root / pictures.paths[number]), maps.form)
         label = pictures.given[number, :1]
         [mapped] = maps.of(pixels[np.newaxis], label)
         covered = np.repeat(pixels[np.newaxis], rows * columns, axis=0)

@@ -102,13 +102,13 @@ def runtime(model: Path, folder: Path, seconds: float) -> None:
     """Print pictures per second of the network alone, and with decoding."""
     import numpy as np
 
-    from retrain.data import decode_image
+    from retrain.data import PictureForm, decode_image
     from retrain.model import Classifier
 
     classifier = Classifier(model)
     size = classifier.description.height, classifier.description.width
     files = pictures_in(folder)
-    pixels = [decode_image(file, *size) for file in files]
+    pixels = [decode_image(file, PictureForm(*size)) for file in files]
     classifier.scores(np.stack(pixels[:16]))
     cores = len(os.sched_getaffinity(0))
 
@@ -128,7 +128,7 @@ def runtime(model: Path, folder: Path, seconds: float) -> None:
         return sum(done) / (time.perf_counter() - start)
 
     network = speed(lambda number: classifier.scores(pixels[number][np.newaxis]))
-    both = speed(lambda number: classifier.scores(decode_image(files[number], *size)[np.newaxis]))
+    both = speed(lambda number: classifier.scores(decode_image(files[number], PictureForm(*size))[np.newaxis]))
     print(json.dumps({"network": network, "with decoding": both}))
 
 

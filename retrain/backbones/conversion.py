@@ -23,6 +23,7 @@ from retrain.backbones.kept_exports import tensorflow_version
 from retrain.backbones.litert import LiteRTError, LiteRTNetwork, check_installed
 from retrain.backbones.representative_pictures import RepresentativePictures
 from retrain.cache import Artifacts, find_folder, only_process, read_details
+from retrain.data import PictureForm
 from retrain.errors import BackboneError
 from retrain.events import Emit, Noted, Warned, ignore
 from retrain.files import FilePart
@@ -188,10 +189,10 @@ class Converter:
 
     def _compared(self, converted: LiteRTNetwork, original: ExtractorNetwork) -> dict[str, Any]:
         """How far vectors of some pictures differ. Raises LiteRTError if that is too far."""
-        size = converted.height, converted.width
-        pixels = self.pictures.first(size, _PICTURES) if self.pictures else None
+        form = PictureForm(converted.height, converted.width)  # whatever it is, both see the same
+        pixels = self.pictures.first(form, _PICTURES) if self.pictures else None
         if pixels is None or not len(pixels):
-            pixels = np.random.default_rng(0).integers(0, 256, (_PICTURES, *size, 3), np.uint8)
+            pixels = np.random.default_rng(0).integers(0, 256, (_PICTURES, *form.size, 3), np.uint8)
         expected = original.bottlenecks(pixels).reshape(len(pixels), -1).astype(np.float32)
         difference = _largest(converted.bottlenecks(pixels) - expected)
         if not difference <= _TOLERANCE * max(1.0, _largest(expected)):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.cache import fingerprint_of
+from retrain.data import PictureForm
 from retrain.errors import BackboneError
 
 __all__ = ["Extractor", "ExtractorNetwork", "finite"]
@@ -50,6 +51,11 @@ class Extractor:
     def network(self) -> ExtractorNetwork:
         """The network; loaded when a picture must go through it. Raises BackboneError."""
         return self.load()
+
+    @property
+    def form(self) -> PictureForm:
+        """The form in which the network sees pictures; loads the network. Raises BackboneError."""
+        return PictureForm(self.network.height, self.network.width)
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process gets: it loads the network itself, and finds out the fingerprint of what it has."""

@@ -20,6 +20,7 @@ from retrain.backbones.conversion import Converter
 from retrain.backbones.extractor import Extractor, ExtractorNetwork
 from retrain.backbones.representative_pictures import RepresentativePictures
 from retrain.cache import QUANTIZED_MODEL, folder_name, only_process, read_error, read_notes, write_error, write_owner
+from retrain.data import PictureForm
 from retrain.errors import BackboneError
 from retrain.events import Emit, Noted, Prepared, Warned, ignore
 from retrain.folders import Kind, replace_folder, staging_folder, tidy_up
@@ -149,7 +150,7 @@ def _make_model(backbone: Backbone, pictures: RepresentativePictures, emit: Emit
             found = _find_model(backbone, cache_dir, emit)
             if found is not None:
                 return found
-            pixels = _chosen_pictures(pictures, (network.height, network.width), emit)
+            pixels = _chosen_pictures(pictures, backbone.form, emit)
             held_out = pixels[-min(_HELD_OUT_PICTURES, len(pixels) * 2 // 7) :]
             pixels = pixels[: len(pixels) - len(held_out)]
             quantized = quantization.quantize(
@@ -191,10 +192,10 @@ def _judge(cosine: float, pictures: int, held_out: int, emit: Emit) -> None:
         emit(Noted(text))
 
 
-def _chosen_pictures(pictures: RepresentativePictures, size: tuple[int, int], emit: Emit) -> NDArray[np.uint8]:
+def _chosen_pictures(pictures: RepresentativePictures, form: PictureForm, emit: Emit) -> NDArray[np.uint8]:
     """(n, height, width, 3) uint8. Raises BackboneError if there are too few."""
     most = _CALIBRATION_PICTURES + _HELD_OUT_PICTURES
-    chosen = pictures.at_random(size, most, emit)
+    chosen = pictures.at_random(form, most, emit)
     if len(chosen) < _FEWEST_PICTURES:
         raise BackboneError(
             f"--precision int8: {len(chosen)} readable pictures that differ in {display_path(pictures.folder.root)} "

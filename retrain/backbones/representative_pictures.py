@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.cache import PictureIndex
-from retrain.data import LabelledPictures, Sample, decode_image, read_picture
+from retrain.data import LabelledPictures, PictureForm, Sample, decode_image, read_picture
 from retrain.errors import UnreadableImageError
 from retrain.events import Emit, Prepared
 from retrain.options import ImageOptions
@@ -32,11 +32,11 @@ class RepresentativePictures:
         """The cache folder."""
         return Path(self.cache_dir)
 
-    def first(self, size: tuple[int, int], count: int) -> NDArray[np.uint8]:
+    def first(self, form: PictureForm, count: int) -> NDArray[np.uint8]:
         """(m, height, width, 3) uint8, m <= count: the first readable pictures of the folder."""
-        return self._decoded((sample for sample in self.folder.samples if sample.problem is None), size, count)
+        return self._decoded((sample for sample in self.folder.samples if sample.problem is None), form, count)
 
-    def at_random(self, size: tuple[int, int], count: int, emit: Emit) -> NDArray[np.uint8]:
+    def at_random(self, form: PictureForm, count: int, emit: Emit) -> NDArray[np.uint8]:
         """(m, height, width, 3) uint8, m <= count: the readable pictures with the lowest SHA-256, copies counted once.
 
         Reads every file that the cache does not know yet.
@@ -50,16 +50,16 @@ class RepresentativePictures:
             if isinstance(key, bytes):  # extraction will say so
                 by_key[key] = sample
             emit(Prepared("choosing pictures", number, len(samples)))
-        return self._decoded((by_key[key] for key in sorted(by_key)), size, count)
+        return self._decoded((by_key[key] for key in sorted(by_key)), form, count)
 
-    def _decoded(self, samples: Iterator[Sample], size: tuple[int, int], count: int) -> NDArray[np.uint8]:
+    def _decoded(self, samples: Iterator[Sample], form: PictureForm, count: int) -> NDArray[np.uint8]:
         chosen: list[NDArray[np.uint8]] = []
         for sample in samples:
             with contextlib.suppress(UnreadableImageError):
-                chosen.append(decode_image(self._content(sample), *size, self.images.max_pixels))
+                chosen.append(decode_image(self._content(sample), form, self.images.max_pixels))
             if len(chosen) == count:
                 break
-        return np.stack(chosen) if chosen else np.empty((0, *size, 3), np.uint8)
+        return np.stack(chosen) if chosen else np.empty((0, *form.size, 3), np.uint8)
 
     def _content(self, sample: Sample) -> bytes:
         if sample.content is not None:

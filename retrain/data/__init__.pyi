@@ -11,6 +11,7 @@ from .labelled_pictures import LabelledPictures, ManifestFile, Sample
 from .labels import ClassNames, class_labels, expected_labels
 from .left_out import LeftOut, summarize_left_out
 from .picture_file import Signature, hash_picture, picture_bytes, read_picture, signature_of, signed_bytes, what_else
+from .picture_form import PictureForm
 from .picture_list import list_pictures
 from .remote_files import RemoteFile, copies_folder, is_url, list_remote, read_remote, tried, url_of, with_file_system
 from .source import read_source
@@ -34,6 +35,7 @@ __all__ = [
     "LabelledPictures",
     "LeftOut",
     "ManifestFile",
+    "PictureForm",
     "RemoteFile",
     "Sample",
     "Signature",

@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, ImageChops, ImageFile
 
 from retrain.data.foreign_files import describe_foreign
 from retrain.data.picture_bounds import check_structure, webp_canvas
+from retrain.data.picture_form import PictureForm
 from retrain.data.png_chunks import pixels_alone
 from retrain.errors import UnreadableImageError
 from retrain.machine import MemoryBudget, cores
@@ -109,7 +110,7 @@ def read_header(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageHeade
         return ImageHeader(str(image.format), width, height, is_on_its_side)
 
 
-def decode_image(data: bytes, height: int, width: int, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
+def decode_image(data: bytes, form: PictureForm, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
     """Decode a picture file, turn it upright, and resize it (bilinear, antialiased) without keeping its proportions.
 
     The content decides the format, not the file's name. Transparent parts become white. Only the first frame of an
@@ -124,7 +125,7 @@ def decode_image(data: bytes, height: int, width: int, max_pixels: int = DEFAULT
     """
     with _opened(data, max_pixels) as image:
         orientation = _orientation(image)
-        size = (height, width) if orientation >= 5 else (width, height)
+        size = (form.height, form.width) if orientation >= 5 else (form.width, form.height)
         stored_pixels = image.width * image.height
         image.draft(None, (MARGIN * size[0], MARGIN * size[1]))  # nothing happens to other formats than JPEG and MPO
         # of a progressive JPEG, all coefficients are held in memory, whatever the scale

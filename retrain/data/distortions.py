@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 from retrain.data.decoding import decode_image
+from retrain.data.picture_form import PictureForm
 from retrain.options import DEFAULT_MAX_PIXELS, AugmentationOptions
 
 __all__ = ["DISTORTIONS_VERSION", "Distorter", "Distortion", "distort", "draw_distortion", "largest_enlargement"]
@@ -70,10 +71,10 @@ def largest_enlargement(options: AugmentationOptions) -> float:
 
 @dataclass(frozen=True)
 class Distorter:
-    """Makes distorted copies of picture files, all of one size."""
+    """Makes distorted copies of picture files, all of one form."""
 
     options: AugmentationOptions
-    size: tuple[int, int]  # height and width of the copies
+    form: PictureForm  # of the copies
     max_pixels: int = DEFAULT_MAX_PIXELS  # of the pictures
 
     def copies(self, data: bytes, key: bytes, numbers: Sequence[int]) -> NDArray[np.uint8]:
@@ -87,9 +88,8 @@ class Distorter:
         Raises UnreadableImageError with the reason.
         """
         enlargement = largest_enlargement(self.options)
-        height, width = (max(1, round(side * enlargement)) for side in self.size)
-        canvas = Image.fromarray(decode_image(data, height, width, self.max_pixels))
-        return np.stack([distort(canvas, draw_distortion(key, n, self.options), self.size) for n in numbers])
+        canvas = Image.fromarray(decode_image(data, self.form.enlarged(enlargement), self.max_pixels))
+        return np.stack([distort(canvas, draw_distortion(key, n, self.options), self.form.size) for n in numbers])
 
 
 def distort(canvas: Image.Image, drawn: Distortion, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from retrain.data.labelled_pictures import LabelledPictures, Sample
 from retrain.data.labels import class_labels
 from retrain.data.left_out import LeftOut, summarize_left_out
 from retrain.data.picture_file import picture_bytes
+from retrain.data.picture_form import PictureForm
 from retrain.data.source import read_source
 from retrain.data.split import SETS, assign_sets
 from retrain.errors import UnreadableImageError
@@ -171,7 +172,8 @@ def _look_at(folder: LabelledPictures, sample: Sample, images: ImageOptions) -> 
             header = read_header(data, images.max_pixels)
             # damage only shows when the pixels are read
             is_flat = all(
-                is_one_colour(decode_image(data, side, side, images.max_pixels)) for side in (_SIDE, _SIDE_OF_FLAT)
+                is_one_colour(decode_image(data, PictureForm(side, side), images.max_pixels))
+                for side in (_SIDE, _SIDE_OF_FLAT)
             )
             key = hashlib.sha256(data).digest()
     except UnreadableImageError as error:

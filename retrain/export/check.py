@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrain.data import decode_image, read_header
+from retrain.data import PictureForm, decode_image, read_header
 from retrain.errors import ExportError, UnreadableImageError
 from retrain.events import Emit, Reported
 from retrain.export.export_format import Facts, Pictures, Takes
@@ -128,16 +128,16 @@ class _Check:
 
         Raises ExportError if a difference is too large.
         """
-        size = self.classifier.description.height, self.classifier.description.width
+        form = self.classifier.description.form
         largest, seconds = 0.0, []
         for number, picture in enumerate(self.sample):
-            question = _single(picture, takes, size)
+            question = _single(picture, takes, form)
             scores, spent = self._scores(name, question)
             seconds.append(spent)
             limit = None if self.facts.is_rounded else TOLERANCE
             largest = max(largest, self._difference(scores, self._expected(question), question, limit))
             self.emit(Reported(f"checking {self.facts.name}", number + 1, len(self.sample)))
-        batch = _batch(self.sample, takes, size)
+        batch = _batch(self.sample, takes, form)
         expected = self._one_by_one(name, batch) if self.facts.is_rounded else self._expected(batch)
         difference = self._difference(self._scores(name, batch)[0], expected, batch, TOLERANCE)
         if not self.facts.is_rounded:
@@ -147,12 +147,12 @@ class _Check:
     def accuracy(self, set_name: str, known: Sequence[KnownPicture]) -> Accuracy:
         """How often the export and `retrain predict` are right. Pictures that can't be read don't count."""
         [(name, takes), *_] = self.loaded.inputs.items()
-        size = self.classifier.description.height, self.classifier.description.width
+        form = self.classifier.description.form
         n, right, right_before = 0, 0, 0
         for done, picture in enumerate(known):
             self.emit(Reported(f"testing {self.facts.name} on {set_name} pictures", done + 1, len(known)))
             try:
-                question = _single(SamplePicture(picture.path, picture.read()), takes, size)
+                question = _single(SamplePicture(picture.path, picture.read()), takes, form)
             except UnreadableImageError:
                 continue
             label = self.classifier.labels.index(picture.label)
@@ -163,8 +163,8 @@ class _Check:
 
     def _expected(self, question: _Question) -> NDArray[np.float32]:
         """(n, classes) what `retrain predict` says."""
-        size = self.classifier.description.height, self.classifier.description.width
-        return self.classifier.scores(np.stack([decode_image(file, *size) for file in question.files]))
+        form = self.classifier.description.form
+        return self.classifier.scores(np.stack([decode_image(file, form) for file in question.files]))
 
     def _one_by_one(self, name: str, question: _Question) -> NDArray[np.float32]:
         """(n, classes) what the export says of pictures when each comes alone."""
@@ -200,23 +200,23 @@ class _Check:
         return float(differences[worst])
 
 
-def _single(picture: SamplePicture, takes: Takes, size: tuple[int, int]) -> _Question:
+def _single(picture: SamplePicture, takes: Takes, form: PictureForm) -> _Question:
     """One picture, as an input takes it. Raises UnreadableImageError."""
     if takes == "pixels":
-        return _Question(decode_image(picture.data, *size)[np.newaxis], [picture.data], [picture.path])
+        return _Question(decode_image(picture.data, form)[np.newaxis], [picture.data], [picture.path])
     header = read_header(picture.data)
     if takes == "file" and header.format == "JPEG" and not header.is_on_its_side:
         return _Question([picture.data], [picture.data], [picture.path])
     # Whole: a decoder that shrinks a large JPEG as it reads it is no part of an export. Upright and on white: predict
     # resizes before that, graphs after, which decides on a level here and there.
-    whole = decode_image(picture.data, header.height, header.width)
+    whole = decode_image(picture.data, PictureForm(header.height, header.width))
     file = _file_of(whole, "PNG" if takes == "file" else "BMP")
     return _Question([file] if takes == "file" else whole[np.newaxis], [file], [picture.path])
 
 
-def _batch(sample: Sequence[SamplePicture], takes: Takes, size: tuple[int, int]) -> _Question:
+def _batch(sample: Sequence[SamplePicture], takes: Takes, form: PictureForm) -> _Question:
     """All pictures, as an input takes them together: files, pixels, or parts of pictures that have one size."""
-    singly = [_single(picture, takes, size) for picture in sample]
+    singly = [_single(picture, takes, form) for picture in sample]
     paths = [picture.path for picture in sample]
     if takes != "picture":
         files = [file for question in singly for file in question.files]

@@ -105,7 +105,7 @@ def _readable(classifier: Classifier, pictures: Sequence[KnownPicture], count: i
             break
         try:
             data = picture.read()
-            decode_image(data, classifier.description.height, classifier.description.width)
+            decode_image(data, classifier.description.form)
         except UnreadableImageError:
             continue
         found.append(SamplePicture(picture.path, data))

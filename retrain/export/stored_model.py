@@ -119,7 +119,7 @@ class StoredModel:
             if len(found) == total:
                 break
             try:
-                found.append(decode_image(read_picture(path), self.description.height, self.description.width))
+                found.append(decode_image(read_picture(path), self.description.form))
             except UnreadableImageError:
                 continue
             emit(Prepared(f"reading pictures for {what}", len(found), total))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from retrain.backbones import Extractor
 from retrain.cache import CachedVectors
-from retrain.data import DISTORTIONS_VERSION, Distorter
+from retrain.data import DISTORTIONS_VERSION, Distorter, PictureForm
 from retrain.events import Emit, Event, Extracted, Warned
 from retrain.extraction.dataset import Dataset, extract
 from retrain.extraction.pass_one import open_cache
@@ -42,10 +42,10 @@ class DistortedExtractor(Extractor):
         self._options = options
 
     def make_copies(
-        self, data: bytes, key: bytes, copies: Sequence[int], size: tuple[int, int], max_pixels: int
+        self, data: bytes, key: bytes, copies: Sequence[int], form: PictureForm, max_pixels: int
     ) -> NDArray[np.uint8]:
         """A picture file, its SHA-256 and (m,) numbers to (m, height, width, 3) pixels. Raises UnreadableImageError."""
-        return Distorter(self._options, size, max_pixels).copies(data, key, copies)
+        return Distorter(self._options, form, max_pixels).copies(data, key, copies)
 
 
 @dataclass(frozen=True)

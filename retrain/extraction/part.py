@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from retrain.backbones import Extractor
 from retrain.cache import BottleneckCache, Claims, FlatPictures, Rows, SegmentWriter
-from retrain.data import Sample, Signature, decode_image, is_one_colour, is_url, signed_bytes
+from retrain.data import PictureForm, Sample, Signature, decode_image, is_one_colour, is_url, signed_bytes
 from retrain.errors import BackboneError, RetrainError, UnreadableImageError
 from retrain.interruption import saving
 from retrain.machine import cores
@@ -41,7 +41,7 @@ class CopyMaker(Protocol):
     copies: tuple[int, ...]  # their numbers, the same for every picture
 
     def make_copies(
-        self, data: bytes, key: bytes, copies: Sequence[int], size: tuple[int, int], max_pixels: int
+        self, data: bytes, key: bytes, copies: Sequence[int], form: PictureForm, max_pixels: int
     ) -> NDArray[np.uint8]:
         """A picture file, its SHA-256 and (m,) numbers to (m, height, width, 3) pixels. Raises UnreadableImageError."""
 
@@ -209,13 +209,13 @@ class PartExtractor:
                 self.claims.release([key])
                 return _Read(found._replace(is_flat=key in self.flat))
             self.claimed.add(key)
-        size = self._size()
+        form = self._form()
         _give_way()  # not earlier: the backbone's threads begin with the priority of the thread that loads it
         try:
             if self.maker:
-                pixels = self.maker.make_copies(data, key, missing, size, self.images.max_pixels)
+                pixels = self.maker.make_copies(data, key, missing, form, self.images.max_pixels)
                 return _Read(found._replace(rows=len(missing)), missing, pixels)
-            pixels = decode_image(data, *size, self.images.max_pixels)[np.newaxis]
+            pixels = decode_image(data, form, self.images.max_pixels)[np.newaxis]
             is_flat = is_one_colour(pixels[0])
             if is_flat:
                 self.flat.note(key)  # now, since later runs don't decode it again
@@ -230,8 +230,8 @@ class PartExtractor:
         there = self.cache.has(each, np.array(self.copies, np.uint32)).tolist()
         return [copy for copy, is_there in zip(self.copies, there, strict=True) if not is_there]
 
-    def _size(self) -> tuple[int, int]:
-        """Height and width of the backbone's pictures; loads the backbone, once."""
+    def _form(self) -> PictureForm:
+        """The form of the backbone's pictures; loads the backbone, once."""
         with self.lock:
             if self.load_error is not None:
                 raise self.load_error
@@ -248,7 +248,7 @@ class PartExtractor:
                 raise
             self.batch_size = network.batch_size
             self.loading += time.monotonic() - before
-        return network.height, network.width
+        return self.extractor.form
 
     def _extract(self, pictures: Iterator[tuple[int, _Read]], listener: PartListener) -> list[int]:
         """Run the backbone over what was read; return the numbers of samples that other processes are extracting."""

@@ -179,7 +179,7 @@ class Classifier:
     ) -> NDArray[np.uint8] | str:
         try:
             data = path.data if isinstance(path, PictureBytes) else read_picture(path, max_file_size)
-            return decode_image(data, self.description.height, self.description.width, max_pixels)
+            return decode_image(data, self.description.form, max_pixels)
         except UnreadableImageError as error:
             return str(error)
 

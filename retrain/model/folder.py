@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from retrain.data import DECODER_VERSION, SETS, ClassNames, is_litter, what_else
+from retrain.data import DECODER_VERSION, SETS, ClassNames, PictureForm, is_litter, what_else
 from retrain.errors import ModelFolderError, OutputError
 from retrain.events import Emit, Warned, ignore
 from retrain.files import write_whole
@@ -100,6 +100,11 @@ class ModelDescription:
     bottleneck_size: int
     backbone_description: dict[str, Any]  # of the float32 backbone in the graph; its fingerprint is made of this
     digests: dict[str, str]  # file -> SHA-256, hexadecimal; earlier versions wrote none
+
+    @property
+    def form(self) -> PictureForm:
+        """The form in which the network sees pictures."""
+        return PictureForm(self.height, self.width)
 
     @property
     def claimed_backbone(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from retrain.data import PictureForm
 from retrain.errors import OutputError
 from retrain.files import write_whole
 from retrain.model import Classifier
@@ -47,13 +48,12 @@ class Explainer:
 
         Raises OutputError.
         """
-        activations = self._maps.activations
-        pixels = self._files.pixels(path, activations.height, activations.width)
+        pixels = self._files.pixels(path, self._maps.form)
         size = self._files.size(path, _SIDE)
         if pixels is None or size is None:
             return None
         [mapped] = self._maps.of(pixels[np.newaxis], np.array([self._labels.index(label)]))
-        shown = self._files.pixels(path, *size)
+        shown = self._files.pixels(path, PictureForm(*size))
         if shown is None:
             return None
         picture = Image.fromarray(shown).convert("RGBA")

@@ -437,7 +437,7 @@ def _tested_by(folds: FoldHeads | None, judged: JudgedPictures) -> Answers:
 def _prediction(content: bytes, model: _Model, extractor: "Extractor", max_pixels: int) -> Prediction:
     network = extractor.network
     try:
-        pixels = decode_image(content, network.height, network.width, max_pixels)
+        pixels = decode_image(content, extractor.form, max_pixels)
     except UnreadableImageError as error:
         return Prediction("", None, None, {}, str(error))
     vector = np.asarray(network.bottlenecks(pixels[np.newaxis]), np.float32)

@@ -279,6 +279,8 @@ def _heat_maps(classifier: Classifier) -> HeatMaps | Absent:
     if CLASSIFIER not in classifier.description.digests or not path.exists():
         return Absent("There are no heat maps: they need classifier.tflite, which this model does not have.")
     try:
-        return HeatMaps(LastActivations(path.read_bytes(), "bottleneck"), classifier.head())
+        return HeatMaps(
+            LastActivations(path.read_bytes(), "bottleneck"), classifier.head(), classifier.description.form
+        )
     except LiteRTError as error:
         return Absent(f"There are no heat maps: {error}.")

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from retrain.data import Distorter, Distortion, decode_image, draw_distortion, read_picture
+from retrain.data import Distorter, Distortion, PictureForm, decode_image, draw_distortion, read_picture
 from retrain.errors import ImageFolderError, OutputError, UnreadableImageError
 from retrain.files import write_whole
 from retrain.options import AugmentationOptions, ImageOptions
@@ -21,6 +21,7 @@ __all__ = ["Example", "check_place", "write_sheet"]
 
 _MOST_ROWS, _MOST_COPIES = 8, 7
 _SIDE = 160  # of a tile, in pixels
+_TILE = PictureForm(_SIDE, _SIDE)
 _SOFTWARE = "retrain inspect"  # marks the file as such a sheet
 
 
@@ -72,9 +73,9 @@ def _row(example: Example, options: AugmentationOptions, images: ImageOptions) -
     numbers = range(1, min(options.augment, _MOST_COPIES) + 1)
     try:
         data = read_picture(example.path, images.max_file_size)
-        plain = decode_image(data, _SIDE, _SIDE, images.max_pixels)
+        plain = decode_image(data, _TILE, images.max_pixels)
         key = hashlib.sha256(data).digest()
-        copies = Distorter(options, (_SIDE, _SIDE), images.max_pixels).copies(data, key, numbers)
+        copies = Distorter(options, _TILE, images.max_pixels).copies(data, key, numbers)
     except UnreadableImageError:
         return []
     captions = [_caption(draw_distortion(key, number, options)) for number in numbers]

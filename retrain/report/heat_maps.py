@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrain.backbones import LastActivations, LiteRTError
+from retrain.data import PictureForm
 from retrain.errors import ModelFolderError
 from retrain.model import Classifier, Head
 from retrain.paths import display_path
@@ -44,6 +45,7 @@ class HeatMaps:
 
     activations: LastActivations
     head: Head
+    form: PictureForm  # in which the network sees pictures
 
     @property
     def is_exact(self) -> bool:
@@ -93,7 +95,9 @@ def heat_maps_of(classifier: Classifier) -> HeatMaps:
             f"there are no heat maps of {where}: they need its classifier.tflite; {remedy} --explain out"
         )
     try:
-        return HeatMaps(LastActivations(classifier.litert_model, "bottleneck"), classifier.head())
+        return HeatMaps(
+            LastActivations(classifier.litert_model, "bottleneck"), classifier.head(), classifier.description.form
+        )
     except LiteRTError as error:
         raise ModelFolderError(f"there are no heat maps of {where}: {error}; leave --explain out") from error
 

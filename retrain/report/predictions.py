@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from retrain.data import decode_image, read_header, read_picture
+from retrain.data import PictureForm, decode_image, read_header, read_picture
 from retrain.errors import UnreadableImageError
 from retrain.evaluation import PictureResult
 from retrain.options import ImageOptions
@@ -66,7 +66,7 @@ def _tiles(chosen: Sequence[PictureResult], folder: Path, images: ImageOptions) 
             header = read_header(data, images.max_pixels)
             scale = side / max(header.width, header.height)
             height, width = (max(1, round(length * scale)) for length in (header.height, header.width))
-            pixels = decode_image(data, height, width, images.max_pixels)
+            pixels = decode_image(data, PictureForm(height, width), images.max_pixels)
         except UnreadableImageError:
             continue
         top, left = (side - height) // 2, (side - width) // 2

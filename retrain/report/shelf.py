@@ -52,10 +52,9 @@ class Shelf:
 
     def add_heat_maps(self, numbers: Sequence[int], maps: HeatMaps, files: PictureFiles) -> None:
         """Make heat maps, of the best label, of some pictures that are shown."""
-        height, width = maps.activations.height, maps.activations.width
         wanted = [number for number in dict.fromkeys(numbers) if number in self._places]
         for start in range(0, len(wanted), _BATCH):
-            read = [(n, files.pixels(self._pictures.paths[n], height, width)) for n in wanted[start : start + _BATCH]]
+            read = [(n, files.pixels(self._pictures.paths[n], maps.form)) for n in wanted[start : start + _BATCH]]
             there = [(number, pixels) for number, pixels in read if pixels is not None]
             if not there:
                 continue

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrain.data import decode_image, picture_bytes, read_header
+from retrain.data import PictureForm, decode_image, picture_bytes, read_header
 from retrain.errors import UnreadableImageError
 from retrain.machine import cores
 from retrain.options import ImageOptions
@@ -47,7 +47,7 @@ class PictureFiles:
         Raises UnreadableImageError.
         """
         with picture_bytes(self._root / path, self._images.max_file_size) as data:
-            pixels = decode_image(data, *self._fitted(data, side), self._images.max_pixels)
+            pixels = decode_image(data, PictureForm(*self._fitted(data, side)), self._images.max_pixels)
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "JPEG", quality=_QUALITY)
         return buffer.getvalue()
@@ -56,11 +56,11 @@ class PictureFiles:
         """(32, 32) float32 brightness of pictures, whatever their proportions; None for those that can't be read."""
         return self._each(paths, self._grey)
 
-    def pixels(self, path: str, height: int, width: int) -> NDArray[np.uint8] | None:
+    def pixels(self, path: str, form: PictureForm) -> NDArray[np.uint8] | None:
         """(height, width, 3) uint8, as the network sees the picture. None if it can't be read."""
         try:
             with picture_bytes(self._root / path, self._images.max_file_size) as data:
-                return decode_image(data, height, width, self._images.max_pixels)
+                return decode_image(data, form, self._images.max_pixels)
         except UnreadableImageError:
             return None
 
@@ -95,7 +95,7 @@ class PictureFiles:
             return list(threads.map(made, paths))
 
     def _grey(self, path: str) -> NDArray[np.float32] | None:
-        pixels = self.pixels(path, _GREY_SIDE, _GREY_SIDE)
+        pixels = self.pixels(path, PictureForm(_GREY_SIDE, _GREY_SIDE))
         return None if pixels is None else np.asarray(pixels.mean(axis=2), np.float32)
 
 

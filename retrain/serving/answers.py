@@ -119,7 +119,7 @@ class Answerer:
         start = time.perf_counter()
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                self._decoders, decode_image, picture, *model.input_size, self._max_pixels
+                self._decoders, decode_image, picture, model.classifier.description.form, self._max_pixels
             )
         except UnreadableImageError as error:
             return Answer(None, str(error))

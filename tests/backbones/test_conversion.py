@@ -20,6 +20,7 @@ from retrain.backbones.network import FrozenGraph, Network
 from retrain.backbones.precision import choose_extractor
 from retrain.backbones.representative_pictures import RepresentativePictures
 from retrain.data.image_folder import read_image_folder
+from retrain.data.picture_form import PictureForm
 from retrain.errors import BackboneError
 from retrain.events import Noted, Warned
 from retrain.options import BackboneOptions
@@ -289,6 +290,7 @@ if sys.argv[3] == "writing":
             time.sleep(60)
         replace(*names, **places)
     files.os.replace = late
+from retrain.data.picture_form import PictureForm
 import retrain
 retrain.extract(sys.argv[1], retrain.RunOptions(backbone=retrain.BackboneOptions(backbone=sys.argv[2])))
 """
@@ -323,6 +325,6 @@ def test_a_real_network_agrees_on_photographs(test_data):
     converter = Converter("cache", pictures=pictures)
     network = converter.network(backbone, lambda: backbone.network.frozen_graph)
     assert isinstance(network, LiteRTNetwork)
-    photographs = pictures.first((network.height, network.width), 12)
+    photographs = pictures.first(PictureForm(network.height, network.width), 12)
     difference = network.bottlenecks(photographs) - backbone.network.bottlenecks(photographs)
     assert 0 < np.abs(difference).max() < 1e-3

@@ -12,6 +12,7 @@ from support.pictures import draw_picture
 from retrain._tensorflow import tf
 from retrain.backbones.graph_images import decode_jpeg, decode_resized, resize
 from retrain.data.decoding import MARGIN, decode_image
+from retrain.data.picture_form import PictureForm
 
 pytestmark = pytest.mark.network
 
@@ -87,13 +88,13 @@ def test_pictures_are_resized_as_the_decoder_does_bit_for_bit(stored, target, or
     """Whatever the order of axes that their form asks for, and however they are turned."""
     pixels = np.random.default_rng(stored).integers(0, 256, (*stored, 3), np.uint8)
     data = encode(Image.fromarray(pixels), format, orientation)
-    assert np.array_equal(decode_resized(tf.constant(data), *target).numpy(), decode_image(data, *target))
+    assert np.array_equal(decode_resized(tf.constant(data), *target).numpy(), decode_image(data, PictureForm(*target)))
 
 
 @pytest.mark.parametrize("stored", [(60, 90), (90, 60), (200, 40), (20, 30), (40, 16), (32, 24)])
 def test_a_batch_is_resized_as_the_decoder_does_bit_for_bit(stored):
     pixels = np.random.default_rng(0).integers(0, 256, (3, *stored, 3), np.uint8)
-    expected = [decode_image(encode(Image.fromarray(picture), "PNG"), 32, 24) for picture in pixels]
+    expected = [decode_image(encode(Image.fromarray(picture), "PNG"), PictureForm(32, 24)) for picture in pixels]
     assert np.array_equal(resize(tf.constant(pixels), 32, 24).numpy(), expected)
 
 
@@ -129,7 +130,7 @@ def test_several_jpegs_in_one_file_are_the_first():
     with Image.open(buffer) as image:
         assert image.format == "MPO"
     resized = Image.fromarray(expected).resize((25, 25), Image.Resampling.BILINEAR)
-    assert np.array_equal(decode_image(buffer.getvalue(), 25, 25), np.asarray(resized))
+    assert np.array_equal(decode_image(buffer.getvalue(), PictureForm(25, 25)), np.asarray(resized))
 
 
 @pytest.mark.parametrize("side", [200, 100, 50, 25])

@@ -719,13 +719,16 @@ def test_keras_weights_that_can_not_be_had_are_an_error_that_says_what_to_do(wei
 )
 def test_real_network_tells_pictures_apart(name, size, length, test_data, monkeypatch):
     from retrain.data.decoding import decode_image
+    from retrain.data.picture_form import PictureForm
 
     monkeypatch.setenv("RETRAIN_BACKBONES", str(test_data / "backbones"))
     network = locate(name).network
     assert (network.height, network.width, network.bottleneck_size) == (size, size, length)
     folders = [test_data / "images" / "animals10" / label for label in ("butterfly", "elephant")]
     files = [path for folder in folders for path in sorted(folder.iterdir())[:6]]
-    vectors = network.bottlenecks(np.stack([decode_image(path.read_bytes(), size, size) for path in files]))
+    vectors = network.bottlenecks(
+        np.stack([decode_image(path.read_bytes(), PictureForm(size, size)) for path in files])
+    )
     assert vectors.shape == (12, length)
     assert (vectors >= 0).all()
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -739,11 +742,12 @@ def assert_agrees_with_the_original_program(network, test_data):
     import h5py
 
     from retrain.data.decoding import decode_image
+    from retrain.data.picture_form import PictureForm
 
     with h5py.File(test_data / "reference" / "flowers.h5") as file:
         paths, original = file["path"].asstr()[::100], file["bottleneck"][::100]
     folder = test_data / "images" / "flowers"
-    pixels = np.stack([decode_image((folder / path).read_bytes(), 299, 299) for path in paths])
+    pixels = np.stack([decode_image((folder / path).read_bytes(), PictureForm(299, 299)) for path in paths])
     vectors = network.bottlenecks(pixels)
     norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(original, axis=1)
     assert ((vectors * original).sum(axis=1) / norms).mean() > 0.95

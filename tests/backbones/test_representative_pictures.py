@@ -6,6 +6,7 @@ import numpy as np
 
 from retrain.backbones.representative_pictures import RepresentativePictures
 from retrain.data.image_folder import read_image_folder
+from retrain.data.picture_form import PictureForm
 from retrain.data.picture_list import list_pictures
 from retrain.events import ignore
 
@@ -17,8 +18,8 @@ def test_pictures_in_memory_are_chosen_as_their_files_are(make_folder):
     content = [path.read_bytes() for path in sorted(root.rglob("*.png"))]
     memory = RepresentativePictures(list_pictures([*content, Path("missing.png")]), "cache")
     for one, other in (
-        (files.first((8, 6), 4), memory.first((8, 6), 4)),
-        (files.at_random((8, 6), 4, ignore), memory.at_random((8, 6), 4, ignore)),
+        (files.first(PictureForm(8, 6), 4), memory.first(PictureForm(8, 6), 4)),
+        (files.at_random(PictureForm(8, 6), 4, ignore), memory.at_random(PictureForm(8, 6), 4, ignore)),
     ):
         assert one.shape == (4, 8, 6, 3)
         assert np.array_equal(one, other)

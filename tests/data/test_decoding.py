@@ -14,6 +14,7 @@ from support.pictures import draw_picture
 
 from retrain.data import decoding as images
 from retrain.data.decoding import decode_image, read_header
+from retrain.data.picture_form import PictureForm
 from retrain.errors import UnreadableImageError
 
 
@@ -34,7 +35,7 @@ def quarters():
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM"])
 def test_every_format_gives_the_same_picture(format):
     options = {"quality": 100, "subsampling": 0} if format == "JPEG" else {"lossless": True} if format == "WEBP" else {}
-    pixels = decode_image(encode(quarters(), format, **options), 40, 60)
+    pixels = decode_image(encode(quarters(), format, **options), PictureForm(40, 60))
     assert pixels.shape == (40, 60, 3)
     assert pixels.dtype == np.uint8
     assert np.abs(pixels.astype(int) - np.asarray(quarters())).max() <= 6
@@ -43,16 +44,16 @@ def test_every_format_gives_the_same_picture(format):
 def test_grey_palette_and_16_bit_pictures_become_rgb():
     grey = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
     expected = np.repeat(np.arange(256).reshape(16, 16, 1), 3, axis=2)
-    assert np.array_equal(decode_image(encode(grey, "PNG"), 16, 16), expected)
+    assert np.array_equal(decode_image(encode(grey, "PNG"), PictureForm(16, 16)), expected)
     deep = Image.fromarray((np.arange(256, dtype=np.uint16) * 257).reshape(16, 16))
-    assert np.array_equal(decode_image(encode(deep, "PNG"), 16, 16), expected)
-    assert np.array_equal(decode_image(encode(deep, "TIFF"), 16, 16), expected)
+    assert np.array_equal(decode_image(encode(deep, "PNG"), PictureForm(16, 16)), expected)
+    assert np.array_equal(decode_image(encode(deep, "TIFF"), PictureForm(16, 16)), expected)
     palette = quarters().quantize(4)
-    assert np.array_equal(decode_image(encode(palette, "PNG"), 40, 60), np.asarray(quarters()))
+    assert np.array_equal(decode_image(encode(palette, "PNG"), PictureForm(40, 60)), np.asarray(quarters()))
 
 
 def test_cmyk_becomes_rgb():
-    pixels = decode_image(encode(quarters().convert("CMYK"), "JPEG", quality=100, subsampling=0), 40, 60)
+    pixels = decode_image(encode(quarters().convert("CMYK"), "JPEG", quality=100, subsampling=0), PictureForm(40, 60))
     assert np.abs(pixels.astype(int) - np.asarray(quarters())).max() <= 8
 
 
@@ -60,7 +61,7 @@ def test_transparent_parts_become_white():
     image = quarters().convert("RGBA")
     image.putalpha(Image.fromarray(np.repeat(np.uint8([[0], [255]]), 20, axis=0).repeat(60, axis=1)))
     for data in (encode(image, "PNG"), encode(image, "WEBP", lossless=True)):
-        pixels = decode_image(data, 40, 60)
+        pixels = decode_image(data, PictureForm(40, 60))
         assert (pixels[:18] == 255).all()
         assert np.abs(pixels[22:].astype(int) - np.asarray(quarters())[22:]).max() <= 2
 
@@ -80,7 +81,7 @@ def test_exif_orientation_is_honoured(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encode(stored, "JPEG", exif=exif, quality=100, subsampling=0)
-    assert np.abs(decode_image(data, 40, 60).astype(int) - np.asarray(quarters())).max() <= 6
+    assert np.abs(decode_image(data, PictureForm(40, 60)).astype(int) - np.asarray(quarters())).max() <= 6
     header = read_header(data)
     assert (header.format, header.width, header.height) == ("JPEG", 60, 40)
 
@@ -88,13 +89,13 @@ def test_exif_orientation_is_honoured(orientation):
 def test_a_turned_tiff_is_turned_once():
     stored = quarters().transpose(Image.Transpose.ROTATE_90)
     data = encode(stored, "TIFF", tiffinfo={0x0112: 6})
-    assert np.array_equal(decode_image(data, 40, 60), np.asarray(quarters()))
+    assert np.array_equal(decode_image(data, PictureForm(40, 60)), np.asarray(quarters()))
 
 
 def test_resizing_is_antialiased():
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
-    pixels = decode_image(encode(Image.fromarray(stripes), "PNG"), 8, 8)
+    pixels = decode_image(encode(Image.fromarray(stripes), "PNG"), PictureForm(8, 8))
     assert np.abs(pixels.astype(int) - 127).max() <= 8  # without it: 0 or 255
 
 
@@ -102,7 +103,7 @@ def test_the_first_frame_of_an_animation_counts():
     frames = [quarters(), Image.new("RGB", (60, 40), "black")]
     for format in ("GIF", "WEBP", "PNG"):
         data = encode(frames[0], format, save_all=True, append_images=frames[1:], duration=10)
-        assert decode_image(data, 40, 60)[5, 5, 0] > 200
+        assert decode_image(data, PictureForm(40, 60))[5, 5, 0] > 200
 
 
 @settings(deadline=None)
@@ -121,7 +122,7 @@ def test_a_jpeg_is_decoded_at_the_smallest_scale_of_twice_the_size(stored, targe
     with pytest.MonkeyPatch.context() as patch:
         to_rgb = images._to_rgb
         patch.setattr(images, "_to_rgb", lambda image, size: decoded.append(image.size) or to_rgb(image, size))
-        assert decode_image(data, height, width).shape == (height, width, 3)
+        assert decode_image(data, PictureForm(height, width)).shape == (height, width, 3)
     if orientation >= 5:
         height, width = width, height
     enough = [scale for scale in (2, 4, 8) if stored[0] / scale >= 2 * width and stored[1] / scale >= 2 * height]
@@ -140,7 +141,9 @@ def test_the_scale_changes_next_to_nothing(mode, orientation, ratio):
     with Image.open(io.BytesIO(jpeg)) as image:
         whole = encode(image.convert("RGB"), "PNG", exif=exif)
     size = 479 // ratio // 2
-    difference = np.abs(decode_image(jpeg, size, size).astype(int) - decode_image(whole, size, size))
+    difference = np.abs(
+        decode_image(jpeg, PictureForm(size, size)).astype(int) - decode_image(whole, PictureForm(size, size))
+    )
     assert difference.max() <= 8
     assert difference.mean() < 2
 
@@ -151,7 +154,7 @@ def test_the_scale_changes_next_to_nothing(mode, orientation, ratio):
 def test_a_truncated_large_jpeg_is_refused_at_every_scale(progressive, share, size):
     data = encode(draw_picture(1, 2, 400), "JPEG", progressive=progressive)
     with pytest.raises(UnreadableImageError, match=r"damaged picture: .*truncated"):
-        decode_image(data[: int(len(data) * share)], size, size)
+        decode_image(data[: int(len(data) * share)], PictureForm(size, size))
 
 
 @pytest.mark.parametrize(
@@ -167,13 +170,13 @@ def test_what_is_decoded_counts_in_the_memory_budget(format, options, size, held
     wanted = []
     hold = images._decoding.hold
     monkeypatch.setattr(images._decoding, "hold", lambda amount: wanted.append(amount) or hold(amount))
-    decode_image(encode(draw_picture(1, 2, 200), format, **options), size, size)
+    decode_image(encode(draw_picture(1, 2, 200), format, **options), PictureForm(size, size))
     assert wanted == [12 * held]
 
 
 def test_the_limit_of_pixels_is_that_of_the_picture_as_stored():
     with pytest.raises(UnreadableImageError, match="400 x 400 pixels: more than --max-pixels 159999"):
-        decode_image(encode(draw_picture(1, 2, 400), "JPEG"), 20, 20, max_pixels=159_999)
+        decode_image(encode(draw_picture(1, 2, 400), "JPEG"), PictureForm(20, 20), max_pixels=159_999)
 
 
 def png_chunk(kind, body, checksum=None):
@@ -207,14 +210,14 @@ def png_claiming(width, height):
 )
 def test_what_is_no_picture_is_refused_with_a_reason(data, reason):
     with pytest.raises(UnreadableImageError, match=reason):
-        decode_image(data, 10, 10)
+        decode_image(data, PictureForm(10, 10))
 
 
 def test_the_limit_of_pixels_can_be_lowered():
     data = encode(quarters(), "PNG")
-    assert decode_image(data, 10, 10, max_pixels=2400).shape == (10, 10, 3)
+    assert decode_image(data, PictureForm(10, 10), max_pixels=2400).shape == (10, 10, 3)
     with pytest.raises(UnreadableImageError, match="60 x 40 pixels: more than --max-pixels 2399"):
-        decode_image(data, 10, 10, max_pixels=2399)
+        decode_image(data, PictureForm(10, 10), max_pixels=2399)
     with pytest.raises(UnreadableImageError, match="more than --max-pixels 2399"):
         read_header(data, max_pixels=2399)
 
@@ -225,12 +228,12 @@ def test_a_truncated_picture_is_refused(format, share):
     noise = np.random.default_rng(1).integers(0, 255, (50, 50, 3), np.uint8)
     data = encode(Image.fromarray(noise), format)
     with pytest.raises(UnreadableImageError):
-        decode_image(data[: int(len(data) * share)], 10, 10)
+        decode_image(data[: int(len(data) * share)], PictureForm(10, 10))
 
 
 @pytest.mark.parametrize("lost", range(1, 13))
 def test_a_png_that_lacks_its_end_marker_only_is_read(lost):
-    assert np.array_equal(decode_image(encode(quarters(), "PNG")[:-lost], 40, 60), np.asarray(quarters()))
+    assert np.array_equal(decode_image(encode(quarters(), "PNG")[:-lost], PictureForm(40, 60)), np.asarray(quarters()))
 
 
 def test_a_png_with_a_wrong_checksum_is_refused():
@@ -238,7 +241,7 @@ def test_a_png_with_a_wrong_checksum_is_refused():
     place = data.index(b"IDAT") + 20
     data[place] ^= 0x10
     with pytest.raises(UnreadableImageError, match="damaged"):
-        decode_image(bytes(data), 10, 10)
+        decode_image(bytes(data), PictureForm(10, 10))
 
 
 @pytest.mark.parametrize(
@@ -260,7 +263,7 @@ def test_a_png_with_a_wrong_checksum_is_refused():
 def test_a_png_is_read_whatever_its_comments_are_like(chunk):
     data = encode(quarters(), "PNG")
     data = data[:33] + chunk + data[33:]
-    assert np.array_equal(decode_image(data, 40, 60), np.asarray(quarters()))
+    assert np.array_equal(decode_image(data, PictureForm(40, 60)), np.asarray(quarters()))
     assert read_header(data).width == 60
 
 
@@ -270,7 +273,7 @@ def test_a_png_is_refused_where_its_pixels_are_damaged(kind):
     place = data.index(kind)
     data[place + 4 + int.from_bytes(data[place - 4 : place], "big")] ^= 1  # its checksum
     with pytest.raises(UnreadableImageError, match=f"wrong checksum of its {kind.decode()} chunk"):
-        decode_image(bytes(data), 10, 10)
+        decode_image(bytes(data), PictureForm(10, 10))
 
 
 def png_16(channels, colour_type, samples):
@@ -290,10 +293,10 @@ def test_16_bit_pictures_that_use_fewer_bits_keep_their_upper_8(bits, channels, 
     colours = channels - 1 if channels in (2, 4) else channels
     samples[..., colours:] = 65535
     expected = np.broadcast_to(samples[..., :colours] >> (bits - 8), (12, 9, 3))
-    assert np.array_equal(decode_image(png_16(channels, colour_type, samples), 12, 9), expected)
+    assert np.array_equal(decode_image(png_16(channels, colour_type, samples), PictureForm(12, 9)), expected)
     if channels == 1:
         data = encode(Image.fromarray(samples[..., 0]), "TIFF")
-        assert np.array_equal(decode_image(data, 12, 9), expected)
+        assert np.array_equal(decode_image(data, PictureForm(12, 9)), expected)
 
 
 @pytest.mark.parametrize("maximum", [100, 1000, 4095, 65535])
@@ -304,7 +307,7 @@ def test_a_ppm_says_its_range(maximum, channels):
     content = samples.astype(">u2" if maximum > 255 else np.uint8).tobytes()
     data = b"P%d\n# 1\n9 12\n%d\n" % (5 if channels == 1 else 6, maximum) + content
     expected = np.broadcast_to(samples / maximum * 255, (12, 9, 3))
-    assert np.abs(decode_image(data, 12, 9) - expected).max() <= 1
+    assert np.abs(decode_image(data, PictureForm(12, 9)) - expected).max() <= 1
 
 
 def test_the_limit_of_pixels_can_be_raised():
@@ -325,13 +328,13 @@ def test_too_little_memory_is_a_reason(monkeypatch):
 
     monkeypatch.setattr(images, "_to_rgb", fail)
     with pytest.raises(UnreadableImageError, match="not enough memory to decode it"):
-        decode_image(encode(quarters(), "PNG"), 10, 10)
+        decode_image(encode(quarters(), "PNG"), PictureForm(10, 10))
 
 
 @pytest.mark.parametrize("size", [(1, 178_956_970), (178_956_970, 1), (2, 3_000_000)])
 def test_rows_and_columns_count_beside_pixels(size):
     with pytest.raises(UnreadableImageError, match=r"which cost as much as \d+ x \d+: more than --max-pixels"):
-        decode_image(png_claiming(*size), 10, 10)
+        decode_image(png_claiming(*size), PictureForm(10, 10))
 
 
 @pytest.mark.parametrize(("size", "columns_first"), [((60, 100), False), ((60, 200), True), ((20, 100), True)])
@@ -344,7 +347,7 @@ def test_the_order_of_axes_is_that_of_pillow_13_whatever_pillow_is_installed(siz
     if mode == "RGBA":
         white = Image.new("RGBA", expected.size, "white")
         expected = Image.alpha_composite(white, expected.convert("RGBA")).convert("RGB")
-    assert np.array_equal(decode_image(encode(image, "PNG"), 40, 30), np.asarray(expected))
+    assert np.array_equal(decode_image(encode(image, "PNG"), PictureForm(40, 30)), np.asarray(expected))
 
 
 def test_one_colour_is_told_from_a_dot():
@@ -358,7 +361,7 @@ def test_one_colour_is_told_from_a_dot():
 def test_pixels_of_32_bits_are_refused():
     image = Image.fromarray(np.ones((4, 4), np.float32))
     with pytest.raises(UnreadableImageError, match=r"32-bit pixels \(F\) have no agreed range"):
-        decode_image(encode(image, "TIFF"), 4, 4)
+        decode_image(encode(image, "TIFF"), PictureForm(4, 4))
 
 
 ZOO = """
@@ -366,13 +369,14 @@ import resource, sys, csv, warnings
 from pathlib import Path
 from retrain.errors import UnreadableImageError
 from retrain.data.decoding import decode_image
+from retrain.data.picture_form import PictureForm
 warnings.simplefilter("ignore")
 resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30))
 zoo = Path(sys.argv[1])
 with (zoo / "INDEX.tsv").open(newline="", encoding="utf-8") as index:
     for row in csv.DictReader(index, delimiter="\\t", quoting=csv.QUOTE_NONE):
         try:
-            pixels = decode_image((zoo / row["file"]).read_bytes(), 32, 48)
+            pixels = decode_image((zoo / row["file"]).read_bytes(), PictureForm(32, 48))
             assert pixels.shape == (32, 48, 3) and pixels.dtype == "uint8"
             print(row["file"], "read", sep="\\t")
         except UnreadableImageError as error:
@@ -406,7 +410,9 @@ def test_every_file_of_the_zoo_is_read_or_refused_with_a_reason_in_2_gib(test_da
 def test_turned_photographs_of_the_zoo_look_alike(test_data):
     for name in ("Landscape", "Portrait"):
         pictures = [
-            decode_image((test_data / "images" / "zoo" / "exif" / f"{name}_{i}.jpg").read_bytes(), 60, 60).astype(int)
+            decode_image(
+                (test_data / "images" / "zoo" / "exif" / f"{name}_{i}.jpg").read_bytes(), PictureForm(60, 60)
+            ).astype(int)
             for i in range(1, 9)
         ]
         for picture in pictures[1:]:
@@ -415,5 +421,7 @@ def test_turned_photographs_of_the_zoo_look_alike(test_data):
 
 def test_cmyk_and_rgb_of_one_picture_look_alike(test_data):
     zoo = test_data / "images" / "zoo" / "pillow"
-    cmyk, rgb = (decode_image((zoo / f"pil_sample_{kind}.jpg").read_bytes(), 50, 50) for kind in ("cmyk", "rgb"))
+    cmyk, rgb = (
+        decode_image((zoo / f"pil_sample_{kind}.jpg").read_bytes(), PictureForm(50, 50)) for kind in ("cmyk", "rgb")
+    )
     assert np.abs(cmyk.astype(int) - rgb).mean() < 25

@@ -13,6 +13,7 @@ from support.pictures import draw_picture
 
 from retrain.data.decoding import decode_image
 from retrain.data.distortions import Distorter, Distortion, distort, draw_distortion, largest_enlargement
+from retrain.data.picture_form import PictureForm
 from retrain.errors import UnreadableImageError
 from retrain.options import AugmentationOptions
 
@@ -36,7 +37,7 @@ def noise(height, width, seed=0):
 
 
 def copies(data, options, numbers=(1, 2, 3), size=(16, 24)):
-    return Distorter(options, size).copies(data, hashlib.sha256(data).digest(), numbers)
+    return Distorter(options, PictureForm(*size)).copies(data, hashlib.sha256(data).digest(), numbers)
 
 
 def test_what_a_copy_draws_is_fixed_for_ever():
@@ -84,7 +85,7 @@ def test_an_option_changes_nothing_that_another_one_draws():
 def test_without_distortion_a_copy_is_the_picture():
     data = as_file(draw_picture(1, 0, 50))
     [copy] = copies(data, AugmentationOptions(), [1])
-    assert np.array_equal(copy, decode_image(data, 16, 24))
+    assert np.array_equal(copy, decode_image(data, PictureForm(16, 24)))
 
 
 def test_a_copy_hangs_on_nothing_but_itself():
@@ -98,7 +99,7 @@ def test_a_copy_hangs_on_nothing_but_itself():
 def test_flip_mirrors_the_copies_that_draw_it_and_leaves_the_others():
     data = as_file(draw_picture(1, 0, 50))
     options = AugmentationOptions(augment=8, flip=True)
-    plain = decode_image(data, 16, 24)
+    plain = decode_image(data, PictureForm(16, 24))
     made = copies(data, options, range(1, 9))
     mirrored = [draw_distortion(hashlib.sha256(data).digest(), n, options).is_mirrored for n in range(1, 9)]
     assert set(mirrored) == {True, False}

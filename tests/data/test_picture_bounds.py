@@ -9,6 +9,7 @@ from PIL import Image
 from support.pictures import draw_picture
 
 from retrain.data.decoding import decode_image
+from retrain.data.picture_form import PictureForm
 from retrain.errors import UnreadableImageError
 
 
@@ -72,7 +73,7 @@ def test_work_out_of_proportion_is_refused_at_once(name):
     data = make()
     started = time.process_time()
     with pytest.raises(UnreadableImageError, match=reason):
-        decode_image(data, 32, 32)
+        decode_image(data, PictureForm(32, 32))
     assert time.process_time() - started < 1
 
 
@@ -94,12 +95,12 @@ def test_work_out_of_proportion_is_refused_at_once(name):
     ],
 )
 def test_what_encoders_write_is_read(format, options):
-    assert decode_image(encode(draw_picture(1, 2, 200), format, **options), 32, 32).shape == (32, 32, 3)
+    assert decode_image(encode(draw_picture(1, 2, 200), format, **options), PictureForm(32, 32)).shape == (32, 32, 3)
 
 
 def test_scans_of_pictures_that_follow_the_first_do_not_count():
-    assert decode_image(jpeg_with_scans(32, 0) + jpeg_with_scans(32, 0) * 200, 32, 32).shape == (32, 32, 3)
+    assert decode_image(jpeg_with_scans(32, 0) + jpeg_with_scans(32, 0) * 200, PictureForm(32, 32)).shape == (32, 32, 3)
 
 
 def test_many_scans_of_a_small_picture_are_read():
-    assert decode_image(jpeg_with_scans(32, 200), 32, 32).shape == (32, 32, 3)
+    assert decode_image(jpeg_with_scans(32, 200), PictureForm(32, 32)).shape == (32, 32, 3)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from retrain.data.decoding import decode_image
+from retrain.data.picture_form import PictureForm
 from retrain.data.picture_list import list_pictures
 
 
@@ -17,7 +18,7 @@ def test_pixels_are_the_file_that_has_them():
     for pixels in (colours, grey, colours[::-1, ::2], np.asfortranarray(colours)):
         [sample] = list_pictures([pixels]).samples
         wanted = pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
-        assert np.array_equal(decode_image(sample.content(), *pixels.shape[:2]), wanted)
+        assert np.array_equal(decode_image(sample.content(), PictureForm(*pixels.shape[:2])), wanted)
 
 
 def test_paths_may_be_relative_and_of_any_bytes():

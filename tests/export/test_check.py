@@ -9,6 +9,7 @@ from PIL import Image
 from support.pictures import TINY_SIZE, draw_picture
 
 from retrain.data.decoding import decode_image
+from retrain.data.picture_form import PictureForm
 from retrain.errors import ExportError
 from retrain.events import ignore
 from retrain.export.check import Accuracy, check_accuracy, check_export
@@ -33,7 +34,7 @@ class Echo:
 
     def _pixels(self, picture):
         if self.inputs["in"] == "file":
-            return decode_image(picture, TINY_SIZE, TINY_SIZE)
+            return decode_image(picture, PictureForm(TINY_SIZE, TINY_SIZE))
         if self.inputs["in"] == "picture":
             return np.asarray(Image.fromarray(picture).resize((TINY_SIZE, TINY_SIZE), Image.Resampling.BILINEAR))
         return picture
@@ -62,7 +63,7 @@ def test_a_wrong_score_is_told_with_its_picture(value, classifier, pictures):
     class Wrong(Echo):
         def scores(self, name, given):
             scores, seconds = super().scores(name, given)
-            if np.array_equal(given[0], decode_image(pictures.compared[3].data, TINY_SIZE, TINY_SIZE)):
+            if np.array_equal(given[0], decode_image(pictures.compared[3].data, PictureForm(TINY_SIZE, TINY_SIZE))):
                 scores[0] = value
             return scores, seconds
 

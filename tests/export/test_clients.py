@@ -18,6 +18,7 @@ from retrain.backbones.backbone import locate_backbone
 from retrain.backbones.conversion import Converter
 from retrain.backbones.graph_images import decode_jpeg, decode_resized, resize
 from retrain.data.decoding import decode_image
+from retrain.data.picture_form import PictureForm
 from retrain.errors import ModelFolderError, OutputError
 from retrain.export.frozen_graph import FrozenGraph
 from retrain.export.litert_model import LiteRTModel
@@ -77,7 +78,7 @@ def expected(trained):
 
 
 def resized(path):
-    return decode_image(path.read_bytes(), TINY_SIZE, TINY_SIZE).astype(np.float32)
+    return decode_image(path.read_bytes(), PictureForm(TINY_SIZE, TINY_SIZE)).astype(np.float32)
 
 
 def check(scores, expected):
@@ -280,10 +281,10 @@ def test_only_the_exif_segment_turns_a_picture():
     comment = turned[start : start + 60]
     plain = encode(draw_picture(1, 2, 30), "JPEG")
     data = plain[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + plain[2:]
-    assert np.abs(graph_pixels(decode_jpeg, data) - decode_image(data, 32, 24)).max() <= 1
+    assert np.abs(graph_pixels(decode_jpeg, data) - decode_image(data, PictureForm(32, 24))).max() <= 1
     assert np.abs(graph_pixels(decode_jpeg, data) - graph_pixels(decode_jpeg, plain)).max() == 0
     filled = turned[:2] + (b"\xff\xe2" + (60_000).to_bytes(2, "big") + bytes(59_998)) * 3 + turned[2:]
-    assert np.abs(graph_pixels(decode_jpeg, filled) - decode_image(filled, 32, 24)).max() <= 1
+    assert np.abs(graph_pixels(decode_jpeg, filled) - decode_image(filled, PictureForm(32, 24))).max() <= 1
     assert np.abs(graph_pixels(decode_jpeg, filled) - graph_pixels(decode_jpeg, turned)).max() == 0
 
 
@@ -304,7 +305,7 @@ def test_the_graph_turns_pictures_as_their_exif_says(orientation):
     exif[0x010F] = "Maker"
     exif[0x0112] = orientation
     data = encode(draw_picture(orientation, 1, 50).crop((0, 0, 50, 35)), "JPEG", exif=exif)
-    assert np.abs(graph_pixels(decode_jpeg, data) - decode_image(data, 32, 24)).max() <= 1
+    assert np.abs(graph_pixels(decode_jpeg, data) - decode_image(data, PictureForm(32, 24))).max() <= 1
 
 
 def test_the_graph_reads_exif_in_both_byte_orders():
@@ -315,7 +316,7 @@ def test_the_graph_reads_exif_in_both_byte_orders():
         plain = encode(draw_picture(1, 2, 30), "JPEG")
         data = plain[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + plain[2:]
         turned.append(graph_pixels(decode_jpeg, data))
-        assert np.abs(turned[-1] - decode_image(data, 32, 24)).max() <= 1
+        assert np.abs(turned[-1] - decode_image(data, PictureForm(32, 24))).max() <= 1
     assert np.array_equal(*turned)
     assert np.abs(turned[0] - graph_pixels(decode_jpeg, plain)).max() > 50
 
@@ -330,7 +331,7 @@ def test_the_graph_reads_other_kinds_as_the_decoder_does(mode, format):
         image.putalpha(Image.linear_gradient("L").resize(image.size))
     image = image.convert(mode)
     data = encode(image, format, **({"lossless": True} if format == "WEBP" else {}))
-    difference = np.abs(graph_pixels(decode_resized, data) - decode_image(data, 32, 24))
+    difference = np.abs(graph_pixels(decode_resized, data) - decode_image(data, PictureForm(32, 24)))
     assert difference.max() <= 3
     assert difference.mean() < 0.6
 
@@ -342,29 +343,31 @@ def test_the_graph_turns_pngs_and_webps_too(format, orientation):
     exif[0x0112] = orientation
     image = draw_picture(orientation, 1, 50).crop((0, 0, 50, 35))
     data = encode(image, format, exif=exif, **({"lossless": True} if format == "WEBP" else {}))
-    assert np.abs(graph_pixels(decode_resized, data) - decode_image(data, 32, 24)).max() <= 1
+    assert np.abs(graph_pixels(decode_resized, data) - decode_image(data, PictureForm(32, 24))).max() <= 1
     if format == "PNG":
-        assert np.abs(graph_pixels(decode_jpeg, data) - decode_image(data, 32, 24)).max() <= 1
+        assert np.abs(graph_pixels(decode_jpeg, data) - decode_image(data, PictureForm(32, 24))).max() <= 1
 
 
 @pytest.mark.parametrize("bits", [8, 12, 16])
 def test_the_graph_takes_the_same_bits_of_16(bits):
     samples = np.asarray(draw_picture(1, 2, 40).convert("L")).astype(np.uint16)
     data = encode(Image.fromarray(samples * (2**bits // 256)), "PNG")
-    assert np.abs(graph_pixels(decode_jpeg, data) - decode_image(data, 32, 24)).max() <= 1
+    assert np.abs(graph_pixels(decode_jpeg, data) - decode_image(data, PictureForm(32, 24))).max() <= 1
 
 
 def test_the_graph_reads_pngs_of_the_zoo_as_the_decoder_does(test_data):
     """Bit depths of 1 to 16, interlaced or not, palettes, transparency."""
     for path in sorted((test_data / "images" / "zoo" / "pngsuite").glob("[bt][agp][sn]?[0-9]*.png")):
         data = path.read_bytes()
-        assert np.abs(graph_pixels(decode_resized, data) - decode_image(data, 32, 24)).mean() < 2, path.name
+        assert np.abs(graph_pixels(decode_resized, data) - decode_image(data, PictureForm(32, 24))).mean() < 2, (
+            path.name
+        )
 
 
 def test_real_photographs_resize_alike(test_data):
     for path in sorted((test_data / "images" / "flowers" / "roses").iterdir())[:5]:
         data = path.read_bytes()
-        difference = np.abs(graph_pixels(decode_jpeg, data, (299, 299)) - decode_image(data, 299, 299))
+        difference = np.abs(graph_pixels(decode_jpeg, data, (299, 299)) - decode_image(data, PictureForm(299, 299)))
         assert difference.max() <= 2
         assert (difference > 0).mean() < 0.05
 

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from retrain.data.decoding import decode_image
+from retrain.data.picture_form import PictureForm
 from retrain.export.onnx_pictures import resizing, with_resizing
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
@@ -25,7 +26,7 @@ def by_predict(pictures):
     for picture in pictures:
         files.append(io.BytesIO())
         Image.fromarray(picture).save(files[-1], "BMP")
-    return np.stack([decode_image(file.getvalue(), HEIGHT, WIDTH) for file in files])
+    return np.stack([decode_image(file.getvalue(), PictureForm(HEIGHT, WIDTH)) for file in files])
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from support.judged import make_judged
 from support.pictures import draw_picture
 from support.runs import make_run
 
+from retrain.data.picture_form import PictureForm
 from retrain.model.head import Head, Layer
 from retrain.options import ImageOptions
 from retrain.report.builder import Sources, Work, build_report
@@ -18,7 +19,6 @@ from retrain.report.thumbnails import PictureFiles
 
 
 class Activations:
-    height = width = 4
     is_mean = True
 
     def of(self, pixels):
@@ -40,7 +40,7 @@ def sources(tmp_path):
 
 
 def work_of(pictures, told=lambda what, done, total: None):
-    return Work(HeatMaps(Activations(), pictures.head), told)
+    return Work(HeatMaps(Activations(), pictures.head, PictureForm(4, 4)), told)
 
 
 def numbers_in(report):

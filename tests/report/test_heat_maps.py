@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from retrain.data.picture_form import PictureForm
 from retrain.model.head import Head, Layer
 from retrain.report.heat_maps import HeatMaps, Mapped, overlay
+
+SMALL = PictureForm(4, 4)
 
 
 class Activations:
     """Stands for a network: pixels are activations already."""
 
-    height = width = 4
     shape = (4, 4, 3)
 
     def __init__(self, is_mean=True):
@@ -46,7 +48,7 @@ def test_the_places_add_up_to_the_logit_less_its_bias(pixels, is_mean):
     head, activations = make_head(3, 5), Activations(is_mean)
     labels = np.array([0, 1, 2, 3, 4, 0])
     logits = logits_of(head, activations, pixels)
-    for row, mapped in enumerate(HeatMaps(activations, head).of(pixels, labels)):
+    for row, mapped in enumerate(HeatMaps(activations, head, SMALL).of(pixels, labels)):
         label = labels[row]
         assert mapped.label == label
         assert mapped.logit == pytest.approx(logits[row, label], abs=1e-4)
@@ -56,7 +58,7 @@ def test_the_places_add_up_to_the_logit_less_its_bias(pixels, is_mean):
 @pytest.mark.parametrize("is_mean", [True, False])
 def test_with_a_hidden_layer_it_is_the_gradient_times_the_activation(pixels, is_mean):
     head, activations = make_head(3, 8, 5), Activations(is_mean)
-    maps = HeatMaps(activations, head)
+    maps = HeatMaps(activations, head, SMALL)
     [mapped] = maps.of(pixels[:1], np.array([2]))
     values = activations.of(pixels[:1])[0].astype(float)
 
@@ -81,9 +83,12 @@ def test_with_a_hidden_layer_it_is_the_gradient_times_the_activation(pixels, is_
 
 
 def test_the_sentence_says_whether_it_is_exact():
-    assert HeatMaps(Activations(), make_head(3, 5)).is_exact
-    assert "exact" in HeatMaps(Activations(), make_head(3, 5)).sentence
-    hidden, maximum = HeatMaps(Activations(), make_head(3, 4, 5)), HeatMaps(Activations(False), make_head(3, 5))
+    assert HeatMaps(Activations(), make_head(3, 5), SMALL).is_exact
+    assert "exact" in HeatMaps(Activations(), make_head(3, 5), SMALL).sentence
+    hidden, maximum = (
+        HeatMaps(Activations(), make_head(3, 4, 5), SMALL),
+        HeatMaps(Activations(False), make_head(3, 5), SMALL),
+    )
     assert not hidden.is_exact
     assert "gradient times activation" in hidden.sentence
     assert "hidden layer" in hidden.sentence

@@ -5,6 +5,7 @@ import pytest
 from support.judged import make_judged
 from support.pictures import draw_picture
 
+from retrain.data.picture_form import PictureForm
 from retrain.options import ImageOptions
 from retrain.report import shelf as module
 from retrain.report.heat_maps import HeatMaps
@@ -13,7 +14,6 @@ from retrain.report.thumbnails import PictureFiles
 
 
 class Activations:
-    height = width = 4
     is_mean = True
 
     def of(self, pixels):
@@ -63,7 +63,7 @@ def test_heat_maps_of_what_can_be_read(pictures, files, tmp_path):
     (tmp_path / pictures.paths[7]).write_bytes(b"gone")
     shelf = Shelf(pictures)
     shelf.show([3, 7])
-    shelf.add_heat_maps([3, 7, 3], HeatMaps(Activations(), pictures.head), files)
+    shelf.add_heat_maps([3, 7, 3], HeatMaps(Activations(), pictures.head, PictureForm(4, 4)), files)
     there, broken = shelf.finish(files, 10)
     assert there.heat_map.startswith(b"\x89PNG")
     assert there.heat_label == pictures.names[pictures.given[3, 0]]

@@ -6,6 +6,7 @@ import numpy as np
 
 from retrain.cache import BottleneckCache
 from retrain.data.image_folder import read_image_folder
+from retrain.data.picture_form import PictureForm
 from retrain.extraction.pass_one import extract_bottlenecks, open_cache
 from retrain.options import ExtractionOptions, RunOptions
 
@@ -15,6 +16,7 @@ class CountingBackbone:
 
     name = "counting"
     fingerprint = "c0" * 32
+    form = PictureForm(16, 16)
     height = width = 16
     batch_size = 32
 

@@ -32,6 +32,6 @@ def encoded(pixels: np.ndarray, form: str) -> bytes:
 
 def resized_by_predict(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Pixels as `retrain predict` resizes them. Pillow itself does it otherwise in other versions."""
-    from retrain.data import decode_image
+    from retrain.data import PictureForm, decode_image
 
-    return decode_image(encoded(pixels, "BMP"), height, width)
+    return decode_image(encoded(pixels, "BMP"), PictureForm(height, width))

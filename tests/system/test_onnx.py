@@ -16,6 +16,7 @@ from support.pictures import draw_picture
 from support.refused import REFUSE_TENSORFLOW
 
 from retrain.data.decoding import decode_image
+from retrain.data.picture_form import PictureForm
 from retrain.errors import ExportError, ModelFolderError, OutputError
 from retrain.export.onnx_classifier import OnnxClassifier, export_source
 from retrain.export.onnx_format import onnx_model
@@ -114,7 +115,7 @@ def test_classifier_onnx_gives_the_scores_of_predict(trained):
     classifier = Classifier(folder / "again")
     assert json.loads(session.get_modelmeta().custom_metadata_map["labels"]) == list(classifier.labels)
     paths = sorted((folder / "pictures").glob("*/*"))[::7]
-    pixels = np.stack([decode_image(path.read_bytes(), SIZE, SIZE) for path in paths])
+    pixels = np.stack([decode_image(path.read_bytes(), PictureForm(SIZE, SIZE)) for path in paths])
     expected = [[found.scores[label] for label in classifier.labels] for found in classifier.predict(paths)]
     together = session.run(["final_result"], {"pictures": pixels})[0]
     alone = [session.run(["final_result"], {"pictures": pixels[[number]]})[0][0] for number in range(len(pixels))]

@@ -118,6 +118,7 @@ def test_mobilenet_fine_tuned_from_the_cache_goes_where_the_whole_network_goes(t
     from retrain.cache.vectors import LabelledBottlenecks
     from retrain.data.decoding import decode_image
     from retrain.data.image_folder import read_image_folder
+    from retrain.data.picture_form import PictureForm
     from retrain.options import BackboneOptions, FineTuningOptions, TrainingOptions
     from retrain.training.fine_tuning import FineTuner, fine_tuning_options
     from retrain.training.parameters import initial_head
@@ -125,7 +126,9 @@ def test_mobilenet_fine_tuned_from_the_cache_goes_where_the_whole_network_goes(t
     monkeypatch.setenv("RETRAIN_BACKBONES", str(test_data / "backbones"))
     folder = read_image_folder(test_data / "images" / "animals10")
     samples = folder.samples[::10]
-    pixels = np.stack([decode_image((folder.root / sample.path).read_bytes(), 160, 160) for sample in samples])
+    pixels = np.stack(
+        [decode_image((folder.root / sample.path).read_bytes(), PictureForm(160, 160)) for sample in samples]
+    )
     labels = np.array([sample.label for sample in samples], np.int32)
     backbone = locate_backbone(BackboneOptions("mobilenet_v2", input_size=160))
     network = backbone.network

@@ -13,6 +13,7 @@ from support.pictures import draw_picture
 from retrain.backbones.backbone import locate_backbone
 from retrain.cache import LabelledBottlenecks
 from retrain.data.decoding import decode_image
+from retrain.data.picture_form import PictureForm
 from retrain.options import BackboneOptions, TrainingOptions
 from retrain.training import HeadTrainer
 
@@ -56,7 +57,7 @@ def test_vectors_and_so_heads_are_those_of_tensorflow(both, folder):
     paths = sorted((folder / "pictures").glob("*/*"))
     names = sorted({path.parent.name for path in paths})
     labels = np.array([names.index(path.parent.name) for path in paths], np.int32)
-    pixels = np.stack([decode_image(path.read_bytes(), network.height, network.width) for path in paths])
+    pixels = np.stack([decode_image(path.read_bytes(), PictureForm(network.height, network.width)) for path in paths])
     located = locate_backbone(BackboneOptions(backbone=str(file), input_range="0..1"))
     found = [located.network.bottlenecks(pixels), network.bottlenecks(pixels)]
     assert np.abs(found[0] - found[1]).max() < 1e-3
@@ -140,7 +141,7 @@ def test_a_vision_transformer_goes_all_the_way(transformer, pooling, take, tmp_p
     file = os.path.join("vit", "onnx", "model.onnx")
     located = locate_backbone(BackboneOptions(str(folder / file), pooling=pooling[1] if pooling else None))
     paths = sorted((folder / "pictures").glob("*/*"))[::9]
-    pixels = np.stack([decode_image(path.read_bytes(), 32, 32) for path in paths])
+    pixels = np.stack([decode_image(path.read_bytes(), PictureForm(32, 32)) for path in paths])
     values = (pixels / np.float32(255) - [0.5, 0.4, 0.3]) / [0.5, 0.6, 0.7]
     expected = take(model(values.astype(np.float32), training=False).numpy())
     np.testing.assert_allclose(located.network.bottlenecks(pixels), expected, rtol=0, atol=1e-4)

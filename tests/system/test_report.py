@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from support.planted import plant
 
-from retrain.backbones.before_pooling import LastActivations
 from retrain.data.decoding import decode_image
 from retrain.data.picture_file import read_picture
+from retrain.data.picture_form import PictureForm
 from retrain.model.classifier import Classifier
 from retrain.options import BackboneOptions, ExtractionOptions, RunOptions
 from retrain.pipeline.report import write_report
 from retrain.pipeline.train import train
 from retrain.report.contents import Absent
-from retrain.report.heat_maps import HeatMaps
+from retrain.report.heat_maps import heat_maps_of
 
 REFUSE = """
 import importlib.abc, sys
@@ -28,6 +28,7 @@ class Refuse(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Refuse())
 from retrain.cli.main import main
+from retrain.report.heat_maps import heat_maps_of
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -72,12 +73,12 @@ def test_planted_faults_are_found_and_nothing_absurd(flowers, monkeypatch):
 def test_the_places_of_a_heat_map_add_up_to_the_logit(flowers):
     folder, _ = flowers
     classifier = Classifier(folder / "model")
-    maps = HeatMaps(
-        LastActivations((folder / "model" / "classifier.tflite").read_bytes(), "bottleneck"), classifier.head()
-    )
+    maps = heat_maps_of(classifier)
     assert maps.is_exact
     paths = sorted((folder / "pictures").glob("*/*.jpg"))[::40]
-    pixels = np.stack([decode_image(read_picture(path), 224, 224) for path in paths if "broken" not in path.name])
+    pixels = np.stack(
+        [decode_image(read_picture(path), PictureForm(224, 224)) for path in paths if "broken" not in path.name]
+    )
     scores = classifier.scores(pixels)
     labels = scores.argmax(axis=1)
     bottlenecks = classifier.extractor(folder / "cache").network.bottlenecks(pixels)
