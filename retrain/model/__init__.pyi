@@ -19,6 +19,7 @@ from .folder import (
 from .graph_file import parse_graph
 from .head import Head, Layer, judge, scores_of, softmax, write_head
 from .litert_file import BACKBONE_PLACE, HEAD_SCOPE
+from .rejection import Rejection
 
 __all__ = [
     "BACKBONE_PLACE",
@@ -33,6 +34,7 @@ __all__ = [
     "ModelDescription",
     "PictureBytes",
     "Prediction",
+    "Rejection",
     "check_destination",
     "judge",
     "list_files",

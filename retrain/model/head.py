@@ -18,6 +18,7 @@ from retrain.cache import VectorSource, chunks
 from retrain.errors import ModelFolderError
 from retrain.evaluation import Outcomes, outcomes_of
 from retrain.files import write_whole
+from retrain.model.rejection import Rejection
 from retrain.paths import display_path
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ __all__ = [
 FORMAT = 1
 
 _PREFIXES = ("hidden_", "")  # of the names of each layer's arrays in head.h5, from the bottleneck upwards
+
+# Fields of `Rejection`, and their dimensions in head.h5.
+_REJECTION = {"directions": 2, "slopes": 2, "offsets": 1, "threshold": 1, "scale": 1}
 
 
 # How logits become scores. softmax: a picture has one label, and scores add up to 1; sigmoid: each label on its own.
@@ -64,6 +68,7 @@ class Head:
     # (classes,) in [0, 1], if a picture can have many labels: it has those whose scores are at least this. None: it has
     # one label
     thresholds: NDArray[np.float32] | None = None
+    rejection: Rejection | None = None  # tells pictures of no class; None: every picture gets a label
 
     @property
     def activation(self) -> Activation:
@@ -142,13 +147,18 @@ def write_head(head: Head, labels: "Sequence[str]", path: str | os.PathLike[str]
 
     weights (d, classes) float32, biases (classes,) float32, labels (classes,) UTF-8. With a hidden layer of h units
     also hidden_weights (d, h) and hidden_biases (h,) float32; weights are then (h, classes). A head of many labels
-    also has thresholds (classes,) float32.
+    also has thresholds (classes,) float32. One that tells pictures of no class also has rejection_directions (d, k),
+    rejection_slopes (d, classes), rejection_offsets (classes,), rejection_threshold (1,) and rejection_scale (1,),
+    float32: the fields of `Rejection`.
     """
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file.attrs["format"] = FORMAT
         if head.thresholds is not None:
             file["thresholds"] = head.thresholds
+        if head.rejection is not None:
+            for name in _REJECTION:
+                file[f"rejection_{name}"] = np.atleast_1d(np.asarray(getattr(head.rejection, name), np.float32))
         for prefix, layer in zip(_PREFIXES[-len(head.layers) :], head.layers, strict=True):
             file[f"{prefix}weights"], file[f"{prefix}biases"] = layer.weights, layer.biases
         encoded = [label.encode() for label in labels]
@@ -187,6 +197,7 @@ def parse_head(data: bytes, where: str) -> tuple[Head, list[str] | None]:
             ]
             labels = _labels(file, data)
             thresholds = _array(file, "thresholds", 1, data) if "thresholds" in file else None
+            rejection = _rejection(file, data) if "rejection_slopes" in file else None
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, OverflowError) as error:
         reason = str(error).strip("'\"") or type(error).__name__
         raise ModelFolderError(f"can't read {where}: {reason}; train the model again") from error
@@ -198,7 +209,31 @@ def parse_head(data: bytes, where: str) -> tuple[Head, list[str] | None]:
         raise ModelFolderError(f"{where} is damaged: it has weights that are not finite; train the model again")
     if thresholds is not None and (thresholds.size != widths[-1] or not ((thresholds >= 0) & (thresholds <= 1)).all()):
         raise ModelFolderError(f"{where} is damaged: its thresholds don't fit its labels; train the model again")
-    return Head(tuple(layers), thresholds), labels
+    if rejection is not None and not _fits(rejection, widths):
+        raise ModelFolderError(f"{where} is damaged: its rejection does not fit its layers; train the model again")
+    return Head(tuple(layers), thresholds, rejection), labels
+
+
+def _rejection(file: h5py.File, data: bytes) -> Rejection:
+    arrays = [_array(file, f"rejection_{name}", rank, data) for name, rank in _REJECTION.items()]
+    directions, slopes, offsets, threshold, scale = arrays
+    return Rejection(directions, slopes, offsets, threshold.item(), scale.item())
+
+
+def _fits(rejection: Rejection, widths: "Sequence[int]") -> bool:
+    """Whether a rejection is of the sizes of a head's layers, and can be computed with.
+
+    Args:
+        widths: of the bottleneck, of hidden layers, of the scores.
+    """
+    size, classes = widths[0], widths[-1]
+    shapes = rejection.directions.shape[0], rejection.slopes.shape, rejection.offsets.shape
+    values = [np.asarray(getattr(rejection, name)) for name in _REJECTION]
+    return (
+        shapes == (size, (size, classes), (classes,))
+        and all(np.isfinite(value).all() for value in values)
+        and rejection.scale > 0
+    )
 
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:

@@ -4,6 +4,7 @@ import math
 import h5py
 import numpy as np
 import pytest
+from support.rejections import some_rejection
 
 from retrain.errors import ModelFolderError
 from retrain.evaluation.metrics import evaluate_logits, summarize
@@ -42,6 +43,33 @@ def test_a_head_file_with_other_thresholds_is_an_error(tmp_path, thresholds):
     head = dataclasses.replace(initial_head(7, 3, 1), thresholds=np.array(thresholds, np.float32))
     write_head(head, LABELS, tmp_path / "head.h5")
     with pytest.raises(ModelFolderError, match="its thresholds don't fit its labels"):
+        read_head(tmp_path / "head.h5")
+
+
+def test_a_rejection_is_in_the_head_file(tmp_path):
+    head = dataclasses.replace(initial_head(7, 3, 1, 5), rejection=some_rejection(7, 3))
+    write_head(head, LABELS, tmp_path / "head.h5")
+    again, _ = read_head(tmp_path / "head.h5")
+    vectors = np.random.default_rng(0).random((50, 7), np.float32)
+    assert np.array_equal(again.rejection.known(vectors), head.rejection.known(vectors))
+    assert again.tempered(2.0).rejection is again.rejection
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"directions": np.zeros((6, 4), np.float32)},
+        {"slopes": np.zeros((7, 4), np.float32)},
+        {"offsets": np.zeros(4, np.float32)},
+        {"offsets": np.full(3, np.nan, np.float32)},
+        {"threshold": np.nan},
+        {"scale": 0.0},
+    ],
+)
+def test_a_head_file_with_a_rejection_that_does_not_fit_is_an_error(tmp_path, change):
+    rejection = dataclasses.replace(some_rejection(7, 3), **change)
+    write_head(dataclasses.replace(initial_head(7, 3, 1), rejection=rejection), LABELS, tmp_path / "head.h5")
+    with pytest.raises(ModelFolderError, match="its rejection does not fit its layers"):
         read_head(tmp_path / "head.h5")
 
 
