@@ -23,6 +23,7 @@ __all__ = [
     "RUN",
     "SAVED_MODEL",
     "SKIPPED",
+    "THRESHOLDS",
     "TUNING",
 ]
 
@@ -30,6 +31,7 @@ GRAPH = "graph.pb"
 CLASSIFIER = "classifier.tflite"
 ONNX_CLASSIFIER = "classifier.onnx"  # in place of graph, LiteRT and SavedModel, if the backbone is an ONNX network
 LABELS = "labels.txt"
+THRESHOLDS = "thresholds.txt"  # of a model of many labels: a line for each of them
 SAVED_MODEL = "saved_model"
 HEAD = "head.h5"
 RUN = "run.json"  # written last: it makes the folder a model
@@ -51,6 +53,6 @@ EXPORT_RECORD = "export.json"  # in such a folder: says what is in it
 
 FOLDERS = frozenset({SAVED_MODEL, LOGS, EXPORTS})
 NAMES = FOLDERS | {
-    *(GRAPH, CLASSIFIER, ONNX_CLASSIFIER, LABELS, HEAD, RUN, HISTORY, FINE_TUNING, TUNING, METRICS),
+    *(GRAPH, CLASSIFIER, ONNX_CLASSIFIER, LABELS, THRESHOLDS, HEAD, RUN, HISTORY, FINE_TUNING, TUNING, METRICS),
     *(PREDICTIONS, PREDICTIONS_SHEET, CURVES, CURVES_PLOT, SKIPPED, REPORT, MODEL_CARD),
 }

@@ -132,3 +132,11 @@ def trained(tiny_backbone, tmp_path_factory):
     (folder / "pictures" / "cat" / "notes.txt").write_text("no picture")
     done = retrain("train", "pictures", "--backbone", tiny_backbone, "--steps", 200, cwd=folder, check=0)
     return folder, done
+
+
+@pytest.fixture(scope="session")
+def many_labels(trained, tiny_backbone, tmp_path_factory):
+    """A folder model/ whose pictures can have many labels, with the pictures and the cache of `trained`."""
+    from support.many_labels import with_thresholds
+
+    return with_thresholds(trained[0], tiny_backbone, tmp_path_factory.mktemp("many") / "model")

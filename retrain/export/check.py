@@ -33,6 +33,7 @@ class Loaded(Protocol):
     """An export, loaded. `Runtime` has the meaning of the names."""
 
     labels: Sequence[str]
+    thresholds: Sequence[float] | None
     inputs: Mapping[str, Takes]
     seconds: float  # that loading took
 
@@ -91,6 +92,11 @@ def check_export(facts: Facts, loaded: Loaded, classifier: Classifier, pictures:
             f"the format {facts.name} has other labels than the model, or in another order: "
             f"{listing(loaded.labels, 3)}, expected {listing(classifier.labels, 3)}"
         )
+    if loaded.thresholds != classifier.thresholds:
+        raise ExportError(
+            f"the format {facts.name} has other thresholds than the model: {_shown(loaded.thresholds)}, expected "
+            f"{_shown(classifier.thresholds)}"
+        )
     check = _Check(facts, loaded, classifier, pictures.compared, emit)
     found = [check.compare(name, takes) for name, takes in loaded.inputs.items()]
     accuracy = tuple(check.accuracy(name, known) for name, known in pictures.judged.items()) if facts.is_rounded else ()
@@ -102,6 +108,10 @@ def check_export(facts: Facts, loaded: Loaded, classifier: Classifier, pictures:
         loaded.seconds,
         accuracy,
     )
+
+
+def _shown(thresholds: Sequence[float] | None) -> str:
+    return "none" if thresholds is None else listing([f"{threshold:.6g}" for threshold in thresholds], 3)
 
 
 @dataclass(frozen=True)
@@ -145,7 +155,10 @@ class _Check:
         return largest, statistics.median(seconds[_WARM_UP:] or seconds)
 
     def accuracy(self, set_name: str, known: Sequence[KnownPicture]) -> Accuracy:
-        """How often the export and `retrain predict` are right. Pictures that can't be read don't count."""
+        """How often the export and `retrain predict` are right: of many labels, with all of a picture's.
+
+        Pictures that can't be read don't count.
+        """
         [(name, takes), *_] = self.loaded.inputs.items()
         form = self.classifier.description.form
         n, right, right_before = 0, 0, 0
@@ -155,11 +168,18 @@ class _Check:
                 question = _single(SamplePicture(picture.path, picture.read()), takes, form)
             except UnreadableImageError:
                 continue
-            label = self.classifier.labels.index(picture.label)
+            expected = set(picture.labels or ())
             n += 1
-            right += int(self._scores(name, question)[0].argmax() == label)
-            right_before += int(self._expected(question).argmax() == label)
+            right += int(self._labels(self._scores(name, question)[0][0]) == expected)
+            right_before += int(self._labels(self._expected(question)[0]) == expected)
         return Accuracy(set_name, n, right, right_before)
+
+    def _labels(self, scores: NDArray[np.float32]) -> set[str]:
+        """The labels that a picture has by its scores, (classes,)."""
+        labels, thresholds = self.classifier.labels, self.classifier.thresholds
+        if thresholds is None:
+            return {labels[int(scores.argmax())]}
+        return {labels[number] for number in np.flatnonzero(scores >= np.array(thresholds, np.float32))}
 
     def _expected(self, question: _Question) -> NDArray[np.float32]:
         """(n, classes) what `retrain predict` says."""
@@ -245,8 +265,8 @@ def check_accuracy(facts: Facts, found: Sequence[Accuracy], allowed: float) -> t
     n = sum(accuracy.n for accuracy in found)
     if not n:
         return (
-            f"the accuracy of {facts.name} was not measured: there are no pictures with labels; give --pictures DIR "
-            "with a sub-folder for each class",
+            f"the accuracy of {facts.name} was not measured: there are no pictures with labels; export it where those "
+            "of the training are or, if a picture has one label, give --pictures DIR with a sub-folder for each class",
         )
     lost = sum(accuracy.correct_before - accuracy.correct for accuracy in found)
     too_few = 0 < allowed * n / 100 < 1  # one picture alone is more than that

@@ -7,10 +7,11 @@ import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
-from string import Template
 from typing import Any
+
+import jinja2
 
 import retrain
 from retrain.errors import ExportError, OutputError
@@ -23,8 +24,8 @@ from retrain.export.sample_pictures import SamplePictures
 from retrain.export.stored_model import StoredModel
 from retrain.files import digest_of_file, write_whole
 from retrain.folders import check_replaceable, replace_folder, settled, staging_folder
-from retrain.model import EXPORT, MODEL, Classifier, list_files, write_labels
-from retrain.model_files import EXPORT_RECORD, EXPORTS, LABELS, RUN
+from retrain.model import EXPORT, MODEL, Classifier, list_files, write_labels, write_thresholds
+from retrain.model_files import EXPORT_RECORD, EXPORTS, LABELS, RUN, THRESHOLDS
 from retrain.paths import display_path
 from retrain.text import listing, shown_json
 from retrain.worker import Worker
@@ -32,6 +33,7 @@ from retrain.worker import Worker
 __all__ = ["ExportTask", "WrittenExport", "place_of"]
 
 _README = "README.md"
+_TEMPLATES = Path(__file__).parent / "templates"
 _FORMAT = 1  # of export.json
 
 
@@ -108,6 +110,8 @@ class ExportTask:
         convert(name, model, staging, self.emit)
         size = _size_of(staging)
         write_labels(classifier.labels, staging / LABELS)
+        if classifier.thresholds is not None:
+            write_thresholds(classifier.thresholds, staging / THRESHOLDS)
         with Worker(self.emit) as worker:
             checked = check_export(facts, IsolatedRuntime(facts, staging, worker), classifier, self.pictures, self.emit)
         notes = check_accuracy(facts, checked.accuracy, self.allowed_drop) if facts.is_rounded else ()
@@ -173,20 +177,21 @@ def _empty_folders(folder: Path) -> list[str]:
 def _readme(facts: Facts, classifier: Classifier) -> bytes:
     """README.md: what the export is, and client code that runs as it stands."""
     description = classifier.description
-    name = f"{facts.template or facts.name}.md"
-    template = (resources.files(retrain) / "export" / "templates" / name).read_text("utf-8")
-    return (
-        Template(template)
-        .substitute(
-            file=facts.file,
-            height=description.height,
-            width=description.width,
-            classes=len(description.labels),
-            output=description.final_tensor_name,
-            package=" ".join(facts.packages),
-        )
-        .encode()
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
     )
+    text = templates.get_template(f"{facts.template or facts.name}.md").render(
+        file=facts.file,
+        height=description.height,
+        width=description.width,
+        classes=len(description.labels),
+        output=description.final_tensor_name,
+        has_many=description.thresholds is not None,
+    )
+    return text.encode()
 
 
 def _versions(facts: Facts) -> dict[str, str]:

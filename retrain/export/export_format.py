@@ -28,6 +28,10 @@ class Runtime(Protocol):
         """The labels that travel with the file, in the order of the scores."""
 
     @property
+    def thresholds(self) -> Sequence[float] | None:
+        """The thresholds that travel with it, in the same order; None if a picture has one label."""
+
+    @property
     def inputs(self) -> Mapping[str, Takes]:
         """The ways in, by name; the one that most clients use comes first."""
 
@@ -74,4 +78,7 @@ class ExportFormat(Protocol):
         """
 
     def load(self, folder: Path) -> Runtime:
-        """Load what an export's folder holds, with labels.txt beside it, by the foreign runtime alone."""
+        """Load what an export's folder holds, by the foreign runtime alone.
+
+        labels.txt is beside it and, for many labels, thresholds.txt.
+        """

@@ -13,13 +13,14 @@ from retrain.backbones import BOTTLENECK
 from retrain.errors import OutputError
 from retrain.export.source import TrainedNetwork
 from retrain.files import FilePart, write_whole
-from retrain.model import Head
+from retrain.model import Activation, Head
 from retrain.paths import display_path
 from retrain.tensorflow_formats import FLOAT, GraphDef
 
 __all__ = ["FrozenGraph"]
 
 _MOST_BYTES = 2**31 - 1  # of a message of protocol buffers
+_OPERATIONS: dict[Activation, str] = {"softmax": "Softmax", "sigmoid": "Sigmoid"}
 
 
 class FrozenGraph:
@@ -43,7 +44,8 @@ class FrozenGraph:
             raise _differs(place)
         rest = bytes(file[len(trunk.graph) :])
         try:
-            layers = [*_layers_in(GraphDef.FromString(rest), network.final_tensor_name)]
+            operation = _OPERATIONS[network.head.activation]
+            layers = [*_layers_in(GraphDef.FromString(rest), network.final_tensor_name, operation)]
         except (DecodeError, LookupError, ValueError) as error:
             raise _differs(place) from error
         found = [array for layer in layers for array in layer]
@@ -71,7 +73,8 @@ class FrozenGraph:
 def head_graph(head: Head, final_tensor_name: str, producer: int) -> bytes:
     """A GraphDef from the bottleneck, which is not in it, to the scores.
 
-    It is what TensorFlow writes of `softmax(relu(bottleneck @ weights + biases) @ weights + biases)` in a name scope.
+    It is what TensorFlow writes of `softmax(relu(bottleneck @ weights + biases) @ weights + biases)` in a name scope;
+    for many labels, `sigmoid` stands for `softmax`.
 
     Args:
         producer: the version of graphs that TensorFlow writes.
@@ -84,8 +87,8 @@ def head_graph(head: Head, final_tensor_name: str, producer: int) -> bytes:
         _add_operation(graph, "MatMul", product, [values, f"{product}/b"], width)
         _add_constant(graph, f"{total}/y", layer.biases)
         _add_operation(graph, "AddV2", total, [product, f"{total}/y"], width)
-        is_last = number == last
-        _add_operation(graph, *(("Softmax", final_tensor_name) if is_last else ("Relu", positive)), [total], width)
+        scores = _OPERATIONS[head.activation], final_tensor_name
+        _add_operation(graph, *(scores if number == last else ("Relu", positive)), [total], width)
         values = positive
     graph.versions.producer = producer
     return bytes(graph.SerializeToString(deterministic=True))
@@ -116,9 +119,13 @@ def _set_sizes(shape: Any, sizes: Sequence[int]) -> None:
         shape.dim.add(size=size)
 
 
-def _layers_in(graph: Any, final_tensor_name: str) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+def _layers_in(
+    graph: Any, final_tensor_name: str, operation: str
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Weights and biases of the layers below the scores, from the last to the first.
 
+    Args:
+        operation: that gives the scores.
     Raises LookupError, ValueError if the graph is not of that form.
     """
     nodes = {node.name: node for node in graph.node}
@@ -129,7 +136,7 @@ def _layers_in(graph: Any, final_tensor_name: str) -> Iterator[tuple[NDArray[np.
             raise ValueError(f"{name} is {node.op}, expected {operation}")
         return list(node.input)
 
-    values, operation = final_tensor_name, "Softmax"
+    values = final_tensor_name
     while values != BOTTLENECK[:-2]:
         [total] = inputs(values, operation)
         product, biases = inputs(total, "AddV2")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from retrain.events import Emit, Warned
 from retrain.export.export_format import Facts, Pictures, Takes
+from retrain.export.labels_inside import thresholds_beside
 from retrain.export.pixels_graph import pixels_graph
 from retrain.export.stored_model import StoredModel
 from retrain.files import write_whole
@@ -51,7 +52,7 @@ class GraphRuntime:
     """A `Runtime` of sessions of TensorFlow 1 and, if that is installed and knows the network, of OpenCV."""
 
     def __init__(self, folder: Path) -> None:
-        self.labels = read_labels(folder / LABELS)
+        self.labels, self.thresholds = read_labels(folder / LABELS), thresholds_beside(folder / GRAPH)
         whole, part = _session(folder / GRAPH), _session(folder / _PIXELS_GRAPH)
         self.inputs: dict[str, Takes] = {
             "DecodeJpeg/contents": "file",

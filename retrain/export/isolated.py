@@ -38,6 +38,7 @@ class TimedRuntime:
         self._runtime = FORMATS[name].load(folder)
         self.seconds = time.perf_counter() - began
         self.labels: Sequence[str] = tuple(self._runtime.labels)
+        self.thresholds = self._runtime.thresholds
         self.inputs: Mapping[str, Takes] = dict(self._runtime.inputs)
 
     def scores(self, name: str, pictures: Pictures) -> tuple[NDArray[np.float32], float]:
@@ -55,6 +56,7 @@ class IsolatedRuntime:
         try:
             worker.keep(TimedRuntime, facts.name, folder)
             self.labels: Sequence[str] = worker.ask("labels")
+            self.thresholds: Sequence[float] | None = worker.ask("thresholds")
             self.inputs: Mapping[str, Takes] = worker.ask("inputs")
             self.seconds: float = worker.ask("seconds")
         except WorkerError as error:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from retrain.events import Emit
 from retrain.export.export_format import Facts, Pictures, Takes
 from retrain.export.input_scaling import InputScaling
-from retrain.export.labels_inside import labels_in, with_labels
+from retrain.export.labels_inside import labels_in, thresholds_in, with_labels
 from retrain.export.resizing import resized
 from retrain.export.stored_model import StoredModel
 from retrain.files import write_whole
@@ -23,7 +23,7 @@ class KerasFormat:
     """Translates the graph into a functional model.
 
     Its input `pictures` is (n, any, any, 3) uint8, RGB; its output the scores (n, classes) float32. Its layers with
-    weights can be trained on. `labels.txt` can be unzipped from the file.
+    weights can be trained on. `labels.txt` and, for many labels, `thresholds.txt` can be unzipped from the file.
     """
 
     facts = Facts(
@@ -51,7 +51,7 @@ class KerasFormat:
         scaled = keras.layers.Rescaling(scaling.factor, scaling.offset, name="scaling")(pixels)
         scores = KerasTranslation(graph, ("pictures", "scaling")).model_on(scaled)
         keras.Model(pictures, scores).save(folder / _FILE)
-        write_whole(folder / _FILE, with_labels((folder / _FILE).read_bytes(), model.labels))
+        write_whole(folder / _FILE, with_labels((folder / _FILE).read_bytes(), model.labels, description.thresholds))
 
     def load(self, folder: Path) -> "KerasRuntime":
         """Load it with Keras alone."""
@@ -66,7 +66,7 @@ class KerasRuntime:
     def __init__(self, file: Path) -> None:
         from retrain._tensorflow import import_keras
 
-        self.labels = labels_in(file)
+        self.labels, self.thresholds = labels_in(file), thresholds_in(file)
         self._model = import_keras().saving.load_model(file, safe_mode=True)
 
     def scores(self, _: str, pictures: Pictures) -> NDArray[np.float32]:

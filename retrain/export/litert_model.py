@@ -19,12 +19,16 @@ from retrain.errors import OutputError
 from retrain.export.litert_parts import AlignedBuffer, add_signature, packed, unpacked
 from retrain.export.source import TrainedNetwork
 from retrain.files import FilePart, write_whole
-from retrain.model import BACKBONE_PLACE, HEAD_SCOPE, Head
+from retrain.model import BACKBONE_PLACE, HEAD_SCOPE, Activation, Head
 from retrain.paths import display_path
 
 __all__ = ["LiteRTModel"]
 
 _SIGNATURE = "serving_default"
+_ACTIVATIONS: dict[Activation, tuple[int, Any]] = {
+    "softmax": (schema.BuiltinOperator.SOFTMAX, schema.SoftmaxOptionsT(beta=1.0)),
+    "sigmoid": (schema.BuiltinOperator.LOGISTIC, None),
+}
 _SMALL_BYTES = 1024  # buffers up to this size become part of the new graph
 _ALIGNMENT = 64  # of the backbone's file in the new one; LiteRT wants buffers at multiples of 16 bytes
 _MOST_BYTES = 2**31 - 1  # distances have 32 bits, some of them with a sign
@@ -110,7 +114,7 @@ _BUFFERS, _DATA = 12, 4  # fields of Model and Buffer: places in their tables, f
 
 
 def _add_head(model: Any, head: Head, name: str) -> None:
-    """Add the head's layers and a softmax to an unpacked model, and a signature."""
+    """Add the head's layers, what makes scores of logits, and a signature to an unpacked model."""
     graph = model.subgraphs[0]
     [values] = graph.outputs
     graph.tensors[values].name = b"bottleneck"
@@ -130,7 +134,7 @@ def _add_head(model: Any, head: Head, name: str) -> None:
         )
         _add_operator(model, schema.BuiltinOperator.FULLY_CONNECTED, options, inputs, values)
     scores = _add_tensor(model, name, head.layers[-1].biases.size)
-    _add_operator(model, schema.BuiltinOperator.SOFTMAX, schema.SoftmaxOptionsT(beta=1.0), [values], scores)
+    _add_operator(model, *_ACTIVATIONS[head.activation], [values], scores)
     graph.outputs = [scores]
     model.signatureDefs = []
     add_signature(model, _SIGNATURE, 0, "pixels", name)
@@ -150,14 +154,19 @@ def _add_tensor(model: Any, name: str, content: NDArray[np.float32] | int) -> in
 
 
 def _add_operator(model: Any, code: int, options: Any, inputs: list[int], output: int) -> None:
+    """Add an operator.
+
+    Args:
+        options: those of its kind; None if it has none.
+    """
     model.operatorCodes.append(schema.OperatorCodeT(deprecatedBuiltinCode=code, builtinCode=code))
-    kind = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+    name = "NONE" if options is None else type(options).__name__.removesuffix("T")
     model.subgraphs[0].operators.append(
         schema.OperatorT(
             opcodeIndex=len(model.operatorCodes) - 1,
             inputs=inputs,
             outputs=[output],
-            builtinOptionsType=kind,
+            builtinOptionsType=getattr(schema.BuiltinOptions, name),
             builtinOptions=options,
         )
     )

@@ -3,7 +3,6 @@
 It is what `retrain predict` runs for such a model, and what ONNX Runtime, OpenVINO and others load as it is.
 """
 
-import json
 import os
 from functools import cached_property
 from pathlib import Path
@@ -27,13 +26,18 @@ from retrain.backbones import (
     set_outputs,
 )
 from retrain.errors import OutputError
+from retrain.export.labels_inside import metadata
 from retrain.export.source import ExportSource, TrainedNetwork
 from retrain.files import write_whole
-from retrain.model import HEAD_SCOPE, Head
+from retrain.model import HEAD_SCOPE, Activation, Head
 from retrain.paths import display_path
 
 __all__ = ["OnnxClassifier", "OnnxSource", "export_source"]
 
+_ACTIVATIONS: dict[Activation, tuple[str, dict[str, int]]] = {
+    "softmax": ("Softmax", {"axis": 1}),
+    "sigmoid": ("Sigmoid", {}),
+}
 _TOLERANCE = 1e-4  # of a score
 _MOST_BYTES = 2**31 - 1  # of a message of protocol buffers
 
@@ -74,7 +78,7 @@ class OnnxSource(ExportSource):
         set_outputs(model, {self.final_tensor_name: classes, ONNX_BOTTLENECK: network.head.bottleneck_size})
         set_batch(model, None if self.facts.takes_batches else 1)
         model.producer_name, model.producer_version = "retrain", retrain.__version__
-        helper.set_model_props(model, {"labels": json.dumps(network.labels, ensure_ascii=False)})
+        helper.set_model_props(model, metadata(network.labels, network.head.exact_thresholds))
         return model
 
 
@@ -90,7 +94,7 @@ class OnnxClassifier:
 
     Its input `pictures` is (n, height, width, 3) uint8, RGB. Its outputs are, under the final tensor's name, the scores
     (n, classes) float32, and `bottleneck` (n, d) float32. n is any number, or 1 if the network can't take more at once.
-    Its metadata has the labels, as a JSON list.
+    Its metadata has the labels as a JSON list and, for many labels, the thresholds.
     """
 
     def write(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> dict[str, str]:
@@ -135,7 +139,7 @@ def _source_of(network: TrainedNetwork) -> OnnxSource:
 
 
 def _add_head(model: Any, head: Head, name: str) -> None:
-    """Put a head's layers and a softmax behind the bottleneck."""
+    """Put a head's layers, and what makes scores of logits, behind the bottleneck."""
     helper, to_tensor = import_onnx("onnx.helper"), import_onnx("onnx.numpy_helper").from_array
     nodes, constants = model.graph.node, model.graph.initializer
     values = ONNX_BOTTLENECK
@@ -150,4 +154,5 @@ def _add_head(model: Any, head: Head, name: str) -> None:
         if not is_last:
             nodes.append(helper.make_node("Relu", [values], [scope], f"{scope}/relu"))
             values = scope
-    nodes.append(helper.make_node("Softmax", [values], [name], f"{HEAD_SCOPE}softmax", axis=1))
+    operation, options = _ACTIVATIONS[head.activation]
+    nodes.append(helper.make_node(operation, [values], [name], f"{HEAD_SCOPE}{head.activation}", **options))

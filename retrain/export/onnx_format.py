@@ -1,6 +1,5 @@
 """The format `onnx`: one file from pictures of any size to scores."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from retrain.backbones import PIXELS_INPUT
 from retrain.events import Emit
 from retrain.export.export_format import Facts, Pictures, Takes
+from retrain.export.labels_inside import metadata, metadata_labels, metadata_thresholds
 from retrain.export.onnx_pictures import PICTURES, with_resizing
 from retrain.export.pixels_graph import pixels_graph
 from retrain.export.stored_model import StoredModel
@@ -20,9 +20,8 @@ from retrain.model_files import ONNX_CLASSIFIER
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["LABELS_ENTRY", "OnnxFormat", "onnx_model", "onnx_network"]
+__all__ = ["OnnxFormat", "onnx_model", "onnx_network"]
 
-LABELS_ENTRY = "labels"  # of the metadata: a list in JSON
 _OPSET = 18
 
 
@@ -56,7 +55,8 @@ class OnnxRuntime:
         import onnxruntime
 
         self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        self.labels = json.loads(self._session.get_modelmeta().custom_metadata_map[LABELS_ENTRY])
+        entries = self._session.get_modelmeta().custom_metadata_map
+        self.labels, self.thresholds = metadata_labels(entries), metadata_thresholds(entries)
 
     def scores(self, name: str, pictures: Pictures) -> NDArray[np.float32]:
         """Scores of a batch; of one after the other if the network takes no more."""
@@ -76,7 +76,7 @@ def onnx_model(model: StoredModel) -> "onnx.ModelProto":
     whole = with_resizing(onnx_network(model), description.height, description.width)
     whole.producer_name = "retrain"
     whole.graph.name = "classifier"
-    onnx.helper.set_model_props(whole, {LABELS_ENTRY: json.dumps(model.labels, ensure_ascii=False)})
+    onnx.helper.set_model_props(whole, metadata(model.labels, description.thresholds))
     onnx.checker.check_model(whole)
     return whole
 

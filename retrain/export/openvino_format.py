@@ -15,6 +15,7 @@ from retrain.cache import QUANTIZED_MODEL
 from retrain.errors import BackboneError, ExportError
 from retrain.events import Emit, Prepared
 from retrain.export.export_format import Facts, Pictures, Takes
+from retrain.export.labels_inside import thresholds_beside
 from retrain.export.onnx_format import onnx_network
 from retrain.export.onnx_pictures import PICTURES, resizing
 from retrain.export.stored_model import StoredModel
@@ -66,7 +67,7 @@ class OpenVinoRuntime:
     def __init__(self, path: Path) -> None:
         self._model = import_openvino().Core().compile_model(path, "CPU", _SETTINGS)
         self._is_single = self._model.input(0).partial_shape[0].is_static
-        self.labels = read_labels(path.with_name(LABELS))
+        self.labels, self.thresholds = read_labels(path.with_name(LABELS)), thresholds_beside(path)
 
     def scores(self, name: str, pictures: Pictures) -> NDArray[np.float32]:
         """Scores of a batch; of one after the other if the network takes no more."""

@@ -21,16 +21,17 @@ _COMPARED = 20  # pictures whose scores are compared
 _JUDGED = 500  # of each set, on which accuracy is measured
 _TRAINING = 300  # from which ranges of values are taken; NNCF's default
 _IN_ORDER = ("test", "validation", "train")  # that a picture was not trained on makes it the better witness
+_SEPARATOR = "|"  # of the labels in a cell of predictions.csv, where a picture can have many
 GIVEN = "given"  # the set of pictures of --pictures
 
 
 @dataclass(frozen=True)
 class KnownPicture:
-    """A picture's file, the set that it was in, and its label, if that is known."""
+    """A picture's file, the set that it was in, and its labels, if these are known."""
 
     path: str
     set: str
-    label: str | None
+    labels: tuple[str, ...] | None  # one; any number if a picture can have many
 
     def read(self) -> bytes:
         """Raises UnreadableImageError."""
@@ -70,7 +71,7 @@ def find_pictures(classifier: Classifier, given: str | os.PathLike[str] | None) 
         compared += _readable(classifier, pictures, _COMPARED - len(compared))
     if not compared:
         _refuse(classifier, given)
-    held_out = {name: [p for p in by_set[name] if p.label] for name in ("validation", "test", GIVEN)}
+    held_out = {name: [p for p in by_set[name] if p.labels is not None] for name in ("validation", "test", GIVEN)}
     judged = {name: _spread(pictures, _JUDGED) for name, pictures in held_out.items() if pictures}
     training = [p.path for p in _spread(by_set["train"] or by_set[GIVEN], _TRAINING)]
     return SamplePictures(compared, judged, training)
@@ -83,18 +84,29 @@ def _of_training(classifier: Classifier) -> Iterator[KnownPicture]:
     for row in csv.DictReader(io.StringIO(text, newline="")):
         path = os.path.join(root, row["path"])
         if row["set"] in SETS and os.path.isfile(path):
-            yield KnownPicture(path, row["set"], row["label"])
+            yield KnownPicture(path, row["set"], _labels_of(row["label"], classifier))
+
+
+def _labels_of(cell: str, classifier: Classifier) -> tuple[str, ...] | None:
+    """The labels that a cell of predictions.csv has."""
+    if classifier.thresholds is None:
+        return (cell,) if cell else None
+    return tuple(cell.split(_SEPARATOR)) if cell else ()
 
 
 def _in_folder(classifier: Classifier, folder: str) -> Iterator[KnownPicture]:
-    """The pictures below a folder; one of its sub-folders that has a class's name says the label."""
+    """The pictures below a folder; one of its sub-folders that has a class's name says the label.
+
+    Of a picture that can have many labels, it would say one of them.
+    """
     if not os.path.isdir(folder):
         raise ExportError(f"--pictures {display_path(folder)}: no such folder; give a folder of pictures")
     found = [path for path, problem in picture_files([folder]) if problem is None]
     tops = {path: Path(os.path.relpath(path, folder)).parts[0] for path in found}
     numbers = classifier.description.class_names.numbers_of({*tops.values()})
     for path, top in tops.items():
-        yield KnownPicture(path, GIVEN, classifier.labels[numbers[top]] if top in numbers else None)
+        is_known = top in numbers and classifier.thresholds is None
+        yield KnownPicture(path, GIVEN, (classifier.labels[numbers[top]],) if is_known else None)
 
 
 def _readable(classifier: Classifier, pictures: Sequence[KnownPicture], count: int) -> list[SamplePicture]:

@@ -8,19 +8,48 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from retrain.errors import OutputError
 from retrain.export.checkpoint import Variable, write_checkpoint
 from retrain.export.source import TrainedNetwork
 from retrain.files import write_whole
+from retrain.model import Activation
 from retrain.paths import display_path
 from retrain.tensorflow_formats import SavedModel as SavedModelMessage
 
-__all__ = ["OBJECT_GRAPH", "SavedModel", "Template", "reason_of"]
+__all__ = ["OBJECT_GRAPH", "HeadForm", "SavedModel", "Template", "reason_of"]
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # the entry of a checkpoint that says whose the others are
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _TEMPLATE = "saved_model"  # how files in the cache begin
+
+
+@dataclass(frozen=True)
+class HeadForm:
+    """All that a template depends on beside the backbone."""
+
+    final_tensor_name: str
+    layers: int  # of the head
+    activation: Activation
+
+    @classmethod
+    def of(cls, network: TrainedNetwork) -> "HeadForm":
+        """The form of a network's head."""
+        return cls(network.final_tensor_name, len(network.head.layers), network.head.activation)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What the cache notes of it. Templates of softmax have been kept without their activation from the start."""
+        known = {"final_tensor_name": self.final_tensor_name, "layers": self.layers}
+        return known if self.activation == "softmax" else known | {"activation": self.activation}
+
+    @property
+    def kept_as(self) -> str:
+        """The name of its template in the cache."""
+        digest = hashlib.sha256(self.final_tensor_name.encode()).hexdigest()[:8]
+        kind = "" if self.activation == "softmax" else f"{self.activation}-"
+        return f"{_TEMPLATE}-{self.layers}-{kind}{digest}"
 
 
 @dataclass(frozen=True)
@@ -37,7 +66,7 @@ class SavedModel:
     Signature `serving_default`: `image_bytes` (n,) string, the bytes of pictures (over REST: {"b64": ...}).
     Signature `pixels`: `pixels` (n, height, width, 3) float32 in [0, 1].
     Both give the scores (n, classes) float32 under the final tensor's name, and `labels` (n, classes) string in the
-    order of the scores.
+    order of the scores; a model of many labels also gives `thresholds` (n, classes) float32.
 
     It has no fingerprint.pb: that has hashes of TensorFlow's own, which nothing checks, and TensorFlow loads a
     SavedModel without one silently.
@@ -62,17 +91,16 @@ class SavedModel:
 
 def _template_for(network: TrainedNetwork, place: str | os.PathLike[str]) -> Template:
     """Find the template in the cache. If it must be made, it is saved to `place` on the way."""
-    layers, name = len(network.head.layers), network.final_tensor_name
+    form = HeadForm.of(network)
     # the trunk's weights have no names in a SavedModel, only their places in the graph
-    details = {"trunk": network.trunk.digest, "final_tensor_name": name, "layers": layers}
-    kept_as = f"{_TEMPLATE}-{layers}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    found = network.source.find(kept_as)
+    details = {"trunk": network.trunk.digest, **form.details}
+    found = network.source.find(form.kept_as)
     if found is not None and found[0].items() >= details.items():
         length = found[0]["model_bytes"]
         return Template(bytes(found[1][:length]), bytes(found[1][length:]))
     template = _make_template(network, place)
     details["model_bytes"] = len(template.model)
-    network.source.keep(kept_as, details, [template.model, template.object_graph])
+    network.source.keep(form.kept_as, details, [template.model, template.object_graph])
     return template
 
 
@@ -82,7 +110,7 @@ def _make_template(network: TrainedNetwork, place: str | os.PathLike[str]) -> Te
     from retrain.export.template import make_template
 
     try:
-        return make_template(network.trunk, network.final_tensor_name, len(network.head.layers), place)
+        return make_template(network.trunk, HeadForm.of(network), place)
     except tf.errors.OpError as error:
         raise _not_written(place, error) from error
 
@@ -99,6 +127,8 @@ def _variables(template: Template, network: TrainedNetwork) -> list[list[Variabl
         Variable.of_texts(OBJECT_GRAPH, [template.object_graph], ()),
         Variable.of_texts(f"labels{_VALUE}", labels, (len(labels),)),
     ]
+    if network.head.thresholds is not None:
+        others.append(Variable.of_array(f"thresholds{_VALUE}", network.head.thresholds))
     for number, layer in enumerate(network.head.layers):
         others += [
             Variable.of_array(f"head/{number}/{part}{_VALUE}", array)
@@ -112,7 +142,7 @@ def _with_classes(template: Template, network: TrainedNetwork) -> bytes:
     model = SavedModelMessage.FromString(template.model)
     for signature in ("serving_default", "pixels"):
         outputs = model.meta_graphs[0].signature_def[signature].outputs
-        for name in (network.final_tensor_name, "labels"):
+        for name in outputs:
             outputs[name].tensor_shape.dim[1].size = len(network.labels)
     return bytes(model.SerializeToString(deterministic=True))
 

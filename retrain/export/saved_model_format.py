@@ -54,6 +54,7 @@ class SavedModelRuntime:
         _, arguments = self._signatures["pixels"].structured_input_signature
         answer = self._signatures["pixels"](pixels=tf.zeros([1, *arguments["pixels"].shape[1:]]))
         self.labels = [label.decode() for label in answer["labels"].numpy()[0]]
+        self.thresholds = tuple(answer["thresholds"].numpy()[0].tolist()) if "thresholds" in answer else None
 
     def scores(self, name: str, pictures: Pictures) -> NDArray[np.float32]:
         """Scores of a batch."""
@@ -61,6 +62,6 @@ class SavedModelRuntime:
             answer = self._signatures[name](pixels=self._constant(np.asarray(pictures, np.float32) / 255))
         else:
             answer = self._signatures[name](image_bytes=self._constant(pictures))
-        [scores] = [value for key, value in answer.items() if key != "labels"]
+        [scores] = [value for key, value in answer.items() if key not in ("labels", "thresholds")]
         found: NDArray[np.float32] = scores.numpy()
         return found

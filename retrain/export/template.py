@@ -11,14 +11,14 @@ from typing import Any
 
 from retrain._tensorflow import tf
 from retrain.backbones import BOTTLENECK, PIXELS_INPUT, Trunk, graph_images
-from retrain.export.saved_model import OBJECT_GRAPH, Template
+from retrain.export.saved_model import OBJECT_GRAPH, HeadForm, Template
 from retrain.model import Layer
 
 __all__ = ["apply_layers", "make_template"]
 
 
-def make_template(trunk: Trunk, final_tensor_name: str, layers: int, place: str | os.PathLike[str]) -> Template:
-    """Trace and save a SavedModel of a backbone under any head of so many layers.
+def make_template(trunk: Trunk, form: HeadForm, place: str | os.PathLike[str]) -> Template:
+    """Trace and save a SavedModel of a backbone under any head of a form.
 
     Large weights are variables, because TensorFlow copies constants into every function that calls theirs: with
     constants, Inception v3 took three times as long to load, eight seconds for the first answer, and twice the memory.
@@ -36,9 +36,11 @@ def make_template(trunk: Trunk, final_tensor_name: str, layers: int, place: str 
             tf.Variable(tf.zeros([inputs or 1, 1]), shape=[inputs, None], trainable=False),
             tf.Variable(tf.zeros([1]), shape=[None], trainable=False),
         )
-        for inputs in (trunk.bottleneck_size, None)[:layers]
+        for inputs in (trunk.bottleneck_size, None)[: form.layers]
     ]
     module.labels = tf.Variable([""], shape=[None], trainable=False)
+    if form.activation == "sigmoid":
+        module.thresholds = tf.Variable([0.0], shape=[None], trainable=False)
 
     def backbone(pixels: tf.Tensor) -> tf.Tensor:
         inputs = {f"{name}:0": value.value() for name, value in zip(weights, module.backbone, strict=True)}
@@ -51,9 +53,7 @@ def make_template(trunk: Trunk, final_tensor_name: str, layers: int, place: str 
     bottlenecks = _function(backbone, arrays).get_concrete_function()
 
     def answer(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        scores = tf.nn.softmax(apply_layers(bottlenecks(pixels), tuple(Layer(*pair) for pair in module.head)))
-        labels = tf.tile(module.labels.value()[tf.newaxis], [tf.shape(scores)[0], 1])
-        return {final_tensor_name: scores, "labels": labels}
+        return _answer(bottlenecks(pixels), module, form)
 
     def decoded(contents: tf.Tensor) -> tf.Tensor:
         return graph_images.decode_resized(contents, trunk.height, trunk.width) / 255.0
@@ -73,6 +73,20 @@ def make_template(trunk: Trunk, final_tensor_name: str, layers: int, place: str 
         tf.saved_model.save(module, folder, signatures=signatures)
         checkpoint = tf.train.load_checkpoint(os.path.join(folder, "variables", "variables"))
         return Template(Path(folder, "saved_model.pb").read_bytes(), checkpoint.get_tensor(OBJECT_GRAPH))
+
+
+def _answer(vectors: tf.Tensor, module: tf.Module, form: HeadForm) -> dict[str, tf.Tensor]:
+    """The outputs of both signatures, by the variables of the head."""
+    logits = apply_layers(vectors, tuple(Layer(*pair) for pair in module.head))
+    scores = tf.nn.softmax(logits) if form.activation == "softmax" else tf.nn.sigmoid(logits)
+
+    def for_each_picture(values: tf.Variable) -> tf.Tensor:
+        return tf.tile(values.value()[tf.newaxis], [tf.shape(scores)[0], 1])
+
+    answers = {form.final_tensor_name: scores, "labels": for_each_picture(module.labels)}
+    if form.activation == "sigmoid":
+        answers["thresholds"] = for_each_picture(module.thresholds)
+    return answers
 
 
 def apply_layers(vectors: tf.Tensor, layers: tuple[Layer, ...]) -> tf.Tensor:

@@ -18,7 +18,7 @@ from retrain.errors import ExportError
 from retrain.events import Emit, Prepared
 from retrain.export.export_format import Facts, Pictures, Takes
 from retrain.export.input_scaling import InputScaling
-from retrain.export.labels_inside import labels_in, with_labels
+from retrain.export.labels_inside import labels_in, thresholds_in, with_labels
 from retrain.export.resizing import are_columns_first, resize_last, resize_third
 from retrain.export.stored_model import StoredModel
 from retrain.files import write_whole
@@ -74,7 +74,7 @@ class TFLiteFormat:
         add_signature(file, _SCORES, 0, "pixels", description.final_tensor_name)
         resizing = _converted(_resizing(description.height, description.width), {})
         add_signature(file, _RESIZE, add_graph(file, unpacked(resizing)), "picture", "pixels")
-        write_whole(folder / _FILE, with_labels(packed(file), model.labels))
+        write_whole(folder / _FILE, with_labels(packed(file), model.labels, description.thresholds))
 
     def load(self, folder: Path) -> "LiteRTRuntime":
         """Load it with ai-edge-litert."""
@@ -184,7 +184,7 @@ class LiteRTRuntime:
         from ai_edge_litert.interpreter import Interpreter
 
         interpreter = Interpreter(str(file), num_threads=cores())
-        self.labels = labels_in(file)
+        self.labels, self.thresholds = labels_in(file), thresholds_in(file)
         self._resize = interpreter.get_signature_runner(_RESIZE)
         self._scores = interpreter.get_signature_runner(_SCORES)
         [output] = self._scores.get_output_details().values()

@@ -8,16 +8,20 @@ from .folder import (
     check_destination,
     list_files,
     own_card,
+    parse_thresholds,
     read_description,
     read_file,
     read_labels,
     read_model_tables,
+    read_thresholds,
     seal,
+    thresholds_text,
     write_labels,
     write_model_folder,
+    write_thresholds,
 )
 from .graph_file import parse_graph
-from .head import Head, Layer, judge, scores_of, softmax, write_head
+from .head import Activation, Head, Layer, judge, scores_of, softmax, write_head
 from .litert_file import BACKBONE_PLACE, HEAD_SCOPE
 from .rejection import Rejection
 
@@ -27,6 +31,7 @@ __all__ = [
     "FORMAT",
     "HEAD_SCOPE",
     "MODEL",
+    "Activation",
     "Classifier",
     "FewShotClassifier",
     "Head",
@@ -40,14 +45,18 @@ __all__ = [
     "list_files",
     "own_card",
     "parse_graph",
+    "parse_thresholds",
     "read_description",
     "read_file",
     "read_labels",
     "read_model_tables",
+    "read_thresholds",
     "scores_of",
     "seal",
     "softmax",
+    "thresholds_text",
     "write_head",
     "write_labels",
     "write_model_folder",
+    "write_thresholds",
 ]

@@ -1,7 +1,7 @@
 """A trained model, loaded from its folder, that gives pictures labels and scores."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from retrain.errors import ModelFolderError, UnreadableImageError
 from retrain.folders import read_consistently
 from retrain.model.folder import MODEL, ModelDescription, read_description, read_file, read_record, read_sets
 from retrain.model.head import ArrayIdentity, Head, array_identity, parse_head
-from retrain.model_files import CLASSIFIER, GRAPH, HEAD, LABELS, ONNX_CLASSIFIER
+from retrain.model_files import CLASSIFIER, GRAPH, HEAD, LABELS, ONNX_CLASSIFIER, RUN
 from retrain.options import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS
 from retrain.paths import display_path
 
@@ -28,13 +28,30 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class Prediction:
-    """The label and scores of one picture."""
+    """The label and scores of one picture.
+
+    Where a picture has one label, scores add up to 1. Where it can have many, each label has a score and a threshold of
+    its own, and the most likely label need not be among those that the picture has.
+    """
 
     path: str
     label: str | None  # the most likely one; None if the picture can't be read
     score: float | None  # of that label, in [0, 1]
-    scores: dict[str, float]  # all labels, most likely first; they add up to 1
+    scores: dict[str, float]  # all labels, most likely first
     error: str | None = None  # why the picture can't be read
+    thresholds: Mapping[str, float] | None = None  # label -> in [0, 1], of a model of many labels
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that the picture has, most likely first: those whose scores are at least their thresholds.
+
+        Where it has one label, that one. Empty if the picture can't be read, or if no label comes up to its threshold.
+        """
+        if self.label is None:
+            return ()
+        if self.thresholds is None:
+            return (self.label,)
+        return tuple(label for label, score in self.scores.items() if score >= self.thresholds[label])
 
 
 @dataclass(frozen=True)
@@ -89,6 +106,11 @@ class Classifier:
         return self.description.labels
 
     @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """(classes,) in [0, 1]: a picture has the labels whose scores are at least this. None if it has one label."""
+        return self.description.thresholds
+
+    @property
     def litert_model(self) -> bytes | None:
         """The content of classifier.tflite; None if the scores come from another form of the model."""
         return self._file.data if self._file.name == CLASSIFIER else None
@@ -133,6 +155,8 @@ class Classifier:
         where = f"{HEAD} in {display_path(self.folder)}"
         if labels not in (None, [*self.labels]) or head.layers[-1].biases.size != len(self.labels):
             raise ModelFolderError(f"{where} does not fit {LABELS}: train the model again")
+        if head.exact_thresholds != self.thresholds:
+            raise ModelFolderError(f"{where} does not fit {RUN}, which has other thresholds: train the model again")
         arrays = {array_identity(array) for layer in head.layers for array in (layer.weights, layer.biases)}
         if head.bottleneck_size != self.description.bottleneck_size or self._scorer.head_arrays not in (set(), arrays):
             raise ModelFolderError(f"{where} does not fit {self._file.name}: train the model again")
@@ -186,12 +210,13 @@ class Classifier:
     def _answers(self, pictures: Sequence[tuple[str, NDArray[np.uint8] | str]]) -> Iterator[Prediction]:
         readable = [pixels for _, pixels in pictures if not isinstance(pixels, str)]
         rows = iter(self.scores(np.stack(readable)).tolist()) if readable else iter(())
+        thresholds = None if self.thresholds is None else dict(zip(self.labels, self.thresholds, strict=True))
         for path, pixels in pictures:
             if isinstance(pixels, str):
                 yield Prediction(path, None, None, {}, pixels)
             else:
                 ranked = sorted(zip(self.labels, next(rows), strict=True), key=lambda pair: -pair[1])
-                yield Prediction(path, ranked[0][0], ranked[0][1], dict(ranked))
+                yield Prediction(path, *ranked[0], dict(ranked), thresholds=thresholds)
 
 
 @dataclass(frozen=True)

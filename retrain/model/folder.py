@@ -41,6 +41,7 @@ from retrain.model_files import (
     REPORT,
     RUN,
     SAVED_MODEL,
+    THRESHOLDS,
 )
 from retrain.paths import display_path
 from retrain.text import counted, listing
@@ -53,15 +54,19 @@ __all__ = [
     "list_files",
     "own_card",
     "own_files",
+    "parse_thresholds",
     "read_description",
     "read_file",
     "read_labels",
     "read_model_tables",
     "read_record",
     "read_sets",
+    "read_thresholds",
     "seal",
+    "thresholds_text",
     "write_labels",
     "write_model_folder",
+    "write_thresholds",
 ]
 
 Written = TypeVar("Written")
@@ -100,6 +105,8 @@ class ModelDescription:
     bottleneck_size: int
     backbone_description: dict[str, Any]  # of the float32 backbone in the graph; its fingerprint is made of this
     digests: dict[str, str]  # file -> SHA-256, hexadecimal; earlier versions wrote none
+    # (classes,) in [0, 1], if a picture can have many labels: it has those whose scores are at least this
+    thresholds: tuple[float, ...] | None = None
 
     @property
     def form(self) -> PictureForm:
@@ -277,7 +284,7 @@ def list_files(folder: Path) -> list[str]:
 
 
 def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
-    """Read and check run.json and labels.txt. Raises ModelFolderError."""
+    """Read and check run.json, labels.txt and, of a model of many labels, thresholds.txt. Raises ModelFolderError."""
     folder = Path(model_dir)
     where = display_path(folder)
     if not folder.is_dir():
@@ -309,6 +316,11 @@ def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
             f"{where}/labels.txt does not fit the model: it has {counted(len(labels), 'label')} "
             f"({listing(labels, 3)}), the model {len(description.labels)} ({listing(description.labels, 3)}); "
             "put back the model's own labels.txt, or train again"
+        )
+    if description.thresholds is not None and read_thresholds(folder / THRESHOLDS) != description.thresholds:
+        raise ModelFolderError(
+            f"{where}/{THRESHOLDS} does not fit the model, whose run.json has other thresholds: put back the model's "
+            f"own {THRESHOLDS}, or train again"
         )
     return description
 
@@ -343,6 +355,9 @@ def _description_of(run: Fields) -> ModelDescription:
         raise FieldError(f"class_folders do not fit labels: {len(class_folders)} and {len(labels)}")
     graph = backbone.fields("graph") if "graph" in backbone else backbone  # the only one before version 0.2
     digests = run.fields("sha256") if "sha256" in run else Fields({})
+    thresholds = run.reals("thresholds", len(labels)) if "thresholds" in run else None
+    if thresholds and not all(0 <= threshold <= 1 for threshold in thresholds):
+        raise FieldError(f"thresholds is {shown_value(list(thresholds))}, expected numbers from 0 to 1")
     wanted = "a SHA-256 of 64 hexadecimal digits"
     return ModelDescription(
         labels=labels,
@@ -354,6 +369,7 @@ def _description_of(run: Fields) -> ModelDescription:
         bottleneck_size=backbone.number("bottleneck_size", 1, _MOST_NUMBERS),
         backbone_description=graph.fields("description").values,
         digests={name: digests.text(name, "[0-9a-f]{64}", wanted) for name in digests.values},
+        thresholds=thresholds,
     )
 
 
@@ -429,6 +445,30 @@ def read_labels(path: str | os.PathLike[str]) -> list[str]:
 def write_labels(labels: Sequence[str], path: str | os.PathLike[str]) -> None:
     """Write labels.txt: one label a line, UTF-8, in the order of the outputs. Raises OSError."""
     write_whole(path, "".join(f"{label}\n" for label in labels).encode())
+
+
+def read_thresholds(path: str | os.PathLike[str]) -> tuple[float, ...]:
+    """Read thresholds.txt, as `parse_thresholds` does. Raises ModelFolderError."""
+    try:
+        return parse_thresholds(_read_bytes(Path(path)).decode("ascii"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ModelFolderError(f"can't read {display_path(path)}: {reason}; train the model again") from error
+
+
+def write_thresholds(thresholds: Sequence[float], path: str | os.PathLike[str]) -> None:
+    """Write thresholds.txt, as `thresholds_text` has it. Raises OSError."""
+    write_whole(path, thresholds_text(thresholds).encode())
+
+
+def thresholds_text(thresholds: Sequence[float]) -> str:
+    """One number a line, in the order of the labels, with as many digits as it takes to read the same number again."""
+    return "".join(f"{float(threshold)!r}\n" for threshold in thresholds)
+
+
+def parse_thresholds(text: str) -> tuple[float, ...]:
+    """The numbers in such a text. Raises ValueError."""
+    return tuple(map(float, text.splitlines()))
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -76,6 +76,11 @@ class Head:
         return "softmax" if self.thresholds is None else "sigmoid"
 
     @property
+    def exact_thresholds(self) -> tuple[float, ...] | None:
+        """The thresholds as numbers that files have, equal to the float32 ones; None for a head of one label."""
+        return None if self.thresholds is None else tuple(self.thresholds.tolist())
+
+    @property
     def bottleneck_size(self) -> int:
         """Length of a bottleneck."""
         return int(self.layers[0].weights.shape[0])

@@ -23,7 +23,7 @@ __all__ = ["RunOptions"]
 _GRAPH_NAMES = frozenset(
     {
         *("any_size", "backbone", "bottleneck", "cast", "decode", "decodejpeg", "expanddims", "head", "input"),
-        *("labels", "mul", "placeholder", "resize", "unit_range"),
+        *("labels", "mul", "placeholder", "resize", "thresholds", "unit_range"),
     }
 )
 

@@ -23,7 +23,7 @@ from retrain.errors import OutputError
 from retrain.evaluation import PictureResult
 from retrain.files import digest_of_file, write_whole
 from retrain.machine import cores
-from retrain.model import FORMAT, list_files, seal, write_head, write_labels
+from retrain.model import FORMAT, list_files, seal, write_head, write_labels, write_thresholds
 from retrain.model_files import (
     CLASSIFIER,
     CURVES,
@@ -43,6 +43,7 @@ from retrain.model_files import (
     RUN,
     SAVED_MODEL,
     SKIPPED,
+    THRESHOLDS,
     TUNING,
 )
 from retrain.paths import display_path, utf8_path
@@ -98,6 +99,8 @@ def _write_model(model: TrainedModel, folder: Path) -> dict[str, str]:
     network = model.graph.under(model.trained.head, labels)
     known = _write_onnx(network, folder) if model.graph.backbone.is_onnx else _write_tensorflow_forms(network, folder)
     write_labels(labels, folder / LABELS)
+    if network.head.exact_thresholds is not None:
+        write_thresholds(network.head.exact_thresholds, folder / THRESHOLDS)
     write_head(model.trained.head, labels, folder / HEAD)
     return {os.path.normpath(f"{name}/{path}"): known[name][path] for name in known for path in known[name]}
 
@@ -269,6 +272,7 @@ def run_record(
             name: {"n": m.n, "accuracy": m.accuracy, "cross_entropy": m.cross_entropy}
             for name, m in result.metrics.items()
         },
+        "thresholds": model.trained.head.exact_thresholds,
         "temperature": None if result.calibration is None else result.calibration.temperature,
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "files": files,

@@ -14,7 +14,7 @@ from retrain.errors import ExportError
 from retrain.events import ignore
 from retrain.export.check import Accuracy, check_accuracy, check_export
 from retrain.export.export_format import Facts
-from retrain.export.sample_pictures import KnownPicture, SamplePicture, SamplePictures, find_pictures
+from retrain.export.sample_pictures import KnownPicture, SamplePicture, SamplePictures, _labels_of, find_pictures
 from retrain.model import Classifier
 
 FACTS = Facts("strange", "it", "nothing", "nothing")
@@ -27,6 +27,7 @@ class Echo:
 
     def __init__(self, classifier, takes="pixels"):
         self._classifier, self.labels, self.inputs = classifier, classifier.labels, {"in": takes}
+        self.thresholds = classifier.thresholds
 
     def scores(self, name, pictures):
         pixels = [self._pixels(picture) for picture in pictures]
@@ -124,9 +125,68 @@ def test_accuracy_counts_pictures_that_can_be_read(classifier, tmp_path):
     draw_picture(2, 0).save(folder / "loose.png")
     found = find_pictures(classifier, folder)
     assert len(found.compared) == 4
-    assert sorted(picture.label for picture in found.judged["given"]) == ["cat", "cat", "dog", "owl"]
+    assert sorted(picture.labels for picture in found.judged["given"]) == [("cat",), ("cat",), ("dog",), ("owl",)]
     checked = check_export(dataclasses.replace(FACTS, is_rounded=True), Echo(classifier), classifier, found, ignore)
     assert checked.accuracy == (Accuracy("given", 3, 3, 3),)
+
+
+@pytest.fixture(scope="module")
+def of_many(many_labels):
+    """A classifier whose pictures can have many labels."""
+    return Classifier(many_labels)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda found: found[::-1], lambda found: None, lambda found: (*found[:2], np.nextafter(found[2], 1))]
+)
+def test_other_thresholds_are_found(change, of_many, pictures):
+    echo = Echo(of_many)
+    assert check_export(FACTS, echo, of_many, pictures, ignore).pictures == 20
+    echo.thresholds = change(of_many.thresholds)
+    with pytest.raises(ExportError, match=r"strange has other thresholds than the model: .*, expected 0\.15, 0\.985"):
+        check_export(FACTS, echo, of_many, pictures, ignore)
+
+
+def test_thresholds_of_a_model_of_one_label_are_found(classifier, pictures):
+    echo = Echo(classifier)
+    echo.thresholds = (0.5, 0.5, 0.5)
+    with pytest.raises(ExportError, match=r"other thresholds than the model: 0\.5, 0\.5, 0\.5, expected none"):
+        check_export(FACTS, echo, classifier, pictures, ignore)
+
+
+def test_softmax_in_place_of_the_logistic_function_is_found(of_many, pictures):
+    class Softmax(Echo):
+        def scores(self, name, given):
+            scores, seconds = super().scores(name, given)
+            odds = scores / (1 - scores)  # e to the power of logits
+            return odds / odds.sum(axis=1, keepdims=True), seconds
+
+    with pytest.raises(ExportError, match="scores that differ from those of retrain predict"):
+        check_export(FACTS, Softmax(of_many), of_many, pictures, ignore)
+
+
+def test_of_many_labels_a_picture_counts_as_right_with_all_of_them(of_many, pictures):
+    paths = [picture.path for picture in pictures.compared]
+    right = [KnownPicture(found.path, "test", found.labels) for found in of_many.predict(paths)]
+    counts = {len(picture.labels) for picture in right}
+    assert counts >= {0, 1, 2}
+    wrong = [KnownPicture(picture.path, "validation", ("cat", "dog", "owl")) for picture in right]
+    known = dataclasses.replace(pictures, judged={"test": right, "validation": wrong})
+    facts = dataclasses.replace(FACTS, is_rounded=True)
+    checked = check_export(facts, Echo(of_many), of_many, known, ignore)
+    three = sum(len(picture.labels) == 3 for picture in right)
+    assert checked.accuracy == (Accuracy("test", 20, 20, 20), Accuracy("validation", 20, three, three))
+
+
+def test_folders_do_not_say_all_labels_of_a_picture(of_many, trained):
+    assert find_pictures(of_many, trained[0] / "pictures").judged == {}
+
+
+def test_labels_of_the_training_pictures_are_told_apart(of_many):
+    held_out = [picture.labels for known in find_pictures(of_many, None).judged.values() for picture in known]
+    assert {*held_out} == {("cat",), ("dog",), ("owl",)}
+    assert _labels_of("cat|owl", of_many) == ("cat", "owl")
+    assert _labels_of("", of_many) == ()
 
 
 def accuracy(n, correct, before):

@@ -1,6 +1,7 @@
 """Exports of the tiny network: what is broken on purpose is caught, and the model folder stays as it was."""
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
@@ -174,6 +175,51 @@ def test_swapped_labels_are_found(model, monkeypatch):
     ):
         package.export_model(model, "onnx")
     assert not Path(model, "exports", "onnx").exists()
+
+
+@pytest.fixture
+def model_of_many(many_labels, tmp_path):
+    """A copy of a model whose pictures can have many labels."""
+    return shutil.copytree(many_labels, tmp_path / "model")
+
+
+def test_an_export_of_many_labels_has_their_thresholds(model_of_many):
+    [export] = package.export_model(model_of_many, "onnx")
+    assert export.checked.largest_difference < 1e-5
+    folder = Path(model_of_many, "exports", "onnx")
+    assert (folder / "thresholds.txt").read_bytes() == (model_of_many / "thresholds.txt").read_bytes()
+    assert {"thresholds.txt", "labels.txt"} < {*record_of(folder)["files"]}
+    assert "thresholds" in (folder / "README.md").read_text("utf-8")
+
+
+def softmax(network):
+    """In place of the logistic function."""
+    [node] = [node for node in network.graph.node if node.op_type == "Sigmoid"]
+    node.op_type = "Softmax"
+
+
+def test_another_activation_is_found(model_of_many, monkeypatch):
+    broken(monkeypatch, softmax)
+    with pytest.raises(ExportError, match="scores that differ from those of retrain predict"):
+        package.export_model(model_of_many, "onnx")
+    assert not Path(model_of_many, "exports", "onnx").exists()
+
+
+def test_swapped_thresholds_are_found(model_of_many, monkeypatch):
+    convert = onnx_format.onnx_model
+
+    def swapped(stored):
+        made = convert(stored)
+        [entry] = [entry for entry in made.metadata_props if entry.key == "thresholds"]
+        entry.value = json.dumps(json.loads(entry.value)[::-1])
+        return made
+
+    monkeypatch.setattr(onnx_format, "onnx_model", swapped)
+    with pytest.raises(
+        ExportError, match=r"onnx has other thresholds than the model: 0\.2, 0\.985, 0\.15, expected 0\.15"
+    ):
+        package.export_model(model_of_many, "onnx")
+    assert not Path(model_of_many, "exports", "onnx").exists()
 
 
 RESIZING = {

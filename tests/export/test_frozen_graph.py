@@ -17,13 +17,14 @@ from retrain.model.head import Head, Layer
 from retrain.tensorflow_formats import GraphDef
 
 
-def head_of(*widths, draw=None):
+def head_of(*widths, draw=None, thresholds=None):
     draw = draw or np.random.default_rng(len(widths)).normal
     return Head(
         tuple(
             Layer(draw(size=(rows, columns)).astype("f"), draw(size=columns).astype("f"))
             for rows, columns in itertools.pairwise(widths)
-        )
+        ),
+        thresholds,
     )
 
 
@@ -32,7 +33,7 @@ def as_tensorflow_writes_it(head, name):
         vectors = tf.compat.v1.placeholder(tf.float32, [None, head.bottleneck_size], name=BOTTLENECK[:-2])
         with tf.name_scope("head"):
             logits = apply_layers(vectors, head.layers)
-        tf.nn.softmax(logits, name=name)
+        (tf.nn.softmax if head.thresholds is None else tf.nn.sigmoid)(logits, name=name)
         graph_def = without_defaults(graph)
     [stand_in] = [node for node in graph_def.node if node.name == BOTTLENECK[:-2]]
     graph_def.node.remove(stand_in)  # the trunk has the node of this name
@@ -46,6 +47,12 @@ def as_tensorflow_writes_it(head, name):
 def test_the_head_is_what_tensorflow_writes(widths, name):
     head = head_of(*widths)
     assert head_graph(head, name, tf.version.GRAPH_DEF_VERSION) == as_tensorflow_writes_it(head, name)
+
+
+@pytest.mark.parametrize("widths", [(24, 2), (24, 8, 3), (3, 1)], ids=str)
+def test_the_head_of_many_labels_is_what_tensorflow_writes(widths):
+    head = head_of(*widths, thresholds=np.full(widths[-1], 0.5, np.float32))
+    assert head_graph(head, "scores", tf.version.GRAPH_DEF_VERSION) == as_tensorflow_writes_it(head, "scores")
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, np.inf, np.nan, 1e-45])
@@ -107,6 +114,17 @@ CHANGES = {
 def test_another_head_is_found_out(network, change):
     changed(network, CHANGES[change])
     with pytest.raises(OutputError, match=r"graph\.pb does not give the scores of the trained model: train it again"):
+        FrozenGraph().verify(network, "graph.pb")
+
+
+@pytest.mark.parametrize("thresholds", [None, np.full(3, 0.5, np.float32)], ids=["one label", "many labels"])
+def test_another_activation_is_found_out(network, thresholds):
+    network.head = head_of(24, 3, thresholds=thresholds)
+    written, other = ("Softmax", "Sigmoid") if thresholds is None else ("Sigmoid", "Softmax")
+    changed(network, lambda nodes: None)
+    FrozenGraph().verify(network, "graph.pb")
+    changed(network, lambda nodes: setattr(nodes[written], "op", other))
+    with pytest.raises(OutputError, match=r"graph\.pb does not give the scores of the trained model"):
         FrozenGraph().verify(network, "graph.pb")
 
 

@@ -1,5 +1,6 @@
 """classifier.tflite: the backbone's own file behind a new graph, as any runtime of LiteRT loads it."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -9,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 from support.pictures import TINY_LENGTH, TINY_SIZE
 
 from retrain._tensorflow import convert, tf
-from retrain.backbones import Converter
+from retrain.backbones import Converter, LiteRTNetwork
 from retrain.backbones.backbone import locate_backbone
 from retrain.errors import ModelFolderError, OutputError
 from retrain.export import litert_model
@@ -66,6 +67,28 @@ def test_it_gives_what_tensorflow_s_own_conversion_gives(network):
     theirs.invoke()
     expected = theirs.get_tensor(theirs.get_output_details()[0]["index"])
     np.testing.assert_allclose(scores_of(written(network)), expected, rtol=0, atol=1e-6)
+
+
+def of_many_labels(network):
+    size = len(network.labels)
+    head = dataclasses.replace(network.head, thresholds=np.full(size, 0.5, np.float32))
+    return network.source.under(head, network.labels)
+
+
+def test_each_of_many_labels_has_a_score_of_its_own(network):
+    many, pixels = of_many_labels(network), (PIXELS * 255).astype(np.uint8)
+    logits = network.head.logits(LiteRTNetwork(bytes(network.converted.model)).run(pixels))
+    scores = scores_of(written(many), pixels / np.float32(255))
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-logits.astype(float))), rtol=0, atol=1e-5)
+    LiteRTModel().verify(many, "classifier.tflite")
+
+
+def test_another_activation_is_found(network):
+    many = of_many_labels(network)
+    for right, wrong in ((network, many), (many, network)):
+        written(wrong)
+        with pytest.raises(OutputError, match="does not give the scores of the trained model"):
+            LiteRTModel().verify(right, "classifier.tflite")
 
 
 def test_singly_and_in_batches_it_gives_the_same(network):

@@ -1,5 +1,6 @@
 """The SavedModel that is written without TensorFlow, beside the one that TensorFlow writes."""
 
+import dataclasses
 import itertools
 import os
 import shutil
@@ -85,6 +86,28 @@ def test_it_is_what_tensorflow_writes(tiny_backbone, widths):
         assert [text.decode() for text in from_file["labels"].numpy()[0]] == NAMES[: widths[-1]]
     for one, other in zip(*answers, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_heads_of_one_label_and_of_many_have_templates_of_their_own(tiny_backbone):
+    one = network_of(tiny_backbone, TINY_LENGTH, 3)
+    thresholds = np.array([0.25, 0.5, 0.7], np.float32)
+    many = one.source.under(dataclasses.replace(one.head, thresholds=thresholds), one.labels)
+    pixels = tf.constant(np.random.default_rng(1).random((4, TINY_SIZE, TINY_SIZE, 3), np.float32))
+    answers = {}
+    for name, network in {"many": many, "one": one, "many again": many, "one again": one}.items():
+        SavedModel().write(network, name)
+        answers[name] = tf.saved_model.load(name).signatures["pixels"](pixels=pixels)
+    kept = [path.name for path in Path("cache").glob("*/saved_model-*.export")]
+    assert sorted(kept) == ["saved_model-1-f6850bc9.export", "saved_model-1-sigmoid-f6850bc9.export"]
+    for name in ("one", "many"):
+        assert {*answers[name]} == {*answers[f"{name} again"]}
+        for key, value in answers[name].items():
+            np.testing.assert_array_equal(value, answers[f"{name} again"][key])
+    assert {*answers["one"]} == {"final_result", "labels"}
+    scores = answers["many"]["final_result"].numpy()
+    np.testing.assert_array_equal(answers["many"]["thresholds"], np.tile(thresholds, (4, 1)))
+    odds = scores.astype(float) / (1 - scores)  # e to the power of logits
+    np.testing.assert_allclose(odds / odds.sum(axis=1, keepdims=True), answers["one"]["final_result"], atol=1e-5)
 
 
 def test_the_digest_of_the_weights_is_known_without_reading_them_again(tiny_backbone):

@@ -36,10 +36,10 @@ def trace_once() -> None:
         return trunks[key]
 
     @functools.wraps(make_template)
-    def remembered_template(trunk, final_tensor_name, layers, place):
-        key = trunk.digest, final_tensor_name, layers
+    def remembered_template(trunk, form, place):
+        key = trunk.digest, form
         if key not in templates:
-            templates[key] = make_template(trunk, final_tensor_name, layers, place)
+            templates[key] = make_template(trunk, form, place)
         return templates[key]
 
     @functools.wraps(convert)

@@ -1,5 +1,6 @@
 """Every command with an ONNX network as the backbone, in a process that can't import TensorFlow and in this one."""
 
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -178,6 +179,22 @@ def test_what_was_written_is_run_before_it_counts(here):
     Path("broken.onnx").write_bytes(b"nothing")
     with pytest.raises(OutputError, match=r"broken\.onnx can't be run: ONNX Runtime can't run this network"):
         OnnxClassifier().verify(network, "broken.onnx")
+
+
+def test_of_many_labels_each_has_a_score_of_its_own_and_a_threshold_in_the_metadata(here):
+    head, labels = read_head("model/head.h5")
+    one = source_of().under(head, labels)
+    many = source_of().under(dataclasses.replace(head, thresholds=np.array([0.1, 0.5, 0.9], np.float32)), labels)
+    OnnxClassifier().write(many, "many.onnx")
+    OnnxClassifier().verify(many, "many.onnx")
+    with pytest.raises(OutputError, match=r"many\.onnx does not give the scores of the trained model"):
+        OnnxClassifier().verify(one, "many.onnx")
+    session = onnxruntime.InferenceSession("many.onnx", providers=["CPUExecutionProvider"])
+    found = json.loads(session.get_modelmeta().custom_metadata_map["thresholds"])
+    assert tuple(found) == many.head.exact_thresholds
+    pixels = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3)).astype(np.uint8)
+    scores, vectors = session.run(["final_result", "bottleneck"], {"pictures": pixels})
+    np.testing.assert_allclose(scores, many.head.scores(vectors), rtol=0, atol=1e-5)
 
 
 def test_a_damaged_model_is_refused(here):
