@@ -96,7 +96,7 @@ def _predict(args: argparse.Namespace) -> int:
             continue
         heat_map = None if prediction.error is not None else way.explain(prediction)
         if prediction.error is None and not args.json:
-            line = _answer_line(prediction, should, 1 if wanted.wrong else wanted.top or _MOST_SCORES)
+            line = _answer_line(prediction, should, 1 if wanted.wrong else wanted.top)
             print(line if heat_map is None else f"{line} ({display_path(heat_map)})", flush=True)
         answers.append(_answer(prediction, should, wanted.top, way.fields) | _place_of(heat_map))
     if args.json:
@@ -118,6 +118,11 @@ def _by_model(args: argparse.Namespace, wanted: PredictionOptions, images: Image
             "options of the backbone, the cache and labels are for --few-shot, and a model has its own: leave them out"
         )
     classifier = Classifier(args.model_dir, args.trust)
+    if wanted.wrong and classifier.thresholds is not None:
+        raise UsageError(
+            "--wrong compares one label with the name of a picture's folder, and pictures can have many labels by "
+            f"{display_path(args.model_dir)}: leave it out"
+        )
 
     def predict(paths: Sequence[str]) -> "Iterable[Prediction]":
         pictures = (_picture(path, images) for path in paths)
@@ -193,6 +198,7 @@ def _answer(
         return answer | {"error": prediction.error}
     scores = dict(list(prediction.scores.items())[:most])
     answer |= {"label": prediction.label, fields[0]: prediction.score, fields[1]: scores}
+    answer |= {} if prediction.thresholds is None else {"labels": prediction.labels}
     return answer | ({} if should is None else {"expected": should})
 
 
@@ -200,8 +206,23 @@ def _place_of(heat_map: str | None) -> dict[str, Any]:
     return {} if heat_map is None else {"heat_map": utf8_path(heat_map)}
 
 
-def _answer_line(prediction: "Prediction", should: str | None, most: int) -> str:
-    """The line that shows the scores of a picture."""
-    scores = (f"{shown(label)} {score:.4f}" for label, score in list(prediction.scores.items())[:most])
+def _answer_line(prediction: "Prediction", should: str | None, most: int | None) -> str:
+    """The line that shows the scores of a picture.
+
+    Args:
+        most: labels to show, the most likely ones; None: a few.
+    """
+    labels = [*prediction.scores][: most or _MOST_SCORES]
+    if prediction.thresholds is not None and most is None:
+        labels = list(prediction.labels or labels[:1])
+    scores = (_score_text(prediction, label) for label in labels)
     expected = "" if should is None else f", expected {shown(should)}"
     return f"{display_path(prediction.path)}: {', '.join(scores)}{expected}"
+
+
+def _score_text(prediction: "Prediction", label: str) -> str:
+    """A label and its score, in parentheses if that is below the label's threshold."""
+    score = prediction.scores[label]
+    text = f"{shown(label)} {score:.4f}"
+    is_below = prediction.thresholds is not None and score < prediction.thresholds[label]
+    return f"({text})" if is_below else text

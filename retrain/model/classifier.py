@@ -41,6 +41,20 @@ class Prediction:
     error: str | None = None  # why the picture can't be read
     thresholds: Mapping[str, float] | None = None  # label -> in [0, 1], of a model of many labels
 
+    @classmethod
+    def of(
+        cls, path: str, labels: Sequence[str], scores: Sequence[float], thresholds: Sequence[float] | None = None
+    ) -> "Prediction":
+        """What scores say of a picture.
+
+        Args:
+            scores: of the labels, in their order.
+            thresholds: of the labels, if it can have many of them.
+        """
+        ranked = sorted(zip(labels, scores, strict=True), key=lambda pair: -pair[1])
+        limits = None if thresholds is None else dict(zip(labels, thresholds, strict=True))
+        return cls(path, *ranked[0], dict(ranked), thresholds=limits)
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels that the picture has, most likely first: those whose scores are at least their thresholds.
@@ -210,13 +224,11 @@ class Classifier:
     def _answers(self, pictures: Sequence[tuple[str, NDArray[np.uint8] | str]]) -> Iterator[Prediction]:
         readable = [pixels for _, pixels in pictures if not isinstance(pixels, str)]
         rows = iter(self.scores(np.stack(readable)).tolist()) if readable else iter(())
-        thresholds = None if self.thresholds is None else dict(zip(self.labels, self.thresholds, strict=True))
         for path, pixels in pictures:
             if isinstance(pixels, str):
                 yield Prediction(path, None, None, {}, pixels)
             else:
-                ranked = sorted(zip(self.labels, next(rows), strict=True), key=lambda pair: -pair[1])
-                yield Prediction(path, *ranked[0], dict(ranked), thresholds=thresholds)
+                yield Prediction.of(path, self.labels, next(rows), self.thresholds)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,11 @@ class PredictionOptions(Checked):
     """What is shown of predictions."""
 
     top: int | None = option(
-        None, "show the N most likely labels (default: 5; with --json, all of them)", metavar="N", common=True
+        None,
+        "show the N most likely labels (default: 5 or, where a picture can have many, those that it has; with --json, "
+        "all of them)",
+        metavar="N",
+        common=True,
     )
     wrong: bool = option(
         False, "show only pictures whose label differs from the name of their folder, and count them", common=True

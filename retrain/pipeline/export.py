@@ -31,11 +31,13 @@ class Exports:
     model_dir: str
     written: tuple[WrittenExport, ...]
     failures: Mapping[str, RetrainError]  # format -> why there is no export
+    thresholds: tuple[float, ...] | None  # of the labels, where a picture can have many
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
             "model_dir": utf8_path(self.model_dir),
+            "thresholds": self.thresholds,
             "exports": [export.as_dict() | {"folder": utf8_path(export.folder)} for export in self.written],
             "failures": {name: str(error) for name, error in self.failures.items()},
         }
@@ -94,7 +96,7 @@ def export_formats(
             written.append(task.write(name, _place(classifier, name, output, len(names) > 1)))
         except (ExportError, OutputError) as error:
             failures[name] = error
-    return Exports(os.fspath(classifier.model_dir), tuple(written), failures)
+    return Exports(os.fspath(classifier.model_dir), tuple(written), failures, classifier.thresholds)
 
 
 def check_formats(names: Sequence[str]) -> None:

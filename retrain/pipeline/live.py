@@ -442,5 +442,4 @@ def _prediction(content: bytes, model: _Model, extractor: "Extractor", max_pixel
         return Prediction("", None, None, {}, str(error))
     vector = np.asarray(network.bottlenecks(pixels[np.newaxis]), np.float32)
     scores = model.judged.head.scores(vector)[0].tolist()
-    ranked = sorted(zip(model.judged.names, scores, strict=True), key=lambda pair: -pair[1])
-    return Prediction("", ranked[0][0], ranked[0][1], dict(ranked))
+    return Prediction.of("", model.judged.names, scores)

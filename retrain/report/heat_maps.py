@@ -21,11 +21,16 @@ from PIL import Image
 from retrain.backbones import LastActivations, LiteRTError
 from retrain.data import PictureForm
 from retrain.errors import ModelFolderError
-from retrain.model import Classifier, Head
+from retrain.model import Activation, Classifier, Head
 from retrain.paths import display_path
 
 __all__ = ["HeatMaps", "Mapped", "heat_maps_of", "overlay"]
 
+# What becomes of logits.
+_MADE: dict[Activation, str] = {
+    "softmax": "all scores are made to add up to 1",
+    "sigmoid": "it is made a number from 0 to 1",
+}
 _COLOUR = (255, 64, 0)
 _OPAQUE = 190  # of 255, where a picture spoke most for the label
 
@@ -58,7 +63,7 @@ class HeatMaps:
         if self.is_exact:
             return (
                 "The red places spoke for the label. The map is exact: its places add up to the score that the label "
-                "got, before all scores are made to add up to 1."
+                f"got, before {_MADE[self.head.activation]}."
             )
         why = "has a hidden layer" if self.activations.is_mean else "takes the maximum over all places, not their mean"
         return (

@@ -40,11 +40,6 @@ class Answer:
     scores: NDArray[np.float32] | None  # (classes,); None if there is an error
     error: str | None = None  # why there are none
 
-    def ranked(self, labels: Sequence[str]) -> list[tuple[str, float]]:
-        """Labels with their scores, the most likely first; empty if there is an error."""
-        values = [] if self.scores is None else self.scores.tolist()
-        return sorted(zip(labels, values, strict=False), key=lambda pair: -pair[1])
-
 
 class Answerer:
     """Answers requests for predictions. For one event loop.

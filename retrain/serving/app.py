@@ -40,6 +40,7 @@ class ModelDocument(BaseModel):
     name: str
     version: int
     labels: list[str]
+    thresholds: list[float] | None
     backbone: str
     height: int
     width: int
@@ -138,6 +139,7 @@ def _described(model: ServedModel) -> dict[str, Any]:
         "name": model.name,
         "version": model.version,
         "labels": model.labels,
+        "thresholds": model.thresholds,
         "backbone": model.backbone,
         "height": model.input_size[0],
         "width": model.input_size[1],

@@ -62,6 +62,11 @@ class ServedModel:
         return self.classifier.labels
 
     @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """Of the labels, where a picture can have many."""
+        return self.classifier.thresholds
+
+    @property
     def backbone(self) -> str:
         """The name of the network below the trained layer."""
         return self.classifier.description.backbone_name
@@ -177,8 +182,8 @@ def _probe(classifier: Classifier) -> None:
     size = classifier.description.height, classifier.description.width
     shape = (min(max(2, cores()), _MOST_PROBED), *size, 3)
     scores = classifier.scores(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
-    is_right = np.isfinite(scores).all() and (scores >= 0).all()
-    if not is_right or (np.abs(scores.sum(axis=1) - 1) > _ADDS_UP).any():
-        raise ModelFolderError(
-            f"{display_path(classifier.model_dir)} gives scores that do not add up to 1: train the model again"
-        )
+    fault, is_right = "are not from 0 to 1", (scores >= 0) & (scores <= 1 + _ADDS_UP)  # NaN is not
+    if classifier.thresholds is None:
+        fault, is_right = "do not add up to 1", is_right & (np.abs(scores.sum(axis=1, keepdims=True) - 1) <= _ADDS_UP)
+    if not is_right.all():
+        raise ModelFolderError(f"{display_path(classifier.model_dir)} gives scores that {fault}: train the model again")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from retrain.model import Prediction
 from retrain.serving.answers import Answer
 from retrain.serving.bodies import content_type, files_of, whole_body
 from retrain.serving.context import Context, json_answer, problems
@@ -39,12 +40,16 @@ _PICTURE = _PICTURES | {
 
 
 class PicturePrediction(BaseModel):
-    """What the model says of a picture: label, score and scores, or an error."""
+    """What the model says of a picture: label, score and scores, or an error; with many labels also which it has."""
 
     name: str | None = Field(None, description="of the file, where a form has it")
     label: str | None = Field(None, description="the most likely one")
     score: float | None = Field(None, description="of that label, in [0, 1]")
-    scores: dict[str, float] | None = Field(None, description="the most likely labels first; all of them add up to 1")
+    scores: dict[str, float] | None = Field(
+        None, description="the most likely labels first; if a picture has one, all add up to 1"
+    )
+    labels: list[str] | None = Field(None, description="where it can have many: those that it has, most likely first")
+    thresholds: dict[str, float] | None = Field(None, description="of the scores: a picture has a label from there on")
     error: str | None = Field(None, description="why the picture can't be read")
 
 
@@ -121,10 +126,14 @@ async def _pictures(context: Context, request: Request) -> AsyncIterator[Sequenc
 
 def _prediction(name: str | None, answer: Answer, model: ServedModel, top: int | None) -> dict[str, Any]:
     named = {} if name is None else {"name": name}
-    if answer.error is not None:
+    if answer.scores is None:
         return named | {"error": answer.error}
-    ranked = answer.ranked(model.labels)
-    return named | {"label": ranked[0][0], "score": ranked[0][1], "scores": dict(ranked[:top])}
+    found = Prediction.of("", model.labels, answer.scores.tolist(), model.thresholds)
+    scores = dict(list(found.scores.items())[:top])
+    shown = named | {"label": found.label, "score": found.score, "scores": scores}
+    if found.thresholds is None:
+        return shown
+    return shown | {"labels": found.labels, "thresholds": {label: found.thresholds[label] for label in scores}}
 
 
 async def _explain(context: Context, model: ServedModel, request: Request, label: str | None) -> Response:

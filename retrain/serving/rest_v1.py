@@ -1,8 +1,9 @@
 """The REST interface of TensorFlow Serving, version 1 (tensorflow.org/tfx/serving/api_rest).
 
 Answers are those that TensorFlow Serving gives for the saved_model/ of the model folder, signature serving_default:
-`image_bytes` in; scores under the final tensor's name, and `labels` in the order of the scores, out. In one thing it
-goes further: a picture that can't be read has {"error": ...} in its place, and the others get their answers.
+`image_bytes` in; scores under the final tensor's name, and `labels` in the order of the scores, out; so are
+`thresholds` where a picture can have many labels. In one thing it goes further: a picture that can't be read has
+{"error": ...} in its place, and the others get their answers.
 """
 
 from dataclasses import dataclass
@@ -162,26 +163,32 @@ def _picture(value: Any) -> bytes | NoPicture:
 
 
 def _rows(model: ServedModel, answers: list[Answer]) -> dict[str, Any]:
-    labels = list(model.labels)
+    constants = _constants(model)
     return {
         "predictions": [
             {"error": answer.error}
             if answer.scores is None
-            else {model.scores_name: answer.scores.tolist(), "labels": labels}
+            else {model.scores_name: answer.scores.tolist()} | constants
             for answer in answers
         ]
     }
 
 
 def _columns(model: ServedModel, answers: list[Answer]) -> dict[str, Any]:
-    labels = list(model.labels)
     outputs: dict[str, list[Any]] = {
-        model.scores_name: [None if answer.scores is None else answer.scores.tolist() for answer in answers],
-        "labels": [None if answer.scores is None else labels for answer in answers],
+        model.scores_name: [None if answer.scores is None else answer.scores.tolist() for answer in answers]
     }
+    for name, values in _constants(model).items():
+        outputs[name] = [None if answer.scores is None else values for answer in answers]
     if any(answer.error is not None for answer in answers):
         outputs["error"] = [answer.error for answer in answers]
     return {"outputs": outputs}
+
+
+def _constants(model: ServedModel) -> dict[str, list[Any]]:
+    """Outputs that are the same for every picture, each in the order of the scores."""
+    labels: dict[str, list[Any]] = {"labels": list(model.labels)}
+    return labels if model.thresholds is None else labels | {"thresholds": list(model.thresholds)}
 
 
 def _status(model: ServedModel) -> dict[str, Any]:
@@ -190,12 +197,14 @@ def _status(model: ServedModel) -> dict[str, Any]:
 
 
 def _metadata(model: ServedModel) -> dict[str, Any]:
-    classes = len(model.labels)
+    types = {model.scores_name: "DT_FLOAT", "labels": "DT_STRING"}
+    if model.thresholds is not None:
+        types["thresholds"] = "DT_FLOAT"
     signature = {
         "inputs": {_INPUT: _tensor("DT_STRING", "serving_default_image_bytes:0", -1)},
         "outputs": {
-            model.scores_name: _tensor("DT_FLOAT", "StatefulPartitionedCall:0", -1, classes),
-            "labels": _tensor("DT_STRING", "StatefulPartitionedCall:1", -1, classes),
+            name: _tensor(dtype, f"StatefulPartitionedCall:{number}", -1, len(model.labels))
+            for number, (name, dtype) in enumerate(types.items())
         },
         "method_name": "tensorflow/serving/predict",
         "defaults": {},

@@ -3,8 +3,9 @@
 One input: `image_bytes`, BYTES, shape [n] or [n, 1]: the bytes of n pictures. In JSON they are in base64; in the binary
 extension (docs.nvidia.com/deeplearning/triton-inference-server, "Binary Tensor Data Extension") as they are, each
 behind its length. Outputs, all or those that the request names: the scores, and `labels` in their order, as the
-SavedModel has them; `label`, the most likely one; and `error`, why a picture can't be read, or nothing. Such a picture
-has no scores: null in JSON, NaN in the binary extension.
+SavedModel has them, so are `thresholds` where a picture can have many labels; `label`, the most likely one; and
+`error`, why a picture can't be read, or nothing. Such a picture has no scores: null in JSON, NaN in the binary
+extension.
 """
 
 import json
@@ -215,6 +216,7 @@ def _outputs(model: ServedModel) -> dict[str, tuple[str, list[int]]]:
     return {
         model.scores_name: ("FP32", [classes]),
         "labels": ("BYTES", [classes]),
+        **({} if model.thresholds is None else {"thresholds": ("FP32", [classes])}),
         "label": ("BYTES", []),
         "error": ("BYTES", []),
     }
@@ -354,6 +356,8 @@ def _values(model: ServedModel, name: str, answers: Sequence[Answer]) -> list[An
     """The elements of an output, row by row."""
     if name == "labels":
         return [*model.labels] * len(answers)
+    if name == "thresholds":
+        return list(model.thresholds or ()) * len(answers)
     if name == "label":
         return ["" if answer.scores is None else model.labels[int(answer.scores.argmax())] for answer in answers]
     if name == "error":

@@ -104,6 +104,22 @@ def test_predict_json_keeps_the_order_and_reports_what_cannot_be_read(trained):
     assert list(json.loads(done.stdout)[0]["scores"]) == ["dog"]
 
 
+def test_predict_tells_all_labels_of_a_picture_that_can_have_many(trained, many_labels):
+    pictures = [trained[0] / "pictures" / name / f"{name}0.png" for name in ("cat", "dog", "owl")]
+    answers = json.loads(retrain("predict", many_labels, *pictures, "--json", check=0).stdout)
+    thresholds = dict(
+        zip(("cat", "dog", "owl"), json.loads((many_labels / "run.json").read_text())["thresholds"], strict=True)
+    )
+    for answer in answers:
+        assert {*answer} == {"path", "label", "score", "scores", "labels"}
+        assert answer["labels"] == [label for label, score in answer["scores"].items() if score >= thresholds[label]]
+    lines = retrain("predict", many_labels, *pictures, check=0).stdout.splitlines()
+    for line, answer in zip(lines, answers, strict=True):
+        assert all(f"{label} {answer['scores'][label]:.4f}" in line for label in answer["labels"])
+    done = retrain("predict", many_labels, trained[0] / "pictures", "--wrong", check=2)
+    one_line_error(done, "--wrong compares one label with the name of a picture's folder", "leave it out")
+
+
 def test_predict_wrong_shows_pictures_that_lie_in_the_wrong_folder(trained, tmp_path):
     folder, _ = trained
     for label, name in enumerate(["cat", "dog"]):

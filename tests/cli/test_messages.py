@@ -250,8 +250,25 @@ def test_predict_shows_the_five_likeliest():
 
     scores = {f"class {number}": 0.5 / 2**number for number in range(400)}
     prediction = Prediction("a.jpg", "class 0", 0.5, scores)
-    assert _answer_line(prediction, None, 5) == (
+    assert _answer_line(prediction, None, None) == (
         "a.jpg: class 0 0.5000, class 1 0.2500, class 2 0.1250, class 3 0.0625, class 4 0.0312"
     )
     assert len(_answer(prediction, None, None)["scores"]) == 400
     assert len(_answer(prediction, None, 3)["scores"]) == 3
+
+
+def test_of_many_labels_predict_shows_those_that_the_picture_has():
+    from retrain.cli.predict import _answer, _answer_line
+    from retrain.model.classifier import Prediction
+
+    names = [f"label {number}" for number in range(10)]
+    most = Prediction.of("a.jpg", names, [0.9 - number / 20 for number in range(10)], [0.8, 0.9] + [0.5] * 8)
+    assert _answer_line(most, None, None) == (
+        "a.jpg: label 0 0.9000, label 2 0.8000, label 3 0.7500, label 4 0.7000, label 5 0.6500, "
+        "label 6 0.6000, label 7 0.5500, label 8 0.5000"
+    )
+    assert _answer_line(most, None, 2) == "a.jpg: label 0 0.9000, (label 1 0.8500)"
+    assert _answer(most, None, 1)["labels"] == tuple(f"label {number}" for number in (0, 2, 3, 4, 5, 6, 7, 8))
+    none = Prediction.of("a.jpg", names, [0.2] * 9 + [0.3], [0.5] * 10)
+    assert _answer_line(none, None, None) == "a.jpg: (label 9 0.3000)"
+    assert (none.labels, none.label) == ((), "label 9")

@@ -3,8 +3,10 @@
 import errno
 import json
 import os
+import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from support.pictures import TINY_SIZE
 import retrain as package
 from retrain.errors import ExportError, OutputError
 from retrain.events import Warned
-from retrain.export import export_folder, onnx_format
+from retrain.export import FORMATS, export_folder, onnx_format
 from retrain.files import digest_of_file
 from retrain.model.exported import files_of_exports
 
@@ -274,6 +276,20 @@ def turned_scores(network):
     [output] = network.graph.output
     network.graph.initializer.append(numpy_helper.from_array(np.array([1, 2, 0], np.int64), "turned"))
     behind(network, helper.make_node("Gather", ["old", "turned"], [output.name], axis=1))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_readme_tells_of_thresholds_where_there_are_some(name):
+    description = SimpleNamespace(height=3, width=4, labels=("a", "b"), final_tensor_name="scores", thresholds=None)
+    one = export_folder._readme(FORMATS[name].facts, SimpleNamespace(description=description)).decode()
+    description.thresholds = (0.25, 0.5)
+    many = export_folder._readme(FORMATS[name].facts, SimpleNamespace(description=description)).decode()
+    assert "thresholds" not in one
+    assert "A picture can have several of these labels" in many
+    for text in (one, many):
+        assert not set(text) & {"$"}
+        [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        compile(code, name, "exec")
 
 
 # what goes wrong on the way

@@ -1,5 +1,6 @@
 """Heat maps: exact where they can be."""
 
+import dataclasses
 import io
 import itertools
 
@@ -84,7 +85,11 @@ def test_with_a_hidden_layer_it_is_the_gradient_times_the_activation(pixels, is_
 
 def test_the_sentence_says_whether_it_is_exact():
     assert HeatMaps(Activations(), make_head(3, 5), SMALL).is_exact
-    assert "exact" in HeatMaps(Activations(), make_head(3, 5), SMALL).sentence
+    one = make_head(3, 5)
+    many = dataclasses.replace(one, thresholds=np.full(5, 0.5, np.float32))
+    assert "exact" in HeatMaps(Activations(), one, SMALL).sentence
+    assert HeatMaps(Activations(), one, SMALL).sentence.endswith("before all scores are made to add up to 1.")
+    assert HeatMaps(Activations(), many, SMALL).sentence.endswith("before it is made a number from 0 to 1.")
     hidden, maximum = (
         HeatMaps(Activations(), make_head(3, 4, 5), SMALL),
         HeatMaps(Activations(False), make_head(3, 5), SMALL),

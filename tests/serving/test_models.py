@@ -60,6 +60,14 @@ def test_scores_that_do_not_add_up_are_an_error(folder, monkeypatch):
         Models({"a": folder})
 
 
+def test_scores_of_many_labels_need_not_add_up(many_labels, monkeypatch):
+    model = Models({"animals": many_labels}).get()
+    assert model.thresholds == model.classifier.thresholds
+    monkeypatch.setattr(Classifier, "scores", lambda self, pixels: 1.1 + 0 * pixels[:, 0, 0].astype("float32"))
+    with pytest.raises(ModelFolderError, match="gives scores that are not from 0 to 1: train the model again"):
+        Models({"animals": many_labels})
+
+
 def test_a_model_that_is_trained_anew_takes_the_place_of_the_old(folder, train_anew):
     models = Models({"animals": folder})
     old = models.get()

@@ -48,6 +48,13 @@ def test_many_labels_are_counted():
     assert "and 950 more" in page
 
 
+def test_the_page_says_whether_a_picture_has_one_label_or_can_have_many():
+    with asking(context_of(served("one"), served("many", FakeClassifier(thresholds=(0.2, 0.5, 0.3))))) as client:
+        assert "It gives every picture one of 3 labels" in client.get("/").text
+        page = client.get("/?model=many").text
+        assert "It gives every picture those of 3 labels whose scores come up to their thresholds" in page
+
+
 def test_several_models_have_a_page_each():
     with asking(context_of(served("a"), served("b"))) as client:
         assert '<a href="/?model=b" aria-current="page">' in client.get("/?model=b").text

@@ -39,6 +39,28 @@ def test_only_as_many_labels_as_wanted(client):
     assert (answer.status_code, answer.json()["error"][:5]) == (422, "top: ")
 
 
+def test_where_a_picture_can_have_many_labels_those_that_it_has_are_told():
+    many = served(classifier=FakeClassifier(thresholds=(0.2, 0.5, 0.3)))
+    with asking(context_of(many)) as client:
+        for colour, labels in (
+            ("#ff8000", ["red"]),
+            ("#ffff80", ["red"]),
+            ("#8080ff", ["blue", "red"]),
+            ("#10ff10", ["green"]),
+        ):
+            [found] = client.post("/predict", content=picture(colour)).json()["predictions"]
+            assert found["labels"] == labels
+            assert found["thresholds"] == {"red": 0.2, "green": 0.5, "blue": 0.3}
+            assert found["label"] == next(iter(found["scores"]))
+        [found] = client.post("/predict?top=1", content=picture("#8080ff")).json()["predictions"]
+        assert (found["labels"], found["thresholds"]) == (["blue", "red"], {"blue": 0.3})
+        assert client.get("/models").json()["models"][0]["thresholds"] == [0.2, 0.5, 0.3]
+    none = served(classifier=FakeClassifier(thresholds=(1.0, 1.0, 1.0)))
+    with asking(context_of(none)) as client:
+        [found] = client.post("/predict", content=RED).json()["predictions"]
+        assert (found["labels"], found["label"]) == ([], "red")
+
+
 def test_several_models_are_asked_by_name():
     with asking(context_of(served("a"), served("b", FakeClassifier(("x", "y", "z"))))) as client:
         named = [client.post(path, content=RED).json() for path in ("/predict", "/predict/a", "/predict/b")]

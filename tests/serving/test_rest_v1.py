@@ -1,5 +1,5 @@
 import pytest
-from support.serving import BLUE, GREEN, LABELS, RED, VERSION, asking, b64, context_of
+from support.serving import BLUE, GREEN, LABELS, RED, VERSION, FakeClassifier, asking, b64, context_of, served
 
 PREDICT = "/v1/models/paint:predict"
 
@@ -40,6 +40,23 @@ def test_columns_for_inputs(client, inputs):
     outputs = client.post(PREDICT, json={"inputs": inputs}).json()["outputs"]
     assert set(outputs) == {"final_result", "labels"}
     assert [len(row) for row in outputs["final_result"]] == [3, 3]
+
+
+def test_thresholds_come_with_the_scores_where_a_picture_can_have_many_labels():
+    with asking(context_of(served(classifier=FakeClassifier(thresholds=(0.2, 0.5, 0.3))))) as client:
+        pictures = [{"b64": b64(RED)}, {"b64": b64(b"text")}]
+        good, bad = client.post(PREDICT, json={"instances": pictures}).json()["predictions"]
+        assert {*good} == {"final_result", "labels", "thresholds"}
+        assert (good["thresholds"], [*bad]) == ([0.2, 0.5, 0.3], ["error"])
+        outputs = client.post(PREDICT, json={"inputs": pictures}).json()["outputs"]
+        assert outputs["thresholds"] == [[0.2, 0.5, 0.3], None]
+        found = client.get("/v1/models/paint/metadata").json()["metadata"]["signature_def"]["signature_def"]
+        outputs = found["serving_default"]["outputs"]
+        assert {name: (output["dtype"], output["name"][-1]) for name, output in outputs.items()} == {
+            "final_result": ("DT_FLOAT", "0"),
+            "labels": ("DT_STRING", "1"),
+            "thresholds": ("DT_FLOAT", "2"),
+        }
 
 
 def test_a_bad_picture_fails_alone(client):

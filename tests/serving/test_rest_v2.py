@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from support.serving import BLUE, GREEN, LABELS, RED, VERSION, asking, b64, context_of
+from support.serving import BLUE, GREEN, LABELS, RED, VERSION, FakeClassifier, asking, b64, context_of, served
 
 INFER = "/v2/models/paint/infer"
 LENGTH = "Inference-Header-Content-Length"
@@ -46,6 +46,23 @@ def test_all_outputs_of_pictures_in_base64(client):
         assert outputs["labels"]["data"] == [*LABELS, *LABELS]
         assert outputs["label"]["data"] == ["red", "blue"]
         assert outputs["error"]["data"] == ["", ""]
+
+
+def test_thresholds_are_an_output_where_a_picture_can_have_many_labels():
+    with asking(context_of(served(classifier=FakeClassifier(thresholds=(0.25, 0.5, 0.75))))) as client:
+        outputs = by_name(client.post(INFER, json={"inputs": [tensor(RED, b"text")]}))
+        assert outputs["thresholds"] == {
+            "name": "thresholds",
+            "datatype": "FP32",
+            "shape": [2, 3],
+            "data": [0.25, 0.5, 0.75] * 2,
+        }
+        wanted = [{"name": "thresholds", "parameters": {"binary_data": True}}]
+        body, headers = binary_request([RED], outputs=wanted)
+        answer = client.post(INFER, content=body, headers=headers)
+        assert np.frombuffer(answer.content[int(answer.headers[LENGTH]) :], "<f4").tolist() == [0.25, 0.5, 0.75]
+        names = [one["name"] for one in client.get("/v2/models/paint").json()["outputs"]]
+        assert names == ["final_result", "labels", "thresholds", "label", "error"]
 
 
 def test_a_column_of_pictures(client):

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from retrain.data.picture_form import PictureForm
 from retrain.options import ServingOptions
 from retrain.serving.answers import Answerer
 from retrain.serving.app import build_app
@@ -30,12 +31,17 @@ VERSION = 1700000000
 class FakeClassifier:
     """Tells red, green and blue pictures apart: its scores are the shares of the colours."""
 
-    def __init__(self, labels=LABELS, size=(4, 6)):
-        self.labels = labels
+    def __init__(self, labels=LABELS, size=(4, 6), thresholds=None):
+        self.labels, self.thresholds = labels, thresholds
         self.folder = self.model_dir = Path("/nowhere/model")
         self.litert_model = None
         self.description = SimpleNamespace(
-            height=size[0], width=size[1], backbone_name="paint", final_tensor_name="final_result", is_onnx=False
+            height=size[0],
+            width=size[1],
+            form=PictureForm(*size),
+            backbone_name="paint",
+            final_tensor_name="final_result",
+            is_onnx=False,
         )
         self.batches = []  # their sizes
         self.holds = threading.Event()  # while it is not set, batches wait

@@ -1,5 +1,6 @@
 """`retrain export` and `retrain train --export`: the commands, the client code in READMEs, real networks."""
 
+import ast
 import json
 import os
 import re
@@ -17,9 +18,11 @@ from support.pictures import draw_picture
 from support.refused import WITHOUT_KERAS
 
 from retrain import worker
-from retrain.export import onnx_format
+from retrain.export import FORMATS, onnx_format
 from retrain.model import Classifier
 from retrain.options import EXPORT_FORMATS
+
+CLIENTS_IN_THIS_PROCESS = ("graph", "saved-model", "keras", "tflite", "onnx", "openvino")  # those of float32
 
 for package, extra in (("tf2onnx", "onnx"), ("openvino", "openvino"), ("nncf", "openvino")):
     pytest.importorskip(package, reason=f"the extra {extra} is not installed")
@@ -58,8 +61,7 @@ def test_every_format_is_made_and_checked(exported):
 @pytest.mark.parametrize("name", EXPORT_FORMATS)
 def test_the_client_code_of_the_readme_runs_without_retrain(name, exported, tmp_path):
     model, _ = exported
-    text = (model / "exports" / name / "README.md").read_text("utf-8")
-    [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code = client_code(model / "exports" / name / "README.md")
     picture = tmp_path / "picture.jpg"
     draw_picture(5, 1, 300).save(picture, quality=95)
     without = "" if name == "keras" else WITHOUT_KERAS
@@ -77,6 +79,40 @@ def test_the_client_code_of_the_readme_runs_without_retrain(name, exported, tmp_
     assert label == expected.label
     # the client decodes the whole picture where predict scales a large JPEG
     assert float(score) == pytest.approx(expected.score, abs=0.05)
+
+
+@pytest.mark.network
+@pytest.mark.slow
+@pytest.mark.usefixtures("exports_here")
+def test_every_format_gives_the_labels_of_a_picture_that_can_have_many(many_labels, trained, capsys, monkeypatch):
+    model = shutil.copytree(many_labels, Path("model").absolute())
+    done = retrain(
+        "export", "model", "--format", ",".join(EXPORT_FORMATS), "--json", "--max-accuracy-drop", 10, check=0
+    )
+    document = json.loads(done.stdout)
+    assert tuple(document["thresholds"]) == Classifier(model).thresholds
+    for row in document["exports"]:
+        assert row["accuracy"] or row["largest_difference"] < 1e-5
+    pictures = [trained[0] / "pictures" / name for name in ("cat/cat0.png", "dog/dog3.png", "owl/owl6.png")]
+    for name in EXPORT_FORMATS:
+        with monkeypatch.context() as patch:
+            patch.chdir(model / "exports" / name)
+            code = client_code(Path("README.md"))
+            runtime = FORMATS[name].load(Path())
+            assert (tuple(runtime.labels), runtime.thresholds) == (
+                Classifier(model).labels,
+                Classifier(model).thresholds,
+            )
+            for found in Classifier(model).predict(pictures):
+                if name in CLIENTS_IN_THIS_PROCESS:
+                    patch.setattr(sys, "argv", ["client", found.path])
+                    exec(code, {})
+                    assert {*ast.literal_eval(capsys.readouterr().out)} == {*found.labels}
+
+
+def client_code(readme):
+    [code] = re.findall(r"```python\n(.*?)```", readme.read_text("utf-8"), re.DOTALL)
+    return code
 
 
 @pytest.mark.network

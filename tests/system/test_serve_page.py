@@ -10,6 +10,7 @@ from support.pictures import draw_picture
 from support.serving import running
 from support.small_network import small_saved_model
 
+from retrain.model import Classifier
 from retrain.options import BackboneOptions, RunOptions, TrainingOptions
 from retrain.pipeline.train import train
 
@@ -17,6 +18,7 @@ axe = pytest.importorskip("axe_playwright_python", reason="axe-core: pip install
 
 pytestmark = pytest.mark.slow
 
+SIGNS = {True: "\u2265", False: "<"}  # between a score and its threshold
 AXE = Path(axe.__file__).with_name("axe.min.js").read_text("utf-8")
 DROP = """
 ([name, text, event]) => {
@@ -159,6 +161,30 @@ def test_what_spoke_for_it_is_laid_over_the_picture(show, address, folder):
     assert picture.screenshot() == plain
     assert page.locator(".said .note").is_hidden()
     assert page.heard == []
+
+
+def test_labels_that_a_picture_has_are_ticked(show, many_labels, trained):
+    pictures = [
+        *sorted((trained[0] / "pictures" / "cat").glob("*.png")),
+        *(trained[0] / "pictures" / "dog").glob("*.png"),
+    ]
+    found = [*Classifier(many_labels).predict(pictures)]
+    assert {len(one.labels) for one in found} >= {0, 1, 2}
+    with running({"many": many_labels}) as (_, (host, port)):
+        page = show(f"http://{host}:{port}")
+        page.set_input_files("#files", pictures)
+        shown = wait(page, len(pictures))
+        assert shown == [
+            ", ".join(f"{label} {100 * one.scores[label]:.1f}%" for label in one.labels) or "no label" for one in found
+        ]
+        for card, one in zip(page.locator(".answer").all(), found, strict=True):
+            bars = [text.split("\n") for text in card.locator(".scores li").all_inner_texts()]
+            assert {text[2:] for text, _ in bars if text.startswith("\u2713 ")} == {*one.labels}
+            assert [share.split()[1] for _, share in bars] == [SIGNS[label in one.labels] for label in one.scores]
+        assert "without a label" in page.inner_text("#status")
+        page.evaluate(AXE)
+        assert page.evaluate("axe.run()")["violations"] == []
+        assert page.heard == []
 
 
 def test_without_a_connection_it_can_be_tried_again(show, address, folder):

@@ -69,7 +69,7 @@ function start(section) {
 
   function makeCard(file) {
     const element = template.content.firstElementChild.cloneNode(true);
-    const card = { file, element, state: "waiting", label: "" };
+    const card = { file, element, state: "waiting", label: "", labels: [] };
     find(card, ".path").textContent = file.name || "pasted picture";
     const picture = find(card, "canvas");
     picture.setAttribute("aria-label", file.name || "pasted picture");
@@ -116,9 +116,12 @@ function start(section) {
     const [prediction] = answer.predictions;
     card.state = "done";
     card.label = prediction.label;
-    find(card, ".is").textContent = `${prediction.label} ${percent(prediction.score)}`;
+    card.labels = prediction.labels || [prediction.label]; // where it can have many: those that it has
+    const given = card.labels.map((label) => `${label} ${percent(prediction.scores[label])}`);
+    find(card, ".is").textContent = given.join(", ") || "no label";
     const scores = Object.entries(prediction.scores).sort((one, other) => other[1] - one[1]);
-    find(card, ".scores").replaceChildren(...scores.slice(0, MOST_SCORES).map(([label, score]) => bar(label, score)));
+    const shown = scores.slice(0, Math.max(MOST_SCORES, card.labels.length));
+    find(card, ".scores").replaceChildren(...shown.map(([label, score]) => bar(label, score, prediction.thresholds?.[label])));
     find(card, ".explain").hidden = false;
   }
 
@@ -184,21 +187,29 @@ function start(section) {
     }
   }
 
-  function bar(label, score) {
+  // A threshold is there where a picture can have many labels; those that it has get a tick.
+  function bar(label, score, threshold) {
     const item = document.createElement("li");
-    const [name, share] = [label, percent(score)].map((text) => {
+    const isIn = score >= threshold;
+    const texts = [isIn ? `\u2713 ${label}` : label, percent(score)];
+    if (threshold !== undefined) texts[1] += ` ${isIn ? "\u2265" : "<"} ${percent(threshold)}`;
+    const [name, share] = texts.map((text) => {
       const part = document.createElement("span");
       part.textContent = text;
       return part;
     });
     const drawing = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    const rail = document.createElementNS("http://www.w3.org/2000/svg", "rect");
     for (const [key, value] of [["viewBox", "0 0 100 1"], ["preserveAspectRatio", "none"], ["aria-hidden", "true"]]) drawing.setAttribute(key, value);
-    rail.setAttribute("width", String(100 * score));
-    rail.setAttribute("height", "1");
-    drawing.append(rail);
+    drawing.append(rectangle({ width: 100 * score, height: 1 }));
+    if (threshold !== undefined) drawing.append(rectangle({ class: "threshold", x: Math.min(99, 100 * threshold), width: 1, height: 1 }));
     item.append(name, share, drawing);
     return item;
+  }
+
+  function rectangle(attributes) {
+    const found = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+    for (const [key, value] of Object.entries(attributes)) found.setAttribute(key, String(value));
+    return found;
   }
 
   function tell() {
@@ -210,8 +221,8 @@ function start(section) {
     if (!cards.length) return;
     const counts = new Map();
     for (const card of cards) {
-      const name = card.state === "failed" ? "without an answer" : card.label;
-      counts.set(name, (counts.get(name) || 0) + 1);
+      const names = card.state === "failed" ? ["without an answer"] : card.labels.length ? card.labels : ["without a label"];
+      for (const name of names) counts.set(name, (counts.get(name) || 0) + 1);
     }
     const ranked = [...counts].sort((one, other) => other[1] - one[1]).slice(0, 10);
     status.textContent = `${counted(cards.length)}: ${ranked.map(([name, count]) => `${count} ${name}`).join(", ")}`;
