@@ -125,6 +125,7 @@ class TryTested(Event):
     accuracy: float | None = None  # mean over these, in [0, 1]
     cross_entropy: float | None = None  # mean over these, nats
     error: str | None = None  # why the try failed
+    measure: str = "accuracy"  # what `accuracy` is: of pictures with several labels, mAP
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ class FoldTested(Event):
     pictures: int  # in this fold, copies counted once
     accuracy: float | None  # in [0, 1]
     cross_entropy: float | None  # nats
+    measure: str = "accuracy"  # what `accuracy` is: of pictures with several labels, mAP
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ class TrainingBegan(Event):
     steps: int
     epochs: float | None  # where the length was given in epochs
     batch_size: int  # pictures in a step: all of them with lbfgs
+    measure: str = "accuracy"  # what accuracies are: of pictures with several labels, exact match
 
 
 @dataclass(frozen=True)
@@ -160,9 +163,9 @@ class Evaluated(Event):
     """The head was evaluated after a step's update, on its training batch and on validation pictures."""
 
     step: int  # from 0 on
-    train_accuracy: float  # in [0, 1]
+    train_accuracy: float  # in [0, 1]; of several labels, the share of pictures with exactly the right ones at 0.5
     train_cross_entropy: float  # nats
-    validation_accuracy: float | None  # in [0, 1]; None without validation pictures
+    validation_accuracy: float | None  # the same; None without validation pictures
     validation_cross_entropy: float | None
 
 

@@ -106,6 +106,11 @@ class LabelledBottlenecks:
     origins: NDArray[np.int32] | None = None
     # (n,) >= 0, how many pictures each row counts as in training. None: every row is one
     weights: NDArray[np.float32] | None = None
+    # (sets, classes) if pictures have several labels: `labels` are in [0, sets) then, and name the sets. None: a number
+    # in `labels` is the label itself
+    label_sets: NDArray[np.bool_] | None = None
+    # (classes,) > 0, with label_sets: how many times more a label counts in the loss where a picture has it. None: 1
+    positive_weights: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -115,13 +120,16 @@ class LabelledBottlenecks:
         return None if self.weights is None else self.weights[rows]
 
     def weighted(self, class_weights: Sequence[float] | None) -> "LabelledBottlenecks":
-        """The same, with the weight of its class for each row; unchanged for None.
+        """The same, with the weight of its class for each row, or those of the labels if there are several to a row;
+        unchanged for None.
 
         Args:
             class_weights: (classes,) > 0.
         """
         if class_weights is None:
             return self
+        if self.label_sets is not None:
+            return replace(self, positive_weights=np.asarray(class_weights, np.float32))
         return replace(self, weights=np.asarray(class_weights, np.float32)[self.labels])
 
     def with_copies(self, pictures: NDArray[np.int64]) -> NDArray[np.int64]:

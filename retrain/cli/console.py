@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from retrain.data import FEWEST_PICTURES, FolderInspection
-from retrain.evaluation import Metrics, PictureResult
+from retrain.evaluation import AnyMetrics, LabelFoldStatistics, Metrics, MultiLabelMetrics, PictureResult
 from retrain.extraction import Augmentation
 from retrain.paths import display_path
 from retrain.pipeline.benchmark import MachineBenchmark
@@ -209,7 +209,7 @@ def _extraction_line(result: RunResult) -> str:
     split, extraction, seconds = result.split, result.extraction, result.timings
     return (
         f"{_pictures(extraction['pictures'] - extraction['skipped'], extraction['different'])} of "
-        f"{counted(len(result.labels), 'class')}: "
+        f"{counted(len(result.labels), 'label' if result.is_multi_label else 'class')}: "
         f"{split['train']} for training, {split['validation']} for validation, {split['test']} for the test; "
         f"{extraction['extracted']} extracted in {extraction['seconds']:.1f} s, "
         f"trained in {seconds['training_seconds']:.1f} s"
@@ -221,8 +221,11 @@ def _pictures(count: int, different: int) -> str:
     return counted(count, "picture") + ("" if count == different else f" ({different:,} different)")
 
 
-def _metrics_lines(name: str, metrics: Metrics, is_imbalanced: bool = False) -> Iterator[str]:
+def _metrics_lines(name: str, metrics: AnyMetrics, is_imbalanced: bool = False) -> Iterator[str]:
     """is_imbalanced: whether there are other pictures of which this is known."""
+    if isinstance(metrics, MultiLabelMetrics):
+        yield from _label_metrics_lines(name, metrics)
+        return
     if metrics.accuracy is None or metrics.accuracy_interval is None:
         yield f"{name} accuracy: none, because there are no such pictures"
         return
@@ -238,6 +241,27 @@ def _metrics_lines(name: str, metrics: Metrics, is_imbalanced: bool = False) -> 
     if worst:
         yield "Worst classes: " + ", ".join(f"{c.label} {c.recall:.1%} of {c.n}" for c in worst)
     yield from _confused_line(metrics)
+
+
+def _label_metrics_lines(name: str, metrics: MultiLabelMetrics) -> Iterator[str]:
+    """The same of pictures with several labels."""
+    if metrics.mean_average_precision is None or metrics.mean_average_precision_interval is None:
+        reason = "of them has a label" if metrics.n else "there are no such pictures"
+        yield f"{name} mAP: none, because {'none ' if metrics.n else ''}{reason}"
+        return
+    low, high = metrics.mean_average_precision_interval
+    copies = f" different pictures; {counted(metrics.copies, 'copy')} not counted" if metrics.copies else ""
+    yield (
+        f"{name} mAP {metrics.mean_average_precision:.1%} (95% interval {low:.1%} to {high:.1%}, "
+        f"N={metrics.n}{copies}), cross-entropy {metrics.cross_entropy:.3f}"
+    )
+    yield (
+        f"F1 {ratio(metrics.micro_f1)} (micro), {ratio(metrics.macro_f1)} (macro); exactly the right labels: "
+        f"{ratio(metrics.exact_match)}"
+    )
+    worst = metrics.worst_labels()
+    if worst:
+        yield "Worst labels: " + ", ".join(f"{c.label} AP {ratio(c.average_precision)} of {c.n}" for c in worst)
 
 
 def _balance_line(metrics: Metrics, is_imbalanced: bool = False) -> Iterator[str]:
@@ -263,6 +287,8 @@ def _scores_line(metrics: Metrics) -> str:
 def describe_cross_validation(found: CrossValidation) -> str:
     """What `retrain crossval` shows."""
     statistics = found.statistics
+    if isinstance(statistics, LabelFoldStatistics) or isinstance(found.metrics, MultiLabelMetrics):
+        return _describe_label_folds(found)
     lines = table(
         ["class", "pictures", "recall", "standard deviation"],
         [
@@ -291,6 +317,38 @@ def describe_cross_validation(found: CrossValidation) -> str:
     return "\n".join(lines)
 
 
+def _describe_label_folds(found: CrossValidation) -> str:
+    """The same of pictures with several labels."""
+    statistics, metrics = found.statistics, found.metrics
+    if not isinstance(statistics, LabelFoldStatistics) or not isinstance(metrics, MultiLabelMetrics):
+        raise TypeError("the pictures have one label each")
+    lines = table(
+        ["label", "pictures", "AP", "standard deviation"],
+        [
+            (c.label, str(c.n), ratio(c.mean), ratio(c.standard_deviation))
+            for c in _few(statistics.per_label, lambda c: c.mean)
+        ],
+    )
+    lines += _rest_line(len(statistics.per_label), "with the lowest average precision")
+    (low, high), figure = statistics.mean_average_precision.interval, statistics.mean_average_precision
+    (low_loss, high_loss), loss = statistics.cross_entropy.interval, statistics.cross_entropy
+    lines += [
+        "",
+        f"mAP {figure.mean:.1%} (95% interval {low:.1%} to {high:.1%}), standard deviation "
+        f"{figure.standard_deviation:.1%} over {counted(statistics.folds, 'fold')} of "
+        f"{_pictures(statistics.n + metrics.copies, statistics.n)}",
+        f"Cross-entropy {loss.mean:.3f} (95% interval {low_loss:.3f} to {high_loss:.3f}), standard deviation "
+        f"{loss.standard_deviation:.3f}",
+        f"F1 {statistics.micro_f1.mean:.1%} (micro), {statistics.macro_f1.mean:.1%} (macro); exactly the right labels: "
+        f"{statistics.exact_match.mean:.1%}",
+        f"Backbone: {found.backbone}",
+        *_augmentation_lines(found.augmentation, "picture"),
+    ]
+    if found.extraction.left_out.count:
+        lines.append(f"Skipped {found.extraction.left_out.told()}; all are listed with --json")
+    return "\n".join(lines)
+
+
 def describe_evaluation(evaluation: FolderEvaluation, output: str | None = None) -> str:
     """What `retrain evaluate` shows: all pictures, and apart from them those that the model was not trained on.
 
@@ -308,13 +366,17 @@ def describe_evaluation(evaluation: FolderEvaluation, output: str | None = None)
         all_in = f"in {display_path(os.path.join(output, 'skipped.csv'))}" if output else "listed with --json"
         lines += ["", f"Skipped {evaluation.extraction.left_out.told()}; all are {all_in}"]
     if output:
-        files = "evaluation.json, confusion_matrix.csv, predictions.csv, skipped.csv"
+        is_multi_label = isinstance(metrics, MultiLabelMetrics)
+        matrix = "co_occurrence.csv" if is_multi_label else "confusion_matrix.csv"
+        files = f"evaluation.json, {matrix}, predictions.csv, skipped.csv"
         lines.append(f"Files: {display_path(os.path.join(output, ''))} ({files})")
     return "\n".join(lines)
 
 
-def describe_metrics(metrics: Metrics) -> str:
+def describe_metrics(metrics: AnyMetrics) -> str:
     """Totals, a line per class, and the confusion matrix; of many classes, only the worst ones."""
+    if isinstance(metrics, MultiLabelMetrics):
+        return _describe_label_metrics(metrics)
     lines = [*_metrics_lines("Total", metrics), ""]
     lines += table(
         ["class", "pictures", "precision", "recall", "F1"],
@@ -334,14 +396,41 @@ def describe_metrics(metrics: Metrics) -> str:
     return "\n".join(lines)
 
 
+def _describe_label_metrics(metrics: MultiLabelMetrics) -> str:
+    """The same of pictures with several labels; co-occurrence takes the place of the confusion matrix."""
+    labels = metrics.per_label
+    lines = [*_metrics_lines("Total", metrics), ""]
+    lines += table(
+        ["label", "pictures", "precision", "recall", "F1", "AP", "threshold"],
+        [
+            (
+                *(c.label, str(c.n), ratio(c.precision), ratio(c.recall), ratio(c.f1)),
+                *(ratio(c.average_precision), f"{c.threshold:.3f}"),
+            )
+            for c in _few(labels, lambda c: c.average_precision)
+        ],
+    )
+    if len(labels) <= _MOST_ROWS:
+        title = "Co-occurrence (rows: label that a picture has, columns: label that it was given)"
+        return "\n".join([*lines, "", *_grid_lines(title, [c.label for c in labels], metrics.co_occurrence)])
+    lines += _rest_line(len(labels), "with the lowest average precision")
+    lines += ["", "Co-occurrence of labels: with --json, or as a file with --output DIR"]
+    return "\n".join(lines)
+
+
 def _matrix_lines(metrics: Metrics) -> Iterator[str]:
-    labels = [shown(c.label) for c in metrics.per_class]
+    title = "Confusion matrix (rows: true class, columns: given label)"
+    return _grid_lines(title, [found.label for found in metrics.per_class], metrics.confusion_matrix)
+
+
+def _grid_lines(title: str, names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Iterator[str]:
+    labels = [shown(name) for name in names]
     width = max(len("class"), *map(len, labels))
     numbers = [f"[{number}]" for number in range(len(labels))]
-    cell = max(4, *map(len, numbers), *(len(str(count)) for row in metrics.confusion_matrix for count in row))
-    yield "Confusion matrix (rows: true class, columns: given label)"
+    cell = max(4, *map(len, numbers), *(len(str(count)) for row in matrix for count in row))
+    yield title
     yield " " * (width + cell + 1) + "".join(f" {number:>{cell}}" for number in numbers)
-    for number, label, row in zip(numbers, labels, metrics.confusion_matrix, strict=True):
+    for number, label, row in zip(numbers, labels, matrix, strict=True):
         yield f"{label:{width}} {number:>{cell}}" + "".join(f" {count:{cell}}" for count in row)
 
 
@@ -376,7 +465,10 @@ def describe_misclassified(pictures: Sequence[PictureResult]) -> str:
     if not pictures:
         return "No misclassified test pictures"
     lines = [f"{counted(len(pictures), 'misclassified test picture')}:"]
-    lines += [f"  {display_path(p.path)}: {p.predicted} ({p.score:.1%}), is {p.label}" for p in pictures]
+    none = "no label"  # of pictures that may have several
+    lines += [
+        f"  {display_path(p.path)}: {p.predicted or none} ({p.score:.1%}), is {p.label or none}" for p in pictures
+    ]
     return "\n".join(lines)
 
 

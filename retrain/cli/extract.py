@@ -70,7 +70,9 @@ def add_extract_command(commands: Commands) -> None:
 def _extract(args: argparse.Namespace) -> int:
     """Fill the cache and write its vectors, or measure how fast this machine is."""
     options = options_from(RunOptions, args)
-    if args.output is None and (options.labels, options.split) != (LabelOptions(), SplitOptions()):
+    # a manifest with several labels for a picture can't be read without --multi-label
+    ignored = LabelOptions(multi_label=options.labels.multi_label), SplitOptions()
+    if args.output is None and (options.labels, options.split) != ignored:
         raise UsageError("options of labels and sets have an effect on the file that --output names: add --output FILE")
     if args.benchmark:
         if args.output is not None:

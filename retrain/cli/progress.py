@@ -161,6 +161,7 @@ class Progress:
         self._display = _Display(quiet, time.monotonic())
         self._epochs: Callable[[int], str] = lambda steps: ""
         self._preparing = self._epoch = ""
+        self._measure = "accuracy"
 
     @singledispatchmethod
     def show(self, event: Event) -> None:
@@ -219,7 +220,7 @@ class Progress:
     @show.register
     def _fold(self, test: FoldTested) -> None:
         self._display.say(
-            f"fold {test.fold} of {test.folds}: accuracy {ratio(test.accuracy)} of {test.pictures}, "
+            f"fold {test.fold} of {test.folds}: {test.measure} {ratio(test.accuracy)} of {test.pictures}, "
             f"cross-entropy {test.cross_entropy:.4f}"
         )
 
@@ -231,13 +232,13 @@ class Progress:
             self._display.say(f"{what}: {tried.error}")
             return
         self._display.say(
-            f"{what}: accuracy {ratio(tried.accuracy)}, cross-entropy {tried.cross_entropy:.4f} "
+            f"{what}: {tried.measure} {ratio(tried.accuracy)}, cross-entropy {tried.cross_entropy:.4f} "
             f"({counted(tried.folds, 'fold')})"
         )
 
     @show.register
     def _training(self, training: TrainingBegan) -> None:
-        self.steps, epochs = training.steps, training.epochs
+        self.steps, epochs, self._measure = training.steps, training.epochs, training.measure
         if epochs is not None:
             self._epochs = lambda steps: (
                 # the last one may end within a step
@@ -246,8 +247,9 @@ class Progress:
 
     @show.register
     def _evaluation(self, row: Evaluated) -> None:
-        validation = "" if row.validation_accuracy is None else f", validation accuracy {row.validation_accuracy:.1%}"
-        figures = f"train accuracy {row.train_accuracy:.1%}{validation}, cross-entropy {row.train_cross_entropy:.4f}"
+        measure, tested = self._measure, row.validation_accuracy
+        validation = "" if tested is None else f", validation {measure} {tested:.1%}"
+        figures = f"train {measure} {row.train_accuracy:.1%}{validation}, cross-entropy {row.train_cross_entropy:.4f}"
         epoch = self._epochs(row.step + 1)
         self._move("training", row.step + 1, self.steps, f"{figures}{epoch}")
         self._display.line(f"step {row.step}{epoch}: {figures}", now=row.step == self.steps - 1)
@@ -262,10 +264,11 @@ class Progress:
         validation = ""
         if row.validation_accuracy is not None:
             validation = (
-                f", validation accuracy {row.validation_accuracy:.1%}, cross-entropy {row.validation_cross_entropy:.4f}"
+                f", validation {self._measure} {row.validation_accuracy:.1%}, "
+                f"cross-entropy {row.validation_cross_entropy:.4f}"
             )
         self.epoch = row.epoch
-        self._epoch = f"train accuracy {row.train_accuracy:.1%}{validation}"
+        self._epoch = f"train {self._measure} {row.train_accuracy:.1%}{validation}"
         if not self._display.has_bar:
             self._display.say(f"{f'epoch {row.epoch}' if row.epoch else 'before fine-tuning'}: {self._epoch}")
 

@@ -74,7 +74,7 @@ def _report(args: argparse.Namespace) -> int:
 
 def _lines(made: "WrittenReport") -> list[str]:
     """What the report found, in short."""
-    from retrain.report import Absent
+    from retrain.report import Absent, LabelReport
 
     report = made.report
     lines = [report.headline.sentence, *report.headline.notes, ""]
@@ -84,15 +84,18 @@ def _lines(made: "WrittenReport") -> list[str]:
         elif found.total:
             lines.append(f"{found.title}: {found.sentence}")
             lines += listed_lines(found.paths or [group.text for group in found.groups], "in the report", _MOST_SHOWN)
-    lines.append("" if isinstance(report.learning, Absent) else report.learning.sentence)
+    if not isinstance(report, LabelReport):
+        lines.append("" if isinstance(report.learning, Absent) else report.learning.sentence)
     lines.append(f"Report: {display_path(made.path)}")
     return lines
 
 
 def _move_suspects(made: "WrittenReport", args: argparse.Namespace) -> int:
     from retrain.pipeline.moving import move, plan_moves
-    from retrain.report import Absent
+    from retrain.report import Absent, LabelReport
 
+    if isinstance(made.report, LabelReport):
+        raise UsageError("--move-suspects finds wrong labels of pictures with one label each: leave it out")
     found = (found for found in made.report.findings if not isinstance(found, Absent) and found.name == "suspects")
     paths = [path for finding in found for path in finding.paths]
     if not paths:

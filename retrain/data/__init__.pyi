@@ -7,7 +7,8 @@ from .folder_watch import FolderWatch
 from .folds import assign_folds, most_folds, stable_folds
 from .image_folder import read_image_folder
 from .inspection import FolderInspection, inspect_folder
-from .labelled_pictures import LabelledPictures, ManifestFile, Sample
+from .label_sets import check_separable, label_sets_of, united
+from .labelled_pictures import SEPARATOR, LabelledPictures, ManifestFile, Sample
 from .labels import ClassNames, class_labels, expected_labels
 from .left_out import LeftOut, summarize_left_out
 from .picture_file import Signature, hash_picture, picture_bytes, read_picture, signature_of, signed_bytes, what_else
@@ -24,6 +25,7 @@ __all__ = [
     "DISTORTIONS_VERSION",
     "FEWEST_PICTURES",
     "MARGIN",
+    "SEPARATOR",
     "SETS",
     "ClassNames",
     "Distorter",
@@ -44,6 +46,7 @@ __all__ = [
     "check_class_sizes",
     "check_counts",
     "check_groups",
+    "check_separable",
     "class_labels",
     "copies_folder",
     "decode_image",
@@ -54,6 +57,7 @@ __all__ = [
     "is_litter",
     "is_one_colour",
     "is_url",
+    "label_sets_of",
     "list_pictures",
     "list_remote",
     "most_folds",
@@ -70,6 +74,7 @@ __all__ = [
     "stable_folds",
     "summarize_left_out",
     "tried",
+    "united",
     "url_of",
     "what_else",
     "with_file_system",

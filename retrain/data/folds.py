@@ -35,11 +35,14 @@ def assign_folds(samples: Sequence[Sample], keys: NDArray[np.uint8], folds: int,
     members: dict[bytes, dict[int, int]] = {}  # unit -> label -> pictures
     for sample, unit in zip(samples, units, strict=True):
         counts = members.setdefault(unit, {})
-        counts[sample.label] = counts.get(sample.label, 0) + 1
+        for label in sample.classes:
+            counts[label] = counts.get(label, 0) + 1
     _check_units(samples, members, folds)
-    totals = Counter(sample.label for sample in samples)
+    totals = Counter(label for sample in samples for label in sample.classes)
     hashes = {unit: hashlib.sha256(seed.to_bytes(8, "big") + unit).digest() for unit in members}
-    order = sorted(members, key=lambda unit: (-sum(members[unit].values()), min(members[unit]), hashes[unit]))
+    order = sorted(
+        members, key=lambda unit: (-sum(members[unit].values()), min(members[unit], default=0), hashes[unit])
+    )
     held: dict[int, list[int]] = {label: [0] * folds for label in totals}  # label -> fold -> pictures
     sizes = [0] * folds
     chosen: dict[bytes, int] = {}
@@ -54,14 +57,15 @@ def assign_folds(samples: Sequence[Sample], keys: NDArray[np.uint8], folds: int,
         for label, count in members[unit].items():
             held[label][fold] += count
             sizes[fold] += count
+        sizes[fold] += not members[unit]  # pictures without a label
         chosen[unit] = fold
     return np.array([chosen[unit] for unit in units], np.int32)
 
 
 def most_folds(samples: Sequence[Sample], keys: NDArray[np.uint8]) -> int:
     """The most folds that the samples can be split into: as many as the smallest class has units."""
-    labels = zip(inseparable_units(samples, keys), (sample.label for sample in samples), strict=True)
-    return min(Counter(label for _, label in set(labels)).values())
+    units = zip(inseparable_units(samples, keys), samples, strict=True)
+    return min(Counter(label for _, label in {(unit, label) for unit, own in units for label in own.classes}).values())
 
 
 def stable_folds(samples: Sequence[Sample], keys: NDArray[np.uint8], folds: int) -> NDArray[np.int32]:
@@ -94,7 +98,7 @@ def stable_folds(samples: Sequence[Sample], keys: NDArray[np.uint8], folds: int)
 
 def _check_units(samples: Sequence[Sample], members: dict[bytes, dict[int, int]], folds: int) -> None:
     found = Counter(label for unit in members.values() for label in unit)
-    names = {sample.label: sample.class_name for sample in samples}
+    names = {label: name for sample in samples for label, name in zip(sample.classes, sample.names, strict=True)}
     few = [f"{names[label]} ({found[label]})" for label in sorted(found) if found[label] < folds]
     if few:
         raise ImageFolderError(

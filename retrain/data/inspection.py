@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from retrain.data.decoding import decode_image, is_one_colour, read_header
-from retrain.data.labelled_pictures import LabelledPictures, Sample
+from retrain.data.label_sets import united
+from retrain.data.labelled_pictures import SEPARATOR, LabelledPictures, Sample
 from retrain.data.labels import class_labels
 from retrain.data.left_out import LeftOut, summarize_left_out
 from retrain.data.picture_file import picture_bytes
@@ -77,7 +78,7 @@ class FolderInspection:
     @property
     def pictures(self) -> int:
         """Readable pictures in all classes."""
-        return sum(c.pictures for c in self.classes)
+        return len(self.files)
 
     @property
     def different(self) -> int:
@@ -128,7 +129,7 @@ def inspect_folder(
         emit: told of warnings, and with every file how many were inspected.
     Raises ImageFolderError, ManifestError, LabelsFileError.
     """
-    folder = read_source(source, emit=emit)
+    folder = read_source(source, emit=emit, multi_label=labels.multi_label)
     names = class_labels(folder.class_names, labels.labels_file, emit=emit)
     found: list[_Picture | str] = []
     with ThreadPoolExecutor(cores() + 1) as pool:
@@ -142,11 +143,14 @@ def inspect_folder(
     if loss:
         emit(Warned(loss))
     duplicates, contradictions, leaks = _repeated(readable)
+    unusable = [sample for sample, picture in zip(folder.samples, found, strict=True) if isinstance(picture, str)]
+    if labels.multi_label:  # what is there several times is one picture, with all its labels
+        readable, duplicates, contradictions = _once(folder, found, emit), (), ()
     keys = np.frombuffer(b"".join(picture.key for _, picture in readable), np.uint8).reshape(-1, 32)
     samples = [sample for sample, _ in readable]
     sets = assign_sets(samples, keys, split, folder.spelling)
     return FolderInspection(
-        _classes(folder, names, samples, sets),
+        _classes(names, samples, sets, unusable),
         dict(Counter(picture.format for _, picture in readable).most_common()),
         _spread([picture.width for _, picture in readable]),
         _spread([picture.height for _, picture in readable]),
@@ -156,7 +160,7 @@ def inspect_folder(
         leaks,
         folder.empty_folders,
         tuple(utf8_path(path) for path in folder.stray_files),
-        tuple(PlacedPicture(set_, names[s.label], utf8_path(s.path)) for s, set_ in zip(samples, sets, strict=True)),
+        tuple(_placed(sample, set_, names) for sample, set_ in zip(samples, sets, strict=True)),
         left_out,
         tuple(utf8_path(sample.path) for sample, picture in readable if picture.is_one_colour),
         _classes_of_one_colour(names, readable),
@@ -181,21 +185,35 @@ def _look_at(folder: LabelledPictures, sample: Sample, images: ImageOptions) -> 
     return _Picture(key, header.format, header.width, header.height, is_flat)
 
 
+def _once(folder: LabelledPictures, found: Sequence[_Picture | str], emit: Emit) -> list[tuple[Sample, _Picture]]:
+    """The readable pictures, each content once, with the labels of all files that have it."""
+    readable = {number: picture for number, picture in enumerate(found) if isinstance(picture, _Picture)}
+    keys = np.frombuffer(b"".join(picture.key for picture in readable.values()), np.uint8).reshape(-1, 32)
+    folder, kept = united(folder, np.array([*readable], np.int64), keys, emit)
+    numbers = [*readable]
+    return [(folder.samples[numbers[place]], readable[numbers[place]]) for place in kept.tolist()]
+
+
+def _placed(sample: Sample, set_: str, names: Sequence[str]) -> PlacedPicture:
+    return PlacedPicture(set_, SEPARATOR.join(names[label] for label in sample.classes), utf8_path(sample.path))
+
+
 def _classes(
-    folder: LabelledPictures, labels: Sequence[str], samples: Sequence[Sample], sets: Sequence[str]
+    labels: Sequence[str], samples: Sequence[Sample], sets: Sequence[str], unusable: Sequence[Sample]
 ) -> tuple[ClassInspection, ...]:
-    counts = Counter((sample.label, name) for sample, name in zip(samples, sets, strict=True))
+    placed = zip(samples, sets, strict=True)
+    counts = Counter((label, name) for sample, name in placed for label in sample.classes)
+    lost = Counter(label for sample in unusable for label in sample.classes)
     classes = []
-    for label, (name, files) in enumerate(zip(labels, folder.counts(), strict=True)):
+    for label, name in enumerate(labels):
         train, validation, test = (counts[label, set_] for set_ in SETS)
-        pictures = train + validation + test
-        classes.append(ClassInspection(name, pictures, files - pictures, train, validation, test))
+        classes.append(ClassInspection(name, train + validation + test, lost[label], train, validation, test))
     return tuple(classes)
 
 
 def _classes_of_one_colour(labels: Sequence[str], readable: list[tuple[Sample, _Picture]]) -> tuple[str, ...]:
-    shown = {sample.label for sample, _ in readable}
-    more = {sample.label for sample, picture in readable if not picture.is_one_colour}
+    shown = {label for sample, _ in readable for label in sample.classes}
+    more = {label for sample, picture in readable if not picture.is_one_colour for label in sample.classes}
     return tuple(labels[label] for label in sorted(shown - more))
 
 
@@ -205,7 +223,8 @@ def _examples(
     first: dict[int, str] = {}
     for sample, name in zip(samples, sets, strict=True):
         if name == "train":
-            first.setdefault(sample.label, os.fspath(folder.root / sample.path))
+            for label in sample.classes:
+                first.setdefault(label, os.fspath(folder.root / sample.path))
     return tuple((labels[label], path) for label, path in sorted(first.items()))
 
 

@@ -11,7 +11,9 @@ from retrain.data.picture_file import Signature
 from retrain.data.remote_files import is_url
 from retrain.options import Shard
 
-__all__ = ["LabelledPictures", "ManifestFile", "Sample"]
+__all__ = ["SEPARATOR", "LabelledPictures", "ManifestFile", "Sample"]
+
+SEPARATOR = "|"  # between the labels of a picture that may have several: rose|leaf
 
 
 @dataclass(frozen=True, slots=True)  # there may be millions
@@ -19,13 +21,26 @@ class Sample:
     """A file with its class. Whether it is a picture becomes clear when it is read."""
 
     path: str  # relative to the root, with /; absolute if a manifest lists a file elsewhere
-    label: int  # index into class_names
-    class_name: str
+    label: int  # index into class_names; where a picture may have several labels, `labels` counts instead
+    class_name: str  # that name; of several labels all, as in rose|leaf
     subset: str | None = None  # "train", "validation" or "test", if the pictures come with a split
     problem: str | None = None  # why it can't be a picture: a pipe, or a folder that can't be read; don't open it
     content: Callable[[], bytes] | None = None  # gives what a file would hold, of a picture that is in no file
     signature: Signature | None = None  # what shows that the file is unchanged, if listing it told
     group: str | None = None  # of pictures that must stay in one set, if a manifest says so
+    labels: tuple[int, ...] | None = None  # indices of all its labels, rising, where a picture may have several or none
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """The indices of its labels: of one, or where a picture may have several, of any number."""
+        return (self.label,) if self.labels is None else self.labels
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of these."""
+        if self.labels is None:
+            return (self.class_name,)
+        return tuple(self.class_name.split(SEPARATOR)) if self.labels else ()
 
     @property
     def is_lost(self) -> bool:
@@ -65,6 +80,11 @@ class LabelledPictures:
         return any(sample.subset for sample in self.samples)
 
     @property
+    def is_multi_label(self) -> bool:
+        """Whether a picture may have several labels, or none."""
+        return bool(self.samples) and self.samples[0].labels is not None  # all have them, or none
+
+    @property
     def is_remote(self) -> bool:
         """Whether the pictures are on a server."""
         return is_url(self.root)
@@ -81,5 +101,6 @@ class LabelledPictures:
         """Files per class, in the order of class_names."""
         counts = [0] * len(self.class_names)
         for sample in self.samples:
-            counts[sample.label] += 1
+            for label in sample.classes:
+                counts[label] += 1
         return counts

@@ -79,19 +79,21 @@ def summarize_left_out(folder: LabelledPictures, skipped: Mapping[str, str]) -> 
         skipped: path of a sample -> why it can't be used.
     """
     reasons_of: dict[int, Counter[str]] = {}
+    total: Counter[str] = Counter()
     first: dict[str, str] = {}  # kind of reason -> the first such reason
     for sample in folder.samples:
         if sample.path in skipped:
             reason = skipped[sample.path]
             kind = _VARYING.sub("N", reason)
             first.setdefault(kind, reason)
-            reasons_of.setdefault(sample.label, Counter())[kind] += 1
+            total[kind] += 1
+            for label in sample.classes:
+                reasons_of.setdefault(label, Counter())[kind] += 1
     counts = folder.counts()
     classes = [
         ClassLoss(folder.class_names[label], counts[label], found.total(), first[found.most_common(1)[0][0]])
         for label, found in reasons_of.items()
     ]
-    total: Counter[str] = sum(reasons_of.values(), Counter())
     return LeftOut(
         len(folder.samples),
         total.total(),

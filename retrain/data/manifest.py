@@ -5,13 +5,13 @@ import os
 import re
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from retrain.data.folder_layout import composed, set_of
 from retrain.data.folder_walk import UNREADABLE
-from retrain.data.labelled_pictures import LabelledPictures, ManifestFile, Sample
+from retrain.data.labelled_pictures import SEPARATOR, LabelledPictures, ManifestFile, Sample
 from retrain.data.manifest_formats import Place, Row, quoted, read_rows
 from retrain.data.picture_file import what_else
 from retrain.data.remote_files import is_url
@@ -26,11 +26,10 @@ __all__ = ["read_manifest"]
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _BUCKET = re.compile(r"[a-z][a-z0-9+.-]*://[^/]+", re.IGNORECASE)
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # JSON may hold these
-_SEPARATOR = "|"  # of several labels, which models can't have yet
 _MOST_PLACES = 3  # in a warning
 
 
-def read_manifest(manifest: Manifest, emit: Emit = ignore) -> LabelledPictures:
+def read_manifest(manifest: Manifest, emit: Emit = ignore, multi_label: bool = False) -> LabelledPictures:
     """Read which pictures there are, and their classes, sets and groups.
 
     Paths are relative to the manifest's image_root, or absolute; those of files below it become relative, so that a
@@ -39,34 +38,42 @@ def read_manifest(manifest: Manifest, emit: Emit = ignore) -> LabelledPictures:
 
     Args:
         emit: told what is taken otherwise than it may look, and what is left out.
+        multi_label: whether a picture may have several labels, as in rose|leaf, on several lines, or as a list in JSON;
+            or none, which is an empty cell.
     Raises ManifestError with the lines that can't be used, the first ten of them.
     """
     path, where = os.fspath(manifest.path), display_path(manifest.path)
     given = None if manifest.image_root is None else os.fspath(manifest.image_root)
     if given is not None and not is_url(given) and not os.path.isdir(given):
         raise ManifestError(f"--image-root {display_path(given)} of {where}: no such folder; give the pictures' folder")
-    found = read_rows(path)
+    found = read_rows(path, multi_label)
     spelling = given or _bucket(found.rows) or os.path.dirname(path) or "."
     for note in found.notes:
         emit(Warned(f"{where}: {note}"))
-    entries, problems = _entries(found.rows, spelling)
+    entries, problems = _entries(found.rows, spelling, multi_label)
     _refuse(where, [*found.problems, *problems])
     if not entries:
         raise ManifestError(f"manifest {where} lists no pictures: add a line for each, with path and label")
-    once = _without_repetitions(where, entries, emit)
-    class_names = tuple(sorted({entry.label for entry in once}))
+    once = _united(entries) if multi_label else _without_repetitions(where, entries, emit)
+    class_names = tuple(sorted({label for entry in once for label in entry.labels}))
+    if not class_names:
+        raise ManifestError(f"no picture in manifest {where} has a label: add some")
     numbers = {name: number for number, name in enumerate(class_names)}
-    samples = [
-        Sample(
-            entry.path,
-            numbers[entry.label],
-            entry.label,
-            entry.subset,
-            _problem(spelling, entry, path),
-            group=entry.group,
+    sets: dict[tuple[int, ...], tuple[int, ...]] = {}  # one tuple for all pictures with the same labels
+    samples = []
+    for entry in sorted(once, key=lambda entry: entry.path):
+        labels = tuple(numbers[label] for label in entry.labels)
+        samples.append(
+            Sample(
+                entry.path,
+                labels[0] if labels else 0,
+                entry.text,
+                entry.subset,
+                _problem(spelling, entry, path),
+                group=entry.group,
+                labels=sets.setdefault(labels, labels) if multi_label else None,
+            )
         )
-        for entry in sorted(once, key=lambda entry: entry.path)
-    ]
     _tell_what_is_missing(where, spelling, samples, emit)
     return LabelledPictures(
         Path(spelling),
@@ -84,9 +91,14 @@ class _Entry:
 
     place: Place
     path: str  # relative to the root if it is below it
-    label: str
+    labels: tuple[str, ...]  # one; where there may be several, any number, rising
     subset: str | None
     group: str | None
+
+    @property
+    def text(self) -> str:
+        """Its labels as a text: rose|leaf."""
+        return SEPARATOR.join(self.labels)
 
 
 class _WrongError(ValueError):
@@ -103,14 +115,14 @@ def _refuse(where: str, problems: Sequence[tuple[Place, str]]) -> None:
         )
 
 
-def _entries(rows: Sequence[Row], root: str) -> tuple[list[_Entry], list[tuple[Place, str]]]:
+def _entries(rows: Sequence[Row], root: str, multi_label: bool) -> tuple[list[_Entry], list[tuple[Place, str]]]:
     """What the rows say, and what is wrong with them, one by one and together."""
     entries: list[_Entry] = []
     problems: list[tuple[Place, str]] = []
     top = root.rstrip("/") if is_url(root) else os.path.abspath(root)
     for row in rows:
         try:
-            entries.append(_entry(row, top))
+            entries.append(_entry(row, top, multi_label))
         except _WrongError as error:
             problems.append((row.place, str(error)))
     has_sets = any(entry.subset for entry in entries)
@@ -118,8 +130,9 @@ def _entries(rows: Sequence[Row], root: str) -> tuple[list[_Entry], list[tuple[P
     of_group: dict[str, _Entry] = {}
     for entry in entries:
         other = first.setdefault(entry.path, entry)
-        if (other.label, other.subset, other.group) != (entry.label, entry.subset, entry.group):
-            what = "label" if other.label != entry.label else "set" if other.subset != entry.subset else "group"
+        is_other = other.labels != entry.labels and not multi_label
+        if is_other or (other.subset, other.group) != (entry.subset, entry.group):
+            what = "label" if is_other else "set" if other.subset != entry.subset else "group"
             problems.append((entry.place, f"{quoted(entry.path)} has another {what} in {other.place.text}: keep one"))
         elif has_sets and entry.subset is None:
             problems.append((entry.place, "no set, and others have one: give train, validation or test"))
@@ -136,14 +149,17 @@ def _entries(rows: Sequence[Row], root: str) -> tuple[list[_Entry], list[tuple[P
     return entries, problems
 
 
-def _entry(row: Row, top: str) -> _Entry:
+def _entry(row: Row, top: str, multi_label: bool) -> _Entry:
     """Raises _WrongError."""
-    path, label = _path(row.values["path"], top), _label(row.values["label"])
+    path, given = _path(row.values["path"], top), row.values["label"]
+    if isinstance(given, list) and not multi_label:
+        raise _WrongError(f"label is {quoted(given)}: a picture has one label, a text, unless --multi-label is given")
+    labels = _labels(given) if multi_label else (_label(given),)
     name, group = (_text(row.values.get(role), role) for role in ("set", "group"))
     subset = set_of(name) if name else None
     if name and subset is None:
         raise _WrongError(f"unknown set {quoted(name)}: give train, validation or test")
-    return _Entry(row.place, path, label, subset, group or None)
+    return _Entry(row.place, path, labels, subset, group or None)
 
 
 def _path(value: Any, top: str) -> str:
@@ -181,17 +197,25 @@ def _bucket(rows: Sequence[Row]) -> str | None:
     return found[0] if found and not found[0].startswith("http") else None
 
 
+def _labels(value: Any) -> tuple[str, ...]:
+    """The labels of a picture that may have several, or none: rose|leaf, or a list in JSON."""
+    if not isinstance(value, list):
+        value = [part for part in _text(value, "label").split(SEPARATOR) if part.strip()]
+    return tuple(sorted({_label(part) for part in value}))
+
+
 def _label(value: Any) -> str:
     """A label in Unicode's composed form."""
-    if isinstance(value, list):
-        raise _WrongError(f"label is {quoted(value)}: a picture has one label, a text")
     label = composed(_text(value, "label"))
     if not label:
         raise _WrongError("no label")
     if "\n" in label or "\r" in label:
         raise _WrongError(f"label {quoted(label)} has a line break, which labels.txt can't hold")
-    if _SEPARATOR in label:
-        raise _WrongError(f"label {quoted(label)}: {_SEPARATOR} is for several labels, and a picture has one")
+    if SEPARATOR in label:
+        raise _WrongError(
+            f"label {quoted(label)}: {SEPARATOR} is for several labels, and a picture has one, unless --multi-label is "
+            "given"
+        )
     return label
 
 
@@ -210,6 +234,16 @@ def _check_text(text: str, role: str) -> None:
     """Refuse what JSON can write, and files can't be called."""
     if _UNWRITABLE.search(text):
         raise _WrongError(f"{role} {quoted(text)} has a NUL or half a character, expected text")
+
+
+def _united(entries: Sequence[_Entry]) -> list[_Entry]:
+    """Each picture once, with the labels of all its lines."""
+    found: dict[str, _Entry] = {}
+    for entry in entries:
+        known = found.setdefault(entry.path, entry)
+        if known.labels != entry.labels:
+            found[entry.path] = replace(known, labels=tuple(sorted({*known.labels, *entry.labels})))
+    return [*found.values()]
 
 
 def _without_repetitions(where: str, entries: Sequence[_Entry], emit: Emit) -> list[_Entry]:

@@ -24,7 +24,7 @@ _NAMES = {
         *("path", "file_name", "filename", "file_path", "filepath", "file", "image_path", "image_file", "image_name"),
         *("image", "img_path", "img", "picture"),
     ),
-    "label": ("label", "class_name", "class", "category", "label_name", "target"),
+    "label": ("label", "labels", "class_name", "class", "category", "label_name", "target"),
     "set": ("set", "split", "subset", "partition"),
     "group": ("group", "group_id"),
 }
@@ -62,14 +62,17 @@ class ManifestRows:
     """The content of a manifest."""
 
     sha256: str  # of the file
+    multi_label: bool = False  # whether a picture may have several labels, or none
     rows: list[Row] = field(default_factory=list)
     problems: list[tuple[Place, str]] = field(default_factory=list)  # what can't be understood
     notes: list[str] = field(default_factory=list)  # what was read otherwise than it may look
 
 
-def read_rows(path: str | os.PathLike[str]) -> ManifestRows:
+def read_rows(path: str | os.PathLike[str], multi_label: bool = False) -> ManifestRows:
     """Read a manifest. Its suffix says the format (SUFFIXES); it is UTF-8, or UTF-16 with a byte order mark.
 
+    Args:
+        multi_label: whether a picture may have several labels, or none.
     Raises ManifestError if it can't be read, is of another kind, or has no columns of paths and labels.
     """
     where = display_path(path)
@@ -83,7 +86,7 @@ def read_rows(path: str | os.PathLike[str]) -> ManifestRows:
         data = read_picture(path, _MOST_MIB)
     except UnreadableImageError as error:
         raise ManifestError(f"can't use the manifest {where}: {error}") from None
-    found = ManifestRows(hashlib.sha256(data).hexdigest())
+    found = ManifestRows(hashlib.sha256(data).hexdigest(), multi_label)
     try:
         read(_decoded(data), found)
     except _NotUsableError as error:
@@ -247,10 +250,12 @@ _COCO = ("images", "annotations", "categories")
 
 
 def _take_coco(document: Mapping[str, Any], found: ManifestRows) -> None:
-    """COCO: a picture has the category of its annotations, which must be one."""
+    """COCO: a picture has the category of its annotations, which must be one unless it may have several labels."""
     images = _by_id(document, "images", "file_name", found)
     categories = _by_id(document, "categories", "name", found)
     of_image: dict[Any, Counter[Any]] = defaultdict(Counter)
+    if found.multi_label:
+        of_image.update((image, Counter()) for image in images)
     for number, annotation in enumerate(document["annotations"]):
         place = Place(number, f"annotations[{number}]")
         image, category = (_identity(annotation, name) for name in ("image_id", "category_id"))
@@ -267,7 +272,9 @@ def _take_coco(document: Mapping[str, Any], found: ManifestRows) -> None:
     for image, counts in of_image.items():
         place, path = images[image]
         names = [categories[category][1] for category in counts]
-        if len(names) > 1:
+        if found.multi_label:
+            found.rows.append(Row(place, {"path": path, "label": names}))
+        elif len(names) > 1:
             found.problems.append(
                 (place, f"{len(names):,} categories ({listing(map(str, names), 3)}): a picture has one")
             )

@@ -75,7 +75,8 @@ def assign_sets(
     sets = {unit: _set_of(fraction, options) for unit, fraction in fractions.items()}
     members: dict[int, set[bytes]] = defaultdict(set)
     for sample, unit in zip(samples, units, strict=True):
-        members[sample.label].add(unit)
+        for label in sample.classes:
+            members[label].add(unit)
     for label in sorted(members):
         _fill_empty_sets(sorted(members[label], key=lambda unit: (fractions[unit], unit)), sets, options)
     return [sets[unit] for unit in units]

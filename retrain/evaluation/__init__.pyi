@@ -1,5 +1,5 @@
 from .comparison import mcnemar_p_value
-from .fold_statistics import FoldStatistics, summarize_folds
+from .fold_statistics import FoldStatistics, LabelFoldStatistics, summarize_folds, summarize_label_folds
 from .label_errors import LabelErrors, find_label_errors
 from .labelling import LabellingOrder, labelling_order
 from .likeness import normalised
@@ -10,32 +10,51 @@ from .metrics import (
     different,
     expected_calibration_error,
     is_imbalanced,
-    mean_figures,
     outcomes_of,
-    summarize,
     wilson_interval,
 )
+from .multi_label import (
+    LabelMetrics,
+    LabelOutcomes,
+    MultiLabelMetrics,
+    best_thresholds,
+    logistic,
+    precision_recall,
+)
 from .reliability import answers_above, score_bins
+from .summary import AnyMetrics, AnyOutcomes, joined, main_figure, mean_figures, summarize
 
 __all__ = [
+    "AnyMetrics",
+    "AnyOutcomes",
     "FoldStatistics",
     "LabelErrors",
+    "LabelFoldStatistics",
+    "LabelMetrics",
+    "LabelOutcomes",
     "LabellingOrder",
     "Metrics",
+    "MultiLabelMetrics",
     "Outcomes",
     "PictureResult",
     "answers_above",
+    "best_thresholds",
     "different",
     "expected_calibration_error",
     "find_label_errors",
     "is_imbalanced",
+    "joined",
     "labelling_order",
+    "logistic",
+    "main_figure",
     "mcnemar_p_value",
     "mean_figures",
     "normalised",
     "outcomes_of",
+    "precision_recall",
     "score_bins",
     "summarize",
     "summarize_folds",
+    "summarize_label_folds",
     "wilson_interval",
 ]

@@ -7,8 +7,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from retrain.evaluation.metrics import ClassMetrics, Metrics
+from retrain.evaluation.multi_label import LabelMetrics, MultiLabelMetrics
 
-__all__ = ["ClassRecall", "FoldStatistics", "Spread", "summarize_folds"]
+__all__ = [
+    "ClassRecall",
+    "FoldStatistics",
+    "LabelFoldStatistics",
+    "LabelPrecision",
+    "Spread",
+    "summarize_folds",
+    "summarize_label_folds",
+]
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,65 @@ class FoldStatistics:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class LabelPrecision:
+    """The average precision of one label over the folds that have pictures of it. None if those folds are too few."""
+
+    label: str
+    n: int  # different pictures that have the label, in all folds
+    mean: float | None  # needs one fold
+    standard_deviation: float | None  # with n - 1; needs two
+
+
+@dataclass(frozen=True)
+class LabelFoldStatistics:
+    """The result of a cross-validation of pictures that may have several labels."""
+
+    folds: int
+    n: int  # different pictures tested, in all folds
+    mean_average_precision: Spread
+    micro_f1: Spread
+    macro_f1: Spread
+    exact_match: Spread
+    cross_entropy: Spread  # nats
+    per_label: tuple[LabelPrecision, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def summarize_label_folds(folds: Sequence[MultiLabelMetrics], training_pictures: Sequence[int]) -> LabelFoldStatistics:
+    """Compute the same as `summarize_folds` of pictures that may have several labels.
+
+    Args:
+        folds: k >= 2 metrics, each of one fold's test pictures; of the same labels.
+        training_pictures: (k,) how many different pictures each fold's head was trained on, > 0.
+    Raises ValueError if there are fewer than two folds, or a fold has no pictures with labels.
+    """
+    n = sum(fold.n for fold in folds)
+    ratio = n / sum(training_pictures)
+
+    def spread(name: str, highest: float = 1.0) -> Spread:
+        values = [value for value in (getattr(fold, name) for fold in folds) if value is not None]
+        if len(folds) < 2 or len(values) < len(folds):
+            raise ValueError(
+                f"{len(folds)} folds, {len(values)} of them with labelled pictures: two or more are needed"
+            )
+        return _spread(values, ratio, highest)
+
+    return LabelFoldStatistics(
+        len(folds),
+        n,
+        spread("mean_average_precision"),
+        spread("micro_f1"),
+        spread("macro_f1"),
+        spread("exact_match"),
+        spread("cross_entropy", math.inf),
+        tuple(_average_precision(labels) for labels in zip(*(fold.per_label for fold in folds), strict=True)),
+    )
 
 
 def summarize_folds(folds: Sequence[Metrics], training_pictures: Sequence[int]) -> FoldStatistics:
@@ -88,12 +156,25 @@ def _spread(values: Sequence[float], ratio: float, highest: float) -> Spread:
     return Spread(mean, deviation, (max(0.0, mean - margin), min(highest, mean + margin)))
 
 
+def _average_precision(labels: Sequence[LabelMetrics]) -> LabelPrecision:
+    """Summarize one label over all folds."""
+    known = [found.average_precision for found in labels if found.average_precision is not None]
+    n = sum(found.n for found in labels)
+    return LabelPrecision(labels[0].label, n, *_mean_and_deviation(known))
+
+
+def _mean_and_deviation(values: Sequence[float]) -> tuple[float | None, float | None]:
+    return (
+        statistics.fmean(values) if values else None,
+        statistics.stdev(values) if len(values) > 1 else None,
+    )
+
+
 def _recall(classes: Sequence[ClassMetrics]) -> ClassRecall:
     """Summarize one class over all folds."""
     recalls = [found.recall for found in classes if found.recall is not None]
     return ClassRecall(
         classes[0].label,
         sum(found.n for found in classes),
-        statistics.fmean(recalls) if recalls else None,
-        statistics.stdev(recalls) if len(recalls) > 1 else None,
+        *_mean_and_deviation(recalls),
     )

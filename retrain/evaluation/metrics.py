@@ -90,9 +90,9 @@ class PictureResult:
 
     path: str  # relative to the image folder
     set: str  # train, validation or test; in an evaluation also new: not there when the model was trained
-    label: str
+    label: str  # of several labels all, as in rose|leaf
     predicted: str
-    score: float  # of the predicted label
+    score: float  # of the predicted label; of several, of all decisions together, see LabelOutcomes.certainties
     key: str  # SHA-256 of the file, hexadecimal
 
 

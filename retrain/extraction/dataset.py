@@ -1,8 +1,8 @@
 """A folder of pictures with its bottlenecks."""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from retrain.backbones import Backbone, Extractor, RepresentativePictures, choose_extractor
 from retrain.cache import BottleneckCache, CachedVectors, LabelledBottlenecks, VectorSource, load_vectors
-from retrain.data import LabelledPictures, Sample
+from retrain.data import LabelledPictures, Sample, label_sets_of, united
 from retrain.errors import ImageFolderError
 from retrain.events import Emit, StageBegan, Warned
 from retrain.extraction.pass_one import Extraction, extract_bottlenecks, open_cache
@@ -45,6 +45,8 @@ class Dataset:
     copies: CachedVectors | None = None  # (m, d), of distorted copies
     origins: NDArray[np.int32] | None = None  # (m,) which picture each copy shows, in [0, n)
     class_weights: tuple[float, ...] | None = None  # (classes,) how many pictures one of each class counts as
+    # (sets, classes) if pictures have several labels: `labels` are numbers of these sets
+    label_sets: NDArray[np.bool_] | None = None
 
     @cached_property
     def bottlenecks(self) -> LabelledBottlenecks:
@@ -56,7 +58,8 @@ class Dataset:
 
     def _weighted(self, vectors: VectorSource, origins: NDArray[np.int32] | None) -> LabelledBottlenecks:
         labels = self.labels if origins is None else self.labels[origins]
-        return LabelledBottlenecks(vectors, labels, origins).weighted(self.class_weights)
+        data = LabelledBottlenecks(vectors, labels, origins, label_sets=self.label_sets)
+        return data.weighted(self.class_weights)
 
     @property
     def vectors(self) -> VectorSource:
@@ -73,6 +76,27 @@ class Dataset:
         """The keys in hexadecimal."""
         return [key.tobytes().hex() for key in self.keys]
 
+    def with_classes(self, numbers: Sequence[int], classes: int) -> "Dataset":
+        """The same, with the numbers that another model has for the classes.
+
+        Args:
+            numbers: of the folder's classes, in [0, classes).
+            classes: how many the model has.
+        """
+        if self.label_sets is None:
+            return replace(self, labels=np.array(numbers, np.int32)[self.labels])
+        known = np.zeros((len(self.label_sets), classes), np.bool_)
+        for column, number in enumerate(numbers):
+            known[:, number] |= self.label_sets[:, column]  # two folders may be one label
+        return replace(self, label_sets=known)
+
+    def labels_in(self, chosen: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The numbers of all labels of (m,) pictures, one after the other; a label as often as pictures have it."""
+        labels = self.labels[chosen]
+        if self.label_sets is None:
+            return labels
+        return np.nonzero(self.label_sets[labels])[1].astype(np.int32)
+
 
 def choose_extractor_for(folder: LabelledPictures, backbone: Backbone, options: RunOptions, emit: Emit) -> Extractor:
     """The extractor that the options ask for."""
@@ -88,7 +112,7 @@ def load_dataset(folder: LabelledPictures, extractor: Extractor, options: RunOpt
         raise ImageFolderError(
             f"not one readable picture in {display_path(folder.source)}: skipped {extraction.left_out.told()}"
         )
-    return _dataset(folder, extraction, cache, options)
+    return _dataset(folder, extraction, cache, options, emit)
 
 
 def load_unlabelled(folder: LabelledPictures, extractor: Extractor, options: RunOptions, emit: Emit) -> Dataset:
@@ -117,18 +141,27 @@ def load_listed(folder: LabelledPictures, extractor: Extractor, options: RunOpti
     extraction = extract_bottlenecks(folder, extractor, cache, options, emit)
     for warning in cache.warnings:
         emit(Warned(warning))
-    return _dataset(folder, extraction, cache, options)
+    return _dataset(folder, extraction, cache, options, emit)
 
 
-def _dataset(folder: LabelledPictures, extraction: Extraction, cache: BottleneckCache, options: RunOptions) -> Dataset:
+def _dataset(
+    folder: LabelledPictures, extraction: Extraction, cache: BottleneckCache, options: RunOptions, emit: Emit
+) -> Dataset:
     chosen = np.flatnonzero(extraction.readable)
+    if folder.is_multi_label:
+        folder, kept = united(folder, chosen, extraction.keys[chosen], emit)
+        chosen = chosen[kept]
     keys = extraction.keys[chosen]
     rows = cache.find(keys)
     if (rows < 0).any():  # another process may have merged or pruned meanwhile
         cache.refresh()
         rows = cache.find(keys)
+    cached, most = CachedVectors(cache, rows), options.training.max_memory
+    if folder.is_multi_label:
+        found = label_sets_of([folder.samples[number] for number in chosen], len(folder.class_names))
+        return Dataset(folder, extraction, chosen, cached, found.numbers, keys, most, label_sets=found.members)
     labels = np.array([sample.label for sample in folder.samples], np.int32)[chosen]
-    return Dataset(folder, extraction, chosen, CachedVectors(cache, rows), labels, keys, options.training.max_memory)
+    return Dataset(folder, extraction, chosen, cached, labels, keys, most)
 
 
 def extract(
@@ -153,9 +186,10 @@ def extract(
 def flat_warnings(folder: LabelledPictures, extraction: Extraction) -> Iterator[str]:
     """Warnings about pictures, and whole classes, that show one flat colour."""
     flat = set(extraction.one_colour)
-    labels = [sample.label for sample in folder.samples]
-    pictures = Counter(label for label, is_readable in zip(labels, extraction.readable, strict=True) if is_readable)
-    by_class = Counter(labels[number] for number in flat)
+    labels = [sample.classes for sample in folder.samples]
+    readable = (own for own, is_readable in zip(labels, extraction.readable, strict=True) if is_readable)
+    pictures = Counter(label for own in readable for label in own)
+    by_class = Counter(label for number in flat for label in labels[number])
     nothing_else = {label for label in by_class if by_class[label] == pictures[label]}
     if nothing_else:
         yield (
@@ -163,7 +197,7 @@ def flat_warnings(folder: LabelledPictures, extraction: Extraction) -> Iterator[
             "flat colour, so there is nothing to learn: look at the files, and save them as 8-bit PNG or JPEG if other "
             "programs show more"
         )
-    rest = sorted(number for number in flat if labels[number] not in nothing_else)
+    rest = sorted(number for number in flat if nothing_else.isdisjoint(labels[number]))
     if rest:
         yield (
             f"{counted(len(rest), 'picture', 'shows/show')} one flat colour, such as "

@@ -8,7 +8,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import h5py
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from retrain.cache import VectorSource, chunks
 from retrain.errors import ModelFolderError
-from retrain.evaluation import Outcomes, outcomes_of
+from retrain.evaluation import AnyOutcomes, LabelOutcomes, Outcomes, logistic, outcomes_of
 from retrain.files import write_whole
 from retrain.model.rejection import Rejection
 from retrain.paths import display_path
@@ -117,13 +117,29 @@ class Head:
         return dataclasses.replace(self, layers=layers)
 
 
-def judge(head: Head, vectors: VectorSource, labels: NDArray[np.int32]) -> Outcomes:
+@overload
+def judge(head: Head, vectors: VectorSource, labels: NDArray[np.int32], label_sets: None = None) -> Outcomes: ...
+
+
+@overload
+def judge(
+    head: Head, vectors: VectorSource, labels: NDArray[np.int32], label_sets: NDArray[np.bool_] | None
+) -> AnyOutcomes: ...
+
+
+def judge(
+    head: Head, vectors: VectorSource, labels: NDArray[np.int32], label_sets: NDArray[np.bool_] | None = None
+) -> AnyOutcomes:
     """Apply a head to labelled pictures. Bottlenecks are read some thousands at a time.
 
     Args:
         vectors: (n, d) float32 bottlenecks.
-        labels: (n,) int32, in [0, classes).
+        labels: (n,) int32, in [0, classes); with label_sets, in [0, sets).
+        label_sets: (sets, classes) which labels each number stands for, if pictures may have several labels.
     """
+    if label_sets is not None:
+        thresholds = np.full(label_sets.shape[1], 0.5, np.float32) if head.thresholds is None else head.thresholds
+        return LabelOutcomes(head.logits(vectors), label_sets[labels], thresholds)
     return Outcomes.joined([outcomes_of(head.logits(vectors[rows]), labels[rows]) for rows in chunks(len(labels))])
 
 
@@ -138,8 +154,7 @@ def scores_of(logits: NDArray[np.floating[Any]], activation: Activation) -> NDAr
     """(n, classes) logits to scores in [0, 1]."""
     if activation == "softmax":
         return softmax(logits)
-    scores: NDArray[np.float64] = np.exp(-np.logaddexp(0, -logits.astype(np.float64)))
-    return scores
+    return logistic(logits)
 
 
 def array_identity(array: NDArray[np.float32]) -> ArrayIdentity:

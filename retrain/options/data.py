@@ -41,6 +41,12 @@ class LabelOptions(Checked):
         metavar="FILE",
         common=True,
     )
+    multi_label: bool = option(
+        False,
+        "a picture may have several labels, or none: those of all class folders that it is in, or in a manifest "
+        "rose|leaf; each label gets a score of its own",
+        common=True,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

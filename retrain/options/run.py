@@ -59,11 +59,32 @@ class RunOptions:
         if name.lower() in _GRAPH_NAMES:
             raise UsageError(f"--final-tensor-name {name}: the graph has another tensor of that name; choose another")
         _ = self.export_formats
+        if self.labels.multi_label:
+            self._check_multi_label()
         if self.fine_tuning.is_wanted and self.backbone.precision != "float32":
             raise UsageError(
                 f"--precision {self.backbone.precision} with fine-tuning: layers can be trained in float32 only; leave "
                 "--precision out"
             )
+
+    def _check_multi_label(self) -> None:
+        """Refuse what is for pictures with one label each. Raises UsageError."""
+        if self.split.has_counts:
+            raise UsageError(
+                "--multi-label with --train-per-class, --validation-per-class or --test-per-class: a picture would "
+                "count in several classes; leave them out, and give --validation-percentage or --test-percentage"
+            )
+        if self.training.sampling == "class-balanced":
+            raise UsageError(
+                "--multi-label with --sampling class-balanced: a picture would be drawn for one of its labels and "
+                "count for all; leave it out, or give --class-weight balanced, which makes up for rare labels"
+            )
+
+    def settled(self) -> "RunOptions":
+        """The same, with the default of --sampling that --multi-label has: any picture."""
+        if not self.labels.multi_label:
+            return self
+        return dataclasses.replace(self, training=dataclasses.replace(self.training, sampling="uniform"))
 
     @property
     def export_formats(self) -> tuple[str, ...]:

@@ -60,13 +60,15 @@ class TrainingOptions(Checked):
     sampling: str | None = option(
         None,
         "how to draw a picture of a batch: class-balanced, a class first and then one of its pictures, as in the "
-        "original program; or uniform, any picture (default: class-balanced; with --class-weight, uniform)",
+        "original program; or uniform, any picture (default: class-balanced; with --class-weight or --multi-label, "
+        "uniform)",
         choices=("class-balanced", "uniform"),
     )
     class_weight: str = option(
         "none",
         "balanced: give pictures of small classes more weight in the loss, instead of drawing them more often; or "
-        "weights of labels, as in roses=2,tulips=0.5: each picture counts as so many, those of other labels as one",
+        "weights of labels, as in roses=2,tulips=0.5: each picture counts as so many, those of other labels as one; "
+        "with --multi-label, both weigh the pictures that have a label against those that do not",
         metavar="none|balanced|LABEL=WEIGHT,...",
     )
     patience: int | None = option(

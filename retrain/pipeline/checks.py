@@ -24,6 +24,7 @@ __all__ = [
     "check_folds",
     "check_known_classes",
     "check_leaks",
+    "check_one_label",
     "check_ready_made_split",
     "check_sets",
     "check_training",
@@ -55,6 +56,12 @@ class KnownPictures(Protocol):
 
 
 _FEW_PICTURES = 20  # a class with fewer gets a warning, as in the original program
+
+
+def check_one_label(options: RunOptions, command: str) -> None:
+    """Refuse --multi-label where a picture has one label. Raises UsageError."""
+    if options.labels.multi_label:
+        raise UsageError(f"retrain {command} is for pictures with one label each: leave --multi-label out")
 
 
 def check_backbone(backbone: Backbone, options: RunOptions) -> None:
@@ -147,7 +154,7 @@ def check_training(folder: LabelledPictures, options: RunOptions) -> None:
     ready_made = folder.has_subsets
     training = [sample for sample in folder.samples if not ready_made or sample.subset == "train"]
     if ready_made:
-        there = {sample.label for sample in training}
+        there = {label for sample in training for label in sample.classes}
         missing = [name for number, name in enumerate(folder.class_names) if number not in there]
         if missing:
             raise ImageFolderError(

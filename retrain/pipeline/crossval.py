@@ -6,11 +6,26 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrain.backbones import choose_backbone
 from retrain.data import assign_folds
 from retrain.errors import UsageError
-from retrain.evaluation import FoldStatistics, Metrics, Outcomes, summarize, summarize_folds
+from retrain.evaluation import (
+    AnyMetrics,
+    FoldStatistics,
+    LabelFoldStatistics,
+    LabelOutcomes,
+    Metrics,
+    MultiLabelMetrics,
+    best_thresholds,
+    joined,
+    logistic,
+    main_figure,
+    summarize,
+    summarize_folds,
+    summarize_label_folds,
+)
 from retrain.events import Emit, FoldTested, StageBegan, Warned, ignore
 from retrain.extraction import Augmentation, Extraction, add_copies, choose_extractor_for, with_local_cache
 from retrain.options import CrossValidationOptions, PictureSource, RunOptions, TrainingOptions
@@ -27,9 +42,9 @@ class CrossValidation:
 
     labels: tuple[str, ...]
     backbone: str  # name of what computed the bottlenecks
-    statistics: FoldStatistics
-    folds: tuple[Metrics, ...]
-    metrics: Metrics  # of all pictures, each as its own fold tested it
+    statistics: FoldStatistics | LabelFoldStatistics
+    folds: tuple[AnyMetrics, ...]
+    metrics: AnyMetrics  # of all pictures, each as its own fold tested it
     extraction: Extraction
     training: TrainingOptions  # with every default filled in
     training_seconds: float
@@ -51,9 +66,10 @@ class CrossValidation:
         }
 
 
-def _without_matrix(metrics: Metrics) -> dict[str, Any]:
-    """For JSON, without the matrix: with many classes, those of the folds would be most of the document."""
-    return {name: value for name, value in metrics.as_dict().items() if name != "confusion_matrix"}
+def _without_matrix(metrics: AnyMetrics) -> dict[str, Any]:
+    """For JSON, without matrices: with many classes, those of the folds would be most of the document."""
+    matrices = ("confusion_matrix", "co_occurrence", "together")
+    return {name: value for name, value in metrics.as_dict().items() if name not in matrices}
 
 
 def cross_validate(
@@ -73,7 +89,7 @@ def cross_validate(
     """
     if options.fine_tuning.is_wanted:
         raise UsageError("cross-validation is of heads: leave --fine-tune-from and --fine-tune-layers out")
-    options = with_local_cache(options)
+    options = with_local_cache(options).settled()
     folder, labels = read_classes(image_dir, options, emit)
     check_folds(folder, cross_validation.folds, options.training)
     backbone, options = choose_backbone(options, emit)
@@ -89,20 +105,25 @@ def cross_validate(
     started = time.monotonic()
     trainer = FoldTrainer(HeadTrainer(data.bottlenecks, len(labels)), folds, labels)
     results: list[FoldResult] = []
-    of_folds: list[Metrics] = []
     for number, result in enumerate(trainer.train_all(options.training), 1):
         metrics = summarize(result.outcomes, data.labels[result.tested], labels, data.keys[result.tested])
         results.append(result)
-        of_folds.append(metrics)
         for warning in result.warnings:
             emit(Warned(f"fold {number}: {warning}"))
-        emit(FoldTested(number, cross_validation.folds, metrics.n, metrics.accuracy, metrics.cross_entropy))
+        measure, figure = main_figure(metrics)
+        emit(FoldTested(number, cross_validation.folds, metrics.n, figure, metrics.cross_entropy, measure))
     order = np.argsort(np.concatenate([result.tested for result in results]))
-    outcomes = Outcomes.joined([result.outcomes for result in results]).select(order)
+    outcomes = joined([result.outcomes for result in results]).select(order)
+    if isinstance(outcomes, LabelOutcomes):
+        outcomes = outcomes.with_thresholds(_thresholds(outcomes, folds))
+    of_folds = [
+        summarize(outcomes.select(own), data.labels[own], labels, data.keys[own])
+        for own in (np.flatnonzero(folds == fold) for fold in range(cross_validation.folds))
+    ]
     return CrossValidation(
         labels=labels,
         backbone=extractor.name,
-        statistics=summarize_folds(of_folds, _training_pictures(of_folds, results[0].options)),
+        statistics=_statistics(of_folds, _training_pictures(of_folds, results[0].options)),
         folds=tuple(of_folds),
         metrics=summarize(outcomes, data.labels, labels, data.keys),
         extraction=data.extraction,
@@ -112,7 +133,24 @@ def cross_validate(
     )
 
 
-def _training_pictures(folds: Sequence[Metrics], options: TrainingOptions) -> list[int]:
+def _thresholds(outcomes: LabelOutcomes, folds: NDArray[np.int32]) -> NDArray[np.float32]:
+    """(n, classes) of each picture, chosen on the pictures of the other folds, by heads that had not seen those."""
+    scores = logistic(outcomes.logits)
+    chosen = np.empty(scores.shape, np.float32)
+    for fold in range(int(folds.max()) + 1):
+        others = folds != fold
+        chosen[folds == fold] = best_thresholds(scores[others], outcomes.has[others])
+    return chosen
+
+
+def _statistics(folds: Sequence[AnyMetrics], training_pictures: Sequence[int]) -> FoldStatistics | LabelFoldStatistics:
+    of_labels = [fold for fold in folds if isinstance(fold, MultiLabelMetrics)]
+    if of_labels:
+        return summarize_label_folds(of_labels, training_pictures)
+    return summarize_folds([fold for fold in folds if isinstance(fold, Metrics)], training_pictures)
+
+
+def _training_pictures(folds: Sequence[AnyMetrics], options: TrainingOptions) -> list[int]:
     """How many pictures each fold's head was trained on, copies counted once: they are all in one fold."""
     sizes = [fold.n for fold in folds]
     held_out = np.roll(sizes, -1).tolist() if options.patience else [0] * len(sizes)

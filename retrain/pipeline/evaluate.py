@@ -36,14 +36,16 @@ def evaluate(
     extraction = with_local_cache(RunOptions(extraction=extraction)).extraction
     classifier = model if isinstance(model, Classifier) else Classifier(model)
     names = {*classifier.labels, *classifier.description.class_folders}
-    folder = read_source(image_dir, [extraction.cache_dir, classifier.model_dir], emit, names)
+    head, labels, sets = classifier.head(), classifier.labels, classifier.sets()
+    is_multi_label = head.activation == "sigmoid"
+    folder = read_source(image_dir, [extraction.cache_dir, classifier.model_dir], emit, names, is_multi_label)
     known = classifier.description.class_names.numbers_of(folder.class_names)
     check_known_classes(folder, known, classifier.labels)
-    head, labels, sets = classifier.head(), classifier.labels, classifier.sets()
     options = RunOptions(extraction=extraction, images=images)
     data = load_dataset(folder, classifier.extractor(extraction.cache_dir), options, emit)
-    numbers = np.array([known[name] for name in folder.class_names], np.int32)[data.labels]
-    outcomes = judge(head, data.vectors, numbers)
+    data = data.with_classes([known[name] for name in folder.class_names], len(labels))
+    numbers = data.labels
+    outcomes = judge(head, data.vectors, numbers, data.label_sets)
     pictures = results_of_pictures(data, [sets.get(key, "new") for key in data.hex_keys()], numbers, outcomes, labels)
     held_out = np.flatnonzero([picture.set != "train" for picture in pictures])
     return FolderEvaluation(

@@ -6,7 +6,7 @@ from typing import Any
 
 from retrain.backbones import choose_backbone
 from retrain.cache import BottleneckCache
-from retrain.data import LabelledPictures, assign_sets, check_counts, class_labels, read_source
+from retrain.data import SEPARATOR, LabelledPictures, assign_sets, check_counts, class_labels, read_source
 from retrain.errors import UsageError
 from retrain.events import Emit, ignore
 from retrain.export import VectorTable, check_vector_file, write_vectors
@@ -67,7 +67,7 @@ def extract(
             )
         check_vector_file(output)
     options = with_local_cache(options)
-    folder = read_source(image_dir, [options.extraction.cache_dir], emit)
+    folder = read_source(image_dir, [options.extraction.cache_dir], emit, multi_label=options.labels.multi_label)
     labels = _labels(folder, options, emit) if output is not None else ()
     backbone, options = choose_backbone(options, emit)
     extractor = choose_extractor_for(folder, backbone, options, emit)  # of all pictures: the same in every part
@@ -96,7 +96,7 @@ def _table(data: Dataset, labels: tuple[str, ...], options: RunOptions) -> Vecto
     cache = data.cached.cache
     return VectorTable(
         [utf8_path(sample.path) for sample in data.samples],
-        [labels[sample.label] for sample in data.samples],
+        [SEPARATOR.join(labels[label] for label in sample.classes) for sample in data.samples],
         assign_sets(data.samples, data.keys, options.split, data.folder.spelling),
         data.keys,
         data.cached,

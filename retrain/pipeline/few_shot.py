@@ -15,6 +15,7 @@ from retrain.extraction import choose_extractor_for, load_dataset, load_listed
 from retrain.model import FewShotClassifier, PictureBytes
 from retrain.options import PictureSource, RunOptions
 from retrain.paths import display_path
+from retrain.pipeline.checks import check_one_label
 from retrain.text import listing, shown
 
 __all__ = ["FewShotPrediction", "few_shot"]
@@ -49,6 +50,7 @@ def few_shot(
     Returns: predictions in the order of the pictures.
     Raises RetrainError.
     """
+    check_one_label(options, "predict --few-shot")
     folder = read_source(examples, [options.extraction.cache_dir], emit)
     names = class_labels(folder.class_names, options.labels.labels_file, emit=emit)
     if len(names) < 2:

@@ -16,6 +16,7 @@ from retrain.events import Emit, StageBegan, ignore
 from retrain.extraction import Dataset, Extraction, choose_extractor_for, load_dataset, load_unlabelled
 from retrain.options import LabellingOptions, PictureSource, RunOptions, TrainingOptions
 from retrain.paths import utf8_path
+from retrain.pipeline.checks import check_one_label
 from retrain.text import counted
 
 __all__ = ["LabelNext", "PictureToLabel", "Reasons", "Unlabelled", "label_next"]
@@ -87,6 +88,7 @@ def label_next(
         emit: called with events; see `retrain.events`.
     Raises RetrainError.
     """
+    check_one_label(options, "label-next")
     cache_dir = options.extraction.cache_dir
     folder = read_source(image_dir, [cache_dir], emit) if image_dir is not None else None
     names = class_labels(folder.class_names, options.labels.labels_file, emit=emit) if folder is not None else ()

@@ -400,6 +400,7 @@ def _check(image_dir: str | os.PathLike[str], options: RunOptions) -> None:
             ("--augment", options.augmentation.augment),
             ("--fine-tune-from and --fine-tune-layers", options.fine_tuning.is_wanted),
             ("--calibrate", options.evaluation.calibrate),
+            ("--multi-label", options.labels.multi_label),
         )
         if is_given
     ]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import retrain
 from retrain.data import SETS, ManifestFile
 from retrain.errors import OutputError
-from retrain.evaluation import PictureResult
+from retrain.evaluation import AnyMetrics, MultiLabelMetrics, PictureResult
 from retrain.files import digest_of_file, write_whole
 from retrain.machine import cores
 from retrain.model import FORMAT, list_files, seal, write_head, write_labels, write_thresholds
@@ -149,22 +149,29 @@ def _write_results(model: TrainedModel, folder: Path) -> None:
     """How training went, and what the model says of every picture."""
     from retrain.report import write_summaries
 
-    result = model.result
-    write_summaries(model.trained.history, folder / LOGS)
+    result, measure = model.result, _measure(model)
+    write_summaries(model.trained.history, folder / LOGS, measure)
     _write_csv(
         folder / HISTORY,
-        ["step", "train_accuracy", "train_cross_entropy", "validation_accuracy", "validation_cross_entropy"],
+        ["step", *(f"{name}_{figure}" for name in ("train", "validation") for figure in (measure, "cross_entropy"))],
         [list(asdict(row).values()) for row in model.trained.history],
     )
     if result.fine_tuning:
         rows = [asdict(row) for row in result.fine_tuning.tuned.history]
-        _write_csv(folder / FINE_TUNING, [*rows[0]], [[*row.values()] for row in rows])
+        header = [name.replace("accuracy", measure) for name in rows[0]]
+        _write_csv(folder / FINE_TUNING, header, [[*row.values()] for row in rows])
     if result.curve:
         _write_plots(model, folder)
     if result.tuning:
-        _write_csv(folder / TUNING, _TUNING_COLUMNS, _tuning_rows(result.tuning))
+        header = [name.replace("accuracy", result.tuning.measure) for name in _TUNING_COLUMNS]
+        _write_csv(folder / TUNING, header, _tuning_rows(result.tuning))
     _write_pictures(result.pictures, result.skipped, folder)
     _write_json(folder / METRICS, {name: m.as_dict() for name, m in result.metrics.items()})
+
+
+def _measure(model: TrainedModel) -> str:
+    """What files call the share of the pictures with the right label; of several, with exactly the right ones."""
+    return "exact_match" if model.trained.head.activation == "sigmoid" else "accuracy"
 
 
 def _write_for_people(model: TrainedModel, folder: Path, origin: Origin, record: Mapping[str, Any]) -> None:
@@ -189,18 +196,19 @@ def _write_plots(model: TrainedModel, folder: Path) -> None:
     result = model.result
     _write_csv(
         folder / CURVES,
-        ["step", "epoch", *(f"{name}_{figure}" for name in SETS for figure in ("accuracy", "cross_entropy"))],
+        ["step", "epoch", *(f"{name}_{figure}" for name in SETS for figure in (_measure(model), "cross_entropy"))],
         [
             [point.step, round(point.epoch, 4), *(v for name in SETS for v in point.figures.get(name, (None, None)))]
             for point in result.curve
         ],
     )
-    write_whole(folder / CURVES_PLOT, draw_curves(result.curve))
+    write_whole(folder / CURVES_PLOT, draw_curves(result.curve, _measure(model).replace("_", " ")))
     name, shown = "test", [picture for picture in result.pictures if picture.path in result.tested]
     if not shown:  # as with folders train/ and validation/
         name, shown = "validation", [picture for picture in result.pictures if picture.set == "validation"]
     wrong = sum(picture.predicted != picture.label for picture in shown)
-    title = f"{wrong} of {counted(len(shown), f'{name} picture')} {'has' if wrong == 1 else 'have'} a wrong label"
+    what = "a wrong label" if _measure(model) == "accuracy" else "a label too many or too few"
+    title = f"{wrong} of {counted(len(shown), f'{name} picture')} {'has' if wrong == 1 else 'have'} {what}"
     sheet = draw_predictions(shown, model.image_dir, model.options.images, title)
     if sheet is not None:
         write_whole(folder / PREDICTIONS_SHEET, sheet)
@@ -268,16 +276,20 @@ def run_record(
         "fine_tuning": result.fine_tuning.as_dict() if result.fine_tuning else None,
         "extraction": result.extraction,
         "augmentation": result.augmentation.as_dict() if result.augmentation else None,
-        "results": {
-            name: {"n": m.n, "accuracy": m.accuracy, "cross_entropy": m.cross_entropy}
-            for name, m in result.metrics.items()
-        },
+        "results": {name: _main_figures(found) for name, found in result.metrics.items()},
         "thresholds": model.trained.head.exact_thresholds,
         "temperature": None if result.calibration is None else result.calibration.temperature,
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "files": files,
         "versions": _versions(),
     }
+
+
+def _main_figures(found: AnyMetrics) -> dict[str, Any]:
+    names = ["n", "accuracy", "cross_entropy"]
+    if isinstance(found, MultiLabelMetrics):
+        names = ["n", "mean_average_precision", "micro_f1", "macro_f1", "exact_match", "cross_entropy"]
+    return {name: getattr(found, name) for name in names}
 
 
 def _manifest(manifest: ManifestFile | None) -> dict[str, str] | None:
@@ -309,17 +321,25 @@ def _versions() -> dict[str, str]:
 def write_evaluation(evaluation: FolderEvaluation, folder: str | os.PathLike[str]) -> None:
     """Write what `retrain evaluate` found: evaluation.json, confusion_matrix.csv, predictions.csv and skipped.csv.
 
+    If pictures have several labels, co_occurrence.csv takes the place of the confusion matrix.
     If the folder is missing, it is made. Other files in it stay. Raises OutputError.
     """
-    labels = [c.label for c in evaluation.metrics.per_class]
-    rows = zip(labels, evaluation.metrics.confusion_matrix, strict=True)
+    name, labels, matrix = _matrix(evaluation.metrics)
+    rows = zip(labels, matrix, strict=True)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         _write_json(Path(folder) / "evaluation.json", evaluation.as_dict())
-        _write_csv(Path(folder) / "confusion_matrix.csv", ["", *labels], [[label, *counts] for label, counts in rows])
+        _write_csv(Path(folder) / f"{name}.csv", ["", *labels], [[label, *counts] for label, counts in rows])
         _write_pictures(evaluation.pictures, evaluation.extraction.skipped, Path(folder))
     except OSError as error:
         raise _not_written(folder, error) from error
+
+
+def _matrix(metrics: AnyMetrics) -> tuple[str, list[str], Sequence[Sequence[int]]]:
+    """The matrix of true and given labels: its name, the labels, and the counts."""
+    if isinstance(metrics, MultiLabelMetrics):
+        return "co_occurrence", [found.label for found in metrics.per_label], metrics.co_occurrence
+    return "confusion_matrix", [found.label for found in metrics.per_class], metrics.confusion_matrix
 
 
 def check_evaluation_place(folder: str | os.PathLike[str]) -> None:

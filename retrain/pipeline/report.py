@@ -28,12 +28,16 @@ from retrain.pipeline.results import TrainedModel
 from retrain.report import (
     Absent,
     HeatMaps,
+    JudgedLabels,
     JudgedPictures,
+    LabelReport,
+    LabelSources,
     PictureFiles,
     Report,
     Run,
     Sources,
     Work,
+    build_label_report,
     build_report,
     recipe_of,
     render_report,
@@ -49,19 +53,23 @@ class WrittenReport:
 
     path: str  # of report.html
     image_dir: str
-    report: Report
+    report: Report | LabelReport
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: the figures and all lists, without pictures."""
         report = self.report
         headline = report.headline
+        figures: dict[str, Any]
+        if isinstance(report, LabelReport):
+            figures = {"mean_average_precision": report.headline.mean_average_precision}
+        else:
+            figures = {"accuracy": report.headline.accuracy, "learning": report.learning}
         return {
             "report": utf8_path(self.path),
             "image_dir": utf8_path(self.image_dir),
             "sentence": headline.sentence,
             "notes": list(headline.notes),
-            "accuracy": None if isinstance(headline.accuracy, Absent) else dataclasses.asdict(headline.accuracy),
-            "learning": None if isinstance(report.learning, Absent) else dataclasses.asdict(report.learning),
+            **{name: None if isinstance(part, Absent) else dataclasses.asdict(part) for name, part in figures.items()},
             "findings": {
                 found.name: {
                     "sentence": found.sentence,
@@ -104,11 +112,27 @@ def write_report(
     files = PictureFiles(root, options.images)
     emit(StageBegan("report"))
     work = Work(_heat_maps(classifier), lambda what, done, total: emit(Reported(what, done, total)))
-    sources = Sources(run, pictures, files, _command(model_dir), _changes(classifier, data, pictures))
-    made = build_report(sources, work)
+    made = _build(run, pictures, files, (_command(model_dir), _changes(classifier, data, pictures)), work)
     path = model_dir / REPORT
     _write(path, render_report(made))
     return WrittenReport(os.fspath(path), root, made)
+
+
+def _build(
+    run: Run,
+    pictures: JudgedPictures | JudgedLabels,
+    files: PictureFiles,
+    texts: tuple[str, Sequence[str]],
+    work: Work | None,
+) -> Report | LabelReport:
+    """The report of a model of one label a picture, or of several.
+
+    Args:
+        texts: the command that makes the full report, and notes.
+    """
+    if isinstance(pictures, JudgedLabels):
+        return build_label_report(LabelSources(run, pictures, files, *texts), work)
+    return build_report(Sources(run, pictures, files, *texts), work)
 
 
 def quick_report(model: TrainedModel, record: Mapping[str, Any], model_dir: str | os.PathLike[str]) -> bytes:
@@ -129,7 +153,7 @@ def quick_report(model: TrainedModel, record: Mapping[str, Any], model_dir: str 
         licence=_licence(record),
     )
     files = PictureFiles(model.image_dir, model.options.images)
-    return render_report(build_report(Sources(run, model.judged, files, _command(model_dir))))
+    return render_report(_build(run, model.judged, files, (_command(model_dir), ()), None))
 
 
 def recipe_of_run(record: Mapping[str, Any]) -> Any:
@@ -225,25 +249,30 @@ def _source(record: Mapping[str, Any], model_dir: str | os.PathLike[str]) -> Pic
 
 def _judged(
     classifier: Classifier, source: PictureSource, options: RunOptions, emit: Emit
-) -> tuple[Dataset, JudgedPictures]:
+) -> tuple[Dataset, JudgedPictures | JudgedLabels]:
     """The pictures as they are now, with their bottlenecks and their sets."""
     names = {*classifier.labels, *classifier.description.class_folders}
-    folder = read_source(source, [options.extraction.cache_dir, classifier.model_dir], emit, names)
+    head = classifier.head()
+    is_multi_label = head.activation == "sigmoid"
+    excluded: list[str | os.PathLike[str]] = [options.extraction.cache_dir, classifier.model_dir]
+    folder = read_source(source, excluded, emit, names, is_multi_label)
     known = classifier.description.class_names.numbers_of(folder.class_names)
     check_known_classes(folder, known, classifier.labels)
     data = load_dataset(folder, classifier.extractor(options.extraction.cache_dir), options, emit)
-    labels = np.array([known[name] for name in folder.class_names], np.int32)[data.labels]
-    pictures = JudgedPictures(
+    data = data.with_classes([known[name] for name in folder.class_names], len(classifier.labels))
+    known_of = (
         classifier.labels,
         [sample.path for sample in data.samples],
         _sets(classifier, data),
-        labels,
+        data.labels,
         data.keys,
         data.vectors,
-        classifier.head(),
+        head,
         [sample.group for sample in data.samples],
     )
-    return data, pictures
+    if data.label_sets is not None:
+        return data, JudgedLabels(*known_of, label_sets=data.label_sets)
+    return data, JudgedPictures(*known_of)
 
 
 def _sets(classifier: Classifier, data: Dataset) -> NDArray[np.str_]:
@@ -258,7 +287,7 @@ def _sets(classifier: Classifier, data: Dataset) -> NDArray[np.str_]:
     return np.array(found)
 
 
-def _changes(classifier: Classifier, data: Dataset, pictures: JudgedPictures) -> Sequence[str]:
+def _changes(classifier: Classifier, data: Dataset, pictures: JudgedPictures | JudgedLabels) -> Sequence[str]:
     """What has changed since training, in a sentence."""
     trained = classifier.sets()
     new = int(np.count_nonzero(pictures.sets == "unused"))

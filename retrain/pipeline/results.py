@@ -9,12 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones import Backbone, Extractor
-from retrain.data import LeftOut, ManifestFile
-from retrain.evaluation import Metrics, Outcomes, PictureResult, is_imbalanced
+from retrain.data import SEPARATOR, LeftOut, ManifestFile
+from retrain.evaluation import (
+    AnyMetrics,
+    AnyOutcomes,
+    LabelOutcomes,
+    MultiLabelMetrics,
+    PictureResult,
+    is_imbalanced,
+)
 from retrain.extraction import Augmentation, Dataset, Extraction
 from retrain.options import RunOptions
 from retrain.paths import utf8_path
-from retrain.report import JudgedPictures
+from retrain.report import JudgedLabels, JudgedPictures
 from retrain.training import Calibration, CurvePoint
 
 if TYPE_CHECKING:
@@ -31,7 +38,7 @@ class RunResult:
 
     labels: tuple[str, ...]
     split: dict[str, int]  # set -> pictures
-    metrics: dict[str, Metrics]  # set -> metrics
+    metrics: dict[str, AnyMetrics]  # set -> metrics
     pictures: tuple[PictureResult, ...]
     skipped: dict[str, str]  # path -> reason
     timings: Mapping[str, float]  # seconds of each stage, up to evaluation
@@ -47,12 +54,17 @@ class RunResult:
     manifest: ManifestFile | None = None  # that lists the pictures
 
     @property
+    def is_multi_label(self) -> bool:
+        """Whether a picture may have several labels."""
+        return any(isinstance(found, MultiLabelMetrics) for found in self.metrics.values())
+
+    @property
     def is_imbalanced(self) -> bool:
         """Whether the largest class has over three times the pictures of the smallest."""
         return is_imbalanced(Counter(picture.label for picture in self.pictures).values())
 
     def misclassified(self) -> list[PictureResult]:
-        """The tested pictures with a wrong label, the most confident mistake first."""
+        """The tested pictures with a wrong label, or wrong labels, the most confident mistake first."""
         wrong = [p for p in self.pictures if p.path in self.tested and p.predicted != p.label]
         return sorted(wrong, key=lambda picture: -picture.score)
 
@@ -61,8 +73,8 @@ class RunResult:
 class FolderEvaluation:
     """How a trained model does on a folder."""
 
-    metrics: Metrics  # of all pictures
-    held_out: Metrics  # of those it was not trained on: only these say how it will do on new ones
+    metrics: AnyMetrics  # of all pictures
+    held_out: AnyMetrics  # of those it was not trained on: only these say how it will do on new ones
     pictures: tuple[PictureResult, ...]
     extraction: Extraction
 
@@ -87,7 +99,7 @@ class TrainedModel:
     graph: "ExportSource"
     trained: "TrainedHead"
     result: RunResult
-    judged: JudgedPictures
+    judged: JudgedPictures | JudgedLabels
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,7 @@ class WrittenModel(TrainedModel):
 
 
 def results_of_pictures(
-    data: Dataset, sets: Sequence[str], labels: NDArray[np.int32], outcomes: Outcomes, names: Sequence[str]
+    data: Dataset, sets: Sequence[str], labels: NDArray[np.int32], outcomes: AnyOutcomes, names: Sequence[str]
 ) -> tuple[PictureResult, ...]:
     """Pair every picture with what the model says of it.
 
@@ -109,8 +121,16 @@ def results_of_pictures(
         labels: (n,) numbers of the true labels.
         names: the labels.
     """
-    rows = zip(data.samples, sets, labels, outcomes.given, outcomes.top_scores, data.hex_keys(), strict=True)
-    return tuple(
-        PictureResult(sample.path, set_, names[label], names[given], float(score), key)
-        for sample, set_, label, given, score, key in rows
-    )
+    if isinstance(outcomes, LabelOutcomes):
+        texts = (_texts(outcomes.has, names), _texts(outcomes.given, names))
+        scores = outcomes.certainties
+    else:
+        texts = ([names[label] for label in labels], [names[given] for given in outcomes.given])
+        scores = outcomes.top_scores
+    rows = zip(data.samples, sets, *texts, scores.tolist(), data.hex_keys(), strict=True)
+    return tuple(PictureResult(sample.path, *rest) for sample, *rest in rows)
+
+
+def _texts(flags: NDArray[np.bool_], names: Sequence[str]) -> list[str]:
+    """The labels of each of (n, classes) flags as a text: rose|leaf."""
+    return [SEPARATOR.join(names[label] for label in np.flatnonzero(row).tolist()) for row in flags]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from retrain.backbones import Backbone, Converter, Extractor, RepresentativePictures, choose_backbone
 from retrain.cache import LabelledBottlenecks, SomeVectors, VectorSource
 from retrain.data import SETS, LabelledPictures, assign_sets
-from retrain.evaluation import Metrics, PictureResult, summarize
+from retrain.evaluation import AnyMetrics, PictureResult, best_thresholds, summarize
 from retrain.events import Emit, StageBegan, TrainingBegan, Warned, ignore
 from retrain.extraction import Augmentation, Dataset, add_copies, choose_extractor_for, with_local_cache
 from retrain.model import Head, check_destination, judge, own_card, write_model_folder
@@ -27,7 +27,8 @@ from retrain.pipeline.export import check_formats, export_formats
 from retrain.pipeline.outputs import Origin, write_files
 from retrain.pipeline.results import RunResult, TrainedModel, WrittenModel, results_of_pictures
 from retrain.pipeline.training_data import ClassRules, load_training_data, read_classes
-from retrain.report import JudgedPictures
+from retrain.report import JudgedLabels, JudgedPictures
+from retrain.text import listing
 from retrain.training import (
     Calibration,
     CurvePoint,
@@ -172,6 +173,7 @@ class _Start:
 
 def _start(image_dir: PictureSource, options: RunOptions, emit: Emit, rules: ClassRules) -> _Start:
     """Read the folder, refuse what can't be trained, choose the backbone."""
+    options = options.settled()
     folder, labels = read_classes(image_dir, options, emit, rules)
     check_ready_made_split(folder, options, emit)
     check_training(folder, options)
@@ -214,7 +216,7 @@ def _extract(start: _Start) -> _Split:
     check_leaks(data, emit)
     sets = assign_sets(data.samples, data.keys, options.split, folder.spelling)
     members = {name: np.flatnonzero(np.array(sets) == name) for name in SETS}
-    labels_of = {name: data.labels[chosen] for name, chosen in members.items()}
+    labels_of = {name: data.labels_in(chosen) for name, chosen in members.items()}
     check_sets(start.labels, labels_of, folder.has_subsets, options, emit)
     data, augmentation = add_copies(data, members["train"], extractor, options, emit)
     seconds = time.monotonic() - began
@@ -257,12 +259,13 @@ def _train_head(
     pictures = len(members["train"])
     options = options.with_steps(pictures)  # an epoch is of pictures
     emit(StageBegan("training"))
-    emit(training_began(options, pictures))
+    emit(training_began(options, pictures, "exact match" if start.options.labels.multi_label else "accuracy"))
     recorder = None
     if start.options.evaluation.plots:
         alone = np.arange(sum(map(len, members.values())))  # pictures come before their copies
         vectors = SomeVectors(trainer.data.vectors, alone)
-        recorder = CurveRecorder(vectors, trainer.data.labels[alone], members, options)
+        shown = LabelledBottlenecks(vectors, trainer.data.labels[alone], label_sets=trainer.data.label_sets)
+        recorder = CurveRecorder(shown, members, options)
 
     def take(step: int, head: Head) -> None:
         if step in intermediate.steps:
@@ -279,14 +282,15 @@ def _train_head(
     return _HeadStage(trained, resolved, curve, time.monotonic() - began)
 
 
-def training_began(options: TrainingOptions, pictures: int) -> TrainingBegan:
+def training_began(options: TrainingOptions, pictures: int, measure: str = "accuracy") -> TrainingBegan:
     """What is told when training begins.
 
     Args:
         options: with steps filled in.
+        measure: what accuracies are.
     """
     batch = pictures if options.optimizer == "lbfgs" else options.batch_size or DEFAULT_BATCH_SIZE
-    return TrainingBegan(pictures, options.steps or DEFAULT_STEPS, options.epochs, batch)
+    return TrainingBegan(pictures, options.steps or DEFAULT_STEPS, options.epochs, batch, measure)
 
 
 @dataclass(frozen=True)
@@ -344,7 +348,8 @@ class _EpochCurve:
             return None
         data = self.split.data
         vectors = self.plan.bottlenecks(data.vectors, weights)
-        figures = figures_of(head, vectors, data.labels, self.split.members)
+        shown = LabelledBottlenecks(vectors, data.labels, label_sets=data.label_sets)
+        figures = figures_of(head, shown, self.split.members)
         self.points.append(CurvePoint(last.step + self.steps, last.epoch + 1, figures))
         return dataclasses.asdict(self.points[-1])
 
@@ -361,10 +366,10 @@ class _Test:
 
     trained: "TrainedHead"  # calibrated, if that was asked for
     calibration: Calibration | None
-    metrics: dict[str, Metrics]  # set -> metrics
+    metrics: dict[str, AnyMetrics]  # set -> metrics
     pictures: tuple[PictureResult, ...]
     tested: frozenset[str]  # paths of the test pictures that the metrics are of
-    judged: JudgedPictures
+    judged: JudgedPictures | JudgedLabels
     seconds: float
 
 
@@ -373,12 +378,16 @@ def _test(start: _Start, split: _Split, network: _Network) -> _Test:
     start.emit(StageBegan("evaluation"))
     began, options = time.monotonic(), start.options
     data, members, trained, calibration = split.data, split.members, network.trained, None
+    held_out = members["validation"]
     if options.evaluation.calibrate:
-        held_out = members["validation"]
-        head, calibration = calibrate(trained.head, SomeVectors(network.vectors, held_out), data.labels[held_out])
+        vectors = SomeVectors(network.vectors, held_out)
+        head, calibration = calibrate(trained.head, vectors, data.labels[held_out], data.label_sets)
         trained = dataclasses.replace(trained, head=head)
+    if data.label_sets is not None:
+        thresholds = _thresholds(start, split, network, trained.head)
+        trained = dataclasses.replace(trained, head=dataclasses.replace(trained.head, thresholds=thresholds))
     tested = _test_batch(members["test"], options)
-    outcomes = judge(trained.head, network.vectors, data.labels)
+    outcomes = judge(trained.head, network.vectors, data.labels, data.label_sets)
     metrics = {
         name: summarize(outcomes.select(chosen), data.labels[chosen], start.labels, data.keys[chosen])
         for name, chosen in (members | {"test": tested}).items()
@@ -389,14 +398,37 @@ def _test(start: _Start, split: _Split, network: _Network) -> _Test:
     return _Test(trained, calibration, metrics, pictures, paths, judged, time.monotonic() - began)
 
 
-def _judged(start: _Start, split: _Split, network: _Network, tested: NDArray[np.int64]) -> JudgedPictures:
+def _thresholds(start: _Start, split: _Split, network: _Network, head: Head) -> NDArray[np.float32]:
+    """(classes,) the score from which on each label is given: that with the highest F1 of the validation pictures."""
+    chosen, data = split.members["validation"], split.data
+    has = (
+        np.zeros((0, len(start.labels)), np.bool_) if data.label_sets is None else data.label_sets[data.labels[chosen]]
+    )
+    unknown = [label for number, label in enumerate(start.labels) if not has[:, number].any()]
+    if unknown:
+        start.emit(
+            Warned(
+                f"no validation pictures with {'label' if len(unknown) == 1 else 'labels'} {listing(unknown)} to "
+                "choose a threshold on: it is 0.5"
+            )
+        )
+    return best_thresholds(head.scores(SomeVectors(network.vectors, chosen)), has)
+
+
+def _judged(
+    start: _Start, split: _Split, network: _Network, tested: NDArray[np.int64]
+) -> JudgedPictures | JudgedLabels:
     """What the report is made of. Test pictures that --test-batch-size left out count as unused."""
     data, sets = split.data, np.array(split.sets)
     left_out = np.setdiff1d(split.members["test"], tested)
     sets[left_out] = "unused"
+    paths = [sample.path for sample in data.samples]
+    if data.label_sets is not None:
+        known = (data.labels, data.keys, network.vectors, network.trained.head)
+        return JudgedLabels(start.labels, paths, sets, *known, label_sets=data.label_sets)
     return JudgedPictures(
         start.labels,
-        [sample.path for sample in data.samples],
+        paths,
         sets,
         data.labels,
         data.keys,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from retrain.backbones import Extractor
-from retrain.data import LabelledPictures, class_labels, read_source
+from retrain.data import LabelledPictures, check_separable, class_labels, read_source
 from retrain.events import Emit
 from retrain.extraction import Dataset, load_dataset
 from retrain.options import PictureSource, RunOptions
@@ -31,8 +31,11 @@ def read_classes(
 
     Raises ImageFolderError, ManifestError, LabelsFileError, UsageError for a --class-weight of an unknown label.
     """
-    folder = read_source(source, [options.extraction.cache_dir, *rules.exclude], emit)
+    multi_label = options.labels.multi_label
+    folder = read_source(source, [options.extraction.cache_dir, *rules.exclude], emit, multi_label=multi_label)
     labels = class_labels(folder.class_names, options.labels.labels_file, rules.label_of, emit)
+    if multi_label:
+        check_separable(labels)
     check_class_counts(folder, folder.counts(), emit)
     options.training.weights_of(labels)
     return folder, labels
@@ -49,8 +52,10 @@ def load_training_data(
     """
     data = load_dataset(folder, extractor, options, emit)
     if len(data.chosen) < len(folder.samples):
-        check_class_counts(folder, np.bincount(data.labels, minlength=len(folder.class_names)).tolist(), emit)
-    check_contradictions(data, emit)
-    check_copies(data, emit)
+        own = data.labels_in(np.arange(len(data.labels)))
+        check_class_counts(folder, np.bincount(own, minlength=len(folder.class_names)).tolist(), emit)
+    if data.label_sets is None:  # else copies are one picture, which has the labels of all
+        check_contradictions(data, emit)
+        check_copies(data, emit)
     weights = options.training.weights_of(labels)
     return data if weights is None else replace(data, class_weights=tuple(weights))

@@ -1,11 +1,13 @@
 from .builder import Sources, Work, build_report
 from .card import model_card
 from .contact_sheet import Example, check_place, write_sheet
-from .contents import Absent, ComparedRun, Comparison, Figure, Pair, Report
+from .contents import Absent, ComparedRun, Comparison, Figure, LabelReport, Pair, Report
 from .heat_maps import HeatMaps, heat_maps_of, overlay
 from .held_out import FoldHeads
 from .html import PageKind
 from .judged import JudgedPictures
+from .judged_labels import JudgedLabels
+from .label_builder import LabelSources, build_label_report
 from .live import Answers, CurveStep, LiveReport, live_report, suspects_of, untrained_report
 from .look_alikes import LookAlikes
 from .page import render_comparison, render_report
@@ -26,7 +28,10 @@ __all__ = [
     "Figure",
     "FoldHeads",
     "HeatMaps",
+    "JudgedLabels",
     "JudgedPictures",
+    "LabelReport",
+    "LabelSources",
     "LiveReport",
     "LookAlikes",
     "PageKind",
@@ -36,6 +41,7 @@ __all__ = [
     "Run",
     "Sources",
     "Work",
+    "build_label_report",
     "build_report",
     "check_place",
     "draw_curves",

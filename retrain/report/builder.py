@@ -19,14 +19,13 @@ from retrain.report.shelf import Shelf
 from retrain.report.thumbnails import PictureFiles
 from retrain.text import counted, ratio
 
-__all__ = ["Sources", "Work", "build_report"]
+__all__ = ["FULL", "QUICK", "QUICK_NEIGHBOURS", "SIZES", "Sources", "Work", "build_report"]
 
 _FEW = 100  # pictures whose accuracy says too little alone
-_QUICK_SECONDS = 0.2  # for thumbnails
-_QUICK_NEIGHBOURS = 20_000  # training pictures that the quick report compares with
-_QUICK = {"mistakes": 12, "unsure": 6, "right": 10}  # pictures of each gallery
-_FULL = {"mistakes": 36, "unsure": 24, "right": 30}
-_QUICK_THUMBNAILS, _FULL_THUMBNAILS = 100, 900
+QUICK_NEIGHBOURS = 20_000  # training pictures that the quick report compares with
+QUICK = {"mistakes": 12, "unsure": 6, "right": 10}  # pictures of each gallery
+FULL = {"mistakes": 36, "unsure": 24, "right": 30}
+SIZES = {False: (100, 0.2), True: (900, None)}  # is it the full report? -> thumbnails, and seconds for them
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,13 @@ def build_report(sources: Sources, work: Work | None = None) -> Report:
     """
     pictures, run = sources.pictures, sources.run
     shelf = Shelf(pictures)
-    numbers, most = gallery_numbers(pictures), _FULL if work else _QUICK
+    numbers, most = gallery_numbers(pictures), FULL if work else QUICK
     galleries = galleries_of(pictures, shelf.show, numbers, most)  # first, so that they have thumbnails
     gallery = [number for name, chosen in numbers.items() for number in chosen[: most[name]].tolist()]
-    if work or np.count_nonzero(pictures.sets == "train") <= _QUICK_NEIGHBOURS:
+    if work or np.count_nonzero(pictures.sets == "train") <= QUICK_NEIGHBOURS:
         shelf.add_neighbours(gallery)
     more = _full(sources, work, shelf, gallery) if work else _quick(sources, shelf)
     confusion = confusion_of(pictures, shelf.show)
-    thumbnails, seconds = (_FULL_THUMBNAILS, None) if work else (_QUICK_THUMBNAILS, _QUICK_SECONDS)
     return Report(
         name=run.name,
         is_full=work is not None,
@@ -79,7 +77,7 @@ def build_report(sources: Sources, work: Work | None = None) -> Report:
         findings=more.findings,
         learning=more.learning,
         recipe=recipe_of(run),
-        pictures=shelf.finish(sources.files, thumbnails, seconds),
+        pictures=shelf.finish(sources.files, *SIZES[work is not None]),
     )
 
 

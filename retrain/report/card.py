@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from retrain.evaluation import Metrics
+from retrain.evaluation import AnyMetrics, MultiLabelMetrics, main_figure
 from retrain.report.contents import Recipe
 from retrain.text import counted, ratio, shown
 
@@ -18,7 +18,7 @@ _MARKED = re.compile(r"([\\`*_{}\[\]<>()#+.!|~&-])")  # what Markdown or HTML ma
 _MOST_CLASSES = 50
 
 
-def model_card(name: str, metrics: Mapping[str, Metrics], recipe: Recipe, pictures: Mapping[str, int]) -> bytes:
+def model_card(name: str, metrics: Mapping[str, AnyMetrics], recipe: Recipe, pictures: Mapping[str, int]) -> bytes:
     """Write the card, in UTF-8.
 
     Args:
@@ -30,7 +30,7 @@ def model_card(name: str, metrics: Mapping[str, Metrics], recipe: Recipe, pictur
     found = metrics[shown_set]
     parts = [
         _front(name, found, recipe),
-        f"# {_plain(name)}\n\nAn image classifier, trained with retrain: a softmax layer on a frozen network.",
+        f"# {_plain(name)}\n\nAn image classifier, trained with retrain: {_layer(found)} on a frozen network.",
         _intended_use(found),
         _data(pictures, recipe),
         _figures(found, shown_set),
@@ -41,12 +41,16 @@ def model_card(name: str, metrics: Mapping[str, Metrics], recipe: Recipe, pictur
     return ("\n\n".join(parts) + "\n").encode()
 
 
+def _layer(metrics: AnyMetrics) -> str:
+    return "a layer of sigmoids" if isinstance(metrics, MultiLabelMetrics) else "a softmax layer"
+
+
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is."""
     return _MARKED.sub(r"\\\1", shown(text))
 
 
-def _front(name: str, metrics: Metrics, recipe: Recipe) -> str:
+def _front(name: str, metrics: AnyMetrics, recipe: Recipe) -> str:
     known = re.fullmatch(r"[A-Za-z0-9.-]+", recipe.licence)
     front: dict[str, Any] = {
         "license": recipe.licence.lower() if known else "other",
@@ -54,24 +58,36 @@ def _front(name: str, metrics: Metrics, recipe: Recipe) -> str:
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "retrain"],
     }
-    if metrics.accuracy is not None:
+    figure, value = main_figure(metrics)
+    if value is not None:
         task = {"type": "image-classification"}
         data = {"name": "pictures of the training folder, held out", "type": "imagefolder"}
-        figures = [{"type": "accuracy", "value": round(metrics.accuracy, 4)}]
+        figures = [{"type": figure, "value": round(value, 4)}]
         front["model-index"] = [{"name": shown(name), "results": [{"task": task, "dataset": data, "metrics": figures}]}]
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()]
     return "\n".join(["---", *lines, "---"])
 
 
-def _intended_use(metrics: Metrics) -> str:
-    labels = [_plain(found.label) for found in metrics.per_class]
+def _intended_use(metrics: AnyMetrics) -> str:
+    is_multi_label = isinstance(metrics, MultiLabelMetrics)
+    labels = [_plain(name) for name in _names(metrics)]
     listed = ", ".join(labels[:_MOST_CLASSES])
     more = f" and {len(labels) - _MOST_CLASSES:,} more" if len(labels) > _MOST_CLASSES else ""
-    return (
-        f"## Intended use\n\nIt tells {counted(len(labels), 'class')} of pictures apart: {listed}{more}. It gives one "
-        "of these labels to every picture, also to one that shows none of them.\n\n"
-        "    retrain predict MODEL_DIR picture.jpg"
+    what = (
+        f"It tells {counted(len(labels), 'class')} of pictures apart: {listed}{more}. It gives one of these labels to "
+        "every picture, also to one that shows none of them."
     )
+    if is_multi_label:
+        what = (
+            f"It knows {counted(len(labels), 'label')}: {listed}{more}. It gives a picture all of them whose scores "
+            "reach their thresholds, which may be none."
+        )
+    return f"## Intended use\n\n{what}\n\n    retrain predict MODEL_DIR picture.jpg"
+
+
+def _names(metrics: AnyMetrics) -> list[str]:
+    rows = metrics.per_label if isinstance(metrics, MultiLabelMetrics) else metrics.per_class
+    return [found.label for found in rows]
 
 
 def _data(pictures: Mapping[str, int], recipe: Recipe) -> str:
@@ -82,7 +98,27 @@ def _data(pictures: Mapping[str, int], recipe: Recipe) -> str:
     )
 
 
-def _figures(metrics: Metrics, name: str) -> str:
+def _label_figures(metrics: MultiLabelMetrics, name: str) -> str:
+    if metrics.mean_average_precision is None or metrics.mean_average_precision_interval is None:
+        return "## Figures\n\nNone: no pictures with labels were held out."
+    low, high = metrics.mean_average_precision_interval
+    rows = [
+        f"| {_plain(c.label)} | {c.n:,} | {ratio(c.average_precision)} | {ratio(c.precision)} | {ratio(c.recall)} | "
+        f"{ratio(c.f1)} | {c.threshold:.3f} |"
+        for c in metrics.per_label[:_MOST_CLASSES]
+    ]
+    return (
+        f"## Figures\n\nOf {counted(metrics.n, f'{name} picture')} that differ: mean average precision "
+        f"{metrics.mean_average_precision:.1%} (95% interval {low:.1%} to {high:.1%}), F1 {ratio(metrics.micro_f1)} "
+        f"(micro) and {ratio(metrics.macro_f1)} (macro); {ratio(metrics.exact_match)} get exactly the right labels.\n\n"
+        "| label | pictures | AP | precision | recall | F1 | threshold |\n|---|---|---|---|---|---|---|\n"
+        + "\n".join(rows)
+    )
+
+
+def _figures(metrics: AnyMetrics, name: str) -> str:
+    if isinstance(metrics, MultiLabelMetrics):
+        return _label_figures(metrics, name)
     if metrics.accuracy is None or metrics.accuracy_interval is None:
         return "## Figures\n\nNone: no pictures were held out."
     low, high = metrics.accuracy_interval
@@ -97,9 +133,13 @@ def _figures(metrics: Metrics, name: str) -> str:
     )
 
 
-def _limits(metrics: Metrics, name: str) -> str:
-    worst = [f"{_plain(found.label)} ({found.recall:.0%} of {found.n:,})" for found in metrics.worst_classes()]
-    known = f" Weakest classes: {', '.join(worst)}." if worst else ""
+def _limits(metrics: AnyMetrics, name: str) -> str:
+    if isinstance(metrics, MultiLabelMetrics):
+        worst = [f"{_plain(c.label)} (AP {ratio(c.average_precision)} of {c.n:,})" for c in metrics.worst_labels()]
+    else:
+        worst = [f"{_plain(found.label)} ({found.recall:.0%} of {found.n:,})" for found in metrics.worst_classes()]
+    kind = "labels" if isinstance(metrics, MultiLabelMetrics) else "classes"
+    known = f" Weakest {kind}: {', '.join(worst)}." if worst else ""
     return (
         f"## Limits\n\nThe figures are of {name} pictures from the same folder. Pictures of another camera, place or "
         f"season may do worse; `retrain evaluate` measures that.{known} The network was trained on pictures of others, "

@@ -15,6 +15,7 @@ __all__ = [
     "Cell",
     "ClassCounts",
     "ClassRow",
+    "CoOccurrence",
     "ComparedRun",
     "Comparison",
     "Confusion",
@@ -24,6 +25,11 @@ __all__ = [
     "Gallery",
     "Group",
     "Headline",
+    "LabelCurve",
+    "LabelHeadline",
+    "LabelPair",
+    "LabelReport",
+    "LabelRow",
     "LearningCurve",
     "LearningPoint",
     "Neighbour",
@@ -141,6 +147,7 @@ class Curves:
 
     stretches: tuple[Stretch, ...]  # one or more, in the order of time
     note: str  # what the figures are of
+    measure: str = "accuracy"  # what accuracies are: of pictures with several labels, exact match
 
 
 @dataclass(frozen=True)
@@ -317,6 +324,101 @@ class Report:
     calibration: Calibration | Absent
     findings: tuple[Finding | Absent, ...]  # about the user's pictures
     learning: LearningCurve | Absent
+    recipe: Recipe
+    pictures: tuple[Picture, ...]
+
+
+# of models that give a picture several labels
+
+
+@dataclass(frozen=True)
+class LabelHeadline:
+    """How good the model is."""
+
+    sentence: str  # "8 of 10 test pictures get exactly the right labels. ..."
+    set: str  # of which the figures are: test, or validation if there is no test set
+    mean_average_precision: Figure | Absent
+    micro_f1: float | None  # of the same pictures, as are the next three
+    macro_f1: float | None
+    exact_match: float | None
+    cross_entropy: float | None  # mean over the pictures of the sum over the labels, in nats
+    notes: tuple[str, ...]
+    pictures: int  # different ones, in all sets
+    made: str  # when the model was made
+    pass_one_seconds: float | None
+    pass_two_seconds: float | None
+    from_cache: int  # pictures whose bottlenecks were there already
+    extracted: int  # pictures whose bottlenecks were computed
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """One label. A ratio without a denominator is None."""
+
+    label: str
+    train: int  # different pictures that have it
+    validation: int
+    test: int
+    threshold: float  # the label is given from this score on
+    precision: float | None  # of the set that the headline is of, as are the next three
+    recall: float | None
+    f1: float | None
+    average_precision: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class LabelCurve:
+    """What other thresholds of a label would bring."""
+
+    label: str
+    n: int  # pictures that have it, >= 1
+    average_precision: float
+    points: tuple[tuple[float, float], ...]  # (recall, precision), rising recall, one or more
+    # of the label's own threshold; None if no picture is given the label
+    chosen: tuple[float, float] | None
+    threshold: float
+
+
+@dataclass(frozen=True)
+class LabelPair:
+    """A label that pictures have, and one that they are given."""
+
+    given: int  # pictures
+    having: int  # pictures that have both labels
+    share: float  # of the pictures that have the first label, those given the second
+    wrong: float  # of the same pictures, those given the second and not having it
+
+
+@dataclass(frozen=True)
+class CoOccurrence:
+    """Which labels come together: in truth, and in what the model says."""
+
+    set: str  # test, or validation if there is no test set
+    n: int  # different pictures
+    labels: tuple[str, ...]
+    totals: tuple[int, ...]  # pictures that have each label
+    rows: tuple[tuple[LabelPair, ...], ...]  # [label that a picture has][label]; empty: too many labels for a matrix
+    # the labels given wrongly beside another most often: both labels, and pictures; not all, if there are many
+    worst: tuple[tuple[str, str, int], ...]
+
+
+@dataclass(frozen=True)
+class LabelReport:
+    """Everything on the page of a model that gives a picture several labels."""
+
+    name: str  # of the model folder
+    is_full: bool
+    full_command: str
+    headline: LabelHeadline
+    curves: Curves | Absent
+    calibration: Calibration | Absent  # of all scores of all labels; "right" is that the picture has the label
+    co_occurrence: CoOccurrence | Absent
+    labels: tuple[LabelRow, ...]
+    label_curves: tuple[LabelCurve, ...]  # the lowest average precision first; not all, if there are many
+    galleries: tuple[Gallery, ...] | Absent
+    heat_maps: str | Absent
+    findings: tuple[Finding | Absent, ...]
     recipe: Recipe
     pictures: tuple[Picture, ...]
 

@@ -21,7 +21,7 @@ from retrain.report.contents import (
 from retrain.report.judged import JudgedPictures
 from retrain.text import counted
 
-__all__ = ["calibration_of", "class_rows", "confusion_of", "thresholds_of"]
+__all__ = ["NO_PICTURES", "bins_of", "calibration_of", "class_rows", "confusion_of", "note_of", "thresholds_of"]
 
 Show = Callable[[Sequence[int]], tuple[int, ...]]  # puts pictures on the page; their numbers in the report
 
@@ -32,13 +32,13 @@ _FEW_TRAINING = 20  # pictures of a class; fewer get a note, as `retrain train` 
 _STEPS = 100  # thresholds from 0 to 1
 _WANTED = 0.95  # share of right answers that the suggested threshold is for
 
-_NO_PICTURES = "There are no test or validation pictures, so nothing can be said of pictures the model has not seen."
+NO_PICTURES = "There are no test or validation pictures, so nothing can be said of pictures the model has not seen."
 
 
 def confusion_of(pictures: JudgedPictures, show: Show) -> Confusion | Absent:
     """The confusion matrix of the shown set, with pictures for its cells."""
     if not len(pictures.shown):
-        return Absent(_NO_PICTURES)
+        return Absent(NO_PICTURES)
     matrix = np.array(pictures.metrics.confusion_matrix, np.int64)
     order = chained(matrix) if len(matrix) <= _MOST_CLASSES else np.arange(len(matrix))
     place = np.argsort(order)
@@ -111,13 +111,14 @@ def class_rows(pictures: JudgedPictures) -> tuple[ClassRow, ...]:
             precision=found.precision,
             recall=found.recall,
             f1=found.f1,
-            note=_note(counts["train"][number], found.n, pictures.shown_set),
+            note=note_of(counts["train"][number], found.n, pictures.shown_set),
         )
         for number, found in enumerate(pictures.metrics.per_class)
     )
 
 
-def _note(train: int, shown: int, name: str) -> str:
+def note_of(train: int, shown: int, name: str) -> str:
+    """What to say of a class with so many training pictures, and so many that are shown of a set."""
     if train < _FEW_TRAINING:
         return f"Only {counted(train, 'training picture')}" if train else "No training pictures"
     return f"No {name} pictures" if not shown else ""
@@ -127,7 +128,7 @@ def thresholds_of(pictures: JudgedPictures) -> Thresholds | Absent:
     """What happens if answers below a score count as "not sure"."""
     shown = pictures.shown
     if not len(shown):
-        return Absent(_NO_PICTURES)
+        return Absent(NO_PICTURES)
     thresholds = np.arange(_STEPS + 1) / _STEPS
     top, right, labels = pictures.scores[shown, 0], pictures.is_right[shown], pictures.labels[shown]
     table = answers_above(thresholds, top, right, labels)
@@ -181,7 +182,7 @@ def calibration_of(pictures: JudgedPictures, temperature: float | None) -> Calib
     """
     shown = pictures.shown
     if not len(shown):
-        return Absent(_NO_PICTURES)
+        return Absent(NO_PICTURES)
     right, top = pictures.is_right[shown], pictures.scores[shown, 0]
     error = expected_calibration_error(top, right)
     before = None
@@ -191,16 +192,17 @@ def calibration_of(pictures: JudgedPictures, temperature: float | None) -> Calib
     return Calibration(
         set=pictures.shown_set,
         n=len(shown),
-        bins=_bins(top, right),
+        bins=bins_of(top, right),
         error=error,
-        before=None if before is None else _bins(before, right),
+        before=None if before is None else bins_of(before, right),
         error_before=None if before is None else expected_calibration_error(before, right),
         temperature=temperature,
         sentence=_calibration_sentence(float(top.mean()), float(right.mean()), temperature is not None),
     )
 
 
-def _bins(top: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[ReliabilityBin, ...]:
+def bins_of(top: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[ReliabilityBin, ...]:
+    """The bins of scores in (0, 1], (n,), and of whether what they are of is right, (n,)."""
     return tuple(ReliabilityBin(b.low, b.high, b.count, b.score, b.right) for b in score_bins(top, right))
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from retrain.evaluation import LabelErrors
 from retrain.report.contents import Figure, Finding, Group
-from retrain.report.judged import JudgedPictures
+from retrain.report.judged import Judged, JudgedPictures
 from retrain.report.similar import class_likeness, near_pairs
 from retrain.report.thumbnails import PictureFiles, correlation
 from retrain.text import counted
@@ -21,8 +21,10 @@ __all__ = [
     "exact_copies",
     "leaks",
     "near_duplicates",
+    "other_labels",
     "outliers",
     "small_classes",
+    "small_labels",
     "suspects",
     "two_labels",
     "unreadable",
@@ -50,7 +52,7 @@ class Copies:
     is_cut: bool = False  # whether there were too many candidates to look at all
 
 
-def copies_of(pictures: JudgedPictures, files: PictureFiles | None = None) -> Copies:
+def copies_of(pictures: Judged, files: PictureFiles | None = None) -> Copies:
     """Find files with the same content, and if `files` are given, pictures that look the same."""
     same: dict[bytes, list[int]] = defaultdict(list)
     for number, key in enumerate(pictures.keys):
@@ -68,7 +70,7 @@ def copies_of(pictures: JudgedPictures, files: PictureFiles | None = None) -> Co
     return Copies(exact, near, groups, is_cut)
 
 
-def _confirmed(pictures: JudgedPictures, firsts: Numbers, files: PictureFiles) -> tuple[list[tuple[int, int]], bool]:
+def _confirmed(pictures: Judged, firsts: Numbers, files: PictureFiles) -> tuple[list[tuple[int, int]], bool]:
     """Pairs that look the same, and whether some could not be looked at."""
     pairs = near_pairs(pictures.vectors, firsts)
     chosen: dict[int, None] = {}
@@ -136,7 +138,7 @@ def unreadable(skipped: Mapping[str, str]) -> Finding:
     return _finding(kind, counted(len(groups), "file"), groups, [*skipped])
 
 
-def exact_copies(pictures: JudgedPictures, copies: Copies, show: Show) -> Finding:
+def exact_copies(pictures: Judged, copies: Copies, show: Show) -> Finding:
     """Files that are there twice, under one label."""
     kind = _Kind(
         "exact-copies",
@@ -148,7 +150,7 @@ def exact_copies(pictures: JudgedPictures, copies: Copies, show: Show) -> Findin
     return _of_one_class(kind, pictures, copies.exact, show)
 
 
-def near_duplicates(pictures: JudgedPictures, copies: Copies, show: Show) -> Finding:
+def near_duplicates(pictures: Judged, copies: Copies, show: Show) -> Finding:
     """Pictures that were saved again or made smaller, under one label."""
     kind = _Kind(
         "near-duplicates",
@@ -162,7 +164,7 @@ def near_duplicates(pictures: JudgedPictures, copies: Copies, show: Show) -> Fin
     return _of_one_class(kind, pictures, copies.near, show)
 
 
-def _of_one_class(kind: _Kind, pictures: JudgedPictures, groups: Sequence[tuple[int, ...]], show: Show) -> Finding:
+def _of_one_class(kind: _Kind, pictures: Judged, groups: Sequence[tuple[int, ...]], show: Show) -> Finding:
     """The groups within a class; the list has all but the first of each."""
     own = [group for group in groups if len({*pictures.labels[[*group]].tolist()}) == 1]
     return _finding(
@@ -173,7 +175,7 @@ def _of_one_class(kind: _Kind, pictures: JudgedPictures, groups: Sequence[tuple[
     )
 
 
-def two_labels(pictures: JudgedPictures, copies: Copies, show: Show) -> Finding:
+def two_labels(pictures: Judged, copies: Copies, show: Show) -> Finding:
     """The same picture under different labels."""
     kind = _Kind(
         "two-labels",
@@ -190,7 +192,41 @@ def two_labels(pictures: JudgedPictures, copies: Copies, show: Show) -> Finding:
     )
 
 
-def leaks(pictures: JudgedPictures, copies: Copies, show: Show) -> Finding:
+def other_labels(pictures: Judged, copies: Copies, show: Show) -> Finding:
+    """Pictures that look the same and have different sets of labels."""
+    kind = _Kind(
+        "two-labels",
+        "The same picture with different labels",
+        "No two pictures that look the same have different labels.",
+        "{count} there in several versions with different labels. A label was forgotten, or is wrong.",
+    )
+    own = [group for group in _all_groups(copies) if len({*pictures.labels[[*group]].tolist()}) > 1]
+    return _finding(
+        kind,
+        counted(len(own), "picture", "is/are"),
+        _groups(pictures, own, show),
+        [pictures.paths[number] for group in own for number in group],
+    )
+
+
+def small_labels(sizes: Mapping[str, int]) -> Finding:
+    """Labels with too few pictures.
+
+    Args:
+        sizes: label -> different pictures that have it.
+    """
+    kind = _Kind(
+        "small-classes",
+        "Labels with few pictures",
+        f"Every label has at least {_FEW} different pictures.",
+        f"{{count}} fewer than {_FEW} different pictures. Add pictures, or the model will guess.",
+    )
+    small = sorted((size, label) for label, size in sizes.items() if size < _FEW)
+    groups = [Group((), f"{label}: {counted(size, 'different picture')}") for size, label in small]
+    return _finding(kind, counted(len(small), "label", "has/have"), groups, [])
+
+
+def leaks(pictures: Judged, copies: Copies, show: Show) -> Finding:
     """The same picture in the training set and in the set that the figures are of."""
     name = pictures.shown_set
     kind = _Kind(
@@ -198,7 +234,7 @@ def leaks(pictures: JudgedPictures, copies: Copies, show: Show) -> Finding:
         f"{name.capitalize()} pictures that were trained on",
         f"No {name} picture looks the same as a training picture.",
         "{count} the same as a training picture, so the model may know it by heart. The list has the "
-        f"{name} pictures; moving them away makes the accuracy honest.",
+        f"{name} pictures; moving them away makes the figures honest.",
     )
     sets = pictures.sets
     own = [group for group in _all_groups(copies) if {"train", name} <= {*sets[[*group]].tolist()}]
@@ -207,9 +243,7 @@ def leaks(pictures: JudgedPictures, copies: Copies, show: Show) -> Finding:
     if known:
         known_keys = {copies.groups[number].tobytes() for number in known}
         rest = [number for number in pictures.shown.tolist() if copies.groups[number].tobytes() not in known_keys]
-        metrics = pictures.metrics_of(np.array(rest, np.int64))
-        if metrics.accuracy is not None and metrics.accuracy_interval is not None:
-            figure = Figure(metrics.accuracy, metrics.accuracy_interval, metrics.n)
+        figure = pictures.figure_of(np.array(rest, np.int64))
     return _finding(
         kind,
         counted(len(known), f"{name} picture", "looks/look"),
@@ -307,11 +341,11 @@ def _all_groups(copies: Copies) -> list[tuple[int, ...]]:
     return [tuple(group) for group in members.values() if len(group) > 1]
 
 
-def _groups(pictures: JudgedPictures, groups: Sequence[tuple[int, ...]], show: Show) -> list[Group]:
+def _groups(pictures: Judged, groups: Sequence[tuple[int, ...]], show: Show) -> list[Group]:
     found = []
     for place, group in enumerate(groups):
         numbers = show(group[:_MOST_IN_GROUP]) if place < _MOST_GROUPS else ()
-        kinds = Counter(f"{pictures.names[pictures.labels[n]]}, {_SET_NAMES[str(pictures.sets[n])]}" for n in group)
+        kinds = Counter(f"{pictures.label_of(n)}, {_SET_NAMES[str(pictures.sets[n])]}" for n in group)
         text = "; ".join(f"{count:,} x {kind}" if count > 1 else kind for kind, count in kinds.items())
         found.append(Group(numbers, text))
     return found

@@ -1,15 +1,15 @@
 """Galleries: the surest mistakes, the least certain pictures, and right ones of every class."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrain.report.contents import Absent, Gallery
-from retrain.report.judged import JudgedPictures
+from retrain.report.judged import Judged, JudgedPictures
 from retrain.text import counted
 
-__all__ = ["galleries_of", "gallery_numbers"]
+__all__ = ["galleries_of", "gallery_numbers", "in_turns", "shown_galleries"]
 
 
 def gallery_numbers(pictures: JudgedPictures) -> dict[str, NDArray[np.int64]]:
@@ -17,18 +17,22 @@ def gallery_numbers(pictures: JudgedPictures) -> dict[str, NDArray[np.int64]]:
     shown, scores = pictures.shown, pictures.scores
     right = pictures.is_right[shown]
     wrong, good = shown[~right], shown[right]
+    good = good[np.argsort(-scores[good, 0], kind="stable")]
     margins = scores[shown, 0] - scores[shown, 1]
     return {
         "mistakes": wrong[np.argsort(-scores[wrong, 0], kind="stable")],
         "unsure": shown[np.argsort(margins, kind="stable")],
-        "right": _of_every_class(good, pictures),
+        "right": in_turns(good, pictures.labels[good]),
     }
 
 
-def _of_every_class(good: NDArray[np.int64], pictures: JudgedPictures) -> NDArray[np.int64]:
-    """Right pictures in turns: the surest of each class, then the second of each, and so on."""
-    order = good[np.argsort(-pictures.scores[good, 0], kind="stable")]
-    labels = pictures.labels[order]
+def in_turns(order: NDArray[np.int64], labels: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Pictures in turns: the first of each class, then the second of each, and so on.
+
+    Args:
+        order: (m,) numbers of pictures.
+        labels: (m,) of these.
+    """
     turns = np.empty(len(order), np.int64)
     by_label = np.argsort(labels, kind="stable")
     starts = np.searchsorted(labels[by_label], labels[by_label])
@@ -73,6 +77,22 @@ def galleries_of(
             else f"None of {of} has the right label.",
         ),
     }
+    return shown_galleries(pictures, show, numbers, most, told)
+
+
+def shown_galleries(
+    pictures: Judged,
+    show: Callable[[Sequence[int]], tuple[int, ...]],
+    numbers: Mapping[str, NDArray[np.int64]],
+    most: Mapping[str, int],
+    told: Mapping[str, tuple[str, str]],
+) -> tuple[Gallery, ...]:
+    """The galleries of some pictures.
+
+    Args:
+        show, numbers, most: as for `galleries_of`.
+        told: title and explanation of each.
+    """
     found = []
     for kind, (title, explanation) in told.items():
         chosen = numbers[kind]

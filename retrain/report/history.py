@@ -16,12 +16,17 @@ _FEW = 20  # points; so few are shown as they are
 
 
 def curves_of(
-    history: Sequence[Evaluated], fine_tuning: Sequence[EpochEnded], best_step: int | None, best_epoch: int | None
+    history: Sequence[Evaluated],
+    fine_tuning: Sequence[EpochEnded],
+    best_step: int | None,
+    best_epoch: int | None,
+    measure: str = "accuracy",
 ) -> Curves | Absent:
     """Curves of a run.
 
     Args:
         best_step, best_epoch: whose weights were kept, if those are not the last ones.
+        measure: what accuracies are.
     """
     stretches = []
     if history:
@@ -37,7 +42,7 @@ def curves_of(
             "Training figures are of the batch of each step, validation figures of a batch of pictures that are not "
             "trained on. Thick lines are smoothed."
         )
-    return Curves(tuple(stretches), note)
+    return Curves(tuple(stretches), note, measure)
 
 
 def _stretch(title: str, unit: str, places: Sequence[int], rows: Sequence[Any], kept: int | None) -> Stretch:

@@ -1,5 +1,6 @@
 """The pictures of a folder and what a model says of them: what most of the report is made of."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,18 +11,19 @@ from numpy.typing import NDArray
 from retrain.cache import VectorSource, chunks
 from retrain.evaluation import Metrics, different, summarize
 from retrain.model import Head, judge
+from retrain.report.contents import Figure, Score
 
-__all__ = ["JudgedPictures"]
+__all__ = ["Judged", "JudgedPictures"]
 
 
 @dataclass(frozen=True)
-class JudgedPictures:
-    """Readable pictures with their bottlenecks, and the head that judges them."""
+class Judged(ABC):
+    """Readable pictures with their bottlenecks, each with one label or several, and the head that judges them."""
 
     names: tuple[str, ...]  # of the labels
     paths: Sequence[str]  # (n,) relative to the image folder
     sets: NDArray[np.str_]  # (n,) train, validation, test, or unused
-    labels: NDArray[np.int32]  # (n,) numbers of the labels
+    labels: NDArray[np.int32]  # (n,) numbers of the labels; of several, equal for pictures with the same labels
     keys: NDArray[np.uint8]  # (n, 32) SHA-256 of each file
     vectors: VectorSource  # (n, d)
     head: Head
@@ -49,6 +51,47 @@ class JudgedPictures:
     def all_different(self) -> NDArray[np.int64]:
         """The numbers of all pictures, without copies."""
         return different(self.keys, self.labels)
+
+    @abstractmethod
+    def label_of(self, number: int) -> str:
+        """What a picture is called: its label, or all of its labels."""
+
+    @abstractmethod
+    def answers_of(self, number: int) -> tuple[Score, ...]:
+        """What the model calls a picture, the surest first."""
+
+    @abstractmethod
+    def best_labels(self, numbers: Sequence[int]) -> NDArray[np.int64]:
+        """(m,) the numbers of the labels with the highest scores of some pictures."""
+
+    @abstractmethod
+    def figure_of(self, numbers: NDArray[np.int64]) -> Figure | None:
+        """How good the model is on some pictures; None if there are none."""
+
+
+@dataclass(frozen=True)
+class JudgedPictures(Judged):
+    """Pictures with one label each."""
+
+    def label_of(self, number: int) -> str:
+        """Its label."""
+        return self.names[int(self.labels[number])]
+
+    def answers_of(self, number: int) -> tuple[Score, ...]:
+        """The two labels with the highest scores."""
+        best = zip(self.given[number].tolist(), self.scores[number].tolist(), strict=True)
+        return tuple(Score(self.names[label], score) for label, score in best)
+
+    def best_labels(self, numbers: Sequence[int]) -> NDArray[np.int64]:
+        """(m,) the labels that the pictures are given."""
+        return self.given[list(numbers), 0]
+
+    def figure_of(self, numbers: NDArray[np.int64]) -> Figure | None:
+        """The accuracy."""
+        found = self.metrics_of(numbers)
+        if found.accuracy is None or found.accuracy_interval is None:
+            return None
+        return Figure(found.accuracy, found.accuracy_interval, found.n)
 
     @cached_property
     def metrics(self) -> Metrics:

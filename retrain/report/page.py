@@ -17,9 +17,16 @@ from typing import Any
 from PIL import Image
 
 from retrain.report.charts import draw
-from retrain.report.contents import Absent, Cell, Comparison, Confusion, Report, Thresholds
+from retrain.report.contents import Absent, Cell, Comparison, Confusion, Curves, LabelReport, Report, Thresholds
 from retrain.report.html import PageKind
-from retrain.report.page_charts import learning_chart, reliability_chart, stretch_charts, threshold_chart
+from retrain.report.page_charts import (
+    label_chart,
+    label_reliability_chart,
+    learning_chart,
+    reliability_chart,
+    stretch_charts,
+    threshold_chart,
+)
 
 __all__ = ["MOST_BYTES", "render_comparison", "render_report"]
 
@@ -42,7 +49,7 @@ _TITLES = {
 }
 
 
-def render_report(report: Report) -> bytes:
+def render_report(report: Report | LabelReport) -> bytes:
     """Render the report, in UTF-8: at most MOST_BYTES, unless its texts alone take more.
 
     If all pictures don't fit, those in galleries come first, then those of findings, those that look like them, and
@@ -77,10 +84,8 @@ class SavedList:
     ends_with_zero: bool  # a name has a line break in it: names end with a NUL character, as `xargs -0` takes them
 
 
-def _render_with(report: Report, numbers: Sequence[int]) -> bytes:
+def _render_with(report: Report | LabelReport, numbers: Sequence[int]) -> bytes:
     """Render the report with the thumbnails of these pictures."""
-    confusion = report.confusion
-    cells = [] if isinstance(confusion, Absent) else _cells_with_pictures(confusion)
     names = {
         "report": report,
         "shown": frozenset(numbers),
@@ -88,13 +93,23 @@ def _render_with(report: Report, numbers: Sequence[int]) -> bytes:
         "lists": dict(_lists(report)),
         "titles": _TITLES,
         "missing": list(_missing(report)),
+    }
+    if isinstance(report, LabelReport):
+        return _kind().render("labels.html", names | {"figures": _label_figures(report)})
+    return _kind().render("report.html", names | _names_of_classes(report))
+
+
+def _names_of_classes(report: Report) -> dict[str, Any]:
+    """What the page of a model of classes shows beside."""
+    confusion = report.confusion
+    cells = [] if isinstance(confusion, Absent) else _cells_with_pictures(confusion)
+    return {
         "matrix": [] if isinstance(confusion, Absent) else _matrix(confusion),
         "cells": cells,
         "linked": frozenset(cells),
         "first_threshold": None if isinstance(report.thresholds, Absent) else _first_threshold(report.thresholds),
         "figures": _figures(report),
     }
-    return _kind().render("report.html", names)
 
 
 @functools.cache
@@ -140,7 +155,7 @@ def _figures(report: Report) -> dict[str, Any]:
     """The drawn charts of the parts that are there."""
     figures: dict[str, Any] = {}
     if not isinstance(report.curves, Absent):
-        figures["stretches"] = [[draw(chart) for chart in stretch_charts(s)] for s in report.curves.stretches]
+        figures["stretches"] = _stretches(report.curves)
     if not isinstance(report.thresholds, Absent):
         figures["thresholds"] = draw(threshold_chart(report.thresholds))
     if not isinstance(report.calibration, Absent):
@@ -150,9 +165,23 @@ def _figures(report: Report) -> dict[str, Any]:
     return figures
 
 
-def _missing(report: Report) -> Iterator[str]:
+def _label_figures(report: LabelReport) -> dict[str, Any]:
+    """The same of a model of several labels."""
+    figures: dict[str, Any] = {"labels": [draw(label_chart(curve)) for curve in report.label_curves]}
+    if not isinstance(report.curves, Absent):
+        figures["stretches"] = _stretches(report.curves)
+    if not isinstance(report.calibration, Absent):
+        figures["calibration"] = draw(label_reliability_chart(report.calibration))
+    return figures
+
+
+def _stretches(curves: Curves) -> list[list[Any]]:
+    return [[draw(chart) for chart in stretch_charts(stretch, curves.measure)] for stretch in curves.stretches]
+
+
+def _missing(report: Report | LabelReport) -> Iterator[str]:
     """The titles of the parts that the full report adds."""
-    parts = {title: getattr(report, name) for name, title in _TITLES.items()}
+    parts = {title: getattr(report, name) for name, title in _TITLES.items() if hasattr(report, name)}
     parts |= {part.title: part for part in report.findings if isinstance(part, Absent)}
     for title, part in parts.items():
         if isinstance(part, Absent) and part.command == report.full_command:
@@ -181,13 +210,13 @@ def _first_threshold(thresholds: Thresholds) -> int:
     return distances.index(min(distances))
 
 
-def _image_bytes(report: Report, number: int) -> int:
+def _image_bytes(report: Report | LabelReport, number: int) -> int:
     """The room that a picture takes in the page. 0 if there is nothing to show."""
     picture = report.pictures[number]
     return 0 if picture.thumbnail is None else 200 + (len(picture.thumbnail) + len(picture.heat_map or b"")) * 4 // 3
 
 
-def _by_importance(report: Report) -> Iterator[int]:
+def _by_importance(report: Report | LabelReport) -> Iterator[int]:
     """The numbers of pictures, the most important first; some more than once."""
     galleries = () if isinstance(report.galleries, Absent) else report.galleries
     first = [number for gallery in galleries for number in gallery.pictures]
@@ -200,7 +229,7 @@ def _by_importance(report: Report) -> Iterator[int]:
     yield from range(len(report.pictures))
 
 
-def _lists(report: Report) -> Iterator[tuple[str, SavedList]]:
+def _lists(report: Report | LabelReport) -> Iterator[tuple[str, SavedList]]:
     """The lists that can be saved, by name. What is to be done comes first, should there not be room for all."""
     lists = [(part.name, part.paths) for part in report.findings if not isinstance(part, Absent)]
     if not isinstance(report.galleries, Absent):

@@ -2,23 +2,40 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from retrain.report.charts import Chart, Line, Mark
-from retrain.report.contents import Calibration, LearningCurve, ReliabilityBin, Series, Stretch, Thresholds
+from retrain.report.contents import (
+    Calibration,
+    LabelCurve,
+    LearningCurve,
+    ReliabilityBin,
+    Series,
+    Stretch,
+    Thresholds,
+)
 from retrain.text import counted, ratio
 
-__all__ = ["learning_chart", "reliability_chart", "stretch_charts", "threshold_chart"]
+__all__ = [
+    "label_chart",
+    "label_reliability_chart",
+    "learning_chart",
+    "reliability_chart",
+    "stretch_charts",
+    "threshold_chart",
+]
 
 
-def stretch_charts(stretch: Stretch) -> tuple[Chart, Chart]:
+def stretch_charts(stretch: Stretch, measure: str = "accuracy") -> tuple[Chart, Chart]:
     """Accuracy and cross-entropy of a stretch of training: smoothed, over what was measured."""
+    title = measure.capitalize()
     accuracies = [value for series in stretch.series for value in series.accuracy]
     marks = () if stretch.kept is None else (Mark(stretch.kept, "kept"),)
     accuracy = Chart(
-        "Accuracy",
-        _course("Accuracy", stretch, [f"{s.set} {ratio(s.smooth_accuracy[-1])}" for s in stretch.series]),
+        title,
+        _course(title, stretch, [f"{s.set} {ratio(s.smooth_accuracy[-1])}" for s in stretch.series]),
         stretch.unit,
-        "accuracy",
+        measure,
         _lines((s, s.accuracy, s.smooth_accuracy) for s in stretch.series),
         (math.floor(max(0.0, min(accuracies, default=0.0) - 0.02) * 10) / 10, 1.0),
         y_text="{:.0%}".format,
@@ -100,6 +117,35 @@ def reliability_chart(calibration: Calibration) -> Chart:
 def _of_bins(name: str, kind: str, bins: Sequence[ReliabilityBin]) -> Line:
     """A line with a dot per bin, the larger the more pictures there are."""
     return Line(name, kind, tuple((one.score, one.right) for one in bins), tuple(one.count for one in bins))
+
+
+def label_reliability_chart(calibration: Calibration) -> Chart:
+    """The share of labels that pictures have, over the scores that these got."""
+    pieces = [f"score {b.score:.2f}: {ratio(b.right)} of {b.count:,}" for b in calibration.bins]
+    return replace(
+        reliability_chart(calibration),
+        title="Share of labels that pictures have, by score",
+        description=f"Share of labels that pictures have by score: {'; '.join(pieces)}.",
+        y_name="have the label",
+    )
+
+
+def label_chart(curve: LabelCurve) -> Chart:
+    """Precision over recall of one label, with the place of its threshold."""
+    lines = [Line("", "train", curve.points, (1,) * (len(curve.points) == 1))]
+    if curve.chosen is not None:
+        lines.append(Line(f"threshold {curve.threshold:.3f}", "validation", (curve.chosen,), (1,)))
+    return Chart(
+        f"{curve.label}: AP {ratio(curve.average_precision)} of {counted(curve.n, 'picture')}",
+        f"Precision over recall of {curve.label}, average precision {ratio(curve.average_precision)}.",
+        "recall",
+        "precision",
+        tuple(lines),
+        (0.0, 1.0),
+        (0.0, 1.0),
+        "{:.0%}".format,
+        "{:.0%}".format,
+    )
 
 
 def learning_chart(curve: LearningCurve) -> Chart:

@@ -19,11 +19,12 @@ __all__ = ["draw_curves"]
 _COLOURS = {"train": "#4c72b0", "validation": "#dd8452", "test": "#55a868"}
 
 
-def draw_curves(curve: Sequence[CurvePoint]) -> bytes:
+def draw_curves(curve: Sequence[CurvePoint], measure: str = "accuracy") -> bytes:
     """Draw accuracy and cross-entropy over the steps, as a PNG of two panels.
 
     Args:
         curve: one point or more.
+        measure: what accuracies are.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
@@ -42,7 +43,7 @@ def draw_curves(curve: Sequence[CurvePoint]) -> bytes:
         axes.legend()
     _add_epochs(accuracy, curve)
     _add_epochs(loss, curve)
-    accuracy.set_title("accuracy")
+    accuracy.set_title(measure)
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
     loss.set_title("cross-entropy")
     loss.set_ylim(bottom=0)

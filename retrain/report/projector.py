@@ -8,7 +8,7 @@ import numpy as np
 from retrain.errors import OutputError
 from retrain.files import write_whole
 from retrain.paths import display_path
-from retrain.report.judged import JudgedPictures
+from retrain.report.judged import Judged
 from retrain.text import shown
 
 __all__ = ["write_projector"]
@@ -16,7 +16,7 @@ __all__ = ["write_projector"]
 _MOST = 10_000  # pictures: a browser can't turn more of them
 
 
-def write_projector(pictures: JudgedPictures, folder: str | os.PathLike[str]) -> None:
+def write_projector(pictures: Judged, folder: str | os.PathLike[str]) -> None:
     """Write projector_config.pbtxt into a folder of TensorBoard's, and what it names into its sub-folder `projector`.
 
     Of more than 10,000 pictures, that many at equal distances are taken. Raises OutputError.
@@ -26,7 +26,7 @@ def write_projector(pictures: JudgedPictures, folder: str | os.PathLike[str]) ->
     vectors = np.ascontiguousarray(pictures.vectors[chosen], "<f4")
     rows = ["label\tset\tpredicted\tpath"]
     for number in chosen.tolist():
-        label, given = (pictures.names[n] for n in (pictures.labels[number], pictures.given[number, 0]))
+        label, given = pictures.label_of(number), pictures.answers_of(number)[0].label
         rows.append("\t".join(map(shown, (label, str(pictures.sets[number]), given, pictures.paths[number]))))
     config = (
         'embeddings {\n  tensor_name: "bottlenecks"\n  tensor_path: "projector/bottlenecks.bytes"\n'

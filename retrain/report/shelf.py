@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from retrain.report.contents import Neighbour, Picture, Score
+from retrain.report.contents import Neighbour, Picture
 from retrain.report.heat_maps import HeatMaps, overlay
-from retrain.report.judged import JudgedPictures
+from retrain.report.judged import Judged
 from retrain.report.similar import nearest
 from retrain.report.thumbnails import PictureFiles
 
@@ -24,7 +24,7 @@ class Shelf:
         pictures: that there are.
     """
 
-    def __init__(self, pictures: JudgedPictures) -> None:
+    def __init__(self, pictures: Judged) -> None:
         self._pictures = pictures
         self._places: dict[int, int] = {}  # number of a picture -> its place
         self._neighbours: dict[int, tuple[Neighbour, ...]] = {}
@@ -58,7 +58,7 @@ class Shelf:
             there = [(number, pixels) for number, pixels in read if pixels is not None]
             if not there:
                 continue
-            labels = self._pictures.given[[number for number, _ in there], 0]
+            labels = self._pictures.best_labels([number for number, _ in there])
             for (number, _), mapped in zip(there, maps.of(np.stack([p for _, p in there]), labels), strict=True):
                 self._heat_maps[number] = overlay(mapped), self._pictures.names[mapped.label]
 
@@ -80,13 +80,12 @@ class Shelf:
 
     def _picture(self, number: int, thumbnail: bytes | None) -> Picture:
         pictures = self._pictures
-        best = zip(pictures.given[number].tolist(), pictures.scores[number].tolist(), strict=True)
         heat_map, heat_label = self._heat_maps.get(number, (None, None))
         return Picture(
             path=pictures.paths[number],
             set=str(pictures.sets[number]),
-            label=pictures.names[pictures.labels[number]],
-            scores=tuple(Score(pictures.names[label], score) for label, score in best),
+            label=pictures.label_of(number),
+            scores=pictures.answers_of(number),
             thumbnail=thumbnail,
             heat_map=heat_map,
             heat_label=heat_label,

@@ -16,27 +16,32 @@ from retrain.tensorflow_formats import Event, masked_crc32c
 __all__ = ["write_summaries"]
 
 
-def write_summaries(history: Sequence[Evaluated], folder: str | os.PathLike[str]) -> None:
-    """Write the evaluations into the folders `train` and `validation`. Raises OutputError."""
+def write_summaries(history: Sequence[Evaluated], folder: str | os.PathLike[str], measure: str = "accuracy") -> None:
+    """Write the evaluations into the folders `train` and `validation`.
+
+    Args:
+        measure: what accuracies are.
+    Raises OutputError.
+    """
     try:
         for name in ("train", "validation"):
             figures = [
                 (row.step, getattr(row, f"{name}_accuracy"), getattr(row, f"{name}_cross_entropy")) for row in history
             ]
             if figures and figures[0][1] is not None:
-                _write_events(figures, Path(folder, name))
+                _write_events(figures, Path(folder, name), measure)
     except OSError as error:
         raise OutputError(f"can't write the summaries {display_path(folder)}: {error.strerror or error}") from error
 
 
-def _write_events(figures: Sequence[tuple[int, float, float]], folder: Path) -> None:
+def _write_events(figures: Sequence[tuple[int, float, float]], folder: Path, measure: str) -> None:
     """Write a file of events, each with step, accuracy and cross-entropy."""
     folder.mkdir(parents=True, exist_ok=True)
     now = time.time()
     events = [Event(wall_time=now, file_version="brain.Event:2")]
     for step, accuracy, cross_entropy in figures:
         event = Event(wall_time=now, step=step)
-        event.summary.value.add(tag="accuracy", simple_value=accuracy)
+        event.summary.value.add(tag=measure, simple_value=accuracy)
         event.summary.value.add(tag="cross_entropy", simple_value=cross_entropy)
         events.append(event)
     name = f"events.out.tfevents.{now:.0f}.{socket.gethostname()}.{os.getpid()}"

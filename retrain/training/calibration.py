@@ -25,16 +25,25 @@ class Calibration:
     cross_entropy_after: float
 
 
-def calibrate(head: Head, bottlenecks: VectorSource, labels: NDArray[np.int32]) -> tuple[Head, Calibration]:
+def calibrate(
+    head: Head, bottlenecks: VectorSource, labels: NDArray[np.int32], label_sets: NDArray[np.bool_] | None = None
+) -> tuple[Head, Calibration]:
     """Fit the temperature of a head to pictures that it was not trained on, and apply it.
+
+    If pictures have several labels, each label of each is a decision between two: it, with its logit, or not, with 0.
 
     Args:
         bottlenecks: (n, d) float32, n >= 1, of the validation pictures.
-        labels: (n,) int32.
+        labels: (n,) int32, in [0, classes); with label_sets, in [0, sets).
+        label_sets: (sets, classes) which labels each number stands for, if pictures may have several.
     """
-    logits = head.logits(bottlenecks)
+    logits, decisions = head.logits(bottlenecks), 1
+    if label_sets is not None:
+        decisions = logits.shape[1]
+        labels = (~label_sets[labels]).astype(np.int32).reshape(-1)
+        logits = np.stack([logits.reshape(-1), np.zeros(logits.size, np.float32)], axis=1)
     temperature = fit_temperature(logits, labels)
-    before, after = (_mean_cross_entropy(logits, labels, value) for value in (1.0, temperature))
+    before, after = (decisions * _mean_cross_entropy(logits, labels, value) for value in (1.0, temperature))
     return head.tempered(temperature), Calibration(temperature, before, after)
 
 

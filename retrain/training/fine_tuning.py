@@ -31,7 +31,8 @@ from retrain.training.batches import Batch, Draws, members_of, read_batches
 from retrain.training.checkpoint import CheckpointFile
 from retrain.training.gradient_descent import BatchLoss, optimizer_of
 from retrain.training.head_trainer import some_of
-from retrain.training.loss import class_weights, drawn
+from retrain.training.loss import drawn
+from retrain.training.losses import Loss, loss_of
 from retrain.training.parameters import Parameters
 from retrain.training.products import Products
 from retrain.training.random_streams import Stream
@@ -152,7 +153,7 @@ class FineTuner:
             options,
             Draws(members, size, options.seed, Stream.TRAINING, options.sampling == "class-balanced"),
             drawn(self.data, self.data.with_copies(train), options),
-            class_weights(self.data.labels[train], self.classes),
+            loss_of(self.data, train, self.classes, options),
             some_of(validation, options.seed),
             math.ceil(len(train) / size),
             session,
@@ -186,7 +187,7 @@ class FineTuner:
             Products() as products,
             contextlib.closing(read_batches(course.drawn, course.draws, range(begun, steps))) as batches,
         ):
-            loss = BatchLoss(trained.head, products, options, course.class_weights)
+            loss = BatchLoss(trained.head, products, options, course.loss)
             for step, batch in enumerate(batches, begun):
                 if not self._find_gradients(loss, trained, batch, step, gradients):
                     raise _divergence(step, options)
@@ -237,7 +238,7 @@ class FineTuner:
         """Accuracy in [0, 1] and cross-entropy in nats of pictures."""
         vectors = self.bottlenecks(SomeVectors(self.data.vectors, pictures), trained.weights)
         labels = self.data.labels[pictures]
-        return mean_figures(judge(trained.head.head(), vectors, labels), labels)
+        return mean_figures(judge(trained.head.head(), vectors, labels, self.data.label_sets), labels)
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ class _Course:
     options: TrainingOptions
     draws: Draws  # of the training set
     drawn: LabelledBottlenecks  # what they draw from
-    class_weights: NDArray[np.float32]
+    loss: Loss
     validation: Numbers
     in_epoch: int  # steps
     session: FineTuningSession
@@ -467,6 +468,7 @@ class FineTuningPlan:
         for array in (
             *(part for layer in head.layers for part in (layer.weights, layer.biases)),
             *(self._data.keys, self._data.labels, members["train"], members["validation"]),
+            *(() if self._data.label_sets is None else (self._data.label_sets,)),
         ):
             digest.update(np.ascontiguousarray(array).tobytes())
         folder = find_folder(Path(self._options.extraction.cache_dir), self.extractor.name, self.extractor.fingerprint)

@@ -3,14 +3,14 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrain.cache import SomeVectors
 from retrain.errors import TrainingError
-from retrain.evaluation import Metrics, Outcomes, summarize
+from retrain.evaluation import AnyMetrics, AnyOutcomes, summarize
 from retrain.events import Emit, ignore
 from retrain.model import judge
 from retrain.options import TrainingOptions
@@ -29,8 +29,8 @@ class FoldResult:
     """One fold, tested by a head that was trained on the others."""
 
     tested: NDArray[np.int64]  # (m,) numbers of its pictures
-    outcomes: Outcomes
-    metrics: Metrics
+    outcomes: AnyOutcomes
+    metrics: AnyMetrics
     training_pictures: int
     options: TrainingOptions  # with every default filled in
     warnings: tuple[str, ...]
@@ -65,7 +65,7 @@ class FoldTrainer:
         held_out = folds == (fold + 1) % self.count if options.patience else np.zeros(len(folds), bool)
         tested, training = np.flatnonzero(folds == fold), np.flatnonzero((folds >= 0) & (folds != fold) & ~held_out)
         own = data.labels[: len(folds)]  # of the pictures, without copies
-        missing = np.setdiff1d(own[folds >= 0], own[training])
+        missing = np.setdiff1d(self._labels_in(folds >= 0), self._labels_in(training))
         if len(missing):
             raise TrainingError(
                 f"all pictures of class {listing(self.labels[number] for number in missing)} are in one fold, because "
@@ -73,7 +73,13 @@ class FoldTrainer:
             )
         used = used.with_steps(len(training))
         trained = self.trainer.train(training, np.flatnonzero(held_out), used, emit)
-        outcomes = judge(trained.head, SomeVectors(data.vectors, tested), own[tested])
+        outcomes = judge(trained.head, SomeVectors(data.vectors, tested), own[tested], data.label_sets)
         metrics = summarize(outcomes, own[tested], self.labels)
         resolved = options.resolved(len(training))
         return FoldResult(tested, outcomes, metrics, len(training), resolved, tuple(trained.warnings(resolved)))
+
+    def _labels_in(self, chosen: NDArray[Any]) -> NDArray[Any]:
+        """The numbers of the labels that chosen pictures have."""
+        data = self.trainer.data
+        own = data.labels[: len(self.folds)][chosen]
+        return own if data.label_sets is None else np.flatnonzero(data.label_sets[own].any(axis=0))

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from retrain.options import DEFAULT_BATCH_SIZE, TrainingOptions
 from retrain.training.batches import Batch
 from retrain.training.layers import Dropout, Layers
-from retrain.training.loss import Penalties, to_gradients
+from retrain.training.loss import Penalties
+from retrain.training.losses import Loss
 from retrain.training.parameters import Parameters, pieces
 from retrain.training.products import Products
 
@@ -27,7 +28,7 @@ class BatchLoss:
         parameters: of the head; may change between batches.
         products: what multiplies.
         options: resolved.
-        class_weights: (classes,) how much a picture of each class counts, with --class-weight balanced.
+        loss: of the pictures, without penalties.
     """
 
     def __init__(
@@ -35,15 +36,14 @@ class BatchLoss:
         parameters: Parameters,
         products: Products,
         options: TrainingOptions,
-        class_weights: NDArray[np.float32],
+        loss: Loss,
     ) -> None:
         size = options.batch_size or DEFAULT_BATCH_SIZE
         widths = parameters.widths[:-1]
         dropout = Dropout(options.dropout, options.seed, widths, size) if options.dropout else None
         self._layers = Layers(parameters, products, size, dropout)
         self._parameters, self._penalties = parameters, Penalties(options.l1, options.l2 or 0.0)
-        self._smoothing, self._share = options.label_smoothing, 1 / size
-        self._class_weights = class_weights / size if options.class_weight == "balanced" else None
+        self._size, self._loss = size, loss
 
     def gradients(self, batch: Batch, step: int, gradients: Parameters) -> bool:
         """Compute the gradients of the parameters.
@@ -53,11 +53,11 @@ class BatchLoss:
             gradients: where they go.
         Returns: whether the loss is finite.
         """
-        shares: Array | float = self._share if self._class_weights is None else self._class_weights[batch.labels]
+        shares = self._loss.row_weights(batch.labels, self._size)
         if batch.weights is not None:
             shares = shares * batch.weights
         logits = self._layers.forward(batch.vectors, step)
-        is_finite = to_gradients(logits, batch.labels, shares, self._smoothing)
+        is_finite = self._loss.to_gradients(logits, batch.labels, shares)
         self._layers.backward(logits, gradients)
         self._penalties.add_gradients(self._parameters, gradients)
         return is_finite

@@ -1,6 +1,7 @@
 """Pass two: train a head on bottlenecks, in random batches or to the optimum."""
 
 import contextlib
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,8 @@ from retrain.training.batches import Batch, Draws, RowCopier, members_of, read_b
 from retrain.training.gradient_descent import BatchLoss, optimizer_of
 from retrain.training.layers import logits_of
 from retrain.training.lbfgs import Figures, Flat, FullBatch, Part, find_optimum
-from retrain.training.loss import Penalties, class_weights, cross_entropies, drawn, picture_weights
+from retrain.training.loss import Penalties, drawn
+from retrain.training.losses import Loss, loss_of
 from retrain.training.parameters import Parameters, aligned, initial_head
 from retrain.training.products import Products
 from retrain.training.random_streams import Stream
@@ -42,19 +44,20 @@ class TrainedHead:
     steps: int  # how many were done
     best_step: int | None = None  # with patience: the step whose weights were kept
     converged: bool | None = None  # with lbfgs: whether it reached the optimum
+    guessing: float = math.inf  # the mean cross-entropy of a head that says the same of every picture
 
     def warnings(self, options: TrainingOptions) -> Iterator[str]:
         """Yield a warning for each sign that training went badly."""
         if self.converged is False and options.patience is None:
             length, steps = "--steps" if options.epochs is None else "--epochs", counted(self.steps, "step")
             yield f"lbfgs did not reach an optimum in {steps}: raise --l2, or {length} if it took all of them"
-        untrained = math.log(self.head.layers[-1].biases.size)  # cross-entropy of equal scores
-        worse = [*itertools.takewhile(lambda row: row.train_cross_entropy > untrained, reversed(self.history))]
+        guessing = self.guessing
+        worse = [*itertools.takewhile(lambda row: row.train_cross_entropy > guessing, reversed(self.history))]
         if worse:
             rate = options.learning_rate or 0.0
             yield (
                 f"from step {worse[-1].step} on, training is worse than guessing (cross-entropy "
-                f"{self.history[-1].train_cross_entropy:.3g}, guessing {untrained:.3g}): "
+                f"{self.history[-1].train_cross_entropy:.3g}, guessing {guessing:.3g}): "
                 + (f"try --learning-rate {rate / 10:g}" if rate else "lower --l1 or --l2")
             )
 
@@ -100,7 +103,7 @@ class HeadTrainer:
         Returns: the head, and one row per evaluation: at step 0, every eval_step_interval steps, and at the last step.
         Raises TrainingError if the options do not fit the pictures, or if training diverges.
         """
-        if self.data.weights is None and options.label_weights:
+        if self.data.weights is None and self.data.positive_weights is None and options.label_weights:
             raise UsageError(
                 f"--class-weight {options.class_weight} names labels, and these pictures come without weights: give "
                 "none or balanced"
@@ -109,21 +112,23 @@ class HeadTrainer:
             train = train[self.data.weights[train] > 0]
         _check(train, validation, options)
         options = options.resolved(len(train))  # distorted copies do not count as pictures
-        start = self.start
+        start, rows = self.start, self.data.with_copies(train)
         if start is None:
             start = initial_head(self.data.vectors.shape[1], self.classes, options.seed, options.hidden_units)
-        task = _Task(self.data.with_copies(train), validation, options, emit, snapshots)
+        if self.data.label_sets is not None and start.thresholds is None:
+            start = dataclasses.replace(start, thresholds=np.full(self.classes, 0.5, np.float32))
+        task = _Task(rows, validation, options, loss_of(self.data, rows, self.classes, options), emit, snapshots)
         # numbers that are too large are found by what comes of them
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"), Products() as products:
             way = self._to_optimum if options.optimizer == "lbfgs" else self._descend
-            return way(start, task, products)
+            trained = way(start, task, products)
+        return dataclasses.replace(trained, guessing=task.loss.guessing)
 
     def _descend(self, start: Head, task: "_Task", products: Products) -> TrainedHead:
         """Train in random batches."""
         options, parameters = task.options, Parameters.of(start)
         gradients = parameters.like(aligned(parameters.flat.size))
-        labels, weights = self.data.labels[task.train], self.data.weights_of(task.train)
-        loss = BatchLoss(parameters, products, options, class_weights(labels, self.classes, weights))
+        loss = BatchLoss(parameters, products, options, task.loss)
         optimizer = optimizer_of(options, parameters.flat)
         progress = _Progress(task, parameters, self._validation(task), products)
         steps, size = options.steps or DEFAULT_STEPS, options.batch_size or DEFAULT_BATCH_SIZE
@@ -159,11 +164,11 @@ class HeadTrainer:
         """Train on all pictures at once, until nothing is left to gain."""
         train, validation, options = task.train, task.validation, task.options
         parameters = Parameters.of(start)
-        weights = picture_weights(self.data.labels[train], self.classes, options, self.data.weights_of(train))
+        weights = task.loss.picture_weights(self.data.labels[train], self.data.weights_of(train))
         parts = partial(self._parts, train, weights)
-        objective = FullBatch(parts, len(train), parameters, products, options.label_smoothing)
+        objective = FullBatch(parts, len(train), parameters, products, task.loss)
         equal = np.full(len(validation), 1 / max(1, len(validation)), np.float32)
-        held_out = FullBatch(partial(self._parts, validation, equal), len(validation), parameters, products)
+        held_out = FullBatch(partial(self._parts, validation, equal), len(validation), parameters, products, task.loss)
         history: list[Evaluated] = []
         best: tuple[float, int, Flat] = (math.inf, 0, parameters.flat.astype(np.float64))
         last: tuple[int, Flat, Figures] | None = None
@@ -213,6 +218,7 @@ class _Task:
     train: Numbers  # with distorted copies
     validation: Numbers
     options: TrainingOptions  # resolved
+    loss: Loss
     emit: Emit
     snapshots: Snapshots
 
@@ -299,11 +305,11 @@ class _Progress:
 
     def _figures(self, vectors: Vectors, labels: NDArray[np.int32]) -> tuple[float, float]:
         """Return accuracy in [0, 1] and mean cross-entropy in nats, without smoothing or penalties."""
-        right, total = 0, 0.0
+        right, total, loss = 0, 0.0, self._task.loss
         for rows in chunks(len(labels)):
             logits, own = logits_of(self._parameters, vectors[rows], self._products), labels[rows]
-            right += int(np.count_nonzero(logits.argmax(axis=0) == own))
-            total += float(cross_entropies(logits, own).sum(dtype=np.float64))
+            right += int(np.count_nonzero(loss.are_right(logits, own)))
+            total += float(loss.cross_entropies(logits, own).sum(dtype=np.float64))
         return right / len(labels), total / len(labels)
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from retrain.cache import Vectors
 from retrain.training.layers import Layers
-from retrain.training.loss import Penalties, cross_entropies, to_gradients
+from retrain.training.loss import Penalties
+from retrain.training.losses import Loss
 from retrain.training.parameters import Parameters, aligned
 from retrain.training.products import Products, rows_at_once
 
@@ -49,7 +50,7 @@ class FullBatch:
         count: how many there are.
         like: parameters of the head's form.
         products: what multiplies.
-        smoothing: label smoothing, in [0, 1).
+        loss: of the pictures, without penalties.
     """
 
     def __init__(
@@ -58,9 +59,9 @@ class FullBatch:
         count: int,
         like: Parameters,
         products: Products,
-        smoothing: float = 0.0,
+        loss: Loss,
     ) -> None:
-        self._parts, self._products, self._smoothing = parts, products, smoothing
+        self._parts, self._products, self._loss = parts, products, loss
         self._rows = rows_at_once(like.widths, count)
         self._parameters, self._gradients = (like.like(aligned(like.flat.size)) for _ in range(2))
         self._layers = Layers(self._parameters, products, self._rows)
@@ -90,11 +91,11 @@ class FullBatch:
         layers = self._layers if len(labels) == self._rows else Layers(self._parameters, self._products, len(labels))
         products = layers.forward(vectors)
         logits = products.astype(np.float64)
-        plain = cross_entropies(logits, labels)
-        losses = cross_entropies(logits, labels, self._smoothing) if self._smoothing else plain
-        right = (logits.argmax(axis=0) == labels).astype(np.float64)
+        plain = self._loss.cross_entropies(logits, labels)
+        losses = self._loss.objectives(logits, labels, plain)
+        right = self._loss.are_right(logits, labels).astype(np.float64)
         if gradients:
-            to_gradients(logits, labels, shares, self._smoothing)
+            self._loss.to_gradients(logits, labels, shares)
             products[:] = logits
             layers.backward(products, self._gradients)
             gradients.flat += self._gradients.flat

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.cache import VectorSource
+from retrain.cache import LabelledBottlenecks
 from retrain.evaluation import mean_figures
 from retrain.model import Head, judge
 from retrain.options import DEFAULT_STEPS, TrainingOptions
@@ -46,17 +46,19 @@ def curve_steps(options: TrainingOptions, pictures: int) -> Sequence[int]:
 
 
 def figures_of(
-    head: Head, vectors: VectorSource, labels: NDArray[np.int32], members: dict[str, NDArray[np.int64]]
+    head: Head, data: LabelledBottlenecks, members: dict[str, NDArray[np.int64]]
 ) -> dict[str, tuple[float, float]]:
     """Compute accuracy and mean cross-entropy of each set that has pictures.
 
     Args:
-        vectors, labels: (n, d) and (n,).
+        data: (n,) pictures, without copies.
         members: set -> (m,) numbers of its pictures.
     """
-    outcomes = judge(head, vectors, labels)
+    outcomes = judge(head, data.vectors, data.labels, data.label_sets)
     return {
-        name: mean_figures(outcomes.select(chosen), labels[chosen]) for name, chosen in members.items() if len(chosen)
+        name: mean_figures(outcomes.select(chosen), data.labels[chosen])
+        for name, chosen in members.items()
+        if len(chosen)
     }
 
 
@@ -67,22 +69,17 @@ class CurveRecorder:
     from then on only every other one is measured.
 
     Args:
-        vectors: (n, d).
-        labels: (n,) int32.
+        data: (n,) pictures, without copies.
         members: set -> (m,) numbers of its pictures.
         options: of the training, with steps filled in.
     """
 
     def __init__(
-        self,
-        vectors: VectorSource,
-        labels: NDArray[np.int32],
-        members: dict[str, NDArray[np.int64]],
-        options: TrainingOptions,
+        self, data: LabelledBottlenecks, members: dict[str, NDArray[np.int64]], options: TrainingOptions
     ) -> None:
         self.points: list[CurvePoint] = []
         self.steps = curve_steps(options, len(members["train"]))
-        self._vectors, self._labels, self._members, self._options = vectors, labels, members, options
+        self._data, self._members, self._options = data, members, options
         self._every, self._most = 1, _MOST_EPOCHS if options.epochs is not None else 2 * _EVEN_POINTS
 
     def measure(self, step: int, head: Head) -> None:
@@ -101,5 +98,5 @@ class CurveRecorder:
         return self.points
 
     def _add(self, step: int, head: Head) -> None:
-        figures = figures_of(head, self._vectors, self._labels, self._members)
+        figures = figures_of(head, self._data, self._members)
         self.points.append(CurvePoint(step, self._options.passes(step, len(self._members["train"])), figures))

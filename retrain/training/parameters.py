@@ -31,10 +31,11 @@ class Parameters:
     Args:
         widths: length of a bottleneck, number of units of each hidden layer, number of classes.
         flat: (size,) of the layers' weights and biases, bottom up. The layers are views of it.
+        thresholds: those of the head, which training leaves alone.
     """
 
-    def __init__(self, widths: tuple[int, ...], flat: Array) -> None:
-        self.widths, self.flat = widths, flat
+    def __init__(self, widths: tuple[int, ...], flat: Array, thresholds: NDArray[np.float32] | None = None) -> None:
+        self.widths, self.flat, self._thresholds = widths, flat, thresholds
         layers, start = [], 0
         for inputs, outputs in pairwise(widths):
             middle, end = start + outputs * inputs, start + outputs * (inputs + 1)
@@ -54,14 +55,14 @@ class Parameters:
         """Return a head's parameters, in `flat` if that is given, else in float32."""
         widths = (head.bottleneck_size, *(layer.biases.size for layer in head.layers))
         size = cls.size(widths)
-        parameters = cls(widths, aligned(size) if flat is None else flat[:size])
+        parameters = cls(widths, aligned(size) if flat is None else flat[:size], head.thresholds)
         for own, layer in zip(parameters.layers, head.layers, strict=True):
             own.weights[:], own.biases[:, 0] = layer.weights.T, layer.biases
         return parameters
 
     def like(self, flat: Array) -> "Parameters":
         """Return other numbers in the same form."""
-        return Parameters(self.widths, flat)
+        return Parameters(self.widths, flat, self._thresholds)
 
     def head(self) -> Head:
         """Return them as a head, in float32; a copy."""
@@ -69,7 +70,8 @@ class Parameters:
             tuple(
                 Layer(np.array(layer.weights.T, np.float32, order="C"), np.array(layer.biases[:, 0], np.float32))
                 for layer in self.layers
-            )
+            ),
+            self._thresholds,
         )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from retrain.data import Sample, assign_folds, most_folds
 from retrain.errors import TrainingError
+from retrain.evaluation import main_figure
 from retrain.events import Emit, Event, TryTested, ignore
 from retrain.options import TrainingOptions
 from retrain.training.fold_trainer import FoldTrainer
@@ -51,6 +52,7 @@ class Try:
     cross_entropies: list[float] = field(default_factory=list)  # nats
     seconds: float = 0.0
     error: str | None = None  # why training failed
+    measure: str = "accuracy"  # what accuracies are: of pictures with several labels, mAP
 
     @property
     def accuracy(self) -> float | None:
@@ -65,7 +67,8 @@ class Try:
     def event(self, done: int, planned: int) -> TryTested:
         """Return the event that tells of it, after `done` tests of `planned`."""
         how = (self.resolved.optimizer, self.resolved.learning_rate, self.resolved.l2 or 0.0)
-        return TryTested(done, planned, *how, len(self.accuracies), self.accuracy, self.cross_entropy, self.error)
+        told = TryTested(done, planned, *how, len(self.accuracies), self.accuracy, self.cross_entropy, self.error)
+        return dataclasses.replace(told, measure=self.measure)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,11 @@ class Tuning:
     folds: int  # by which the best was chosen
     is_complete: bool  # whether there was time for all planned tests
     seconds: float
+
+    @property
+    def measure(self) -> str:
+        """What accuracies are, as a name for files: accuracy, or mean_average_precision of pictures with labels."""
+        return "accuracy" if self.tries[self.best].measure == "accuracy" else "mean_average_precision"
 
     @property
     def options(self) -> TrainingOptions:
@@ -91,7 +99,7 @@ class Tuning:
             "folds": self.folds,
             "is_complete": self.is_complete,
             "best": self.best + 1,
-            "accuracy": best.accuracy,
+            self.measure: best.accuracy,
             "cross_entropy": best.cross_entropy,
             "seconds": round(self.seconds, 3),
         }
@@ -196,7 +204,8 @@ def _test(tried: Try, folds: FoldTrainer, fold: int, deadline: float) -> bool:
     try:
         check_time(Event())
         metrics = folds.train(fold, tried.options, check_time).metrics
-        tried.accuracies.append(metrics.accuracy or 0.0)
+        tried.measure, value = main_figure(metrics)
+        tried.accuracies.append(value or 0.0)
         tried.cross_entropies.append(math.inf if metrics.cross_entropy is None else metrics.cross_entropy)
     except _OutOfTime:
         return False

@@ -120,7 +120,7 @@ def test_help_shows_the_common_options_and_says_how_to_see_all(command, capsys):
     few, every = (set(re.findall("^  (--[a-z0-9-]+)", text, re.MULTILINE)) for text in (short, full))
     assert short.startswith(f"usage: retrain {command} [options] ")
     assert "--max-pixels" in every - few
-    assert len(few) < 22
+    assert len(few) < 24
     assert "examples:\n  retrain" in short
     assert short.endswith(f"\n{len(every - few)} more options: retrain {command} --help-all\n")
     assert "--help-all" not in full

@@ -191,3 +191,43 @@ def test_whatever_is_in_the_file_it_is_read_or_refused(pictures, suffix, data, b
         assert {sample.class_name for sample in found.samples} == set(found.class_names)
         assert len({sample.path for sample in found.samples}) == len(found.samples)
         assert all(os.fsencode(sample.path) for sample in found.samples)
+
+
+def several(tmp_path, text, suffix="csv", pictures="abc"):
+    """The labels of each picture of a manifest that may give several."""
+    for name in pictures:
+        (tmp_path / f"{name}.png").write_bytes(b"")
+    (tmp_path / f"list.{suffix}").write_text(text)
+    found = read_manifest(Manifest(tmp_path / f"list.{suffix}"), multi_label=True)
+    return {sample.path: sample.names for sample in found.samples}
+
+
+def test_a_picture_may_have_several_labels_or_none(tmp_path):
+    text = "path,label\na.png, rose | leaf \nb.png,\nc.png,leaf\n"
+    assert several(tmp_path, text) == {"a.png": ("leaf", "rose"), "b.png": (), "c.png": ("leaf",)}
+
+
+def test_labels_may_be_on_several_lines_or_a_list(tmp_path):
+    text = "path,label\na.png,rose\na.png,leaf\nb.png,leaf|leaf\nc.png,leaf\n"
+    assert several(tmp_path, text) == {"a.png": ("leaf", "rose"), "b.png": ("leaf",), "c.png": ("leaf",)}
+    text = '{"path": "a.png", "labels": ["rose", "leaf"]}\n{"path": "b.png", "labels": []}\n'
+    assert several(tmp_path, text, "jsonl") == {"a.png": ("leaf", "rose"), "b.png": ()}
+
+
+def test_a_manifest_without_any_label_is_refused(tmp_path):
+    with pytest.raises(ManifestError, match=r"no picture in manifest .*list\.csv has a label: add some"):
+        several(tmp_path, "path,label\na.png,\n")
+    with pytest.raises(ManifestError, match=r"label is \['x'\], expected text"):
+        several(tmp_path, '{"path": "a.png", "label": [["x"]]}\n', "jsonl")
+    with pytest.raises(ManifestError, match=r"'a\.png' has another set in line 2: keep one"):
+        several(tmp_path, "path,label,set\na.png,x,train\na.png,y,test\n")
+
+
+def test_coco_s_categories_are_labels(tmp_path):
+    document = {
+        "images": [{"id": number, "file_name": f"{name}.png"} for number, name in enumerate("abc")],
+        "annotations": [{"image_id": image, "category_id": kind} for image, kind in ((0, 7), (0, 8), (0, 7), (2, 8))],
+        "categories": [{"id": 7, "name": "rose"}, {"id": 8, "name": "leaf"}],
+    }
+    found = several(tmp_path, json.dumps(document), "json")
+    assert found == {"a.png": ("leaf", "rose"), "b.png": (), "c.png": ("leaf",)}

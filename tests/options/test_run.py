@@ -1,7 +1,10 @@
 import dataclasses
 
+import pytest
+
 from retrain import options
-from retrain.options import RunOptions, TrainingOptions
+from retrain.errors import UsageError
+from retrain.options import LabelOptions, RunOptions, SplitOptions, TrainingOptions
 
 
 def test_defaults_are_those_of_the_original_program():
@@ -27,3 +30,21 @@ def test_every_option_has_a_help_and_only_one_class_owns_it():
                 continue
             assert field.name not in owners, (field.name, owners.get(field.name), stage)
             owners[field.name] = stage.__name__
+
+
+def test_several_labels_are_drawn_uniformly():
+    options = RunOptions(labels=LabelOptions(multi_label=True))
+    assert options.settled().training.resolved(100).sampling == "uniform"
+    assert RunOptions().settled() == RunOptions()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"split": SplitOptions(train_per_class=5)}, "a picture would count in several classes; leave them out"),
+        ({"training": TrainingOptions(sampling="class-balanced")}, "a picture would be drawn for one of its labels"),
+    ],
+)
+def test_what_is_for_one_label_is_refused_with_several(values, message):
+    with pytest.raises(UsageError, match=f"--multi-label with .*: {message}"):
+        RunOptions(labels=LabelOptions(multi_label=True), **values)

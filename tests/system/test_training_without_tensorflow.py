@@ -33,7 +33,7 @@ for options in ({}, {"optimizer": "adam", "hidden_units": 4, "dropout": 0.5}, {"
     trainer.train(train, validation, TrainingOptions(steps=20, **options))
 assert len([*folds.train_all(TrainingOptions(steps=20))]) == 4
 options = TrainingOptions().with_steps(45)
-recorder = CurveRecorder(vectors, labels, {"train": train, "validation": validation}, options)
+recorder = CurveRecorder(LabelledBottlenecks(vectors, labels), {"train": train, "validation": validation}, options)
 trained = trainer.train(train, validation, options, snapshots=Snapshots(recorder.steps, recorder.measure))
 assert len(recorder.finish(trained.steps, trained.head)) == 20
 """

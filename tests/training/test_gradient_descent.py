@@ -9,6 +9,7 @@ from retrain.training.batches import Batch
 from retrain.training.gradient_descent import Adam, BatchLoss, PlainDescent, optimizer_of
 from retrain.training.layers import Dropout
 from retrain.training.loss import class_weights
+from retrain.training.losses import SoftmaxLoss
 from retrain.training.parameters import Parameters
 from retrain.training.products import Products
 
@@ -90,7 +91,8 @@ def test_gradients_are_those_of_the_loss(
     counted = (weights if balanced else np.ones(classes))[labels] * (1 if of_rows is None else of_rows)
     with pytest.MonkeyPatch.context() as patched, Products() as products:
         patched.setattr(parameters, "_PIECE", 5)
-        loss, gradients = BatchLoss(head, products, options, weights), head.like(np.full_like(head.flat, np.nan))
+        of_pictures = SoftmaxLoss(classes, options, weights if balanced else None)
+        loss, gradients = BatchLoss(head, products, options, of_pictures), head.like(np.full_like(head.flat, np.nan))
         assert loss.gradients(Batch(vectors, labels, of_rows), 5, gradients)
         by_vectors = loss.vector_gradients()
 
@@ -103,9 +105,9 @@ def test_gradients_are_those_of_the_loss(
 
 def test_a_loss_that_is_not_finite_is_told():
     head = Parameters((2, 2), np.array([1e30, 0, 0, 1e30, 0, 0], np.float32))
-    gradients = head.like(np.empty(6, np.float32))
+    gradients, options = head.like(np.empty(6, np.float32)), TrainingOptions(batch_size=1)
     with np.errstate(over="ignore", invalid="ignore"), Products() as products:
-        loss = BatchLoss(head, products, TrainingOptions(batch_size=1), np.ones(2))
+        loss = BatchLoss(head, products, options, SoftmaxLoss(2, options))
         small, large = (Batch(np.float32([[size, -size]]), np.zeros(1, np.int32)) for size in (1e-30, 1e20))
         assert loss.gradients(small, 0, gradients)
         assert not loss.gradients(large, 0, gradients)

@@ -481,3 +481,47 @@ def test_test_cross_entropies_are_those_of_the_tensorflow_loop_before(reference_
         metrics = evaluate_logits(trained.head.logits(data.vectors[test]), data.labels[test], names)
         losses.append(metrics.cross_entropy)
     assert np.mean(losses) == pytest.approx(expected, abs=tolerance)
+
+
+def several_labels(pictures=90, length=6, classes=4, seed=0):
+    """Pictures with any number of labels, each of which is nearly linear in the vector."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(0, 1, (pictures, length)).astype(np.float32)
+    has = vectors @ rng.normal(0, 1, (length, classes)) + rng.normal(0, 1, (pictures, classes)) > 0.5
+    sets, labels = np.unique(has, axis=0, return_inverse=True)
+    return LabelledBottlenecks(vectors, labels.reshape(-1).astype(np.int32), label_sets=sets), has
+
+
+@pytest.mark.parametrize(("class_weight", "their_weight"), [("none", None), ("balanced", "balanced")])
+def test_of_several_labels_lbfgs_finds_scikit_learn_s_one_against_the_rest(class_weight, their_weight):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+
+    data, has = several_labels()
+    options = TrainingOptions(optimizer="lbfgs", l2=0.02, class_weight=class_weight, sampling="uniform")
+    trained = HeadTrainer(data, 4).train(np.arange(90), np.zeros(0, np.int64), options)
+    theirs = LogisticRegression(C=1 / (0.02 * 90), class_weight=their_weight, tol=1e-8, max_iter=1000)
+    wanted = OneVsRestClassifier(theirs).fit(data.vectors, has).predict_proba(data.vectors)
+    assert trained.converged
+    assert trained.head.thresholds.tolist() == [0.5] * 4
+    assert trained.head.scores(data.vectors) == pytest.approx(wanted, abs=2e-3)
+
+
+@pytest.mark.parametrize("values", [{"optimizer": "adam", "hidden_units": 5, "dropout": 0.2}, {"label_smoothing": 0.2}])
+def test_of_several_labels_batches_learn_too(values):
+    data, has = several_labels()
+    options = TrainingOptions(steps=400, learning_rate=0.05, sampling="uniform", patience=400, **values)
+    trained = HeadTrainer(data, 4).train(np.arange(60), np.arange(60, 90), options)
+    first, last = trained.history[0], trained.history[-1]
+    assert last.validation_cross_entropy < first.validation_cross_entropy < trained.guessing * 1.05
+    assert trained.guessing == pytest.approx(4 * np.log(2))
+    assert last.train_accuracy > first.train_accuracy
+    assert ((trained.head.scores(data.vectors) >= 0.5) == has).mean() > 0.75
+    assert [*trained.warnings(options.resolved(60))] == []
+
+
+def test_of_several_labels_training_that_is_worse_than_guessing_is_told():
+    data, _ = several_labels()
+    options = TrainingOptions(steps=20, learning_rate=30, sampling="uniform").resolved(60)
+    trained = HeadTrainer(data, 4).train(np.arange(60), np.arange(60, 90), options)
+    assert "worse than guessing" in "".join(trained.warnings(options))

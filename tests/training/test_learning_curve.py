@@ -24,7 +24,7 @@ def curve_of(options, members=MEMBERS):
     """The curve, the head, and what the trainer gave after some steps."""
     data, heads = noisy(), {}
     options = options.with_steps(40)
-    recorder = CurveRecorder(data.vectors, data.labels, members, options)
+    recorder = CurveRecorder(data, members, options)
 
     def take(step, head):
         heads[step] = head
@@ -83,7 +83,7 @@ def test_of_lbfgs_every_step_is_measured_until_there_are_too_many():
     curve, trained, _ = curve_of(TrainingOptions(optimizer="lbfgs", l2=1e-5))
     assert 3 <= len(curve) <= 42
     assert curve[-1].step == trained.steps < 4000
-    recorder = CurveRecorder(noisy().vectors, noisy().labels, MEMBERS, TrainingOptions(optimizer="lbfgs", steps=4000))
+    recorder = CurveRecorder(noisy(), MEMBERS, TrainingOptions(optimizer="lbfgs", steps=4000))
     for step in range(1, 131):
         recorder.measure(step, trained.head)
     assert [point.step for point in recorder.finish(131, trained.head)] == [*range(4, 131, 4), 131]

@@ -1,0 +1,202 @@
+"""Put the report of a model of several labels together."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain.report import findings
+from retrain.report.builder import FULL, QUICK, QUICK_NEIGHBOURS, SIZES, Work
+from retrain.report.contents import Absent, Finding, Gallery, LabelHeadline, LabelReport
+from retrain.report.galleries import in_turns, shown_galleries
+from retrain.report.heat_maps import HeatMaps
+from retrain.report.history import curves_of
+from retrain.report.judged_labels import JudgedLabels
+from retrain.report.label_figures import co_occurrence_of, label_calibration_of, label_curves_of, label_rows
+from retrain.report.run import Run, recipe_of
+from retrain.report.shelf import Shelf
+from retrain.report.thumbnails import PictureFiles
+from retrain.text import counted, ratio
+
+__all__ = ["LabelSources", "build_label_report"]
+
+_FEW = 100  # pictures whose figures say too little
+
+
+@dataclass(frozen=True)
+class LabelSources:
+    """What a report is made of."""
+
+    run: Run
+    pictures: JudgedLabels
+    files: PictureFiles
+    command: str  # makes the full report; can be pasted
+    notes: Sequence[str] = ()  # on what has changed since training
+
+
+def build_label_report(sources: LabelSources, work: Work | None = None) -> LabelReport:
+    """Build the report.
+
+    Args:
+        work: for the full report; None for the quick one.
+    """
+    pictures, run = sources.pictures, sources.run
+    shelf = Shelf(pictures)
+    numbers, most = _gallery_numbers(pictures), FULL if work else QUICK
+    galleries = _galleries(pictures, shelf.show, numbers, most)  # first, so that they have thumbnails
+    gallery = [number for name, chosen in numbers.items() for number in chosen[: most[name]].tolist()]
+    if work or np.count_nonzero(pictures.sets == "train") <= QUICK_NEIGHBOURS:
+        shelf.add_neighbours(gallery)
+    heat_maps, found = _full(sources, work, shelf, gallery) if work else _quick(sources)
+    return LabelReport(
+        name=run.name,
+        is_full=work is not None,
+        full_command=sources.command,
+        headline=_headline(sources),
+        curves=curves_of(
+            run.history, run.fine_tuning, run.record["training"]["best_step"], run.best_epoch, "exact match"
+        ),
+        calibration=label_calibration_of(pictures, run.temperature),
+        co_occurrence=co_occurrence_of(pictures),
+        labels=label_rows(pictures),
+        label_curves=label_curves_of(pictures),
+        galleries=galleries,
+        heat_maps=heat_maps,
+        findings=found,
+        recipe=recipe_of(run),
+        pictures=shelf.finish(sources.files, *SIZES[work is not None]),
+    )
+
+
+def _quick(sources: LabelSources) -> tuple[str | Absent, tuple[Finding | Absent, ...]]:
+    command = sources.command
+    more = Absent(
+        "The full report also looks for near duplicates, and for test pictures that were trained on.",
+        "More about your pictures",
+        command,
+    )
+    found = (findings.unreadable(sources.run.skipped), findings.small_labels(_rarities(sources.pictures)), more)
+    return Absent("The full report shows which places of a picture spoke for a label.", "", command), found
+
+
+def _full(
+    sources: LabelSources, work: Work, shelf: Shelf, gallery: Sequence[int]
+) -> tuple[str | Absent, tuple[Finding | Absent, ...]]:
+    pictures, maps = sources.pictures, work.heat_maps
+    if isinstance(maps, HeatMaps):
+        work.told("drawing heat maps", 0, 1)
+        shelf.add_heat_maps(gallery, maps, sources.files)
+    work.told("comparing pictures", 0, 1)
+    copies = findings.copies_of(pictures, sources.files)
+    work.told("comparing pictures", 1, 1)
+    found = (
+        findings.unreadable(sources.run.skipped),
+        findings.other_labels(pictures, copies, shelf.show),
+        findings.leaks(pictures, copies, shelf.show),
+        findings.near_duplicates(pictures, copies, shelf.show),
+        findings.small_labels(_rarities(pictures)),
+    )
+    return maps.sentence if isinstance(maps, HeatMaps) else maps, found
+
+
+def _rarities(pictures: JudgedLabels) -> dict[str, int]:
+    """Label -> different pictures that have it."""
+    counts = pictures.has[pictures.all_different].sum(axis=0).tolist()
+    return dict(zip(pictures.names, counts, strict=True))
+
+
+def _headline(sources: LabelSources) -> LabelHeadline:
+    pictures, record = sources.pictures, sources.run.record
+    metrics, name = pictures.metrics, pictures.shown_set
+    figure = pictures.figure_of(pictures.shown) if len(pictures.shown) else None
+    notes = []
+    if name == "validation" and metrics.n:
+        notes.append(
+            "There is no test set: the figures are of the validation pictures, which the thresholds were chosen on."
+        )
+    if 0 < metrics.n < _FEW:
+        notes.append(f"{counted(metrics.n, f'{name} picture', 'says/say')} little.")
+    timings, extraction = record["timings"], record["extraction"]
+    return LabelHeadline(
+        sentence=_headline_sentence(pictures),
+        set=name,
+        mean_average_precision=figure or Absent("There are no test or validation pictures with labels."),
+        micro_f1=metrics.micro_f1,
+        macro_f1=metrics.macro_f1,
+        exact_match=metrics.exact_match,
+        cross_entropy=metrics.cross_entropy,
+        notes=(*sources.notes, *notes),
+        pictures=len(pictures.all_different),
+        made=sources.run.made,
+        pass_one_seconds=timings.get("extraction_seconds"),
+        pass_two_seconds=timings.get("training_seconds"),
+        from_cache=int(extraction["cached"]),
+        extracted=int(extraction["extracted"]),
+    )
+
+
+def _headline_sentence(pictures: JudgedLabels) -> str:
+    """How good the model is, and which label is hardest, in words."""
+    metrics = pictures.metrics
+    if not metrics.n:
+        return "The model was not tested."
+    exact = int((pictures.outcomes.has == pictures.outcomes.given).all(axis=1).sum())
+    of = counted(metrics.n, f"{pictures.shown_set} picture")
+    told = f"{exact:,} of {of} {'gets' if exact == 1 else 'get'} exactly the right labels."
+    worst = metrics.worst_labels(1)
+    if not worst:
+        return told
+    hardest = (
+        f"The hardest label is {worst[0].label}, with an average precision of {ratio(worst[0].average_precision)}."
+    )
+    return f"{told} {hardest}"
+
+
+def _gallery_numbers(pictures: JudgedLabels) -> dict[str, NDArray[np.int64]]:
+    """The numbers of each gallery's pictures: all of them, in the order in which they are to be shown."""
+    shown, outcomes = pictures.shown, pictures.outcomes
+    certainties, has = outcomes.certainties, outcomes.has
+    right = (outcomes.given == has).all(axis=1)
+    order = np.argsort(-certainties, kind="stable")
+    distances = np.abs(pictures.scores - outcomes.thresholds).min(axis=1) if len(shown) else np.zeros(0)
+    good = shown[order[right[order]]]
+    return {
+        "mistakes": shown[order[~right[order]]],
+        "unsure": shown[np.argsort(distances, kind="stable")],
+        "right": in_turns(good, pictures.labels[good]),
+    }
+
+
+def _galleries(
+    pictures: JudgedLabels,
+    show: Callable[[Sequence[int]], tuple[int, ...]],
+    numbers: Mapping[str, NDArray[np.int64]],
+    most: Mapping[str, int],
+) -> tuple[Gallery, ...] | Absent:
+    if not len(pictures.shown):
+        return Absent("There are no test or validation pictures to show.")
+    wrong, right = len(numbers["mistakes"]), len(numbers["right"])
+    of = counted(len(pictures.shown), f"{pictures.shown_set} picture")
+    score = "The score is that of all labels together: of those given, and of the absence of the others."
+    told = {
+        "mistakes": (
+            "The surest mistakes",
+            f"{wrong:,} of {of} {'has' if wrong == 1 else 'have'} a label too many or too few. Here the model was most "
+            f"sure. {score} Look for labels that were forgotten."
+            if wrong
+            else f"None: {of} {'has' if len(pictures.shown) == 1 else 'have'} exactly the right labels.",
+        ),
+        "unsure": (
+            "The least certain",
+            "A label's score is almost its threshold. More pictures like these help most.",
+        ),
+        "right": (
+            "Right ones",
+            f"{right:,} of {of} {'has' if right == 1 else 'have'} exactly the right labels. Here are the surest of "
+            "each combination."
+            if right
+            else f"None of {of} has exactly the right labels.",
+        ),
+    }
+    return shown_galleries(pictures, show, numbers, most, told)
