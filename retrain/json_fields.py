@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = ["FieldError", "Fields", "parse_json", "shown_value"]
@@ -80,6 +81,13 @@ class Fields:
         value = self._get(name, wanted)
         if not _is_text(value) or not re.fullmatch(pattern, value):
             raise self._wrong(name, value, wanted)
+        return str(value)
+
+    def choice(self, name: str, known: Sequence[str]) -> str:
+        """One of some words; the first of them if it is missing."""
+        value = self._values.get(name, known[0])
+        if value not in known:
+            raise self._wrong(name, value, f"one of {', '.join(known)}")
         return str(value)
 
     def texts(self, name: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from retrain.backbones.extractor import Extractor, ExtractorNetwork
 from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS, find_weights
 from retrain.backbones.sources.known_digests import known_digest
-from retrain.data import DECODER_VERSION
+from retrain.data import DECODER_VERSION, unusual
 from retrain.errors import BackboneError
 from retrain.files import digest_of_file
 from retrain.options import BackboneOptions
@@ -85,6 +85,7 @@ class BackboneSource:
     alpha: float = 1.0  # width multiplier of the MobileNets
     input_size: int | None = None  # pixels; None: as the model says
     input_range: str | None = None  # "0..1", "-1..1", "0..255"; None: as Keras says
+    fit: str = BackboneOptions.fit
     weights_sha256: str | None = None  # that the weights file must have; None: any
     trust: bool = False  # run it whatever its graph may do
 
@@ -98,7 +99,8 @@ class Backbone(Extractor):
     """A frozen network by its source.
 
     Its fingerprint is made of what decides the vector: the weights (the bytes of the files, or the arrays where Keras
-    downloads them), architecture, input size and range, the decoder's version, and the precision.
+    downloads them), architecture, input size and range, how pictures are fitted, the decoder's version, and the
+    precision.
 
     Args:
         source: where it comes from.
@@ -142,7 +144,7 @@ class Backbone(Extractor):
             "decoder": DECODER_VERSION,
             "precision": "float32",
             "cut": "bottleneck",
-        }
+        } | unusual(source)
 
     def _weights_digest(self) -> str:
         if self.source.location is None:
@@ -196,6 +198,7 @@ def locate_backbone(options: BackboneOptions) -> Backbone:
                 location=wanted,
                 input_size=options.input_size,
                 input_range=options.input_range or "0..1",
+                fit=options.fit,
                 trust=options.trust,
             )
         )
@@ -218,7 +221,8 @@ def _onnx(path: str, options: BackboneOptions) -> Backbone:
         raise BackboneError(f"no such ONNX file: {display_path(file)}")
     from retrain.backbones.onnx_backbone import OnnxBackbone
 
-    return OnnxBackbone(BackboneSource(name=_folder_name(file.stem), kind="onnx", location=str(file)), options)
+    source = BackboneSource(name=_folder_name(file.stem), kind="onnx", location=str(file), fit=options.fit)
+    return OnnxBackbone(source, options)
 
 
 def _refuse_onnx_options(options: BackboneOptions) -> None:
@@ -265,6 +269,7 @@ def _named(wanted: str, options: BackboneOptions) -> Backbone:
             architecture=architecture,
             alpha=alpha,
             input_size=size,
+            fit=options.fit,
             weights_sha256=lite.sha256 if lite and is_packaged else None,
         )
     )
@@ -285,6 +290,7 @@ def _saved_model(folder: Path, options: BackboneOptions, name: str, size: int | 
             location=str(folder),
             input_size=size,
             input_range=options.input_range or "0..1",  # the convention of TensorFlow Hub
+            fit=options.fit,
             trust=options.trust,
         )
     )

@@ -5,15 +5,20 @@ from retrain.backbones import graph_images
 from retrain.backbones.layers import NetworkLayer
 from retrain.backbones.network import FrozenGraph, Network
 from retrain.backbones.trunk import BOTTLENECK, JPEG_INPUT, PIXELS_INPUT, Trunk
+from retrain.data import PictureForm
 
 __all__ = ["make_trunk", "trunk_network", "without_defaults"]
 
 
-def make_trunk(network: Network) -> Trunk:
-    """Freeze a network, and put the inputs in front of it."""
+def make_trunk(network: Network, form: PictureForm | None = None) -> Trunk:
+    """Freeze a network, and put the inputs in front of it.
+
+    Args:
+        form: that they bring pictures to; by default whole pictures to the network's size.
+    """
     frozen = network.frozen_graph
     with tf.Graph().as_default() as graph:
-        pixels = _picture_inputs(network.height, network.width)
+        pixels = _picture_inputs(form or PictureForm(network.height, network.width))
         [vectors] = tf.import_graph_def(
             frozen.graph_def, input_map={frozen.start: pixels}, return_elements=[frozen.end], name="backbone"
         )
@@ -31,7 +36,7 @@ def without_defaults(graph: tf.Graph) -> tf.compat.v1.GraphDef:
     return tf.compat.v1.train.export_meta_graph(graph=graph, strip_default_attrs=True).graph_def
 
 
-def _picture_inputs(height: int, width: int) -> tf.Tensor:
+def _picture_inputs(form: PictureForm) -> tf.Tensor:
     """The inputs of the original program's releases, one after the other, in the default graph.
 
     What lies between them has names in scopes, since names must differ in more than case: `mul` would block `Mul`.
@@ -39,18 +44,18 @@ def _picture_inputs(height: int, width: int) -> tf.Tensor:
     feed = tf.compat.v1.placeholder_with_default
     contents = tf.compat.v1.placeholder(tf.string, [], name=JPEG_INPUT[:-2])
     with tf.name_scope("decode"):
-        upright = graph_images.decode_jpeg(contents, height, width)
+        upright = graph_images.decode_jpeg(contents, form)
     pixels = tf.identity(upright, name="DecodeJpeg")
     pixels = tf.expand_dims(tf.cast(pixels, tf.float32, name="Cast"), 0, name="ExpandDims")
     with tf.name_scope("any_size"):
         pixels = pixels / 127.5 - 1.0
     pixels = feed(pixels, [None, None, None, 3], name="input")
     with tf.name_scope("resize"):
-        pixels = graph_images.resize((pixels + 1.0) * 127.5, height, width) / 127.5 - 1.0
-    pixels = feed(pixels, [None, height, width, 3], name="Mul")
+        pixels = graph_images.resize((pixels + 1.0) * 127.5, form) / 127.5 - 1.0
+    pixels = feed(pixels, [None, *form.size, 3], name="Mul")
     with tf.name_scope("unit_range"):
         pixels = pixels * 0.5 + 0.5
-    return feed(pixels, [None, height, width, 3], name=PIXELS_INPUT[:-2])
+    return feed(pixels, [None, *form.size, 3], name=PIXELS_INPUT[:-2])
 
 
 def trunk_network(trunk: Trunk) -> FrozenGraph:

@@ -5,15 +5,17 @@ resizing, which computes as Pillow does. (TensorFlow's own resizing rounds 1 of 
 a score by up to 0.005.)
 """
 
+import dataclasses
 import functools
 import io
+from collections.abc import Callable
 
 from PIL import Image
 
 from retrain._tensorflow import tf
-from retrain.data import DEPTHS, MARGIN
+from retrain.data import BACKGROUND, DEPTHS, MARGIN, PictureForm
 
-__all__ = ["decode_jpeg", "decode_resized", "resize"]
+__all__ = ["decode_jpeg", "decode_resized", "fitted", "resize"]
 
 _EXIF_BYTES = 2**18  # at a file's start and at its end, searched for the EXIF segment
 _BEFORE, _BEHIND = 16, 64  # zeros around them, so that no place is outside
@@ -21,36 +23,60 @@ _ORIENTATION_TAG = 0x0112
 _TAG_SLOTS = 64  # entries of the first directory that are looked at; cameras write about a dozen
 
 
-def decode_jpeg(contents: tf.Tensor, height: int, width: int) -> tf.Tensor:
+def decode_jpeg(contents: tf.Tensor, form: PictureForm) -> tf.Tensor:
     """Bytes of a JPEG or PNG (a GIF passes too) to (any, any, 3) uint8, upright; transparent parts become white.
 
-    A JPEG far larger than height x width is decoded at the scale that `data.decoding` chooses for that size.
+    A JPEG far larger than the form is decoded at the scale that `data.decoding` chooses for that size.
     Only operations of TensorFlow 1.13 and later are used, so that clients of that age load the graph.
     """
     orientation = _exif_orientation(contents)
-    return _upright(_scaled(contents, _stored_size(orientation, height, width)), orientation)
+    return _upright(_scaled(contents, _stored_size(orientation, form)), orientation)
 
 
-def decode_resized(contents: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Bytes of a picture to (height, width, 3) float32 in [0, 255], whole levels, upright.
+def decode_resized(contents: tf.Tensor, form: PictureForm) -> tf.Tensor:
+    """Bytes of a picture to (height, width, 3) float32 in [0, 255], whole levels, upright and in a form.
 
     As `data.decoding` does it, which turns a picture when it is small. Of 24-bit BMP, GIF and opaque WebP the pixels
     are as TensorFlow decodes them.
     """
     orientation = _exif_orientation(contents)
-    size = _stored_size(orientation, height, width)
+    size = _stored_size(orientation, form)
     is_known = tf.logical_or(_is_jpeg(contents), _is_png(contents))
     stored = tf.cond(is_known, lambda: _scaled(contents, size), lambda: _first_frame(contents))
-    small = resize(stored[tf.newaxis], size[0], size[1])[0]
-    return tf.ensure_shape(_upright(small, orientation), [height, width, 3])
+    as_stored = dataclasses.replace(form, height=size[0], width=size[1])  # tensors, in the place of numbers
+    small = resize(stored[tf.newaxis], as_stored)[0]
+    return tf.ensure_shape(_upright(small, orientation), [*form.size, 3])
 
 
-def _stored_size(orientation: tf.Tensor, height: int, width: int) -> tf.Tensor:
+def _stored_size(orientation: tf.Tensor, form: PictureForm) -> tf.Tensor:
     """(2,) int32: height and width before a picture is turned upright."""
-    return tf.where(orientation >= 5, [width, height], [height, width])
+    return tf.where(orientation >= 5, form.size[::-1], form.size)
 
 
-def resize(pixels: tf.Tensor, height: tf.Tensor | int, width: tf.Tensor | int) -> tf.Tensor:
+def resize(pixels: tf.Tensor, form: PictureForm) -> tf.Tensor:
+    """(n, any, any, 3) in [0, 255] to (n, height, width, 3) float32, whole levels, in a form."""
+    return fitted(pixels, form, _resized)
+
+
+def fitted(
+    pixels: tf.Tensor, form: PictureForm, resize: Callable[[tf.Tensor, tf.Tensor | int, tf.Tensor | int], tf.Tensor]
+) -> tf.Tensor:
+    """(n, any, any, 3) to (n, height, width, 3) in a form, whose height and width may be tensors.
+
+    Args:
+        resize: brings (n, any, any, 3) to a height and a width.
+    """
+    if form.fit == "squash":
+        return resize(pixels, form.height, form.width)
+    shape = tf.shape(pixels)
+    cut, border = (margins(shape[1], shape[2], tf.maximum) for margins in (form.cut, form.border))
+    part = pixels[:, cut.rows : shape[1] - cut.rows, cut.columns : shape[2] - cut.columns]
+    inside = resize(part, form.height - 2 * border.rows, form.width - 2 * border.columns)
+    beside = [[0, 0], [border.rows] * 2, [border.columns] * 2, [0, 0]]
+    return tf.reshape(tf.pad(inside, beside, constant_values=BACKGROUND), [-1, form.height, form.width, 3])
+
+
+def _resized(pixels: tf.Tensor, height: tf.Tensor | int, width: tf.Tensor | int) -> tf.Tensor:
     """(n, any, any, 3) in [0, 255] to (n, height, width, 3) float32, whole levels; bilinear, antialiased.
 
     One axis comes after the other, in the order of `data.decoding`, each to whole levels.

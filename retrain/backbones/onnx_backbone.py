@@ -9,7 +9,7 @@ from retrain.backbones.onnx_file import OnnxFile, describe_onnx, read_onnx
 from retrain.backbones.onnx_graph import OnnxPlan, join_graph, plan_graph
 from retrain.backbones.onnx_network import OnnxError, OnnxNetwork
 from retrain.backbones.onnx_preprocessing import preprocessing_of
-from retrain.data import DECODER_VERSION
+from retrain.data import DECODER_VERSION, unusual
 from retrain.errors import BackboneError
 from retrain.options import BackboneOptions
 from retrain.paths import display_path
@@ -23,8 +23,8 @@ __all__ = ["OnnxBackbone"]
 class OnnxBackbone(Backbone):
     """A frozen network in an ONNX file. TensorFlow has no part in it.
 
-    Its fingerprint is made of what decides the vector: the file and those with its weights, preprocessing, pooling, the
-    output's name, the decoder's version, and the precision.
+    Its fingerprint is made of what decides the vector: the file and those with its weights, preprocessing, how
+    pictures are fitted, pooling, the output's name, the decoder's version, and the precision.
 
     Args:
         source: where it comes from.
@@ -69,7 +69,7 @@ class OnnxBackbone(Backbone):
 
     def _describe(self) -> dict[str, Any]:
         same = {"decoder": DECODER_VERSION, "precision": "float32", "cut": "bottleneck"}
-        return {"architecture": "onnx"} | self.plan.as_dict() | same
+        return {"architecture": "onnx"} | self.plan.as_dict() | same | unusual(self.source)
 
     @property
     def _path(self) -> Path:

@@ -12,7 +12,7 @@ from .labelled_pictures import SEPARATOR, LabelledPictures, ManifestFile, Sample
 from .labels import ClassNames, class_labels, expected_labels
 from .left_out import LeftOut, summarize_left_out
 from .picture_file import Signature, hash_picture, picture_bytes, read_picture, signature_of, signed_bytes, what_else
-from .picture_form import PictureForm
+from .picture_form import BACKGROUND, PictureForm, unusual
 from .picture_list import list_pictures
 from .remote_files import RemoteFile, copies_folder, is_url, list_remote, read_remote, tried, url_of, with_file_system
 from .source import read_source
@@ -20,6 +20,7 @@ from .split import FEWEST_PICTURES, SETS, assign_sets, check_class_sizes, check_
 from .unlabelled import read_unlabelled
 
 __all__ = [
+    "BACKGROUND",
     "DECODER_VERSION",
     "DEPTHS",
     "DISTORTIONS_VERSION",
@@ -75,6 +76,7 @@ __all__ = [
     "summarize_left_out",
     "tried",
     "united",
+    "unusual",
     "url_of",
     "what_else",
     "with_file_system",

@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageChops, ImageFile
 
 from retrain.data.foreign_files import describe_foreign
 from retrain.data.picture_bounds import check_structure, webp_canvas
-from retrain.data.picture_form import PictureForm
+from retrain.data.picture_form import BACKGROUND, PictureForm
 from retrain.data.png_chunks import pixels_alone
 from retrain.errors import UnreadableImageError
 from retrain.machine import MemoryBudget, cores
@@ -111,27 +111,28 @@ def read_header(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageHeade
 
 
 def decode_image(data: bytes, form: PictureForm, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
-    """Decode a picture file, turn it upright, and resize it (bilinear, antialiased) without keeping its proportions.
+    """Decode a picture file, turn it upright, and bring it to a form. Resizing is bilinear and antialiased.
 
     The content decides the format, not the file's name. Transparent parts become white. Only the first frame of an
     animation counts. 16-bit channels keep their upper 8 bits; if all values of a picture fit into 8, 10, 12 or 14 bits
     (DEPTHS), they keep the upper 8 of those.
 
     A JPEG that is far larger is decoded at 1/2, 1/4 or 1/8 of its size (libjpeg's scaled DCT): the smallest that
-    keeps MARGIN times the height and width asked for.
+    keeps MARGIN times the height and width asked for, whatever the fit.
 
     Takes at most 12 x max_pixels bytes of memory. Returns: (height, width, 3) uint8, RGB.
     Raises UnreadableImageError with the reason.
     """
     with _opened(data, max_pixels) as image:
         orientation = _orientation(image)
-        size = (form.height, form.width) if orientation >= 5 else (form.width, form.height)
+        form = form.turned if orientation >= 5 else form  # as the picture is stored
         stored_pixels = image.width * image.height
-        image.draft(None, (MARGIN * size[0], MARGIN * size[1]))  # nothing happens to other formats than JPEG and MPO
+        # nothing happens to other formats than JPEG and MPO
+        image.draft(None, (MARGIN * form.width, MARGIN * form.height))
         # of a progressive JPEG, all coefficients are held in memory, whatever the scale
         pixels_held = stored_pixels if "progressive" in image.info else image.width * image.height
         with _decoding.hold(_memory_held(image, pixels_held)):
-            pixels = _to_rgb(_loaded(image, data), size)
+            pixels = _fitted(_loaded(image, data), form)
         if orientation in _TRANSPOSE:
             pixels = pixels.transpose(_TRANSPOSE[orientation])
         return np.asarray(pixels)
@@ -324,18 +325,37 @@ def _scaled_ppm(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
     return Image.fromarray(pixels if bands == 3 else pixels[..., 0])
 
 
-def _to_rgb(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resize and convert to RGB, in the order that needs the least memory for the image's mode."""
+def _fitted(image: Image.Image, form: PictureForm) -> Image.Image:
+    """Bring a picture to a form, as it is stored."""
+    border = form.border(image.height, image.width)
+    inside = _to_rgb(image, form, (form.width - 2 * border.columns, form.height - 2 * border.rows))
+    if inside.size == (form.width, form.height):
+        return inside
+    whole = Image.new("RGB", (form.width, form.height), (BACKGROUND,) * 3)
+    whole.paste(inside, (border.columns, border.rows))
+    return whole
+
+
+def _to_rgb(image: Image.Image, form: PictureForm, size: tuple[int, int]) -> Image.Image:
+    """Cut, resize and convert to RGB, in the order that needs the least memory for the image's mode."""
     if image.has_transparency_data:
-        image = _resized(image if image.mode == "RGBA" else image.convert("RGBA"), size)
+        image = _resized(_cut(image if image.mode == "RGBA" else image.convert("RGBA"), form), size)
         white = Image.new("RGBA", size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
     if image.mode == "1":
         image = image.convert("L")
     if image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
-    image = _resized(image, size)
+    image = _resized(_cut(image, form), size)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _cut(image: Image.Image, form: PictureForm) -> Image.Image:
+    """The part that counts. Nothing beyond it plays into the pixels at its edge."""
+    cut = form.cut(image.height, image.width)
+    if not (cut.rows or cut.columns):
+        return image
+    return image.crop((cut.columns, cut.rows, image.width - cut.columns, image.height - cut.rows))
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:

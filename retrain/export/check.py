@@ -1,6 +1,5 @@
 """The check of an export: a foreign runtime must answer as `retrain predict` does."""
 
-import io
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,13 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from retrain.data import PictureForm, decode_image, read_header
 from retrain.errors import ExportError, UnreadableImageError
 from retrain.events import Emit, Reported
 from retrain.export.export_format import Facts, Pictures, Takes
-from retrain.export.sample_pictures import KnownPicture, SamplePicture, SamplePictures
+from retrain.export.sample_pictures import KnownPicture, SamplePicture, SamplePictures, file_of
 from retrain.model import Classifier
 from retrain.paths import display_path
 from retrain.text import counted, listing, ratio
@@ -230,7 +228,7 @@ def _single(picture: SamplePicture, takes: Takes, form: PictureForm) -> _Questio
     # Whole: a decoder that shrinks a large JPEG as it reads it is no part of an export. Upright and on white: predict
     # resizes before that, graphs after, which decides on a level here and there.
     whole = decode_image(picture.data, PictureForm(header.height, header.width))
-    file = _file_of(whole, "PNG" if takes == "file" else "BMP")
+    file = file_of(whole, "PNG" if takes == "file" else "BMP")
     return _Question([file] if takes == "file" else whole[np.newaxis], [file], [picture.path])
 
 
@@ -245,14 +243,7 @@ def _batch(sample: Sequence[SamplePicture], takes: Takes, form: PictureForm) -> 
     shapes = [np.shape(question.pictures) for question in singly]
     height, width = (min(_LONGEST_SIDE, *(shape[axis] for shape in shapes)) for axis in (1, 2))
     parts = np.concatenate([np.asarray(question.pictures)[:, :height, :width] for question in singly])
-    return _Question(parts, [_file_of(part, "BMP") for part in parts], paths)
-
-
-def _file_of(pixels: NDArray[np.uint8], form: str) -> bytes:
-    """(height, width, 3) as a file that keeps every pixel."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, form, **({"compress_level": 1} if form == "PNG" else {}))
-    return buffer.getvalue()
+    return _Question(parts, [file_of(part, "BMP") for part in parts], paths)
 
 
 def check_accuracy(facts: Facts, found: Sequence[Accuracy], allowed: float) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ class KerasFormat:
             graph_def, scaling.tensor.partition(":")[0], description.final_tensor_name, (None, *size, 3)
         )
         pictures = keras.Input((None, None, 3), dtype="uint8", name="pictures")
-        pixels = resized(pictures, *size, keras.ops)
+        pixels = resized(pictures, description.form, keras.ops)
         scaled = keras.layers.Rescaling(scaling.factor, scaling.offset, name="scaling")(pixels)
         scores = KerasTranslation(graph, ("pictures", "scaling")).model_on(scaled)
         keras.Model(pictures, scores).save(folder / _FILE)

@@ -25,6 +25,7 @@ from retrain.backbones import (
     set_batch,
     set_outputs,
 )
+from retrain.data import PictureForm
 from retrain.errors import OutputError
 from retrain.export.labels_inside import metadata
 from retrain.export.source import ExportSource, TrainedNetwork
@@ -60,9 +61,9 @@ class OnnxSource(ExportSource):
         """Do nothing: there is little to read."""
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the pictures, in pixels. Raises BackboneError."""
-        return self.backbone.plan.height, self.backbone.plan.width
+    def form(self) -> PictureForm:
+        """The form in which the network sees pictures. Raises BackboneError."""
+        return PictureForm(self.backbone.plan.height, self.backbone.plan.width, self.backbone.source.fit)
 
     @cached_property
     def facts(self) -> OnnxFacts:

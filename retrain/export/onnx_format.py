@@ -72,11 +72,10 @@ def onnx_model(model: StoredModel) -> "onnx.ModelProto":
     """
     import onnx
 
-    description = model.description
-    whole = with_resizing(onnx_network(model), description.height, description.width)
+    whole = with_resizing(onnx_network(model), model.description.form)
     whole.producer_name = "retrain"
     whole.graph.name = "classifier"
-    onnx.helper.set_model_props(whole, metadata(model.labels, description.thresholds))
+    onnx.helper.set_model_props(whole, metadata(model.labels, model.description.thresholds))
     onnx.checker.check_model(whole)
     return whole
 

@@ -14,6 +14,8 @@ before and after. (An `If` with both orders gives other pixels in OpenVINO 2026.
 
 from typing import TYPE_CHECKING
 
+from retrain.data import BACKGROUND, PictureForm
+
 if TYPE_CHECKING:
     import onnx
 
@@ -26,22 +28,12 @@ _TEXT = """
 <ir_version: 8, opset_import: ["": 18, "retrain": 1]>
 resizing (uint8[n, height, width, 3] pictures) => (uint8[n, HEIGHT, WIDTH, 3] pixels)
 {
-    new_height = Constant <value = int32 {HEIGHT}> ()
-    new_width = Constant <value = int32 {WIDTH}> ()
-    shape_64 = Shape (pictures)
-    shape = Cast <to = 6> (shape_64)
-    axis_1 = Constant <value = int64 {1}> ()
-    axis_2 = Constant <value = int64 {2}> ()
-    height = Gather (shape, axis_1)
-    width = Gather (shape, axis_2)
-    two = Constant <value = int32 {2}> ()
-    zero = Constant <value = int32 {0}> ()
-    lost_height = Sub (height, new_height)
+BEFORE    lost_height = Sub (height, new_height)
     lost_width = Sub (width, new_width)
     twice_lost_width = Mul (lost_width, two)
     bound = Max (twice_lost_width, zero)
     columns_first = Greater (lost_height, bound)
-    planes = retrain.Planes (pictures, height, width, columns_first)
+    planes = retrain.Planes (PART, height, width, columns_first)
     rows = Where (columns_first, width, height)
     columns = Where (columns_first, height, width)
     new_rows = Where (columns_first, new_width, new_height)
@@ -59,9 +51,7 @@ resizing (uint8[n, height, width, 3] pictures) => (uint8[n, HEIGHT, WIDTH, 3] pi
     last = Transpose <perm = [0, 2, 3, 1]> (small)
     upright = retrain.Planes (last, new_rows, new_columns, columns_first)
     final = Transpose <perm = [0, 2, 3, 1]> (upright)
-    final_shape = Constant <value = int64[4] {-1, HEIGHT, WIDTH, 3}> ()
-    fixed = Reshape (final, final_shape)
-    pixels = Cast <to = 2> (fixed)
+BEHIND    pixels = Cast <to = 2> (fixed)
 }
 
 <domain: "retrain", opset_import: ["": 18]>
@@ -179,21 +169,113 @@ Quotient (a, b) => (whole)
 """
 
 
-def resizing(height: int, width: int) -> "onnx.ModelProto":
-    """A model of resizing alone: `pictures` to `pixels`, (n, height, width, 3) uint8."""
+# What stands before: the size of the pictures, and the size that they are resized to.
+_SIZES = """
+    whole_height = Constant <value = int32 {HEIGHT}> ()
+    whole_width = Constant <value = int32 {WIDTH}> ()
+    shape_64 = Shape (pictures)
+    shape = Cast <to = 6> (shape_64)
+    axis_1 = Constant <value = int64 {1}> ()
+    axis_2 = Constant <value = int64 {2}> ()
+    given_height = Gather (shape, axis_1)
+    given_width = Gather (shape, axis_2)
+    two = Constant <value = int32 {2}> ()
+    zero = Constant <value = int32 {0}> ()
+"""
+
+# Where proportions are kept: how much too wide or too high a picture is (`PictureForm` has the rule).
+_MARGINS = """
+    wide = Mul (given_width, whole_height)
+    high = Mul (given_height, whole_width)
+    wider = Sub (wide, high)
+    higher = Sub (high, wide)
+    too_wide = Max (wider, zero)
+    too_high = Max (higher, zero)
+    along = Constant <value = int64[1] {1}> ()
+"""
+
+_CROP = """
+    twice_height = Mul (whole_height, two)
+    twice_width = Mul (whole_width, two)
+    cut_columns = retrain.Quotient (too_wide, twice_height)
+    cut_rows = retrain.Quotient (too_high, twice_width)
+    end_row = Sub (given_height, cut_rows)
+    end_column = Sub (given_width, cut_columns)
+    first_row = Reshape (cut_rows, along)
+    first_column = Reshape (cut_columns, along)
+    last_row = Reshape (end_row, along)
+    last_column = Reshape (end_column, along)
+    starts = Concat <axis = 0> (first_row, first_column)
+    ends = Concat <axis = 0> (last_row, last_column)
+    axes = Constant <value = int32[2] {1, 2}> ()
+    part = Slice (pictures, starts, ends, axes)
+    height = Sub (end_row, cut_rows)
+    width = Sub (end_column, cut_columns)
+    new_height = Identity (whole_height)
+    new_width = Identity (whole_width)
+"""
+
+_PAD = """
+    twice_height = Mul (given_height, two)
+    twice_width = Mul (given_width, two)
+    border_rows = retrain.Quotient (too_wide, twice_width)
+    border_columns = retrain.Quotient (too_high, twice_height)
+    twice_rows = Mul (border_rows, two)
+    twice_columns = Mul (border_columns, two)
+    new_height = Sub (whole_height, twice_rows)
+    new_width = Sub (whole_width, twice_columns)
+    height = Identity (given_height)
+    width = Identity (given_width)
+"""
+
+_SQUASH = """
+    height = Identity (given_height)
+    width = Identity (given_width)
+    new_height = Identity (whole_height)
+    new_width = Identity (whole_width)
+"""
+
+_AT_ONE_SIZE = """
+    final_shape = Constant <value = int64[4] {-1, HEIGHT, WIDTH, 3}> ()
+    fixed = Reshape (SMALL, final_shape)
+"""
+
+_ON_BACKGROUND = """
+    above_64 = Cast <to = 7> (border_rows)
+    beside_64 = Cast <to = 7> (border_columns)
+    above = Reshape (above_64, along)
+    beside = Reshape (beside_64, along)
+    none = Constant <value = int64[1] {0}> ()
+    borders = Concat <axis = 0> (none, above, beside, none, none, above, beside, none)
+    grey = Constant <value = float {BACKGROUND}> ()
+    padded = Pad (final, borders, grey)
+"""
+
+# fit -> what stands before resizing, and behind; the names of what is resized and of what comes out
+_FITS = {
+    "squash": (_SIZES + _SQUASH, _AT_ONE_SIZE, "pictures", "final"),
+    "crop": (_SIZES + _MARGINS + _CROP, _AT_ONE_SIZE, "part", "final"),
+    "pad": (_SIZES + _MARGINS + _PAD, _ON_BACKGROUND + _AT_ONE_SIZE, "pictures", "padded"),
+}
+
+
+def resizing(form: PictureForm) -> "onnx.ModelProto":
+    """A model that brings `pictures` to a form: `pixels`, (n, height, width, 3) uint8."""
     import onnx.inliner
     import onnx.parser
 
-    text = _TEXT.replace("HEIGHT", str(height)).replace("WIDTH", str(width))
+    before, behind, part, small = _FITS[form.fit]
+    text = _TEXT.replace("BEFORE", before).replace("BEHIND", behind).replace("PART", part).replace("SMALL", small)
+    text = text.replace("BACKGROUND", f"{BACKGROUND}.0")
+    text = text.replace("HEIGHT", str(form.height)).replace("WIDTH", str(form.width))
     return onnx.inliner.inline_local_functions(onnx.parser.parse_model(text))
 
 
-def with_resizing(model: "onnx.ModelProto", height: int, width: int) -> "onnx.ModelProto":
-    """A model that takes `pictures`, (n, any, any, 3) uint8, RGB, in the place of pictures at one size.
+def with_resizing(model: "onnx.ModelProto", form: PictureForm) -> "onnx.ModelProto":
+    """A model that takes `pictures`, (n, any, any, 3) uint8, RGB, in the place of pictures in a form.
 
     Args:
         model: its one input is (n, height, width, 3) uint8. Opsets before 18 become 18.
-        height, width: in pixels.
     """
     import onnx.compose
     import onnx.version_converter
@@ -201,7 +283,7 @@ def with_resizing(model: "onnx.ModelProto", height: int, width: int) -> "onnx.Mo
     [opset] = [one.version for one in model.opset_import if one.domain in ("", "ai.onnx")]
     if opset < _OPSET:
         model = onnx.version_converter.convert_version(model, _OPSET)
-    front = resizing(height, width)
+    front = resizing(form)
     front = onnx.compose.add_prefix(front, "resizing/", rename_inputs=False)
     whole = onnx.compose.add_prefix(model, "network/", rename_outputs=False)
     whole.ir_version = max(model.ir_version, front.ir_version)

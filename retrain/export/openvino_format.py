@@ -48,10 +48,10 @@ class OpenVinoFormat:
 
     def write(self, model: StoredModel, folder: Path, emit: Emit) -> None:
         """Write model.xml and model.bin. Raises ExportError, ModelFolderError, OSError, and what converters raise."""
-        openvino, description = import_openvino(), model.description
+        openvino = import_openvino()
         network = onnx_network(model).SerializeToString()
         read = _quantized(network, model, emit) if self.facts.is_rounded else openvino.Core().read_model(network)
-        whole = _joined(resizing(description.height, description.width).SerializeToString(), read)
+        whole = _joined(resizing(model.description.form).SerializeToString(), read)
         openvino.save_model(whole, folder / _FILE, compress_to_fp16=False)
 
     def load(self, folder: Path) -> "OpenVinoRuntime":

@@ -8,16 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from retrain.data import SETS, decode_image, picture_files, read_picture
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from retrain.data import SETS, PictureForm, decode_image, picture_files, read_header, read_picture
 from retrain.errors import ExportError, UnreadableImageError
 from retrain.model import Classifier, read_file
 from retrain.model_files import PREDICTIONS
 from retrain.paths import display_path
 from retrain.text import pasteable
 
-__all__ = ["KnownPicture", "SamplePicture", "SamplePictures", "find_pictures"]
+__all__ = ["KnownPicture", "SamplePicture", "SamplePictures", "file_of", "find_pictures"]
 
 _COMPARED = 20  # pictures whose scores are compared
+_WIDE = 1.25  # times as wide as the network's pictures, for their height
 _JUDGED = 500  # of each set, on which accuracy is measured
 _TRAINING = 300  # from which ranges of values are taken; NNCF's default
 _IN_ORDER = ("test", "validation", "train")  # that a picture was not trained on makes it the better witness
@@ -71,6 +76,8 @@ def find_pictures(classifier: Classifier, given: str | os.PathLike[str] | None) 
         compared += _readable(classifier, pictures, _COMPARED - len(compared))
     if not compared:
         _refuse(classifier, given)
+    halves = _of_missing_shapes(compared, classifier.description.form)
+    compared = compared[: _COMPARED - len(halves)] + halves
     held_out = {name: [p for p in by_set[name] if p.labels is not None] for name in ("validation", "test", GIVEN)}
     judged = {name: _spread(pictures, _JUDGED) for name, pictures in held_out.items() if pictures}
     training = [p.path for p in _spread(by_set["train"] or by_set[GIVEN], _TRAINING)]
@@ -122,6 +129,27 @@ def _readable(classifier: Classifier, pictures: Sequence[KnownPicture], count: i
             continue
         found.append(SamplePicture(picture.path, data))
     return found
+
+
+def _of_missing_shapes(compared: Sequence[SamplePicture], form: PictureForm) -> list[SamplePicture]:
+    """Halves of a picture, where none is wide and none is high: only such pictures show how they are fitted."""
+    headers = [read_header(picture.data) for picture in compared]
+    shapes = [header.width * form.height / (header.height * form.width) for header in headers]
+    whole, header = compared[0], headers[0]
+    pixels = decode_image(whole.data, PictureForm(header.height, header.width))
+    halves = []
+    if max(shapes) < _WIDE and header.height > 1:
+        halves.append(("upper half", pixels[: header.height // 2]))
+    if min(shapes) > 1 / _WIDE and header.width > 1:
+        halves.append(("left half", pixels[:, : header.width // 2]))
+    return [SamplePicture(f"{whole.path} ({name})", file_of(half, "PNG")) for name, half in halves]
+
+
+def file_of(pixels: NDArray[np.uint8], form: str) -> bytes:
+    """(height, width, 3) as a file that keeps every pixel."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, form, **({"compress_level": 1} if form == "PNG" else {}))
+    return buffer.getvalue()
 
 
 def _spread(pictures: Sequence[Any], count: int) -> list[Any]:

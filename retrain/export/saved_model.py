@@ -110,7 +110,7 @@ def _make_template(network: TrainedNetwork, place: str | os.PathLike[str]) -> Te
     from retrain.export.template import make_template
 
     try:
-        return make_template(network.trunk, HeadForm.of(network), place)
+        return make_template(network.trunk, network.source.form, HeadForm.of(network), place)
     except tf.errors.OpError as error:
         raise _not_written(place, error) from error
 

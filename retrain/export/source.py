@@ -23,6 +23,7 @@ from retrain.backbones import (
     check_graph,
     outline,
 )
+from retrain.data import PictureForm
 from retrain.errors import BackboneError
 from retrain.events import Warned
 from retrain.files import FilePart
@@ -58,9 +59,9 @@ class ExportSource:
         return KeptExports(self.backbone, self.converter.cache_dir)
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the pictures, in pixels. Raises BackboneError, CacheError."""
-        return self.trunk.height, self.trunk.width
+    def form(self) -> PictureForm:
+        """The form in which the network sees pictures. Raises BackboneError, CacheError."""
+        return PictureForm(self.trunk.height, self.trunk.width, self.backbone.source.fit)
 
     def prepare(self) -> None:
         """Start to read and check what the cache has, in a thread of its own."""
@@ -109,7 +110,7 @@ class ExportSource:
         network = self.backbone.tensorflow_network
         from retrain.backbones import make_trunk
 
-        trunk = make_trunk(network)
+        trunk = make_trunk(network, self.backbone.form)
         self._keep_trunk(trunk)
         return trunk
 

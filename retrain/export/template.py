@@ -11,13 +11,14 @@ from typing import Any
 
 from retrain._tensorflow import tf
 from retrain.backbones import BOTTLENECK, PIXELS_INPUT, Trunk, graph_images
+from retrain.data import PictureForm
 from retrain.export.saved_model import OBJECT_GRAPH, HeadForm, Template
 from retrain.model import Layer
 
 __all__ = ["apply_layers", "make_template"]
 
 
-def make_template(trunk: Trunk, form: HeadForm, place: str | os.PathLike[str]) -> Template:
+def make_template(trunk: Trunk, pictures: PictureForm, form: HeadForm, place: str | os.PathLike[str]) -> Template:
     """Trace and save a SavedModel of a backbone under any head of a form.
 
     Large weights are variables, because TensorFlow copies constants into every function that calls theirs: with
@@ -25,6 +26,7 @@ def make_template(trunk: Trunk, form: HeadForm, place: str | os.PathLike[str]) -
     Small weights are constants: tracing took 0.6 s with 93 variables, 1.1 s with 188.
 
     Args:
+        pictures: what the bytes of files are brought to.
         place: a folder; it is saved in there for a moment, and takes as much room as the finished one.
     Raises tf.errors.OpError, OSError.
     """
@@ -56,7 +58,7 @@ def make_template(trunk: Trunk, form: HeadForm, place: str | os.PathLike[str]) -
         return _answer(bottlenecks(pixels), module, form)
 
     def decoded(contents: tf.Tensor) -> tf.Tensor:
-        return graph_images.decode_resized(contents, trunk.height, trunk.width) / 255.0
+        return graph_images.decode_resized(contents, pictures) / 255.0
 
     # traced once, here: TensorFlow traces its callers twice
     decode = _function(decoded, tf.TensorSpec([], tf.string, "contents")).get_concrete_function()

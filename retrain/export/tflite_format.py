@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from retrain.data import PictureForm
 from retrain.errors import ExportError
 from retrain.events import Emit, Prepared
 from retrain.export.export_format import Facts, Pictures, Takes
@@ -72,7 +73,7 @@ class TFLiteFormat:
             # a batch is of one picture until a client asks for more: LiteRT.js refuses a size that is left open
             tensor.shapeSignature = None
         add_signature(file, _SCORES, 0, "pixels", description.final_tensor_name)
-        resizing = _converted(_resizing(description.height, description.width), {})
+        resizing = _converted(_resizing(description.form), {})
         add_signature(file, _RESIZE, add_graph(file, unpacked(resizing)), "picture", "pixels")
         write_whole(folder / _FILE, with_labels(packed(file), model.labels, description.thresholds))
 
@@ -133,15 +134,16 @@ def _network(model: StoredModel, scaling: InputScaling, takes_scaled: bool) -> A
     return tf.function(function, input_signature=[spec], autograph=False).get_concrete_function()
 
 
-def _resizing(height: int, width: int) -> Any:
-    """From (n, any, any, 3) uint8 to (n, height, width, 3) uint8, as a concrete function."""
+def _resizing(form: PictureForm) -> Any:
+    """From (n, any, any, 3) uint8 to (n, height, width, 3) uint8, in a form, as a concrete function."""
     from retrain._tensorflow import tf
+    from retrain.backbones import graph_images
 
     names = ("abs", "cast", "cumsum", "einsum", "expand_dims", "floor", "maximum", "ones_like")
     others = {"floor_divide": tf.math.floordiv, "max": tf.reduce_max, "sum": tf.reduce_sum}
     ops = SimpleNamespace(**{name: getattr(tf, name) for name in names}, **others)
 
-    def function(picture: "tf.Tensor") -> "tf.Tensor":
+    def resize(picture: "tf.Tensor", height: Any, width: Any) -> "tf.Tensor":
         shape = tf.shape(picture)
         columns_first = are_columns_first(shape[1], shape[2], height, width, ops)
         # a picture that is to lose rows first is laid on its side, and put up again behind
@@ -151,6 +153,9 @@ def _resizing(height: int, width: int) -> Any:
         planes = resize_third(resize_last(tf.cast(planes, tf.float32), first, ops), second, ops)
         pixels = tf.transpose(tf.cast(planes, tf.uint8), tf.where(columns_first, [0, 3, 2, 1], [0, 2, 3, 1]))
         return tf.reshape(pixels, [-1, height, width, 3])
+
+    def function(picture: "tf.Tensor") -> "tf.Tensor":
+        return graph_images.fitted(picture, form, resize)
 
     spec = tf.TensorSpec([None, None, None, 3], tf.uint8, "picture")
     return tf.function(function, input_signature=[spec], autograph=False).get_concrete_function()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from retrain.data import DECODER_VERSION, SETS, ClassNames, PictureForm, is_litter, what_else
+from retrain.data import DECODER_VERSION, SETS, ClassNames, PictureForm, is_litter, unusual, what_else
 from retrain.errors import ModelFolderError, OutputError
 from retrain.events import Emit, Warned, ignore
 from retrain.files import write_whole
@@ -43,6 +43,7 @@ from retrain.model_files import (
     SAVED_MODEL,
     THRESHOLDS,
 )
+from retrain.options import FITS
 from retrain.paths import display_path
 from retrain.text import counted, listing
 
@@ -107,11 +108,12 @@ class ModelDescription:
     digests: dict[str, str]  # file -> SHA-256, hexadecimal; earlier versions wrote none
     # (classes,) in [0, 1], if a picture can have many labels: it has those whose scores are at least this
     thresholds: tuple[float, ...] | None = None
+    fit: str = PictureForm.fit
 
     @property
     def form(self) -> PictureForm:
         """The form in which the network sees pictures."""
-        return PictureForm(self.height, self.width)
+        return PictureForm(self.height, self.width, self.fit)
 
     @property
     def claimed_backbone(self) -> dict[str, Any]:
@@ -129,7 +131,7 @@ class ModelDescription:
             "decoder": DECODER_VERSION,
             "precision": "float32",
             "cut": "bottleneck",
-        }
+        } | unusual(self)
 
     @property
     def is_onnx(self) -> bool:
@@ -370,6 +372,7 @@ def _description_of(run: Fields) -> ModelDescription:
         backbone_description=graph.fields("description").values,
         digests={name: digests.text(name, "[0-9a-f]{64}", wanted) for name in digests.values},
         thresholds=thresholds,
+        fit=backbone.choice("fit", FITS),
     )
 
 

@@ -7,9 +7,11 @@ from typing import ClassVar
 from retrain.errors import UsageError
 from retrain.options.fields import Checked, flag_of, option
 
-__all__ = ["PRECISIONS", "BackboneOptions", "ExtractionOptions"]
+__all__ = ["FITS", "PRECISIONS", "BackboneOptions", "ExtractionOptions"]
 
 PRECISIONS = ("float32", "bfloat16", "int8")
+
+FITS = ("squash", "crop", "pad")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +37,12 @@ class BackboneOptions(Checked):
         None,
         "side of the square picture that the backbone sees, if it takes several sizes",
         metavar="PIXELS",
+    )
+    fit: str = option(
+        "squash",
+        "how a picture that is not square becomes so: squash ignores its proportions; crop takes the largest part in "
+        "its middle; pad shows all of it on grey. The model, and everything exported of it, sees all pictures so",
+        choices=FITS,
     )
     input_range: str | None = option(
         None,

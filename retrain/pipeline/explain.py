@@ -57,7 +57,9 @@ class Explainer:
         if shown is None:
             return None
         picture = Image.fromarray(shown).convert("RGBA")
-        heat = Image.open(io.BytesIO(overlay(mapped))).resize(picture.size, Image.Resampling.BICUBIC)
+        heat = Image.open(io.BytesIO(overlay(mapped, self._maps.form, size))).resize(
+            picture.size, Image.Resampling.BICUBIC
+        )
         buffer = io.BytesIO()
         Image.alpha_composite(picture, heat).convert("RGB").save(buffer, "JPEG", quality=90)
         place = self._folder / self._name(path)

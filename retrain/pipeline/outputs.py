@@ -243,7 +243,7 @@ def run_record(
         timings: seconds.
         files: what lies in the model folder.
     """
-    (height, width), result = model.graph.size, model.result
+    form, result = model.graph.form, model.result
     return {
         "format": FORMAT,
         "command": [utf8_path(word) for word in command],
@@ -259,8 +259,9 @@ def run_record(
             "name": model.backbone.name,
             "instead_of": model.graph.backbone.instead_of,
             "fingerprint": model.extractor.fingerprint,
-            "height": height,
-            "width": width,
+            "height": form.height,
+            "width": form.width,
+            "fit": form.fit,
             "bottleneck_size": model.trained.head.bottleneck_size,
             "description": model.extractor.description,
             "graph": {"fingerprint": model.backbone.fingerprint, "description": model.backbone.description},

@@ -13,6 +13,7 @@ times the activation, which tells how the logit changes for small changes only.
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,12 @@ _MADE: dict[Activation, str] = {
     "softmax": "all scores are made to add up to 1",
     "sigmoid": "it is made a number from 0 to 1",
 }
+
+Places = NDArray[np.floating[Any]]
+
 _COLOUR = (255, 64, 0)
 _OPAQUE = 190  # of 255, where a picture spoke most for the label
+_LONGEST_SIDE = 96  # pixels, of a map that is not one pixel for each place
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,27 @@ class HeatMaps:
         return found
 
 
+def _on_picture(
+    places: NDArray[np.floating[Any]], form: PictureForm, size: tuple[int, int]
+) -> NDArray[np.floating[Any]]:
+    """What a network saw, as (rows, columns) places of its input, as places of the picture; 0 where it saw nothing."""
+    if form.fit == "squash":
+        return places
+    (height, width), shrunk = size, max(1.0, max(size) / _LONGEST_SIDE)
+    cut, border = form.cut(height, width), form.border(height, width)
+    matrix: list[float] = []
+    for length, outside, beside, full, count in (
+        (width, cut.columns, border.columns, form.width, places.shape[1]),
+        (height, cut.rows, border.rows, form.height, places.shape[0]),
+    ):
+        scale = (full - 2 * beside) / (length - 2 * outside) * count / full  # places to a pixel of the picture
+        matrix += [scale * shrunk, beside * count / full - outside * scale]
+    shown = (max(1, round(width / shrunk)), max(1, round(height / shrunk)))
+    image = Image.fromarray(np.asarray(places, np.float32))
+    affine = (matrix[0], 0, matrix[1], 0, matrix[2], matrix[3])
+    return np.asarray(image.transform(shown, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR))
+
+
 def heat_maps_of(classifier: Classifier) -> HeatMaps:
     """What makes the heat maps of a model's answers. Raises ModelFolderError if there can be none of this model."""
     where = display_path(classifier.model_dir)
@@ -122,14 +148,19 @@ def _gradient(head: Head, bottleneck: NDArray[np.float32], label: int) -> tuple[
     return np.asarray(gradient, np.float32), logit
 
 
-def overlay(mapped: Mapped) -> bytes:
-    """A PNG to lay over the picture, stretched to its size: a pixel for each place, red where it spoke for the label.
+def overlay(mapped: Mapped, form: PictureForm, size: tuple[int, int]) -> bytes:
+    """A PNG to lay over the picture, stretched to its size: red where a place spoke for the label.
 
-    Places that spoke against it are clear.
+    Places that spoke against it are clear. Where the network sees the whole picture, and nothing else, it has a pixel
+    for each place.
+
+    Args:
+        form: in which the network saw the picture.
+        size: height and width of the picture, or others with its proportions.
     """
     places = np.maximum(mapped.places, 0)
-    strength = places / max(float(places.max()), 1e-12)
-    image = np.empty((*places.shape, 4), np.uint8)
+    strength = _on_picture(places / max(float(places.max()), 1e-12), form, size)
+    image = np.empty((*strength.shape, 4), np.uint8)
     image[..., :3] = _COLOUR
     image[..., 3] = np.round(strength * _OPAQUE)
     buffer = io.BytesIO()

@@ -60,7 +60,8 @@ class Shelf:
                 continue
             labels = self._pictures.best_labels([number for number, _ in there])
             for (number, _), mapped in zip(there, maps.of(np.stack([p for _, p in there]), labels), strict=True):
-                self._heat_maps[number] = overlay(mapped), self._pictures.names[mapped.label]
+                size = files.size(self._pictures.paths[number]) or maps.form.size
+                self._heat_maps[number] = overlay(mapped, maps.form, size), self._pictures.names[mapped.label]
 
     def finish(self, files: PictureFiles, most: int, seconds: float | None = None) -> tuple[Picture, ...]:
         """All pictures, in the order in which they were put here.

@@ -64,8 +64,8 @@ class PictureFiles:
         except UnreadableImageError:
             return None
 
-    def size(self, path: str, side: int) -> tuple[int, int] | None:
-        """(height, width) in pixels that keep a picture's proportions, the longer one at most `side`.
+    def size(self, path: str, side: int | None = None) -> tuple[int, int] | None:
+        """(height, width) of a picture in pixels; smaller, in its proportions, if the longer one is above `side`.
 
         None if the picture can't be read.
         """
@@ -75,9 +75,9 @@ class PictureFiles:
         except UnreadableImageError:
             return None
 
-    def _fitted(self, data: bytes, side: int) -> tuple[int, int]:
+    def _fitted(self, data: bytes, side: int | None) -> tuple[int, int]:
         header = read_header(data, self._images.max_pixels)
-        scale = min(1.0, side / max(header.width, header.height))
+        scale = 1.0 if side is None else min(1.0, side / max(header.width, header.height))
         return max(1, round(header.height * scale)), max(1, round(header.width * scale))
 
     def _each(

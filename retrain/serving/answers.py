@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.data import decode_image
+from retrain.data import decode_image, read_header
 from retrain.errors import RetrainError, UnreadableImageError
 from retrain.machine import cores
 from retrain.options import ServingOptions
@@ -94,8 +94,9 @@ class Answerer:
             number = np.array([model.labels.index(label)])
 
             def explain() -> tuple[str, bytes]:
-                maps = model.heat_maps()
-                return maps.sentence, overlay(maps.of(pixels[np.newaxis], number)[0])
+                maps, header = model.heat_maps(), read_header(picture, self._max_pixels)
+                [mapped] = maps.of(pixels[np.newaxis], number)
+                return maps.sentence, overlay(mapped, maps.form, (header.height, header.width))
 
             return label, *await asyncio.get_running_loop().run_in_executor(self._explainer, explain)
 

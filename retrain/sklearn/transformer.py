@@ -45,6 +45,7 @@ class BottleneckTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     Args:
         backbone, weights, input_size, input_range, precision, trust: the network, as `retrain.BackboneOptions`.
+        picture_fit: what `retrain.BackboneOptions` calls `fit`, which is a method here.
         input_mean, input_std, input_channels, input_layout, backbone_output, pooling: how an ONNX network is used.
         cache_dir: folder of the cache.
         max_pixels, max_file_size: bounds of a picture, as `retrain.ImageOptions`.
@@ -60,6 +61,7 @@ class BottleneckTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         *,
         weights: str | None = None,
         input_size: int | None = None,
+        picture_fit: str = "squash",
         input_range: str | None = None,
         input_mean: str | None = None,
         input_std: str | None = None,
@@ -76,6 +78,7 @@ class BottleneckTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self.backbone = backbone
         self.weights = weights
         self.input_size = input_size
+        self.picture_fit = picture_fit
         self.input_range = input_range
         self.input_mean = input_mean
         self.input_std = input_std
@@ -133,7 +136,7 @@ class BottleneckTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         parameters = {
             name: os.fspath(value) if name in places and value is not None else value
             for name, value in self.get_params(deep=False).items()
-        }
+        } | {"fit": self.picture_fit}
         with self._parameters_named():
             options = RunOptions(
                 backbone=options_of(BackboneOptions, parameters),
@@ -149,7 +152,7 @@ class BottleneckTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     @classmethod
     def _parameters_named(cls) -> Any:
-        return parameters_named({name: name for name in cls._get_param_names()})
+        return parameters_named({name: name for name in cls._get_param_names()} | {"fit": "picture_fit"})
 
 
 class _Opened:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from retrain.backbones.backbone import Backbone, locate_backbone
 from retrain.errors import BackboneError, UsageError
-from retrain.options import BackboneOptions
+from retrain.options import FITS, BackboneOptions
 
 WEIGHTS = b"what a weights file holds; nothing here loads it"
 
@@ -365,6 +365,17 @@ def test_fingerprints_of_input_sizes_differ(tmp_path):
     weights = str(make_weights(tmp_path / "w.h5"))
     sizes = [None, 160, 192]
     assert len({locate("resnet50", weights=weights, input_size=size).fingerprint for size in sizes}) == len(sizes)
+
+
+def test_a_fit_is_part_of_the_fingerprint_unless_it_is_the_default(tmp_path):
+    weights = str(make_weights(tmp_path / "w.h5"))
+    named = [locate("resnet50", weights=weights, fit=fit) for fit in FITS]
+    place = str(make_saved_model(tmp_path / "model"))
+    folder = [locate(place, fit=fit) for fit in FITS]
+    for squash, *others in (named, folder):
+        assert "fit" not in squash.description
+        assert len({squash.fingerprint, *(other.fingerprint for other in others)}) == len(FITS)
+    assert named[0].fingerprint == locate("resnet50", weights=weights).fingerprint
 
 
 def test_fingerprints_of_input_ranges_differ(tmp_path):

@@ -13,6 +13,7 @@ from retrain._tensorflow import tf
 from retrain.backbones.graph_images import decode_jpeg, decode_resized, resize
 from retrain.data.decoding import MARGIN, decode_image
 from retrain.data.picture_form import PictureForm
+from retrain.options import FITS
 
 pytestmark = pytest.mark.network
 
@@ -36,7 +37,7 @@ def by_pillow(data, height, width):
 
 
 def by_graph(data, height, width):
-    return decode_jpeg(tf.constant(data), height, width).numpy()
+    return decode_jpeg(tf.constant(data), PictureForm(height, width)).numpy()
 
 
 KINDS = {
@@ -83,19 +84,23 @@ def test_the_scale_is_chosen_for_the_picture_as_turned(orientation, ratio):
     target=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     orientation=st.integers(1, 8),
     format=st.sampled_from(["JPEG", "PNG"]),
+    fit=st.sampled_from(FITS),
 )
-def test_pictures_are_resized_as_the_decoder_does_bit_for_bit(stored, target, orientation, format):
+def test_pictures_are_resized_as_the_decoder_does_bit_for_bit(stored, target, orientation, format, fit):
     """Whatever the order of axes that their form asks for, and however they are turned."""
     pixels = np.random.default_rng(stored).integers(0, 256, (*stored, 3), np.uint8)
     data = encode(Image.fromarray(pixels), format, orientation)
-    assert np.array_equal(decode_resized(tf.constant(data), *target).numpy(), decode_image(data, PictureForm(*target)))
+    form = PictureForm(*target, fit)
+    assert np.array_equal(decode_resized(tf.constant(data), form).numpy(), decode_image(data, form))
 
 
+@pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("stored", [(60, 90), (90, 60), (200, 40), (20, 30), (40, 16), (32, 24)])
-def test_a_batch_is_resized_as_the_decoder_does_bit_for_bit(stored):
+def test_a_batch_is_resized_as_the_decoder_does_bit_for_bit(stored, fit):
+    form = PictureForm(32, 24, fit)
     pixels = np.random.default_rng(0).integers(0, 256, (3, *stored, 3), np.uint8)
-    expected = [decode_image(encode(Image.fromarray(picture), "PNG"), PictureForm(32, 24)) for picture in pixels]
-    assert np.array_equal(resize(tf.constant(pixels), 32, 24).numpy(), expected)
+    expected = [decode_image(encode(Image.fromarray(picture), "PNG"), form) for picture in pixels]
+    assert np.array_equal(resize(tf.constant(pixels), form).numpy(), expected)
 
 
 @pytest.mark.slow

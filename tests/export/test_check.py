@@ -124,7 +124,7 @@ def test_accuracy_counts_pictures_that_can_be_read(classifier, tmp_path):
     (folder / "cat" / "broken.png").write_bytes(b"no picture")
     draw_picture(2, 0).save(folder / "loose.png")
     found = find_pictures(classifier, folder)
-    assert len(found.compared) == 4
+    assert len(found.compared) == 4 + 2  # all are square: a half that is wide, and one that is high
     assert sorted(picture.labels for picture in found.judged["given"]) == [("cat",), ("cat",), ("dog",), ("owl",)]
     checked = check_export(dataclasses.replace(FACTS, is_rounded=True), Echo(classifier), classifier, found, ignore)
     assert checked.accuracy == (Accuracy("given", 3, 3, 3),)
@@ -166,7 +166,7 @@ def test_softmax_in_place_of_the_logistic_function_is_found(of_many, pictures):
 
 
 def test_of_many_labels_a_picture_counts_as_right_with_all_of_them(of_many, pictures):
-    paths = [picture.path for picture in pictures.compared]
+    paths = [picture.path for picture in pictures.compared if Path(picture.path).exists()]  # halves are in no file
     right = [KnownPicture(found.path, "test", found.labels) for found in of_many.predict(paths)]
     counts = {len(picture.labels) for picture in right}
     assert counts >= {0, 1, 2}
@@ -175,7 +175,7 @@ def test_of_many_labels_a_picture_counts_as_right_with_all_of_them(of_many, pict
     facts = dataclasses.replace(FACTS, is_rounded=True)
     checked = check_export(facts, Echo(of_many), of_many, known, ignore)
     three = sum(len(picture.labels) == 3 for picture in right)
-    assert checked.accuracy == (Accuracy("test", 20, 20, 20), Accuracy("validation", 20, three, three))
+    assert checked.accuracy == (Accuracy("test", 18, 18, 18), Accuracy("validation", 18, three, three))
 
 
 def test_folders_do_not_say_all_labels_of_a_picture(of_many, trained):

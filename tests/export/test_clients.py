@@ -295,8 +295,9 @@ def encode(image, format, **options):
 
 
 def graph_pixels(decode, data, size=(32, 24)):
-    pixels = decode(tf.constant(data), *size)
-    return pixels.numpy() if decode is decode_resized else resize(pixels[tf.newaxis], *size)[0].numpy()
+    form = PictureForm(*size)
+    pixels = decode(tf.constant(data), form)
+    return pixels.numpy() if decode is decode_resized else resize(pixels[tf.newaxis], form)[0].numpy()
 
 
 @pytest.mark.parametrize("orientation", range(10))

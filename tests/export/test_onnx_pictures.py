@@ -7,6 +7,7 @@ from PIL import Image
 from retrain.data.decoding import decode_image
 from retrain.data.picture_form import PictureForm
 from retrain.export.onnx_pictures import resizing, with_resizing
+from retrain.options import FITS
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -21,17 +22,21 @@ def pictures_of(height, width):
     return np.random.default_rng(height * width).integers(0, 256, (2, height, width, 3), np.uint8)
 
 
-def by_predict(pictures):
+def by_predict(pictures, fit="squash"):
     files = []
     for picture in pictures:
         files.append(io.BytesIO())
         Image.fromarray(picture).save(files[-1], "BMP")
-    return np.stack([decode_image(file.getvalue(), PictureForm(HEIGHT, WIDTH)) for file in files])
+    return np.stack([decode_image(file.getvalue(), PictureForm(HEIGHT, WIDTH, fit)) for file in files])
 
 
 @pytest.fixture(scope="module")
 def runtimes():
-    model = resizing(HEIGHT, WIDTH)
+    return {fit: runtimes_of(fit) for fit in FITS}
+
+
+def runtimes_of(fit):
+    model = resizing(PictureForm(HEIGHT, WIDTH, fit))
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -44,10 +49,11 @@ def runtimes():
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("size", SIZES)
-def test_pixels_are_those_of_predict_bit_for_bit(size, name, runtimes):
+def test_pixels_are_those_of_predict_bit_for_bit(size, fit, name, runtimes):
     pictures = pictures_of(*size)
-    assert np.array_equal(runtimes[name](pictures), by_predict(pictures))
+    assert np.array_equal(runtimes[fit][name](pictures), by_predict(pictures, fit))
 
 
 def test_a_network_behind_it_may_use_the_same_names_and_an_earlier_opset():
@@ -60,7 +66,7 @@ def test_a_network_behind_it_may_use_the_same_names_and_an_earlier_opset():
             sums = Identity (levels)
         }}
     """)
-    model = with_resizing(network, HEIGHT, WIDTH)
+    model = with_resizing(network, PictureForm(HEIGHT, WIDTH))
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     assert [one.shape for one in session.get_inputs()] == [["n", "height", "width", 3]]

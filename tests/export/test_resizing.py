@@ -6,12 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.pictures import resized_by_predict
 
+from retrain.data.picture_form import PictureForm
 from retrain.export.resizing import resized
+from retrain.options import FITS
 
 NAMES = ("abs", "cumsum", "einsum", "expand_dims", "floor", "floor_divide", "max", "maximum")
 OPS = SimpleNamespace(
     **{name: getattr(np, name) for name in (*NAMES, "ones_like", "sum", "transpose", "where")},
-    cast=lambda values, dtype: values.astype(dtype),
+    cast=lambda values, dtype: np.asarray(values).astype(dtype),
 )
 
 
@@ -25,21 +27,23 @@ def drawn(*size):
 )
 def test_every_level_is_that_of_predict(size):
     picture = drawn(*size)
-    found = resized(picture[np.newaxis], 24, 32, OPS)
+    found = resized(picture[np.newaxis], PictureForm(24, 32), OPS)
     np.testing.assert_array_equal(found[0], resized_by_predict(picture, 24, 32))
 
 
 @settings(deadline=None, max_examples=40)
 @given(
+    fit=st.sampled_from(FITS),
     size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     wanted=st.tuples(st.integers(1, 40), st.integers(1, 40)),
 )
-def test_every_level_is_that_of_predict_whatever_the_size(size, wanted):
+def test_every_level_is_that_of_predict_whatever_the_size(fit, size, wanted):
     picture = drawn(*size)
-    np.testing.assert_array_equal(resized(picture[np.newaxis], *wanted, OPS)[0], resized_by_predict(picture, *wanted))
+    found = resized(picture[np.newaxis], PictureForm(*wanted, fit), OPS)
+    np.testing.assert_array_equal(found[0], resized_by_predict(picture, *wanted, fit))
 
 
 def test_a_batch_gives_what_its_pictures_give():
     pictures = np.stack([drawn(50, 40), drawn(50, 40)[::-1], 255 - drawn(50, 40)])
-    singly = [resized(picture[np.newaxis], 16, 16, OPS) for picture in pictures]
-    np.testing.assert_array_equal(resized(pictures, 16, 16, OPS), np.concatenate(singly))
+    singly = [resized(picture[np.newaxis], PictureForm(16, 16), OPS) for picture in pictures]
+    np.testing.assert_array_equal(resized(pictures, PictureForm(16, 16), OPS), np.concatenate(singly))

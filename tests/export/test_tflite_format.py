@@ -4,6 +4,7 @@ from ai_edge_litert.interpreter import Interpreter
 from support.pictures import TINY_SIZE, draw_picture, resized_by_predict
 
 from retrain._tensorflow import tf
+from retrain.data.picture_form import PictureForm
 from retrain.errors import ExportError
 from retrain.events import ignore
 from retrain.export import tflite_format
@@ -63,6 +64,20 @@ def test_pictures_of_any_size_get_the_scores_of_predict_singly_and_together(name
         singly = np.concatenate([runtime.scores("picture", picture[np.newaxis]) for picture in pictures])
         np.testing.assert_allclose(singly, together, atol=1e-6)
         np.testing.assert_array_equal(runtime.scores("pixels", small(pictures)), together)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_pictures_are_fitted_as_predict_does_it(fit):
+    form = PictureForm(12, 16, fit)
+    interpreter = Interpreter(model_content=tflite_format._converted(tflite_format._resizing(form), {}))
+    [taken], [given] = interpreter.get_input_details(), interpreter.get_output_details()
+    for pictures in (pictures_of(40, 60), pictures_of(60, 20), pictures_of(9, 30)):
+        interpreter.resize_tensor_input(taken["index"], pictures.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(taken["index"], pictures)
+        interpreter.invoke()
+        expected = [resized_by_predict(picture, *form.size, fit) for picture in pictures]
+        np.testing.assert_array_equal(interpreter.get_tensor(given["index"]), expected)
 
 
 @pytest.mark.parametrize("name", FARTHEST)

@@ -102,8 +102,24 @@ def test_the_sentence_says_whether_it_is_exact():
 
 def test_the_overlay_is_red_where_a_place_spoke_for_the_label():
     places = np.array([[2.0, 1.0], [-5.0, 0.0]], np.float32)
-    image = np.asarray(Image.open(io.BytesIO(overlay(Mapped(places, 0, 0.0)))))
+    image = np.asarray(Image.open(io.BytesIO(overlay(Mapped(places, 0, 0.0), SMALL, (60, 20)))))
     assert image.shape == (2, 2, 4)
     assert image[..., 3].tolist() == [[190, 95], [0, 0]]
-    clear = np.asarray(Image.open(io.BytesIO(overlay(Mapped(-places * 0, 0, 0.0)))))
+    clear = np.asarray(Image.open(io.BytesIO(overlay(Mapped(-places * 0, 0, 0.0), SMALL, (60, 20)))))
     assert clear[..., 3].max() == 0
+
+
+def test_an_overlay_lies_where_the_network_looked():
+    """On a picture of 60 x 20: of its middle, or of all of it, which was between two grey bars."""
+    places = np.ones((4, 4), np.float32)
+    places[:, :2] = 0  # the right half spoke for the label
+    cropped, padded = (
+        np.asarray(Image.open(io.BytesIO(overlay(Mapped(places, 0, 0.0), PictureForm(8, 8, fit), (20, 60)))))[..., 3]
+        for fit in ("crop", "pad")
+    )
+    assert cropped.shape == padded.shape == (20, 60)
+    assert not cropped[:, :28].any()
+    assert (cropped[:, 32:40] > 150).all()
+    assert not cropped[:, 41:].any()
+    assert not padded[:, :20].any()
+    assert (padded[:, 40:] > 150).all()

@@ -30,8 +30,8 @@ def encoded(pixels: np.ndarray, form: str) -> bytes:
     return file.getvalue()
 
 
-def resized_by_predict(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Pixels as `retrain predict` resizes them. Pillow itself does it otherwise in other versions."""
+def resized_by_predict(pixels: np.ndarray, height: int, width: int, fit: str = "squash") -> np.ndarray:
+    """Pixels as `retrain predict` fits and resizes them. Pillow itself does it otherwise in other versions."""
     from retrain.data import PictureForm, decode_image
 
-    return decode_image(encoded(pixels, "BMP"), PictureForm(height, width))
+    return decode_image(encoded(pixels, "BMP"), PictureForm(height, width, fit))

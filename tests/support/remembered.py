@@ -29,17 +29,17 @@ def trace_once() -> None:
     trunks, templates, converted, quantised = {}, {}, {}, {}
 
     @functools.wraps(make_trunk)
-    def remembered_trunk(network):
-        key = _digest(network.frozen_graph, network.layers)
+    def remembered_trunk(network, form=None):
+        key = _digest(network.frozen_graph, network.layers), form
         if key not in trunks:
-            trunks[key] = make_trunk(network)
+            trunks[key] = make_trunk(network, form)
         return trunks[key]
 
     @functools.wraps(make_template)
-    def remembered_template(trunk, form, place):
-        key = trunk.digest, form
+    def remembered_template(trunk, pictures, form, place):
+        key = trunk.digest, pictures, form
         if key not in templates:
-            templates[key] = make_template(trunk, form, place)
+            templates[key] = make_template(trunk, pictures, form, place)
         return templates[key]
 
     @functools.wraps(convert)
