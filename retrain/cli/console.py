@@ -510,7 +510,10 @@ def _finding_lines(inspection: FolderInspection) -> Iterator[str]:
         yield f"Unreadable: {inspection.left_out.told()}"
         yield from listed_lines([f"{path}: {why}" for path, why in inspection.unreadable.items()], _ALL_IN_JSON)
     for groups, title in (
-        (inspection.contradictions, "in several classes (at most one is right: keep that one)"),
+        (
+            inspection.contradictions,
+            "in several classes (at most one is right: keep that one; or all are, with --multi-label)",
+        ),
         (inspection.leaks, "in several sets (a test picture that was also trained on proves nothing: keep one copy)"),
         (inspection.duplicates, "more than once in the same class"),
     ):

@@ -100,7 +100,7 @@ def check_contradictions(data: KnownPictures, emit: Emit) -> None:
         emit(
             Warned(
                 f"{counted(len(several), 'picture', 'is/are')} in several classes: retrain inspect "
-                "shows which, keep one of each"
+                "shows which, keep one of each, or give --multi-label"
             )
         )
 

@@ -63,6 +63,10 @@ def compare(model_dirs: Sequence[str | os.PathLike[str]]) -> Comparison:
             f"The models share {counted(len(same), 'test picture')}; what each was tested on beside does not count "
             "here."
         )
+    if any("exact_match" in run.record["results"]["test"] for run in runs):
+        notes.append(
+            "Pictures may have several labels: accuracy is the share of those that got exactly the right ones."
+        )
     right = [[run.answers[key][0] == run.answers[key][1] for key in same] for run in runs]
     return Comparison(
         n=len(same),

@@ -16,12 +16,18 @@ from retrain.report.contents import (
     ComparedRun,
     Comparison,
     Confusion,
+    CoOccurrence,
     Curves,
     Figure,
     Finding,
     Gallery,
     Group,
     Headline,
+    LabelCurve,
+    LabelHeadline,
+    LabelPair,
+    LabelReport,
+    LabelRow,
     LearningCurve,
     LearningPoint,
     Neighbour,
@@ -134,6 +140,50 @@ def make_quick_report(labels=FLOWERS):
             pass_two_seconds=None,
             notes=(),
         ),
+    )
+
+
+def make_label_report(labels=FLOWERS):
+    """A full report of a model that gives a picture several labels."""
+    base, count = make_report(labels), len(labels)
+    headline = base.headline
+    pairs = tuple(
+        tuple(LabelPair(3 + (a == b), 2 + a % 2, 0.6, 0.1 * (a != b)) for b in range(count)) for a in range(count)
+    )
+    curve = ((0.2, 1.0), (0.6, 0.9), (1.0, 0.4))
+    return LabelReport(
+        base.name,
+        True,
+        base.full_command,
+        LabelHeadline(
+            "64 of 100 test pictures get exactly the right labels.",
+            "test",
+            Figure(0.9, (0.86, 0.94), 100),
+            0.83,
+            0.81,
+            0.64,
+            1.33,
+            headline.notes,
+            500,
+            headline.made,
+            192.4,
+            3.21,
+            480,
+            20,
+        ),
+        replace(base.curves, measure="exact match"),
+        base.calibration,
+        CoOccurrence("test", 100, tuple(labels), (20,) * count, pairs, ((labels[0], labels[1], 3),)),
+        tuple(
+            LabelRow(label, 90, 10, 10, 0.5, 0.9, None, 0.8, 0.85, "Only 7" * (n == 1))
+            for n, label in enumerate(labels)
+        ),
+        tuple(LabelCurve(label, 20, 0.85, curve, (0.6, 0.9) if n else None, 0.5) for n, label in enumerate(labels)),
+        base.galleries,
+        base.heat_maps,
+        base.findings,
+        base.recipe,
+        base.pictures,
     )
 
 

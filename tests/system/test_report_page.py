@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.browser import running_browser
-from support.reports import HOSTILE, make_comparison, make_quick_report, make_report
+from support.reports import HOSTILE, make_comparison, make_label_report, make_quick_report, make_report
 
 from retrain.report.page import render_comparison, render_report
 
@@ -22,13 +22,15 @@ PAGES = {
     "hostile": lambda: render_report(make_report(HOSTILE)),
     "fifty": lambda: render_report(make_report(tuple(f"class {n}" for n in range(50)))),
     "thousand": lambda: render_report(make_report(tuple(f"class {n}" for n in range(1000)))),
+    "labels": lambda: render_report(make_label_report()),
+    "hostile labels": lambda: render_report(make_label_report(HOSTILE)),
     "comparison": lambda: render_comparison(make_comparison(HOSTILE[:3])),
 }
 
 # By axe-core, which takes half a minute for a thousand classes: they have the same elements as fifty, and a quick
 # report has those of a full one.
 LOOKED_AT = {("full", 1280), ("full", 390), ("quick", 390), ("hostile", 1280), ("fifty", 1280)}
-LOOKED_AT |= {("comparison", 1280), ("comparison", 390)}
+LOOKED_AT |= {("comparison", 1280), ("comparison", 390), ("labels", 1280), ("labels", 390)}
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +80,9 @@ def test_nothing_is_asked_for_complained_of_or_too_wide(show, name, width, schem
         assert [(one["impact"], one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
 
 
-def test_hostile_names_are_shown_and_run_nothing(show):
-    page = show(PAGES["hostile"]())
+@pytest.mark.parametrize("name", ["hostile", "hostile labels"])
+def test_hostile_names_are_shown_and_run_nothing(show, name):
+    page = show(PAGES[name]())
     table = page.inner_text("#classes")
     for name in (
         "<script>alert(1)</script>",

@@ -254,3 +254,22 @@ def test_a_stopped_training_goes_on_after_its_last_epoch(trunk, pixels, labels, 
     assert np.array_equal(tuned.head.layers[0].weights, whole.head.layers[0].weights)
     done = tuner.train(head_for(tuner), TRAIN, VALIDATION, options, session)  # stopped before the model was written
     assert done.history == whole.history
+
+
+def test_of_several_labels_the_sum_of_binary_cross_entropies_falls(trunk, pixels, labels):
+    """Each picture has the label of its colour, and every second one another label, too."""
+    tuner = tuner_of(trunk, pixels, labels)
+    has = np.eye(CLASSES, dtype=bool)[labels]
+    has[::2, 0] = True
+    sets, numbers = np.unique(has, axis=0, return_inverse=True)
+    numbers = numbers.reshape(-1).astype(np.int32)
+    tuner.data = dataclasses.replace(tuner.data, labels=numbers, label_sets=sets)
+    head = dataclasses.replace(head_for(tuner), thresholds=np.full(CLASSES, 0.5, np.float32))
+    options = fine_tuning_options(TrainingOptions(optimizer="adam", sampling="uniform"), GENTLE, len(TRAIN))
+    tuned = tuner.train(head, TRAIN, VALIDATION, dataclasses.replace(options, learning_rate=0.01))
+    losses = [row.validation_cross_entropy for row in tuned.history]
+    assert losses[-1] < losses[0]
+    assert tuned.head.thresholds.tolist() == [0.5] * CLASSES
+    logits = tuned.head.logits(tuner.bottlenecks(tuner.data.vectors, list(tuned.weights.values())))[VALIDATION]
+    wanted = (np.logaddexp(0, logits) - has[VALIDATION] * logits).sum(axis=1).mean()
+    assert losses[-1] == pytest.approx(wanted, rel=1e-4)

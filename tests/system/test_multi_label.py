@@ -4,14 +4,17 @@ import csv
 import json
 from dataclasses import replace
 
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
 from support.command import retrain
+from support.pictures import REPOSITORY
 
 from retrain.errors import UsageError
 from retrain.model import Classifier
 from retrain.options import BackboneOptions, LabelOptions, RunOptions, TrainingOptions
+from retrain.pipeline.compare import compare
 from retrain.pipeline.few_shot import few_shot
 from retrain.pipeline.label_next import label_next
 from retrain.pipeline.train import train_model
@@ -85,6 +88,7 @@ def test_a_run_says_how_good_it_is_in_the_measures_of_several_labels(stripes):
     assert [*record["results"]["test"]] == [
         *("n", "mean_average_precision", "micro_f1", "macro_f1", "exact_match", "cross_entropy")
     ]
+    jsonschema.validate(record, json.loads((REPOSITORY / "docs" / "run.schema.json").read_text("utf-8")))
     assert record["options"]["multi_label"] is True
     assert record["options"]["sampling"] == "uniform"
     assert record["thresholds"] == pytest.approx([row["threshold"] for row in metrics["test"]["per_label"]], abs=1e-6)
@@ -146,6 +150,14 @@ def test_crossval_and_tuning_measure_average_precision(stripes, tiny_backbone):
     tuned = ("--tune", "--tune-seconds", 0.01, "--model-dir", "tuned", "--report", "none")
     retrain("train", "list.csv", *shared, *tuned, cwd=folder, check=0)
     assert float(rows_of(folder / "tuned" / "tuning.csv")[0]["mean_average_precision"]) > 0.5
+
+
+def test_a_comparison_says_what_accuracy_is(stripes):
+    folder, _ = stripes
+    found = compare([folder / "model", folder / "model"])
+    metrics = json.loads((folder / "model" / "metrics.json").read_text())["test"]
+    assert found.runs[0].accuracy.value == metrics["exact_match"]
+    assert "accuracy is the share of those that got exactly the right ones" in found.notes[0]
 
 
 def test_inspection_counts_labels_and_pictures(stripes):
