@@ -1,6 +1,7 @@
 from . import errors, events
 from .errors import RetrainError
 from .evaluation.metrics import ClassMetrics, Metrics, PictureResult
+from .evaluation.multi_label import LabelMetrics, MultiLabelMetrics
 from .export.export_folder import WrittenExport
 from .model.classifier import Classifier, PictureBytes, Prediction
 from .options import (
@@ -60,12 +61,14 @@ __all__ = [
     "FolderExtraction",
     "FolderInspection",
     "ImageOptions",
+    "LabelMetrics",
     "LabelNext",
     "LabelOptions",
     "LabellingOptions",
     "LiveReport",
     "Manifest",
     "Metrics",
+    "MultiLabelMetrics",
     "PictureBytes",
     "PictureResult",
     "PictureToLabel",

@@ -21,7 +21,7 @@ from .folder import (
     write_thresholds,
 )
 from .graph_file import parse_graph
-from .head import Activation, Head, Layer, judge, scores_of, softmax, write_head
+from .head import Activation, Head, Layer, judge, softmax, write_head
 from .litert_file import BACKBONE_PLACE, HEAD_SCOPE
 from .rejection import Rejection
 
@@ -51,7 +51,6 @@ __all__ = [
     "read_labels",
     "read_model_tables",
     "read_thresholds",
-    "scores_of",
     "seal",
     "softmax",
     "thresholds_text",

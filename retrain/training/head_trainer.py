@@ -157,7 +157,8 @@ class HeadTrainer:
             chosen = some_of(chosen, options.seed)
             held_out, labels, numbers = vectors[chosen], self.data.labels[chosen], np.arange(len(chosen))
         size = options.validation_batch_size
-        draws = Draws(members_of(numbers, labels), size, options.seed, Stream.VALIDATION)
+        is_balanced = self.data.label_sets is None  # a rare set of labels says no more than another
+        draws = Draws(members_of(numbers, labels), size, options.seed, Stream.VALIDATION, is_balanced)
         return _RandomValidation(RowCopier(held_out, size), labels, draws)
 
     def _to_optimum(self, start: Head, task: "_Task", products: Products) -> TrainedHead:

@@ -525,3 +525,13 @@ def test_of_several_labels_training_that_is_worse_than_guessing_is_told():
     options = TrainingOptions(steps=20, learning_rate=30, sampling="uniform").resolved(60)
     trained = HeadTrainer(data, 4).train(np.arange(60), np.arange(60, 90), options)
     assert "worse than guessing" in "".join(trained.warnings(options))
+
+
+def test_of_several_labels_any_picture_is_drawn_for_validation():
+    """One picture in forty has another set of labels, and the head does not know it."""
+    vectors = np.ones((80, 2), np.float32)
+    labels = (np.arange(80) % 40 == 0).astype(np.int32)
+    data = LabelledBottlenecks(vectors, labels, label_sets=np.array([[1, 0], [0, 1]], bool))
+    options = TrainingOptions(steps=100, learning_rate=1.0, sampling="uniform", validation_batch_size=1000)
+    trained = HeadTrainer(data, 2).train(np.arange(40), np.arange(40, 80), options)
+    assert trained.history[-1].validation_accuracy == pytest.approx(39 / 40, abs=0.02)
