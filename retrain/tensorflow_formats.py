@@ -15,6 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 __all__ = [
     "FLOAT",
+    "INT32",
     "STRING",
     "BundleEntry",
     "BundleHeader",
@@ -28,7 +29,7 @@ __all__ = [
     "varint",
 ]
 
-FLOAT, STRING = 1, 7  # of DataType
+FLOAT, INT32, STRING = 1, 3, 7  # of DataType
 
 # message -> field -> number and type; `map T` has texts as keys
 _MESSAGES = {
@@ -46,6 +47,7 @@ _MESSAGES = {
     "AttrValue": {
         "list": (1, "ListValue"),
         "s": (2, "bytes"),
+        "b": (5, "bool"),
         "type": (6, "int32"),
         "tensor": (8, "TensorProto"),
         "func": (10, "NameAttrList"),

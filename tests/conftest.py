@@ -135,6 +135,19 @@ def trained(tiny_backbone, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def rejecting(tiny_backbone, tmp_path_factory):
+    """A folder like `trained`, whose model tells pictures of no class; pictures/_none_ has some. And what was said."""
+    folder = tmp_path_factory.mktemp("rejecting")
+    for label, name in enumerate(["cat", "dog", "owl", "_none_"]):
+        (folder / "pictures" / name).mkdir(parents=True)
+        for number in range(30):
+            draw_picture(number, label).save(folder / "pictures" / name / f"{name}{number}.png")
+    options = ["--backbone", tiny_backbone, "--steps", 200, "--validation-percentage", 30]
+    done = retrain("train", "pictures", *options, "--reject", 0.9, cwd=folder, check=0)
+    return folder, done
+
+
+@pytest.fixture(scope="session")
 def many_labels(trained, tiny_backbone, tmp_path_factory):
     """A folder model/ whose pictures can have many labels, with the pictures and the cache of `trained`."""
     from support.many_labels import with_thresholds

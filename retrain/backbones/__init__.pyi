@@ -14,7 +14,7 @@ from .network import FrozenGraph, suitable_batch_size
 from .onnx_backbone import OnnxBackbone
 from .onnx_facts import OnnxFacts, kept_onnx_graph, onnx_facts_of
 from .onnx_file import import_onnx, weights_elsewhere
-from .onnx_graph import ONNX_BOTTLENECK, set_batch, set_outputs
+from .onnx_graph import ONNX_BOTTLENECK, operators_version, set_batch, set_outputs
 from .onnx_network import OnnxError, OnnxNetwork
 from .precision import choose_extractor
 from .quantization import quantize
@@ -64,6 +64,7 @@ __all__ = [
     "listening",
     "make_trunk",
     "onnx_facts_of",
+    "operators_version",
     "outline",
     "part_above",
     "probe_picture",

@@ -1,5 +1,6 @@
 """LiteRT: runs networks that were converted to its form. It starts in a fraction of TensorFlow's time."""
 
+import math
 import queue
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,8 +34,8 @@ class LiteRTNetwork:
     process uses one of the cores, it is twice as fast.
 
     Args:
-        model: a file's content, or the file: one input (1, height, width, 3) float32 in [0, 1], one output (1, ...)
-            float32.
+        model: a file's content, or the file: one input (1, height, width, 3) float32 in [0, 1], outputs (1, ...)
+            float32. What it gives is one behind the other.
     Raises LiteRTError if the package is missing, or can't run the model.
     """
 
@@ -89,19 +90,21 @@ class _Interpreter:
             with no_native_output():  # it tells of its delegate
                 self._native = interpreter(**source, num_threads=threads)
                 self._native.allocate_tensors()
-            [taken], [given] = self._native.get_input_details(), self._native.get_output_details()
+            [taken], [*given] = self._native.get_input_details(), self._native.get_output_details()
         except (ValueError, RuntimeError) as error:
             raise LiteRTError(f"LiteRT can't run this network: {first_line(error)}") from error
-        shapes = [*taken["shape"].tolist()], [*given["shape"].tolist()]
-        is_picture = len(shapes[0]) == 4 and shapes[0][::3] == [1, 3]
-        if not is_picture or shapes[1][:1] != [1] or {taken["dtype"], given["dtype"]} != {np.float32}:
+        shape, shapes = [*taken["shape"].tolist()], [[*one["shape"].tolist()] for one in given]
+        is_picture = len(shape) == 4 and shape[::3] == [1, 3]
+        dtypes = {one["dtype"] for one in (taken, *given)}
+        if not is_picture or any(one[:1] != [1] for one in shapes) or dtypes != {np.float32}:
+            gives = ", ".join(f"{one['dtype'].__name__} {shape}" for one, shape in zip(given, shapes, strict=True))
             raise LiteRTError(
-                f"LiteRT can't run this network: it takes {taken['dtype'].__name__} {shapes[0]} and gives "
-                f"{given['dtype'].__name__} {shapes[1]}, expected float32 [1, height, width, 3] and [1, ...]"
+                f"LiteRT can't run this network: it takes {taken['dtype'].__name__} {shape} and gives {gives}, "
+                "expected float32 [1, height, width, 3] and [1, ...]"
             )
-        _, self.height, self.width, _ = shapes[0]
-        self.length = int(np.prod(shapes[1]))
-        self._input, self._output = taken["index"], given["index"]
+        _, self.height, self.width, _ = shape
+        self.length = sum(math.prod(one) for one in shapes)
+        self._input, self._outputs = taken["index"], [one["index"] for one in given]
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(height, width, 3) uint8 to (length,) float32. Raises LiteRTError."""
@@ -111,8 +114,7 @@ class _Interpreter:
             self._native.invoke()
         except (ValueError, RuntimeError) as error:
             raise LiteRTError(f"LiteRT can't run this network: {first_line(error)}") from error
-        vector: NDArray[np.float32] = self._native.get_tensor(self._output).ravel()
-        return vector
+        return np.concatenate([self._native.get_tensor(output).ravel() for output in self._outputs])
 
 
 def check_installed() -> None:

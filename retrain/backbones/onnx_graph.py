@@ -19,7 +19,16 @@ from retrain.options import BackboneOptions
 from retrain.paths import display_path
 from retrain.text import listing
 
-__all__ = ["ONNX_BOTTLENECK", "PICTURES", "OnnxPlan", "join_graph", "plan_graph", "set_batch", "set_outputs"]
+__all__ = [
+    "ONNX_BOTTLENECK",
+    "PICTURES",
+    "OnnxPlan",
+    "join_graph",
+    "operators_version",
+    "plan_graph",
+    "set_batch",
+    "set_outputs",
+]
 
 # Names in the graph. Those of the network itself lie below `backbone/`, constants of ours below `input/`.
 PICTURES = "pictures"  # (n, height, width, 3) uint8, RGB
@@ -228,7 +237,7 @@ def join_graph(network: Any, plan: OnnxPlan) -> Any:
     front, behind = _Nodes(graph, _INPUT), _Nodes(graph, _POOLING)
     _add_input(front, plan)
     graph.node.extend(own)
-    _add_pooling(behind, plan, _version(network))
+    _add_pooling(behind, plan, operators_version(network))
     graph.name = "retrain"
     graph.input.append(helper.make_tensor_value_info(PICTURES, 2, [1, plan.height, plan.width, 3]))
     set_outputs(network, {ONNX_BOTTLENECK: None})
@@ -255,7 +264,7 @@ def set_batch(model: Any, size: int | None) -> None:
             dim.dim_value = size
 
 
-def _version(network: Any) -> int:
+def operators_version(network: Any) -> int:
     """Of the operators that ONNX itself defines."""
     return max((int(entry.version) for entry in network.opset_import if entry.domain in ("", "ai.onnx")), default=0)
 

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
@@ -49,12 +49,12 @@ class OnnxNetwork:
 
     Args:
         model: the file's content: one input (n, height, width, 3) uint8.
-        output: what it gives that is wanted, (n, length) float32.
+        outputs: what it gives that is wanted, each (n, ...) float32; one behind the other they have length numbers.
     Raises OnnxError if the package is missing, or can't run the model.
     """
 
-    def __init__(self, model: bytes, output: str = ONNX_BOTTLENECK) -> None:
-        self._output = output
+    def __init__(self, model: bytes, outputs: Sequence[str] = (ONNX_BOTTLENECK,)) -> None:
+        self._outputs = [*outputs]
         with no_native_output():  # on some machines it tells of devices that it looked for
             runtime = import_onnx("onnxruntime")
             options = runtime.SessionOptions()
@@ -104,10 +104,10 @@ class OnnxNetwork:
 
     def _call(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
-            [vectors] = self._session.run([self._output], {self._input: pixels}, self._settings)
+            found = self._session.run(self._outputs, {self._input: pixels}, self._settings)
         except Exception as error:
             raise _unusable(error) from error
-        given: NDArray[np.float32] = vectors
+        given: NDArray[np.float32] = found[0] if len(found) == 1 else np.hstack(found)
         return given
 
 

@@ -25,6 +25,8 @@ from retrain.paths import display_path
 __all__ = ["QuantizedNetwork", "check_installed", "mean_cosine", "quantize"]
 
 _BATCH_SIZE = 32
+# What stays in float32: nodes of a head that tell which pictures are known, by small differences of sums of squares.
+_IN_FLOAT = {"patterns": ["(.*/)?head/known/.*"], "validate": False}
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +123,10 @@ def quantize(
 
         try:
             with _no_output(), _own_signal_stack():
-                quantized = nncf.quantize(model, nncf.Dataset(pixels, as_input), subset_size=len(pixels), **settings)
+                dataset = nncf.Dataset(pixels, as_input)
+                quantized = nncf.quantize(
+                    model, dataset, subset_size=len(pixels), ignored_scope=nncf.IgnoredScope(**_IN_FLOAT), **settings
+                )
                 openvino.save_model(quantized, folder / QUANTIZED_MODEL.names[0], compress_to_fp16=False)
             return QuantizedNetwork(folder)
         except (OSError, MemoryError):

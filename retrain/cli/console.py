@@ -4,19 +4,21 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from retrain.data import FEWEST_PICTURES, FolderInspection
+from retrain.data import FEWEST_PICTURES, STRANGERS, FolderInspection
 from retrain.evaluation import AnyMetrics, LabelFoldStatistics, Metrics, MultiLabelMetrics, PictureResult
 from retrain.extraction import Augmentation
+from retrain.model import UNKNOWN
 from retrain.paths import display_path
 from retrain.pipeline.benchmark import MachineBenchmark
 from retrain.pipeline.crossval import CrossValidation
 from retrain.pipeline.extract import FolderExtraction
-from retrain.pipeline.results import FolderEvaluation, RunResult
+from retrain.pipeline.results import FolderEvaluation, Refused, RunResult
 from retrain.text import MOST_NAMED, counted, listed_lines, listing, pasteable, ratio, shown
 
 if TYPE_CHECKING:
     from retrain.events import EpochEnded
     from retrain.export import WrittenExport
+    from retrain.training import RejectionFit, StrangerFigures
 
 __all__ = [
     "describe_benchmark",
@@ -170,6 +172,32 @@ def _ways_lines(result: RunResult, record: dict[str, Any], place: str) -> Iterat
     if done is not None:
         change = f"{done.cross_entropy_before:.3f} -> {done.cross_entropy_after:.3f}"
         yield f"Calibrated: temperature {done.temperature:.2f} (validation cross-entropy {change})"
+    if result.rejection:
+        yield from _rejection_lines(result.rejection)
+
+
+def _rejection_lines(fit: "RejectionFit") -> Iterator[str]:
+    """How many pictures a model keeps that tells those of no class."""
+    threshold = f"{fit.rejection.limit.threshold:.3f}"
+    kept = [f"{ratio(known / n)} of {name} (n={n})" for name, (n, known) in fit.known.items() if n and name != "train"]
+    yield f"Known as one of the classes, by a distance of at most {threshold}: {', '.join(kept)}"
+    yield from _stranger_lines(fit.strangers)
+
+
+def _refused_lines(found: Refused) -> Iterator[str]:
+    """What a model takes for pictures of none of its classes; the figures above count them like all others."""
+    held_out = ""
+    if 0 < found.held_out_n < found.n:
+        share = ratio(found.held_out_refused / found.held_out_n)
+        held_out = f"; {share} of {found.held_out_n:,} that it was not trained on"
+    yield f"Unknown to the model: {ratio(found.refused / found.n)} of {counted(found.n, 'picture')}{held_out}"
+    yield from _stranger_lines(found.strangers)
+
+
+def _stranger_lines(strangers: "StrangerFigures | None") -> Iterator[str]:
+    if strangers:
+        refused = f"{ratio(strangers.refused / strangers.n)} of {counted(strangers.n, 'picture')}"
+        yield f"Of no class ({STRANGERS}): {refused} refused as {UNKNOWN}, AUROC {strangers.auroc:.3f}"
 
 
 def _fine_tuning_line(done: dict[str, Any], history: "Sequence[EpochEnded]") -> str:
@@ -362,6 +390,8 @@ def describe_evaluation(evaluation: FolderEvaluation, output: str | None = None)
         trained_on = metrics.n - held_out.n
         lines.append(f"The model was trained on {trained_on:,} of {counted(metrics.n, 'picture')}.")
         lines += _metrics_lines("Without them:" if trained_on > 1 else "Without it:", held_out)
+    if evaluation.rejection:
+        lines += ["", *_refused_lines(evaluation.rejection)]
     if evaluation.extraction.left_out.count:
         all_in = f"in {display_path(os.path.join(output, 'skipped.csv'))}" if output else "listed with --json"
         lines += ["", f"Skipped {evaluation.extraction.left_out.told()}; all are {all_in}"]

@@ -159,7 +159,7 @@ def _explainer(
     from retrain.pipeline.explain import Explainer
 
     explainer = Explainer(classifier, wanted.explain, images)
-    return lambda prediction: explainer.write(prediction.path, str(prediction.label))
+    return lambda prediction: explainer.write(prediction.path, str(prediction.likeliest))
 
 
 def _check_standard_input(pictures: Sequence[str], wanted: PredictionOptions) -> None:
@@ -199,6 +199,8 @@ def _answer(
     scores = dict(list(prediction.scores.items())[:most])
     answer |= {"label": prediction.label, fields[0]: prediction.score, fields[1]: scores}
     answer |= {} if prediction.thresholds is None else {"labels": prediction.labels}
+    if prediction.known is not None:
+        answer |= {"known": prediction.known, "distance": prediction.distance}
     return answer | ({} if should is None else {"expected": should})
 
 
@@ -207,7 +209,7 @@ def _place_of(heat_map: str | None) -> dict[str, Any]:
 
 
 def _answer_line(prediction: "Prediction", should: str | None, most: int | None) -> str:
-    """The line that shows the scores of a picture.
+    """The line that shows the scores of a picture, or that it is unknown.
 
     Args:
         most: labels to show, the most likely ones; None: a few.
@@ -217,7 +219,10 @@ def _answer_line(prediction: "Prediction", should: str | None, most: int | None)
         labels = list(prediction.labels or labels[:1])
     scores = (_score_text(prediction, label) for label in labels)
     expected = "" if should is None else f", expected {shown(should)}"
-    return f"{display_path(prediction.path)}: {', '.join(scores)}{expected}"
+    told = (
+        f"{prediction.label}, at a distance of {prediction.distance:.3f}; likeliest " if prediction.is_unknown else ""
+    )
+    return f"{display_path(prediction.path)}: {told}{', '.join(scores)}{expected}"
 
 
 def _score_text(prediction: "Prediction", label: str) -> str:

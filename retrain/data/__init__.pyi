@@ -8,7 +8,7 @@ from .folds import assign_folds, most_folds, stable_folds
 from .image_folder import read_image_folder
 from .inspection import FolderInspection, inspect_folder
 from .label_sets import check_separable, label_sets_of, united
-from .labelled_pictures import SEPARATOR, LabelledPictures, ManifestFile, Sample
+from .labelled_pictures import SEPARATOR, STRANGERS, LabelledPictures, ManifestFile, Sample
 from .labels import ClassNames, class_labels, expected_labels
 from .left_out import LeftOut, summarize_left_out
 from .picture_file import Signature, hash_picture, picture_bytes, read_picture, signature_of, signed_bytes, what_else
@@ -28,6 +28,7 @@ __all__ = [
     "MARGIN",
     "SEPARATOR",
     "SETS",
+    "STRANGERS",
     "ClassNames",
     "Distorter",
     "Distortion",

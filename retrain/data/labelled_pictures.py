@@ -1,19 +1,21 @@
 """Pictures with their classes, wherever they come from: what a folder of folders gives, and a manifest."""
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from retrain.data.folder_walk import UNREADABLE
 from retrain.data.picture_file import Signature
 from retrain.data.remote_files import is_url
+from retrain.errors import UsageError
 from retrain.options import Shard
+from retrain.paths import display_path
 
-__all__ = ["SEPARATOR", "LabelledPictures", "ManifestFile", "Sample"]
+__all__ = ["SEPARATOR", "STRANGERS", "LabelledPictures", "ManifestFile", "Sample"]
 
 SEPARATOR = "|"  # between the labels of a picture that may have several: rose|leaf
+STRANGERS = "_none_"  # what stands in place of a class for pictures of none
 
 
 @dataclass(frozen=True, slots=True)  # there may be millions
@@ -91,11 +93,33 @@ class LabelledPictures:
 
     def part(self, numbers: Iterable[int]) -> "LabelledPictures":
         """Only some of the samples."""
-        return dataclasses.replace(self, samples=tuple(self.samples[number] for number in numbers), is_part=True)
+        return replace(self, samples=tuple(self.samples[number] for number in numbers), is_part=True)
 
     def shard(self, shard: Shard) -> "LabelledPictures":
         """The samples of one part of them all; there may be none."""
         return self.part(number for number, sample in enumerate(self.samples) if shard.has(sample.path))
+
+    def without_strangers(self) -> tuple["LabelledPictures", "LabelledPictures | None"]:
+        """The pictures of classes, and apart from them those of none; None if there are no such.
+
+        Raises UsageError where a picture may have several labels, or none: such pictures have none.
+        """
+        if STRANGERS not in self.class_names:
+            return self, None
+        if self.is_multi_label:
+            raise UsageError(
+                f"{display_path(self.source)} has the label {STRANGERS}, and with --multi-label a picture of no class "
+                "has no label: leave its labels empty"
+            )
+        number = self.class_names.index(STRANGERS)
+        names = tuple(name for name in self.class_names if name != STRANGERS)
+        others = (sample for sample in self.samples if sample.label != number)
+        samples = tuple(replace(sample, label=sample.label - (sample.label > number)) for sample in others)
+        strangers = tuple(replace(sample, label=0) for sample in self.samples if sample.label == number)
+        return (
+            replace(self, class_names=names, samples=samples, is_part=True),
+            replace(self, class_names=(STRANGERS,), samples=strangers, is_part=True),
+        )
 
     def counts(self) -> list[int]:
         """Files per class, in the order of class_names."""

@@ -22,6 +22,7 @@ from .multi_label import (
     precision_recall,
 )
 from .reliability import answers_above, score_bins
+from .strangers import auroc
 from .summary import AnyMetrics, AnyOutcomes, joined, main_figure, mean_figures, summarize
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Outcomes",
     "PictureResult",
     "answers_above",
+    "auroc",
     "best_thresholds",
     "different",
     "expected_calibration_error",

@@ -13,7 +13,7 @@ from retrain.errors import ExportError, UnreadableImageError
 from retrain.events import Emit, Reported
 from retrain.export.export_format import Facts, Pictures, Takes
 from retrain.export.sample_pictures import KnownPicture, SamplePicture, SamplePictures, file_of
-from retrain.model import Classifier
+from retrain.model import KNOWN, KNOWN_FROM, Classifier
 from retrain.paths import display_path
 from retrain.text import counted, listing, ratio
 
@@ -22,6 +22,9 @@ __all__ = ["TOLERANCE", "Accuracy", "Checked", "Loaded", "check_accuracy", "chec
 # Of a score. Another order of sums in float32 moves scores by some 1e-6, resizing that rounds a few values otherwise
 # by some 1e-3; wrong weights, labels or preprocessing move those of some of twenty pictures by hundredths at least.
 TOLERANCE = 1e-3
+# Of `known`, which falls from 1 to 0 within a small part of the distances.
+KNOWN_TOLERANCE = 1e-2
+KNOWN_LOSS = 0.3  # the most that forms in fewer bits may change `known` on average
 
 _LONGEST_SIDE = 1024  # pixels, of pictures in a batch
 _WARM_UP = 2  # pictures; the first ones take longer
@@ -35,8 +38,8 @@ class Loaded(Protocol):
     inputs: Mapping[str, Takes]
     seconds: float  # that loading took
 
-    def scores(self, name: str, pictures: Pictures) -> tuple[NDArray[np.float32], float]:
-        """Scores of some pictures in one call, and the seconds that it took."""
+    def answers(self, name: str, pictures: Pictures) -> tuple[NDArray[np.float32], float]:
+        """Scores of some pictures in one call, `known` behind them, and the seconds that it took."""
 
 
 @dataclass(frozen=True)
@@ -137,23 +140,36 @@ class _Check:
         Raises ExportError if a difference is too large.
         """
         form = self.classifier.description.form
-        largest, seconds = 0.0, []
+        largest, of_known, seconds = 0.0, [], []
         for number, picture in enumerate(self.sample):
             question = _single(picture, takes, form)
-            scores, spent = self._scores(name, question)
+            answers, spent = self._answers(name, question)
             seconds.append(spent)
-            limit = None if self.facts.is_rounded else TOLERANCE
-            largest = max(largest, self._difference(scores, self._expected(question), question, limit))
+            expected = self._expected(name, question)
+            differences = self._differences(answers, expected, question, not self.facts.is_rounded)
+            largest = max(largest, differences[0])
+            of_known.append(differences[1])
             self.emit(Reported(f"checking {self.facts.name}", number + 1, len(self.sample)))
         batch = _batch(self.sample, takes, form)
-        expected = self._one_by_one(name, batch) if self.facts.is_rounded else self._expected(batch)
-        difference = self._difference(self._scores(name, batch)[0], expected, batch, TOLERANCE)
+        expected = self._one_by_one(name, batch) if self.facts.is_rounded else self._expected(name, batch)
+        self._check_known(of_known)
+        difference, _ = self._differences(self._answers(name, batch)[0], expected, batch, True)
         if not self.facts.is_rounded:
             largest = max(largest, difference)
         return largest, statistics.median(seconds[_WARM_UP:] or seconds)
 
+    def _check_known(self, differences: Sequence[float]) -> None:
+        """Raise ExportError if a form in fewer bits no longer tells which pictures are known."""
+        mean = float(np.mean(differences))
+        if not mean <= KNOWN_LOSS:
+            raise ExportError(
+                f"the format {self.facts.name} gives values of {KNOWN} that differ from those of retrain predict by "
+                f"{mean:.2g} on average, and {KNOWN_LOSS:g} is allowed: use a format in more bits"
+            )
+
     def accuracy(self, set_name: str, known: Sequence[KnownPicture]) -> Accuracy:
-        """How often the export and `retrain predict` are right: of many labels, with all of a picture's.
+        """How often the export and `retrain predict` are right: of many labels, with all of a picture's; never if it is
+        unknown.
 
         Pictures that can't be read don't count.
         """
@@ -168,54 +184,70 @@ class _Check:
                 continue
             expected = set(picture.labels or ())
             n += 1
-            right += int(self._labels(self._scores(name, question)[0][0]) == expected)
-            right_before += int(self._labels(self._expected(question)[0]) == expected)
+            right += int(self._labels(self._answers(name, question)[0][0]) == expected)
+            right_before += int(self._labels(self._expected(name, question)[0]) == expected)
         return Accuracy(set_name, n, right, right_before)
 
-    def _labels(self, scores: NDArray[np.float32]) -> set[str]:
-        """The labels that a picture has by its scores, (classes,)."""
+    def _labels(self, answer: NDArray[np.float32]) -> set[str]:
+        """The labels that a picture has by an answer; none if it is unknown."""
         labels, thresholds = self.classifier.labels, self.classifier.thresholds
+        scores, known = np.split(answer, [len(labels)])
+        if (known < KNOWN_FROM).any():
+            return set()
         if thresholds is None:
             return {labels[int(scores.argmax())]}
         return {labels[number] for number in np.flatnonzero(scores >= np.array(thresholds, np.float32))}
 
-    def _expected(self, question: _Question) -> NDArray[np.float32]:
-        """(n, classes) what `retrain predict` says."""
+    def _expected(self, name: str, question: _Question) -> NDArray[np.float32]:
+        """(n, numbers) what `retrain predict` says, as far as an input gives it."""
         form = self.classifier.description.form
-        return self.classifier.scores(np.stack([decode_image(file, form) for file in question.files]))
+        answers = self.classifier.answers(np.stack([decode_image(file, form) for file in question.files]))
+        return answers[:, : self._length(name)]
+
+    def _length(self, name: str) -> int:
+        """How many numbers an input gives for a picture."""
+        is_alone = name in self.facts.scores_alone
+        return len(self.classifier.labels) if is_alone else self.classifier.description.answer_length
 
     def _one_by_one(self, name: str, question: _Question) -> NDArray[np.float32]:
-        """(n, classes) what the export says of pictures when each comes alone."""
+        """(n, numbers) what the export says of pictures when each comes alone."""
         alone = (question.pictures[number : number + 1] for number in range(len(question.paths)))
         singly = (_Question(picture, (), question.paths[:1]) for picture in alone)
-        return np.concatenate([self._scores(name, one)[0] for one in singly])
+        return np.concatenate([self._answers(name, one)[0] for one in singly])
 
-    def _scores(self, name: str, question: _Question) -> tuple[NDArray[np.float32], float]:
-        """(n, classes) what the export says, and the seconds that it took. Raises ExportError if it says nonsense."""
-        scores, seconds = self.loaded.scores(name, question.pictures)
-        expected = (len(question.paths), len(self.classifier.labels))
-        if scores.shape != expected:
+    def _answers(self, name: str, question: _Question) -> tuple[NDArray[np.float32], float]:
+        """(n, numbers) what the export says, and the seconds that it took. Raises ExportError if it says nonsense."""
+        answers, seconds = self.loaded.answers(name, question.pictures)
+        expected = (len(question.paths), self._length(name))
+        if answers.shape != expected:
             raise ExportError(
-                f"the format {self.facts.name} gives {scores.shape} for {counted(len(question.paths), 'picture')}, "
+                f"the format {self.facts.name} gives {answers.shape} for {counted(len(question.paths), 'picture')}, "
                 f"expected {expected}"
             )
-        return scores, seconds
+        return answers, seconds
 
-    def _difference(
-        self, found: NDArray[np.float32], expected: NDArray[np.float32], question: _Question, limit: float | None
-    ) -> float:
-        """The largest difference of a score; NaN is the largest of all. Raises ExportError if it is over a limit."""
-        differences = np.nan_to_num(np.abs(found - expected).max(axis=1), nan=np.inf)
-        worst = int(differences.argmax())
-        if limit is not None and not differences[worst] <= limit:
+    def _differences(
+        self, found: NDArray[np.float32], expected: NDArray[np.float32], question: _Question, are_bounded: bool
+    ) -> tuple[float, float]:
+        """The largest differences, of a score and of `known`; NaN is the largest of all.
+
+        Raises ExportError if one is too large, and they are bounded.
+        """
+        gaps = np.nan_to_num(np.abs(found - expected), nan=np.inf)
+        classes = len(self.classifier.labels)
+        allowed = np.full(gaps.shape[1], TOLERANCE)
+        allowed[classes:] = KNOWN_TOLERANCE
+        picture, column = np.unravel_index((gaps / allowed).argmax(), gaps.shape)
+        if are_bounded and not gaps[picture, column] <= allowed[column]:
             alone = len(question.paths) == 1
-            other = "from its own without the others" if self.facts.is_rounded else "from those of retrain predict"
+            what = "scores that differ" if column < classes else f"values of {KNOWN} that differ"
+            what += " from its own without the others" if self.facts.is_rounded else " from those of retrain predict"
             raise ExportError(
-                f"the format {self.facts.name} gives scores that differ {other}, by {differences[worst]:.2g} where "
-                f"{limit:g} is allowed: of {display_path(question.paths[worst])}"
-                + ("" if alone else f", number {worst + 1} of {len(question.paths)} in a batch")
+                f"the format {self.facts.name} gives {what}, by {gaps[picture, column]:.2g} where "
+                f"{allowed[column]:g} is allowed: of {display_path(question.paths[picture])}"
+                + ("" if alone else f", number {picture + 1} of {len(question.paths)} in a batch")
             )
-        return float(differences[worst])
+        return float(gaps[:, :classes].max()), float(gaps[:, classes:].max(initial=0))
 
 
 def _single(picture: SamplePicture, takes: Takes, form: PictureForm) -> _Question:

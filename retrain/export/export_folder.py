@@ -190,6 +190,7 @@ def _readme(facts: Facts, classifier: Classifier) -> bytes:
         classes=len(description.labels),
         output=description.final_tensor_name,
         has_many=description.thresholds is not None,
+        tells_known=description.limit is not None,
     )
     return text.encode()
 

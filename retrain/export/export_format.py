@@ -35,13 +35,13 @@ class Runtime(Protocol):
     def inputs(self) -> Mapping[str, Takes]:
         """The ways in, by name; the one that most clients use comes first."""
 
-    def scores(self, name: str, pictures: Pictures) -> NDArray[np.float32]:
-        """Scores of some pictures in one call, or as the runtime can.
+    def answers(self, name: str, pictures: Pictures) -> NDArray[np.float32]:
+        """Scores of some pictures in one call, or as the runtime can; behind them `known`, if the export tells it.
 
         Args:
             name: of the input.
             pictures: a sequence of bytes for `file`, else (n, height, width, 3) uint8.
-        Returns: (n, classes) float32 in [0, 1]. Raises what the runtime raises.
+        Returns: (n, classes) float32 in [0, 1], or (n, classes + 1). Raises what the runtime raises.
         """
 
 
@@ -56,6 +56,7 @@ class Facts:
     packages: tuple[str, ...] = ()  # to import, to write it and to check it
     extra: str = ""  # of `pip install retrain[...]`, that has them
     is_rounded: bool = False  # whether weights or activations have fewer bits, so that accuracy counts, not scores
+    scores_alone: tuple[str, ...] = ()  # inputs from which it gives no `known`, even if the model tells it
     template: str = ""  # of its README.md, export/templates/TEMPLATE.md; by default the format's name
 
 

@@ -13,18 +13,22 @@ from retrain.backbones import BOTTLENECK
 from retrain.errors import OutputError
 from retrain.export.source import TrainedNetwork
 from retrain.files import FilePart, write_whole
-from retrain.model import Activation, Head
+from retrain.model import KNOWN, KNOWN_SCOPE, Activation, Head, Rejection
 from retrain.paths import display_path
-from retrain.tensorflow_formats import FLOAT, GraphDef
+from retrain.tensorflow_formats import FLOAT, INT32, GraphDef
 
 __all__ = ["FrozenGraph"]
 
+_LEAST = np.float32(1e-30)  # of the sum of the squares of a bottleneck, so that zeros stay zeros
 _MOST_BYTES = 2**31 - 1  # of a message of protocol buffers
 _OPERATIONS: dict[Activation, str] = {"softmax": "Softmax", "sigmoid": "Sigmoid"}
 
 
 class FrozenGraph:
-    """Writes a graph file. `Trunk` describes its inputs; the scores have the final tensor's name."""
+    """Writes a graph file. `Trunk` describes its inputs; the scores have the final tensor's name.
+
+    If the head tells pictures of no class, it also has `known`, (n, 1) float32 in [0, 1].
+    """
 
     def write(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> dict[str, str]:
         """Write the file. Raises OSError; OutputError if it would have over 2 GiB."""
@@ -44,13 +48,15 @@ class FrozenGraph:
             raise _differs(place)
         rest = bytes(file[len(trunk.graph) :])
         try:
-            operation = _OPERATIONS[network.head.activation]
-            layers = [*_layers_in(GraphDef.FromString(rest), network.final_tensor_name, operation)]
+            graph, operation = GraphDef.FromString(rest), _OPERATIONS[network.head.activation]
+            layers = [*_layers_in(graph, network.final_tensor_name, operation)]
+            known = _known_in(graph)
         except (DecodeError, LookupError, ValueError) as error:
             raise _differs(place) from error
         found = [array for layer in layers for array in layer]
         expected = [array for layer in reversed(network.head.layers) for array in (layer.weights, layer.biases)]
-        if [*map(_identity, found)] != [*map(_identity, expected)]:
+        wanted = _known_in(GraphDef.FromString(self.parts(network)[1]))
+        if [*map(_identity, found)] != [*map(_identity, expected)] or known != wanted:
             raise _differs(place)
         digest.update(rest)
         return {".": digest.hexdigest()}
@@ -71,15 +77,17 @@ class FrozenGraph:
 
 
 def head_graph(head: Head, final_tensor_name: str, producer: int) -> bytes:
-    """A GraphDef from the bottleneck, which is not in it, to the scores.
+    """A GraphDef from the bottleneck, which is not in it, to the scores and, if the head tells it, `known`.
 
-    It is what TensorFlow writes of `softmax(relu(bottleneck @ weights + biases) @ weights + biases)` in a name scope;
-    for many labels, `sigmoid` stands for `softmax`.
+    The scores are what TensorFlow writes of `softmax(relu(bottleneck @ weights + biases) @ weights + biases)` in a name
+    scope; for many labels, `sigmoid` stands for `softmax`.
 
     Args:
         producer: the version of graphs that TensorFlow writes.
     """
     graph, values, last = GraphDef(), BOTTLENECK[:-2], len(head.layers) - 1
+    if head.rejection is not None:  # before the layers: clients may take the last node for the scores
+        _add_known(graph, head.rejection)
     for number, layer in enumerate(head.layers):
         suffix, width = f"_{number}" if number else "", layer.biases.size
         product, total, positive = (f"head/{name}{suffix}" for name in ("MatMul", "add", "Relu"))
@@ -94,6 +102,41 @@ def head_graph(head: Head, final_tensor_name: str, producer: int) -> bytes:
     return bytes(graph.SerializeToString(deterministic=True))
 
 
+def _add_known(graph: Any, rejection: Rejection) -> None:
+    """Nodes from the bottleneck to `known`, (n, 1), as `Rejection` computes it."""
+    size, count = rejection.directions.shape
+
+    def constant(name: str, values: Any) -> str:
+        array = np.asarray(values)
+        _add_constant(graph, f"{KNOWN_SCOPE}{name}", array)
+        return f"{KNOWN_SCOPE}{name}"
+
+    def operation(kind: str, name: str, inputs: Sequence[str], width: int = 1) -> str:
+        name = name if name == KNOWN else f"{KNOWN_SCOPE}{name}"
+        _add_operation(graph, kind, name, inputs, width)
+        return name
+
+    def reduction(kind: str, name: str, values: str) -> str:
+        name = operation(kind, name, [values, axis])
+        attributes = graph.node[-1].attr
+        attributes["Tidx"].type, attributes["keep_dims"].b = INT32, True
+        return name
+
+    bottleneck, axis = BOTTLENECK[:-2], constant("axis", np.int32(1))
+    total = reduction("Sum", "total", operation("Square", "squares", [bottleneck], size))
+    inverse = operation("Rsqrt", "inverse", [operation("Maximum", "positive", [total, constant("least", _LEAST)])])
+    unit = operation("Mul", "unit", [bottleneck, inverse], size)
+    along = operation("MatMul", "along", [unit, constant("directions", rejection.directions)], count)
+    taken_off = reduction("Sum", "taken_off", operation("Square", "along_squares", [along], count))
+    classes = rejection.offsets.size
+    products = operation("MatMul", "products", [unit, constant("slopes", rejection.slopes)], classes)
+    sums = operation("AddV2", "sums", [products, constant("offsets", rejection.offsets)], classes)
+    distance = operation("Sub", "distance", [reduction("Min", "nearest", sums), taken_off])
+    margin = operation("Sub", "margin", [constant("threshold", np.float32(rejection.limit.threshold)), distance])
+    scaled = operation("RealDiv", "scaled", [margin, constant("scale", np.float32(rejection.limit.scale))])
+    operation("Sigmoid", KNOWN, [scaled])
+
+
 def _add_operation(graph: Any, operation: str, name: str, inputs: Sequence[str], width: int) -> None:
     """A node that gives (n, width) float32."""
     node = graph.node.add(op=operation, name=name, input=inputs)
@@ -101,12 +144,12 @@ def _add_operation(graph: Any, operation: str, name: str, inputs: Sequence[str],
     _set_sizes(node.attr["_output_shapes"].list.shape.add(), (-1, width))
 
 
-def _add_constant(graph: Any, name: str, array: NDArray[np.float32]) -> None:
+def _add_constant(graph: Any, name: str, array: NDArray[Any]) -> None:
     node = graph.node.add(op="Const", name=name)
-    node.attr["dtype"].type = FLOAT
+    kind = node.attr["dtype"].type = INT32 if array.dtype == np.int32 else FLOAT
     tensor = node.attr["value"].tensor
-    tensor.dtype = FLOAT
-    if array.size == 1:
+    tensor.dtype = kind
+    if array.size == 1 and kind == FLOAT:
         tensor.float_val.append(array.item())
     else:
         tensor.tensor_content = array.tobytes()
@@ -143,6 +186,12 @@ def _layers_in(
         values, weights = inputs(product, "MatMul")
         yield _array_in(nodes[weights]), _array_in(nodes[biases])
         operation = "Relu"
+
+
+def _known_in(graph: Any) -> list[bytes]:
+    """The nodes that give `known`; none if the head tells no pictures apart."""
+    nodes = (node for node in graph.node if node.name == KNOWN or node.name.startswith(KNOWN_SCOPE))
+    return [node.SerializeToString(deterministic=True) for node in nodes]
 
 
 def _array_in(node: Any) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from retrain.export.labels_inside import thresholds_beside
 from retrain.export.pixels_graph import pixels_graph
 from retrain.export.stored_model import StoredModel
 from retrain.files import write_whole
-from retrain.model import read_labels
+from retrain.model import KNOWN, read_labels
 from retrain.model_files import GRAPH, LABELS
 
 __all__ = ["GraphFormat"]
@@ -33,12 +33,14 @@ class GraphFormat:
         loaded_by=f"TensorFlow 1 and 2; {_PIXELS_GRAPH} beside it by OpenCV",
         takes="DecodeJpeg/contents: the bytes of a JPEG or PNG; or pixels",
         packages=("tensorflow",),
+        scores_alone=(_PIXELS_GRAPH, _WITH_OPENCV),
     )
 
     def write(self, model: StoredModel, folder: Path, emit: Emit) -> None:
         """Write both files. Raises ExportError, ModelFolderError, OSError."""
         write_whole(folder / GRAPH, model.graph)
-        write_whole(folder / _PIXELS_GRAPH, pixels_graph(model).SerializeToString(deterministic=True))
+        part = pixels_graph(model, [model.description.final_tensor_name])  # OpenCV can't compute `known`
+        write_whole(folder / _PIXELS_GRAPH, part.SerializeToString(deterministic=True))
         refusal = _by_opencv(folder)
         if isinstance(refusal, str):
             emit(Warned(f"OpenCV can't run {_PIXELS_GRAPH} of this model ({refusal}); TensorFlow can"))
@@ -71,8 +73,8 @@ class GraphRuntime:
             self.inputs[_WITH_OPENCV] = "pixels"
             self._run[_WITH_OPENCV] = by_opencv
 
-    def scores(self, name: str, pictures: Pictures) -> NDArray[np.float32]:
-        """Scores; files and pictures of other sizes go in one by one, pixels together."""
+    def answers(self, name: str, pictures: Pictures) -> NDArray[np.float32]:
+        """Answers; files and pictures of other sizes go in one by one, pixels together."""
         return self._run[name](pictures)
 
 
@@ -84,10 +86,12 @@ def _session(path: Path) -> Callable[[str, Any], NDArray[np.float32]]:
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(graph_def, name="")
-    session, scores = tf.compat.v1.Session(graph=graph), f"{graph_def.node[-1].name}:0"  # the head comes last
+    session, outputs = tf.compat.v1.Session(graph=graph), [f"{graph_def.node[-1].name}:0"]  # the scores come last
+    if any(node.name == KNOWN for node in graph_def.node):
+        outputs.append(f"{KNOWN}:0")
 
     def run(name: str, value: Any) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = session.run(scores, {f"{name}:0": value})
+        found: NDArray[np.float32] = np.hstack(session.run(outputs, {f"{name}:0": value}))
         return found
 
     return run

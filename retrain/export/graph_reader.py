@@ -1,6 +1,6 @@
 """What a frozen graph says: its constants, the shapes of its values, and patterns in it that are one layer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,16 +29,18 @@ class BatchNorm:
 
 
 class GraphReader:
-    """The part of a frozen graph between two of its nodes.
+    """The part of a frozen graph between one of its nodes and others.
 
     Args:
         graph_def: a graph whose weights are constants.
-        start, end: names of the nodes.
+        start, ends: names of the nodes.
         shape: of the start's values.
     """
 
-    def __init__(self, graph_def: tf.compat.v1.GraphDef, start: str, end: str, shape: tuple[int | None, ...]) -> None:
-        self.start, self.end, self._library = start, end, graph_def.library
+    def __init__(
+        self, graph_def: tf.compat.v1.GraphDef, start: str, ends: Sequence[str], shape: tuple[int | None, ...]
+    ) -> None:
+        self.start, self.ends, self._library = start, tuple(ends), graph_def.library
         self.nodes = {node.name: node for node in graph_def.node}
         self._needed = self._below()
         self._graph = self._imported(shape)
@@ -154,9 +156,9 @@ class GraphReader:
         return node
 
     def _below(self) -> list[str]:
-        """The nodes that the end depends on, itself too, down to the start."""
+        """The nodes that the ends depend on, themselves too, down to the start."""
         found: dict[str, None] = {}
-        waiting = [self.end]
+        waiting = [*self.ends]
         while waiting:
             name = waiting.pop()
             if name not in found:

@@ -41,11 +41,11 @@ class TimedRuntime:
         self.thresholds = self._runtime.thresholds
         self.inputs: Mapping[str, Takes] = dict(self._runtime.inputs)
 
-    def scores(self, name: str, pictures: Pictures) -> tuple[NDArray[np.float32], float]:
-        """Scores of some pictures in one call, and the seconds that it took."""
+    def answers(self, name: str, pictures: Pictures) -> tuple[NDArray[np.float32], float]:
+        """Answers for some pictures in one call, and the seconds that it took."""
         began = time.perf_counter()
-        scores = self._runtime.scores(name, pictures)
-        return np.asarray(scores), time.perf_counter() - began
+        answers = self._runtime.answers(name, pictures)
+        return np.asarray(answers), time.perf_counter() - began
 
 
 class IsolatedRuntime:
@@ -62,11 +62,11 @@ class IsolatedRuntime:
         except WorkerError as error:
             raise ExportError(f"{facts.loaded_by} can't load the format {facts.name} as written: {error}") from error
 
-    def scores(self, name: str, pictures: Pictures) -> tuple[NDArray[np.float32], float]:
-        """Scores of some pictures in one call, and the seconds that it took. Raises ExportError if it fails."""
+    def answers(self, name: str, pictures: Pictures) -> tuple[NDArray[np.float32], float]:
+        """Answers for some pictures in one call, and the seconds that it took. Raises ExportError if it fails."""
         try:
-            scores, seconds = self._worker.ask("scores", name, pictures)
+            answers, seconds = self._worker.ask("answers", name, pictures)
         except WorkerError as error:
             facts = self._facts
             raise ExportError(f"{facts.loaded_by} can't run the format {facts.name} as written: {error}") from error
-        return scores, seconds
+        return answers, seconds

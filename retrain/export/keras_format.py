@@ -22,8 +22,9 @@ _FILE = "model.keras"
 class KerasFormat:
     """Translates the graph into a functional model.
 
-    Its input `pictures` is (n, any, any, 3) uint8, RGB; its output the scores (n, classes) float32. Its layers with
-    weights can be trained on. `labels.txt` and, for many labels, `thresholds.txt` can be unzipped from the file.
+    Its input `pictures` is (n, any, any, 3) uint8, RGB; its output the scores (n, classes) float32. A model that tells
+    pictures of no class has a second output, `known` (n, 1) float32. Its layers with weights can be trained on.
+    `labels.txt` and, for many labels, `thresholds.txt` can be unzipped from the file.
     """
 
     facts = Facts(
@@ -43,14 +44,12 @@ class KerasFormat:
         keras, description, graph_def = import_keras(), model.description, model.graph_def
         scaling = InputScaling.of_graph(graph_def)
         size = description.height, description.width
-        graph = GraphReader(
-            graph_def, scaling.tensor.partition(":")[0], description.final_tensor_name, (None, *size, 3)
-        )
+        graph = GraphReader(graph_def, scaling.tensor.partition(":")[0], description.outputs, (None, *size, 3))
         pictures = keras.Input((None, None, 3), dtype="uint8", name="pictures")
         pixels = resized(pictures, description.form, keras.ops)
         scaled = keras.layers.Rescaling(scaling.factor, scaling.offset, name="scaling")(pixels)
-        scores = KerasTranslation(graph, ("pictures", "scaling")).model_on(scaled)
-        keras.Model(pictures, scores).save(folder / _FILE)
+        outputs = KerasTranslation(graph, ("pictures", "scaling")).model_on(scaled)
+        keras.Model(pictures, outputs if len(outputs) > 1 else outputs[0]).save(folder / _FILE)
         write_whole(folder / _FILE, with_labels((folder / _FILE).read_bytes(), model.labels, description.thresholds))
 
     def load(self, folder: Path) -> "KerasRuntime":
@@ -69,6 +68,7 @@ class KerasRuntime:
         self.labels, self.thresholds = labels_in(file), thresholds_in(file)
         self._model = import_keras().saving.load_model(file, safe_mode=True)
 
-    def scores(self, _: str, pictures: Pictures) -> NDArray[np.float32]:
-        """Scores of pictures in one call."""
-        return np.asarray(self._model.predict(np.asarray(pictures), batch_size=len(pictures), verbose=0), np.float32)
+    def answers(self, _: str, pictures: Pictures) -> NDArray[np.float32]:
+        """Answers for pictures in one call."""
+        found = self._model.predict(np.asarray(pictures), batch_size=len(pictures), verbose=0)
+        return np.asarray(np.hstack(found) if isinstance(found, list) else found, np.float32)

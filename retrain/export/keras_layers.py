@@ -59,7 +59,7 @@ _RESHAPING = ("ExpandDims", "Reshape", "Squeeze")
 
 
 class KerasTranslation:
-    """Translates a graph, node by node from its end.
+    """Translates a graph, node by node from its ends.
 
     Args:
         graph: to translate.
@@ -71,12 +71,15 @@ class KerasTranslation:
         self._keras = import_keras()
         self._names = {*taken}
 
-    def model_on(self, value: Any) -> Any:
-        """Apply the graph to a KerasTensor in place of its start. Raises ExportError for an unknown operation."""
+    def model_on(self, value: Any) -> list[Any]:
+        """Apply the graph to a KerasTensor in place of its start: the values of its ends.
+
+        Raises ExportError for an unknown operation.
+        """
         graph = self._graph
         done: dict[str, Any] = {graph.start: value}
         plans: dict[str, tuple[list[str], Build]] = {}
-        waiting = [graph.end]
+        waiting = [*graph.ends]
         while waiting:  # not by recursion: networks are deeper than Python's stack
             name = waiting[-1]
             if name not in done:
@@ -89,7 +92,7 @@ class KerasTranslation:
                     continue
                 done[name] = build(*(done[source] for source in inputs))
             waiting.pop()
-        return done[graph.end]
+        return [done[end] for end in graph.ends]
 
     def _plan(self, node: "tf.compat.v1.NodeDef") -> tuple[list[str], Build]:
         """The names of the nodes whose values a node wants, and what makes its value of them."""

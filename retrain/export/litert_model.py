@@ -7,6 +7,7 @@ as they are, and nobody has to parse them.
 
 import os
 import struct
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from retrain.errors import OutputError
 from retrain.export.litert_parts import AlignedBuffer, add_signature, packed, unpacked
 from retrain.export.source import TrainedNetwork
 from retrain.files import FilePart, write_whole
-from retrain.model import BACKBONE_PLACE, HEAD_SCOPE, Activation, Head
+from retrain.model import BACKBONE_PLACE, HEAD_SCOPE, KNOWN, KNOWN_SCOPE, Activation, Head, Rejection
 from retrain.paths import display_path
 
 __all__ = ["LiteRTModel"]
@@ -38,7 +39,8 @@ class LiteRTModel:
     """Writes classifier.tflite.
 
     Its input `pixels` is (n, height, width, 3) float32 in [0, 1], RGB; its output, under the final tensor's name, the
-    scores (n, classes) float32. It has a signature, serving_default, with these names.
+    scores (n, classes) float32. A head that tells pictures of no class also gives `known`, (n, 1) float32 in [0, 1]. It
+    has a signature, serving_default, with these names.
     """
 
     def write(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> dict[str, str]:
@@ -71,7 +73,7 @@ class LiteRTModel:
             found = running.run(probe_picture(running.height, running.width)[np.newaxis])
         except LiteRTError as error:
             raise OutputError(f"{display_path(place)} can't be run: {error}") from error
-        expected = network.head.scores(_converted(network).probe[np.newaxis])
+        expected = network.head.answers(_converted(network).probe[np.newaxis])
         if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=1e-4):
             raise OutputError(f"{display_path(place)} does not give the scores of the trained model: train it again")
         return {}
@@ -116,8 +118,9 @@ _BUFFERS, _DATA = 12, 4  # fields of Model and Buffer: places in their tables, f
 def _add_head(model: Any, head: Head, name: str) -> None:
     """Add the head's layers, what makes scores of logits, and a signature to an unpacked model."""
     graph = model.subgraphs[0]
-    [values] = graph.outputs
-    graph.tensors[values].name = b"bottleneck"
+    [bottleneck] = graph.outputs
+    graph.tensors[bottleneck].name = b"bottleneck"
+    values = bottleneck
     for number, layer in enumerate(head.layers):
         is_last = number == len(head.layers) - 1
         scope = f"{HEAD_SCOPE}{number}"
@@ -135,18 +138,58 @@ def _add_head(model: Any, head: Head, name: str) -> None:
         _add_operator(model, schema.BuiltinOperator.FULLY_CONNECTED, options, inputs, values)
     scores = _add_tensor(model, name, head.layers[-1].biases.size)
     _add_operator(model, *_ACTIVATIONS[head.activation], [values], scores)
-    graph.outputs = [scores]
     model.signatureDefs = []
-    add_signature(model, _SIGNATURE, 0, "pixels", name)
+    if head.rejection is None:
+        graph.outputs = [scores]
+        add_signature(model, _SIGNATURE, 0, "pixels", [name])
+    else:
+        graph.outputs = [scores, _add_known(model, bottleneck, head.rejection)]
+        add_signature(model, _SIGNATURE, 0, "pixels", [name, KNOWN])
 
 
-def _add_tensor(model: Any, name: str, content: NDArray[np.float32] | int) -> int:
+def _add_known(model: Any, bottleneck: int, rejection: Rejection) -> int:
+    """Add what computes `known`, (n, 1), as `Rejection` does; returns its tensor's number."""
+    codes = schema.BuiltinOperator
+
+    def constant(name: str, values: Any) -> int:
+        return _add_tensor(model, f"{KNOWN_SCOPE}{name}", np.asarray(values))
+
+    def operation(code: int, name: str, inputs: list[int], width: int = 1, how: Any = None) -> int:
+        output = _add_tensor(model, name if name == KNOWN else f"{KNOWN_SCOPE}{name}", width)
+        _add_operator(model, code, how, inputs, output)
+        return output
+
+    def layer(name: str, weights: NDArray[np.float32], biases: int) -> int:
+        inputs = [unit, constant(f"{name}/weights", weights.T), biases]
+        how = schema.FullyConnectedOptionsT()
+        return operation(codes.FULLY_CONNECTED, f"{name}/products", inputs, weights.shape[1], how)
+
+    limit, size = rejection.limit, len(rejection.slopes)
+    unit = operation(codes.L2_NORMALIZATION, "unit", [bottleneck], size, schema.L2NormOptionsT())
+    axis = constant("axis", np.array([1], np.int32))
+    along = layer("directions", rejection.directions, -1)  # without biases
+    squares = operation(codes.SQUARE, "squares", [along], rejection.directions.shape[1], schema.SquareOptionsT())
+    reducing = schema.ReducerOptionsT(keepDims=True)
+    taken_off = operation(codes.SUM, "taken_off", [squares, axis], how=reducing)
+    sums = layer("slopes", rejection.slopes, constant("offsets", rejection.offsets))
+    nearest = operation(codes.REDUCE_MIN, "nearest", [sums, axis], how=reducing)
+    distance = operation(codes.SUB, "distance", [nearest, taken_off], how=schema.SubOptionsT())
+    threshold, scale = (constant(name, np.array([[value]], np.float32)) for name, value in asdict(limit).items())
+    margin = operation(codes.SUB, "margin", [threshold, distance], how=schema.SubOptionsT())
+    scaled = operation(codes.DIV, "scaled", [margin, scale], how=schema.DivOptionsT())
+    return operation(codes.LOGISTIC, KNOWN, [scaled])
+
+
+def _add_tensor(model: Any, name: str, content: NDArray[Any] | int) -> int:
     """Add a constant, or values of a length for each picture; returns the tensor's number."""
     tensor = schema.TensorT(type=schema.TensorType.FLOAT32, name=name.encode(), hasRank=True)
     if isinstance(content, int):
         tensor.shape, tensor.shapeSignature = [1, content], [-1, content]
     else:
-        model.buffers.append(AlignedBuffer(np.ascontiguousarray(content, "<f4")))
+        form = "<f4"
+        if content.dtype == np.int32:
+            tensor.type, form = schema.TensorType.INT32, "<i4"
+        model.buffers.append(AlignedBuffer(np.ascontiguousarray(content, form)))
         tensor.shape, tensor.buffer = [*content.shape], len(model.buffers) - 1
     tensors = model.subgraphs[0].tensors
     tensors.append(tensor)

@@ -3,6 +3,7 @@
 The classes of the schema come with the runtime, without types.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import flatbuffers
@@ -61,12 +62,13 @@ def add_graph(model: Any, other: Any) -> int:
     return len(model.subgraphs) - 1
 
 
-def add_signature(model: Any, name: str, graph: int, taken: str, given: str) -> None:
-    """Give a graph with one input and one output a signature, with names for them."""
-    [taken_tensor], [given_tensor] = model.subgraphs[graph].inputs, model.subgraphs[graph].outputs
+def add_signature(model: Any, name: str, graph: int, taken: str, given: Sequence[str]) -> None:
+    """Give a graph with one input a signature, with names for that and its outputs."""
+    [taken_tensor], given_tensors = model.subgraphs[graph].inputs, model.subgraphs[graph].outputs
+    outputs = zip(given, given_tensors, strict=True)
     signature = schema.SignatureDefT(
         inputs=[schema.TensorMapT(name=taken.encode(), tensorIndex=taken_tensor)],
-        outputs=[schema.TensorMapT(name=given.encode(), tensorIndex=given_tensor)],
+        outputs=[schema.TensorMapT(name=output.encode(), tensorIndex=tensor) for output, tensor in outputs],
         signatureKey=name.encode(),
         subgraphIndex=graph,
     )

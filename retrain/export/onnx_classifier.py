@@ -21,6 +21,7 @@ from retrain.backbones import (
     OnnxNetwork,
     import_onnx,
     onnx_facts_of,
+    operators_version,
     probe_picture,
     set_batch,
     set_outputs,
@@ -30,7 +31,7 @@ from retrain.errors import OutputError
 from retrain.export.labels_inside import metadata
 from retrain.export.source import ExportSource, TrainedNetwork
 from retrain.files import write_whole
-from retrain.model import HEAD_SCOPE, Activation, Head
+from retrain.model import HEAD_SCOPE, KNOWN, KNOWN_SCOPE, Activation, Head, Rejection
 from retrain.paths import display_path
 
 __all__ = ["OnnxClassifier", "OnnxSource", "export_source"]
@@ -39,6 +40,8 @@ _ACTIVATIONS: dict[Activation, tuple[str, dict[str, int]]] = {
     "softmax": ("Softmax", {"axis": 1}),
     "sigmoid": ("Sigmoid", {}),
 }
+_LEAST = np.float32(1e-30)  # of the sum of the squares of a bottleneck, so that zeros stay zeros
+_AXES_ARE_INPUTS = {"ReduceMin": 18, "ReduceSum": 13}  # from these versions of the operators on
 _TOLERANCE = 1e-4  # of a score
 _MOST_BYTES = 2**31 - 1  # of a message of protocol buffers
 
@@ -76,7 +79,8 @@ class OnnxSource(ExportSource):
         model = self.backbone.graph()
         _add_head(model, network.head, self.final_tensor_name)
         classes = network.head.layers[-1].biases.size
-        set_outputs(model, {self.final_tensor_name: classes, ONNX_BOTTLENECK: network.head.bottleneck_size})
+        known = {} if network.head.rejection is None else {KNOWN: 1}
+        set_outputs(model, {self.final_tensor_name: classes, **known, ONNX_BOTTLENECK: network.head.bottleneck_size})
         set_batch(model, None if self.facts.takes_batches else 1)
         model.producer_name, model.producer_version = "retrain", retrain.__version__
         helper.set_model_props(model, metadata(network.labels, network.head.exact_thresholds))
@@ -94,8 +98,9 @@ class OnnxClassifier:
     """Writes classifier.onnx, for a model with an ONNX backbone.
 
     Its input `pictures` is (n, height, width, 3) uint8, RGB. Its outputs are, under the final tensor's name, the scores
-    (n, classes) float32, and `bottleneck` (n, d) float32. n is any number, or 1 if the network can't take more at once.
-    Its metadata has the labels as a JSON list and, for many labels, the thresholds.
+    (n, classes) float32, and `bottleneck` (n, d) float32; between them, if the head tells pictures of no class, `known`
+    (n, 1) float32 in [0, 1]. n is any number, or 1 if the network can't take more at once. Its metadata has the labels
+    as a JSON list and, for many labels, the thresholds.
     """
 
     def write(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> dict[str, str]:
@@ -117,14 +122,15 @@ class OnnxClassifier:
         """
         facts = _source_of(network).facts
         try:
-            running = OnnxNetwork(Path(place).read_bytes(), network.final_tensor_name)
+            outputs = [network.final_tensor_name, *([] if network.head.rejection is None else [KNOWN])]
+            running = OnnxNetwork(Path(place).read_bytes(), outputs)
             probe = probe_picture(running.height, running.width)[np.newaxis]
             found = running.run(probe)
             if facts.takes_batches:
                 found = np.concatenate([found, running.together(np.concatenate([255 - probe, probe]))[1:]])
         except OnnxError as error:
             raise OutputError(f"{display_path(place)} can't be run: {error}") from error
-        expected = network.head.scores(facts.probe[np.newaxis])
+        expected = network.head.answers(facts.probe[np.newaxis])
         if found.shape[1:] != expected.shape[1:] or not np.allclose(found, expected, rtol=0, atol=_TOLERANCE):
             raise OutputError(f"{display_path(place)} does not give the scores of the trained model: train it again")
         return {}
@@ -157,3 +163,38 @@ def _add_head(model: Any, head: Head, name: str) -> None:
             values = scope
     operation, options = _ACTIVATIONS[head.activation]
     nodes.append(helper.make_node(operation, [values], [name], f"{HEAD_SCOPE}{head.activation}", **options))
+    if head.rejection is not None:
+        _add_known(model, head.rejection)
+
+
+def _add_known(model: Any, rejection: Rejection) -> None:
+    """Put what computes `known`, (n, 1), behind the bottleneck, as `Rejection` does."""
+    helper, to_tensor = import_onnx("onnx.helper"), import_onnx("onnx.numpy_helper").from_array
+    nodes, constants = model.graph.node, model.graph.initializer
+
+    def constant(name: str, values: Any) -> str:
+        constants.append(to_tensor(np.asarray(values), f"{KNOWN_SCOPE}{name}"))
+        return f"{KNOWN_SCOPE}{name}"
+
+    def operation(kind: str, name: str, *inputs: str, **how: Any) -> str:
+        output = name if name == KNOWN else f"{KNOWN_SCOPE}{name}"
+        nodes.append(helper.make_node(kind, [*inputs], [output], f"{KNOWN_SCOPE}{name}_node", **how))
+        return output
+
+    def reduction(kind: str, name: str, values: str) -> str:
+        if operators_version(model) < _AXES_ARE_INPUTS[kind]:
+            return operation(kind, name, values, axes=[1], keepdims=1)
+        return operation(kind, name, values, constant(f"{name}_axes", np.array([1])), keepdims=1)
+
+    total = reduction("ReduceSum", "total", operation("Mul", "squares", ONNX_BOTTLENECK, ONNX_BOTTLENECK))
+    root = operation("Sqrt", "length", operation("Add", "positive", total, constant("least", _LEAST)))
+    unit = operation("Div", "unit", ONNX_BOTTLENECK, root)
+    along = operation("MatMul", "along", unit, constant("directions", rejection.directions))
+    taken_off = reduction("ReduceSum", "taken_off", operation("Mul", "along_squares", along, along))
+    products = operation("MatMul", "products", unit, constant("slopes", rejection.slopes))
+    sums = operation("Add", "sums", products, constant("offsets", rejection.offsets))
+    distance = operation("Sub", "distance", reduction("ReduceMin", "nearest", sums), taken_off)
+    margin = operation("Sub", "margin", constant("threshold", np.float32(rejection.limit.threshold)), distance)
+    operation(
+        "Sigmoid", KNOWN, operation("Div", "scaled", margin, constant("scale", np.float32(rejection.limit.scale)))
+    )

@@ -15,6 +15,7 @@ from retrain.export.onnx_pictures import PICTURES, with_resizing
 from retrain.export.pixels_graph import pixels_graph
 from retrain.export.stored_model import StoredModel
 from retrain.files import write_whole
+from retrain.model import KNOWN
 from retrain.model_files import ONNX_CLASSIFIER
 
 if TYPE_CHECKING:
@@ -58,11 +59,11 @@ class OnnxRuntime:
         entries = self._session.get_modelmeta().custom_metadata_map
         self.labels, self.thresholds = metadata_labels(entries), metadata_thresholds(entries)
 
-    def scores(self, name: str, pictures: Pictures) -> NDArray[np.float32]:
-        """Scores of a batch; of one after the other if the network takes no more."""
+    def answers(self, name: str, pictures: Pictures) -> NDArray[np.float32]:
+        """Answers for a batch; of one after the other if the network takes no more."""
         is_single = self._session.get_inputs()[0].shape[0] == 1
         parts = [[picture] for picture in pictures] if is_single else [pictures]
-        return np.concatenate([self._session.run(None, {name: np.asarray(part)})[0] for part in parts])
+        return np.concatenate([np.hstack(self._session.run(None, {name: np.asarray(part)})) for part in parts])
 
 
 def onnx_model(model: StoredModel) -> "onnx.ModelProto":
@@ -89,13 +90,13 @@ def onnx_network(model: StoredModel) -> "onnx.ModelProto":
 
 
 def _own_network(model: StoredModel) -> "onnx.ModelProto":
-    """Of a model with an ONNX backbone: its classifier.onnx, with the scores alone."""
+    """Of a model with an ONNX backbone: its classifier.onnx, without the bottleneck."""
     import onnx
 
     network: onnx.ModelProto = onnx.ModelProto.FromString(model.read(ONNX_CLASSIFIER))
     outputs = [*network.graph.output]
     del network.graph.output[:]
-    network.graph.output.extend(one for one in outputs if one.name == model.description.final_tensor_name)
+    network.graph.output.extend(one for one in outputs if one.name in model.description.outputs)
     network.ClearField("metadata_props")
     return network
 
@@ -107,22 +108,25 @@ def _converted(model: StoredModel) -> "onnx.ModelProto":
     from onnx import TensorProto, helper
 
     description = model.description
-    graph_def, scores = pixels_graph(model), description.final_tensor_name
+    names = [f"{name}:0" for name in description.outputs]
     network, _ = tf2onnx.convert.from_graph_def(
-        graph_def, input_names=[PIXELS_INPUT], output_names=[f"{scores}:0"], opset=_OPSET
+        pixels_graph(model, description.outputs), input_names=[PIXELS_INPUT], output_names=names, opset=_OPSET
     )
     graph = network.graph
-    [pixels], [output] = graph.input, graph.output
+    [pixels] = graph.input
     levels = helper.make_tensor("levels", TensorProto.FLOAT, [], [255.0])
     nodes = [
         helper.make_node("Cast", ["pixels"], ["pixels_float"], to=TensorProto.FLOAT),
         helper.make_node("Div", ["pixels_float", "levels"], [pixels.name]),
         *graph.node,
-        helper.make_node("Identity", [output.name], [scores]),
+        *(helper.make_node("Identity", [name], [name.partition(":")[0]]) for name in names),
     ]
     picture: list[str | int | None] = ["n", description.height, description.width, 3]
-    classes: list[str | int | None] = ["n", len(model.labels)]
+    lengths = [1 if name == KNOWN else len(model.labels) for name in description.outputs]
     inputs = [helper.make_tensor_value_info("pixels", TensorProto.UINT8, picture)]
-    outputs = [helper.make_tensor_value_info(scores, TensorProto.FLOAT, classes)]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", length])
+        for name, length in zip(description.outputs, lengths, strict=True)
+    ]
     made = helper.make_graph(nodes, "network", inputs, outputs, [*graph.initializer, levels])
     return onnx.helper.make_model(made, opset_imports=network.opset_import, ir_version=network.ir_version)

@@ -69,10 +69,14 @@ class OpenVinoRuntime:
         self._is_single = self._model.input(0).partial_shape[0].is_static
         self.labels, self.thresholds = read_labels(path.with_name(LABELS)), thresholds_beside(path)
 
-    def scores(self, name: str, pictures: Pictures) -> NDArray[np.float32]:
-        """Scores of a batch; of one after the other if the network takes no more."""
+    def answers(self, name: str, pictures: Pictures) -> NDArray[np.float32]:
+        """Answers for a batch; of one after the other if the network takes no more."""
         parts = [[picture] for picture in pictures] if self._is_single else [pictures]
-        return np.concatenate([np.array(self._model({name: np.asarray(part)})[0], np.float32) for part in parts])
+        return np.concatenate([self._answer({name: np.asarray(part)}) for part in parts])
+
+    def _answer(self, pictures: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.float32]:
+        found = self._model(pictures)
+        return np.hstack([np.array(found[output], np.float32) for output in self._model.outputs])
 
 
 def _quantized(network: bytes, model: StoredModel, emit: Emit) -> Any:

@@ -1,5 +1,6 @@
-"""The part of a model's graph from pixels to scores, as converters and other programs take it."""
+"""The part of a model's graph from pixels to its outputs, as converters and other programs take it."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from retrain.backbones import PIXELS_INPUT
@@ -11,16 +12,18 @@ if TYPE_CHECKING:
 __all__ = ["pixels_graph"]
 
 
-def pixels_graph(model: StoredModel) -> "tf.compat.v1.GraphDef":
-    """The graph from `Placeholder`, (n, height, width, 3) float32 in [0, 1], to the scores, and nothing else.
+def pixels_graph(model: StoredModel, outputs: Iterable[str]) -> "tf.compat.v1.GraphDef":
+    """The graph from `Placeholder`, (n, height, width, 3) float32 in [0, 1], to some outputs, and nothing else.
 
+    Args:
+        outputs: names of their nodes.
     Raises ExportError if the model has no graph, ModelFolderError.
     """
     from retrain._tensorflow import tf
 
     whole, start = model.graph_def, PIXELS_INPUT[:-2]
     nodes = {node.name: node for node in whole.node}
-    needed, waiting = {start}, [model.description.final_tensor_name]
+    needed, waiting = {start}, [*outputs]
     while waiting:
         name = waiting.pop()
         if name not in needed:

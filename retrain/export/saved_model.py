@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from retrain.errors import OutputError
 from retrain.export.checkpoint import Variable, write_checkpoint
 from retrain.export.source import TrainedNetwork
 from retrain.files import write_whole
-from retrain.model import Activation
+from retrain.model import KNOWN, Activation, Rejection
 from retrain.paths import display_path
 from retrain.tensorflow_formats import SavedModel as SavedModelMessage
 
@@ -32,24 +35,29 @@ class HeadForm:
     final_tensor_name: str
     layers: int  # of the head
     activation: Activation
+    tells_known: bool = False  # whether it also gives `known`
 
     @classmethod
     def of(cls, network: TrainedNetwork) -> "HeadForm":
         """The form of a network's head."""
-        return cls(network.final_tensor_name, len(network.head.layers), network.head.activation)
+        head = network.head
+        return cls(network.final_tensor_name, len(head.layers), head.activation, head.rejection is not None)
 
     @property
     def details(self) -> dict[str, Any]:
-        """What the cache notes of it. Templates of softmax have been kept without their activation from the start."""
-        known = {"final_tensor_name": self.final_tensor_name, "layers": self.layers}
-        return known if self.activation == "softmax" else known | {"activation": self.activation}
+        """What the cache notes of it. Templates of plain softmax have been kept without the rest from the start."""
+        details: dict[str, Any] = {"final_tensor_name": self.final_tensor_name, "layers": self.layers}
+        if self.activation != "softmax":
+            details["activation"] = self.activation
+        return details | ({"outputs": KNOWN} if self.tells_known else {})
 
     @property
     def kept_as(self) -> str:
         """The name of its template in the cache."""
         digest = hashlib.sha256(self.final_tensor_name.encode()).hexdigest()[:8]
         kind = "" if self.activation == "softmax" else f"{self.activation}-"
-        return f"{_TEMPLATE}-{self.layers}-{kind}{digest}"
+        known = f"{KNOWN}-" if self.tells_known else ""
+        return f"{_TEMPLATE}-{self.layers}-{kind}{known}{digest}"
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,8 @@ class SavedModel:
     Signature `serving_default`: `image_bytes` (n,) string, the bytes of pictures (over REST: {"b64": ...}).
     Signature `pixels`: `pixels` (n, height, width, 3) float32 in [0, 1].
     Both give the scores (n, classes) float32 under the final tensor's name, and `labels` (n, classes) string in the
-    order of the scores; a model of many labels also gives `thresholds` (n, classes) float32.
+    order of the scores; a model of many labels also gives `thresholds` (n, classes) float32, and one that tells
+    pictures of no class `known` (n, 1) float32 in [0, 1].
 
     It has no fingerprint.pb: that has hashes of TensorFlow's own, which nothing checks, and TensorFlow loads a
     SavedModel without one silently.
@@ -129,6 +138,9 @@ def _variables(template: Template, network: TrainedNetwork) -> list[list[Variabl
     ]
     if network.head.thresholds is not None:
         others.append(Variable.of_array(f"thresholds{_VALUE}", network.head.thresholds))
+    if network.head.rejection is not None:
+        arrays = arrays_of(network.head.rejection)
+        others += [Variable.of_array(f"rejection/{number}{_VALUE}", array) for number, array in enumerate(arrays)]
     for number, layer in enumerate(network.head.layers):
         others += [
             Variable.of_array(f"head/{number}/{part}{_VALUE}", array)
@@ -143,8 +155,14 @@ def _with_classes(template: Template, network: TrainedNetwork) -> bytes:
     for signature in ("serving_default", "pixels"):
         outputs = model.meta_graphs[0].signature_def[signature].outputs
         for name in outputs:
-            outputs[name].tensor_shape.dim[1].size = len(network.labels)
+            outputs[name].tensor_shape.dim[1].size = 1 if name == KNOWN else len(network.labels)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def arrays_of(rejection: Rejection) -> tuple[NDArray[np.float32], ...]:
+    """Its numbers, in the order of the variables of a template."""
+    numbers = np.float32(rejection.limit.threshold), np.float32(rejection.limit.scale)
+    return rejection.directions, rejection.slopes, rejection.offsets, *map(np.asarray, numbers)
 
 
 def reason_of(error: Exception) -> str:

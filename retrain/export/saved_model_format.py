@@ -11,6 +11,7 @@ from retrain.events import Emit
 from retrain.export.export_format import Facts, Pictures, Takes
 from retrain.export.stored_model import StoredModel
 from retrain.files import write_whole
+from retrain.model import KNOWN
 from retrain.model_files import SAVED_MODEL
 
 __all__ = ["SavedModelFormat"]
@@ -56,12 +57,13 @@ class SavedModelRuntime:
         self.labels = [label.decode() for label in answer["labels"].numpy()[0]]
         self.thresholds = tuple(answer["thresholds"].numpy()[0].tolist()) if "thresholds" in answer else None
 
-    def scores(self, name: str, pictures: Pictures) -> NDArray[np.float32]:
-        """Scores of a batch."""
+    def answers(self, name: str, pictures: Pictures) -> NDArray[np.float32]:
+        """Answers for a batch."""
         if name == "pixels":
             answer = self._signatures[name](pixels=self._constant(np.asarray(pictures, np.float32) / 255))
         else:
             answer = self._signatures[name](image_bytes=self._constant(pictures))
+        known = answer.pop(KNOWN, None)
         [scores] = [value for key, value in answer.items() if key not in ("labels", "thresholds")]
         found: NDArray[np.float32] = scores.numpy()
-        return found
+        return found if known is None else np.hstack([found, known.numpy()])

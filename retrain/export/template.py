@@ -13,9 +13,11 @@ from retrain._tensorflow import tf
 from retrain.backbones import BOTTLENECK, PIXELS_INPUT, Trunk, graph_images
 from retrain.data import PictureForm
 from retrain.export.saved_model import OBJECT_GRAPH, HeadForm, Template
-from retrain.model import Layer
+from retrain.model import KNOWN, Layer
 
-__all__ = ["apply_layers", "make_template"]
+__all__ = ["apply_layers", "apply_rejection", "make_template"]
+
+_LEAST = 1e-30  # of the sum of the squares of a bottleneck, so that zeros stay zeros
 
 
 def make_template(trunk: Trunk, pictures: PictureForm, form: HeadForm, place: str | os.PathLike[str]) -> Template:
@@ -33,16 +35,7 @@ def make_template(trunk: Trunk, pictures: PictureForm, form: HeadForm, place: st
     weights, module = trunk.arrays(), tf.Module()
     module.backbone = [tf.Variable(array, trainable=False) for array in weights.values()]
     graph_def = _without_weights(trunk)
-    module.head = [
-        (
-            tf.Variable(tf.zeros([inputs or 1, 1]), shape=[inputs, None], trainable=False),
-            tf.Variable(tf.zeros([1]), shape=[None], trainable=False),
-        )
-        for inputs in (trunk.bottleneck_size, None)[: form.layers]
-    ]
-    module.labels = tf.Variable([""], shape=[None], trainable=False)
-    if form.activation == "sigmoid":
-        module.thresholds = tf.Variable([0.0], shape=[None], trainable=False)
+    _add_head(module, form, trunk.bottleneck_size)
 
     def backbone(pixels: tf.Tensor) -> tf.Tensor:
         inputs = {f"{name}:0": value.value() for name, value in zip(weights, module.backbone, strict=True)}
@@ -77,6 +70,20 @@ def make_template(trunk: Trunk, pictures: PictureForm, form: HeadForm, place: st
         return Template(Path(folder, "saved_model.pb").read_bytes(), checkpoint.get_tensor(OBJECT_GRAPH))
 
 
+def _add_head(module: tf.Module, form: HeadForm, size: int) -> None:
+    """Give a module the variables of a head, for any number of classes. size: of a bottleneck."""
+
+    def variable(*shape: int | None) -> tf.Variable:
+        return tf.Variable(tf.zeros([length or 1 for length in shape]), shape=shape, trainable=False)
+
+    module.head = [(variable(inputs, None), variable(None)) for inputs in (size, None)[: form.layers]]
+    module.labels = tf.Variable([""], shape=[None], trainable=False)
+    if form.activation == "sigmoid":
+        module.thresholds = variable(None)
+    if form.tells_known:
+        module.rejection = [variable(size, None), variable(size, None), variable(None), variable(), variable()]
+
+
 def _answer(vectors: tf.Tensor, module: tf.Module, form: HeadForm) -> dict[str, tf.Tensor]:
     """The outputs of both signatures, by the variables of the head."""
     logits = apply_layers(vectors, tuple(Layer(*pair) for pair in module.head))
@@ -88,7 +95,20 @@ def _answer(vectors: tf.Tensor, module: tf.Module, form: HeadForm) -> dict[str, 
     answers = {form.final_tensor_name: scores, "labels": for_each_picture(module.labels)}
     if form.activation == "sigmoid":
         answers["thresholds"] = for_each_picture(module.thresholds)
+    if form.tells_known:
+        answers[KNOWN] = apply_rejection(vectors, *module.rejection)
     return answers
+
+
+def apply_rejection(
+    vectors: tf.Tensor, directions: tf.Tensor, slopes: tf.Tensor, offsets: tf.Tensor, *limit: tf.Tensor
+) -> tf.Tensor:
+    """Compute `known`, (n, 1), as `Rejection` does, but on tensors. limit: threshold and scale."""
+    threshold, scale = limit
+    unit = tf.math.l2_normalize(vectors, axis=1, epsilon=_LEAST)
+    taken_off = tf.reduce_sum(tf.square(tf.matmul(unit, directions)), axis=1, keepdims=True)
+    nearest = tf.reduce_min(tf.matmul(unit, slopes) + offsets, axis=1, keepdims=True)
+    return tf.sigmoid((threshold - (nearest - taken_off)) / scale)
 
 
 def apply_layers(vectors: tf.Tensor, layers: tuple[Layer, ...]) -> tf.Tensor:

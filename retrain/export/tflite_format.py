@@ -24,6 +24,7 @@ from retrain.export.resizing import are_columns_first, resize_last, resize_third
 from retrain.export.stored_model import StoredModel
 from retrain.files import write_whole
 from retrain.machine import cores
+from retrain.model import KNOWN
 from retrain.text import first_line
 
 if TYPE_CHECKING:
@@ -72,9 +73,9 @@ class TFLiteFormat:
         for tensor in file.subgraphs[0].tensors:
             # a batch is of one picture until a client asks for more: LiteRT.js refuses a size that is left open
             tensor.shapeSignature = None
-        add_signature(file, _SCORES, 0, "pixels", description.final_tensor_name)
+        add_signature(file, _SCORES, 0, "pixels", description.outputs)
         resizing = _converted(_resizing(description.form), {})
-        add_signature(file, _RESIZE, add_graph(file, unpacked(resizing)), "picture", "pixels")
+        add_signature(file, _RESIZE, add_graph(file, unpacked(resizing)), "picture", ["pixels"])
         write_whole(folder / _FILE, with_labels(packed(file), model.labels, description.thresholds))
 
     def load(self, folder: Path) -> "LiteRTRuntime":
@@ -122,12 +123,12 @@ def _network(model: StoredModel, scaling: InputScaling, takes_scaled: bool) -> A
 
     description, graph_def = model.description, model.graph_def
 
-    def function(pixels: "tf.Tensor") -> "tf.Tensor":
+    def function(pixels: "tf.Tensor") -> "list[tf.Tensor]":
         values = pixels if takes_scaled else tf.cast(pixels, tf.float32) * scaling.factor + scaling.offset
-        [scores] = tf.graph_util.import_graph_def(
-            graph_def, {scaling.tensor: values}, return_elements=[f"{description.final_tensor_name}:0"], name=""
+        outputs = [f"{name}:0" for name in description.outputs]
+        return list(
+            tf.graph_util.import_graph_def(graph_def, {scaling.tensor: values}, return_elements=outputs, name="")
         )
-        return scores
 
     dtype = tf.float32 if takes_scaled else tf.uint8
     spec = tf.TensorSpec([None, description.height, description.width, 3], dtype, "pixels")
@@ -192,16 +193,18 @@ class LiteRTRuntime:
         self.labels, self.thresholds = labels_in(file), thresholds_in(file)
         self._resize = interpreter.get_signature_runner(_RESIZE)
         self._scores = interpreter.get_signature_runner(_SCORES)
-        [output] = self._scores.get_output_details().values()
-        self._scale, self._zero = output["quantization"]  # 0 for numbers that are not quantised
+        # in the order of their names in the file; the scale is 0 for numbers that are not quantised
+        self._quantization = {name: one["quantization"] for name, one in self._scores.get_output_details().items()}
 
-    def scores(self, name: str, pictures: Pictures) -> NDArray[np.float32]:
-        """Scores of pictures in one call."""
+    def answers(self, name: str, pictures: Pictures) -> NDArray[np.float32]:
+        """Answers for pictures in one call."""
         pixels = self._resize(picture=pictures)["pixels"] if name == "picture" else pictures
-        [scores] = self._scores(pixels=pixels).values()
-        if self._scale:
-            scores = (scores.astype(np.float32) - self._zero) * self._scale
-        return np.asarray(scores, np.float32)
+        given = self._scores(pixels=pixels)
+        parts = []
+        for output in sorted(given, key=lambda output: output == KNOWN):  # the scores come first
+            values, (scale, zero) = given[output].astype(np.float32), self._quantization[output]
+            parts.append((values - zero) * scale if scale else values)
+        return np.asarray(np.hstack(parts), np.float32)
 
 
 TFLITE_FORMATS = tuple(TFLiteFormat(numbers) for numbers in ("float32", "float16", "dynamic", "int8"))

@@ -22,15 +22,20 @@ from .folder import (
 )
 from .graph_file import parse_graph
 from .head import Activation, Head, Layer, judge, softmax, write_head
-from .litert_file import BACKBONE_PLACE, HEAD_SCOPE
-from .rejection import Rejection
+from .head import Activation, Head, Layer, judge, softmax, write_head
+from .litert_file import BACKBONE_PLACE, HEAD_SCOPE, KNOWN_SCOPE
+from .rejection import KNOWN, KNOWN_FROM, UNKNOWN, Rejection
 
 __all__ = [
     "BACKBONE_PLACE",
     "EXPORT",
     "FORMAT",
     "HEAD_SCOPE",
+    "KNOWN",
+    "KNOWN_FROM",
+    "KNOWN_SCOPE",
     "MODEL",
+    "UNKNOWN",
     "Activation",
     "Classifier",
     "FewShotClassifier",

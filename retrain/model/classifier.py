@@ -1,5 +1,6 @@
 """A trained model, loaded from its folder, that gives pictures labels and scores."""
 
+import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from retrain.errors import ModelFolderError, UnreadableImageError
 from retrain.folders import read_consistently
 from retrain.model.folder import MODEL, ModelDescription, read_description, read_file, read_record, read_sets
 from retrain.model.head import ArrayIdentity, Head, array_identity, parse_head
+from retrain.model.rejection import KNOWN_FROM, UNKNOWN, Limit
 from retrain.model_files import CLASSIFIER, GRAPH, HEAD, LABELS, ONNX_CLASSIFIER, RUN
 from retrain.options import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS
 from retrain.paths import display_path
@@ -35,11 +37,14 @@ class Prediction:
     """
 
     path: str
-    label: str | None  # the most likely one; None if the picture can't be read
-    score: float | None  # of that label, in [0, 1]
+    label: str | None  # the most likely one, or UNKNOWN; None if the picture can't be read
+    score: float | None  # of the most likely one, in [0, 1]
     scores: dict[str, float]  # all labels, most likely first
     error: str | None = None  # why the picture can't be read
     thresholds: Mapping[str, float] | None = None  # label -> in [0, 1], of a model of many labels
+    # of a model that tells pictures of no class: in [0, 1], at least 0.5 for pictures of a class; see `Limit`
+    known: float | None = None
+    distance: float | None = None  # to the nearest class, which `known` comes from
 
     @classmethod
     def of(
@@ -55,17 +60,33 @@ class Prediction:
         limits = None if thresholds is None else dict(zip(labels, thresholds, strict=True))
         return cls(path, *ranked[0], dict(ranked), thresholds=limits)
 
+    def with_known(self, known: float, limit: Limit) -> "Prediction":
+        """The same, of a model that also says whether the picture is of any class."""
+        found = dataclasses.replace(self, known=known, distance=limit.distance(known))
+        return dataclasses.replace(found, label=UNKNOWN) if found.is_unknown else found
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels that the picture has, most likely first: those whose scores are at least their thresholds.
 
-        Where it has one label, that one. Empty if the picture can't be read, or if no label comes up to its threshold.
+        Where it has one label, that one. Empty if the picture can't be read, if it is unknown, or if no label comes up
+        to its threshold.
         """
-        if self.label is None:
+        if self.label is None or self.is_unknown:
             return ()
         if self.thresholds is None:
             return (self.label,)
         return tuple(label for label, score in self.scores.items() if score >= self.thresholds[label])
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the model takes the picture for one of none of its classes."""
+        return self.known is not None and self.known < KNOWN_FROM
+
+    @property
+    def likeliest(self) -> str | None:
+        """The most likely label, even of a picture of none of the classes; None if the picture can't be read."""
+        return next(iter(self.scores), None)
 
 
 @dataclass(frozen=True)
@@ -77,14 +98,14 @@ class PictureBytes:
 
 
 class Scorer(Protocol):
-    """What computes a model's scores: one of the forms in its folder."""
+    """What computes a model's answers: one of the forms in its folder."""
 
     @property
     def head_arrays(self) -> set[ArrayIdentity]:
         """The head's arrays in the file; empty if they can't be told. Raises ModelFolderError."""
 
-    def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, height, width, 3) uint8 to (n, classes) float32. Raises ModelFolderError."""
+    def answers(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n, height, width, 3) uint8 to what `Classifier.answers` gives. Raises ModelFolderError."""
 
     def extractor(self, cache_dir: str | os.PathLike[str]) -> Extractor:
         """The extractor of the backbone inside the file.
@@ -125,13 +146,22 @@ class Classifier:
         return self.description.thresholds
 
     @property
+    def limit(self) -> Limit | None:
+        """How far from its classes it knows pictures; None if every picture gets a label."""
+        return self.description.limit
+
+    @property
     def litert_model(self) -> bytes | None:
         """The content of classifier.tflite; None if the scores come from another form of the model."""
         return self._file.data if self._file.name == CLASSIFIER else None
 
     def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Map (n, height, width, 3) uint8, RGB at the model's size, to (n, classes) float32 scores in [0, 1]."""
-        return self._scorer.scores(pixels)
+        return self.answers(pixels)[:, : len(self.labels)]
+
+    def answers(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The same, with `known` as one more column if the model tells it."""
+        return self._scorer.answers(pixels)
 
     def predict(
         self,
@@ -171,6 +201,8 @@ class Classifier:
             raise ModelFolderError(f"{where} does not fit {LABELS}: train the model again")
         if head.exact_thresholds != self.thresholds:
             raise ModelFolderError(f"{where} does not fit {RUN}, which has other thresholds: train the model again")
+        if (head.rejection.limit if head.rejection else None) != self.limit:
+            raise ModelFolderError(f"{where} does not fit {RUN}, which has another rejection: train the model again")
         arrays = {array_identity(array) for layer in head.layers for array in (layer.weights, layer.biases)}
         if head.bottleneck_size != self.description.bottleneck_size or self._scorer.head_arrays not in (set(), arrays):
             raise ModelFolderError(f"{where} does not fit {self._file.name}: train the model again")
@@ -223,12 +255,18 @@ class Classifier:
 
     def _answers(self, pictures: Sequence[tuple[str, NDArray[np.uint8] | str]]) -> Iterator[Prediction]:
         readable = [pixels for _, pixels in pictures if not isinstance(pixels, str)]
-        rows = iter(self.scores(np.stack(readable)).tolist()) if readable else iter(())
+        rows = iter(self.answers(np.stack(readable)).tolist()) if readable else iter(())
         for path, pixels in pictures:
             if isinstance(pixels, str):
                 yield Prediction(path, None, None, {}, pixels)
             else:
-                yield Prediction.of(path, self.labels, next(rows), self.thresholds)
+                yield self.prediction(path, next(rows))
+
+    def prediction(self, path: str, answer: Sequence[float]) -> Prediction:
+        """What one row of `answers` says of a picture."""
+        scores, known = answer[: len(self.labels)], answer[len(self.labels) :]
+        found = Prediction.of(path, self.labels, scores, self.thresholds)
+        return found if self.limit is None else found.with_known(known[0], self.limit)
 
 
 @dataclass(frozen=True)

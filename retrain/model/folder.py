@@ -29,6 +29,7 @@ from retrain.folders import (
 )
 from retrain.json_fields import FieldError, Fields, parse_json, shown_value
 from retrain.model.exported import files_of_exports
+from retrain.model.rejection import KNOWN, Limit
 from retrain.model_files import (
     FOLDERS,
     GRAPH,
@@ -109,6 +110,7 @@ class ModelDescription:
     # (classes,) in [0, 1], if a picture can have many labels: it has those whose scores are at least this
     thresholds: tuple[float, ...] | None = None
     fit: str = PictureForm.fit
+    limit: Limit | None = None  # of a model that tells pictures of no class
 
     @property
     def form(self) -> PictureForm:
@@ -132,6 +134,16 @@ class ModelDescription:
             "precision": "float32",
             "cut": "bottleneck",
         } | unusual(self)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what it gives: the scores and, if it tells it, `known`."""
+        return (self.final_tensor_name,) if self.limit is None else (self.final_tensor_name, KNOWN)
+
+    @property
+    def answer_length(self) -> int:
+        """How many numbers that is for a picture."""
+        return len(self.labels) + len(self.outputs) - 1
 
     @property
     def is_onnx(self) -> bool:
@@ -373,7 +385,16 @@ def _description_of(run: Fields) -> ModelDescription:
         digests={name: digests.text(name, "[0-9a-f]{64}", wanted) for name in digests.values},
         thresholds=thresholds,
         fit=backbone.choice("fit", FITS),
+        limit=_limit_of(run.fields("rejection")) if "rejection" in run else None,
     )
+
+
+def _limit_of(rejection: Fields) -> Limit:
+    """Raises FieldError."""
+    [threshold], [scale] = rejection.reals("threshold", 1), rejection.reals("scale", 1)
+    if scale <= 0:
+        raise FieldError(f"rejection.scale is {shown_value(scale)}, expected a number above 0")
+    return Limit(threshold, scale)
 
 
 def seal(record: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Read a graph file: run its parts as functions of arrays, and find the constants in it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from retrain._tensorflow import tf
 from retrain.errors import ModelFolderError
 from retrain.model.head import array_identity
+from retrain.model.litert_file import HEAD_SCOPE, KNOWN_SCOPE
 
 __all__ = ["checked_run", "head_constants", "parse_graph", "part_below", "part_of_graph"]
 
@@ -27,21 +28,21 @@ def parse_graph(data: bytes, where: str) -> tf.compat.v1.GraphDef:
 
 
 def part_of_graph(
-    graph_def: tf.compat.v1.GraphDef, start: str, end: str, picture: tuple[int, int, int], length: int
+    graph_def: tf.compat.v1.GraphDef, start: str, ends: Sequence[str], picture: tuple[int, int, int], length: int
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Return the part of a graph between two tensors as a function: (n, *picture) float32 to (n, length) float32.
+    """Return the part of a graph between tensors as a function: (n, *picture) float32 to (n, length) float32.
 
     Args:
         start: the tensor that takes pictures.
-        end: the tensor whose values are wanted.
+        ends: the tensors whose values are wanted, (n, ...); one behind the other they have length numbers.
         picture: the shape of one picture.
     Raises ModelFolderError if the graph has no such part. The function raises it if the graph can't run, or if it
     returns values that are not finite.
     """
 
     def run(values: tf.Tensor) -> tf.Tensor:
-        [result] = tf.import_graph_def(graph_def, input_map={start: values}, return_elements=[end], name="")
-        return result
+        found = tf.import_graph_def(graph_def, input_map={start: values}, return_elements=[*ends], name="")
+        return found[0] if len(found) == 1 else tf.concat(found, 1)
 
     spec = tf.TensorSpec([None, *picture], tf.float32)
     try:
@@ -52,7 +53,7 @@ def part_of_graph(
         function = tf.function(run, input_signature=[spec])
         [result] = function.get_concrete_function().outputs
         if result.dtype != tf.float32 or not result.shape.is_compatible_with([None, length]):
-            raise ValueError(f"{end} is {result.dtype.name} {result.shape}, expected float32 (n, {length})")
+            raise ValueError(f"{', '.join(ends)} is {result.dtype.name} {result.shape}, expected float32 (n, {length})")
     except StopIteration:
         raise ModelFolderError(f"the graph has no tensor {start}: train the model again") from None
     except (AttributeError, LookupError, ValueError, TypeError, RuntimeError, tf.errors.OpError) as error:
@@ -94,8 +95,9 @@ def part_below(graph_def: tf.compat.v1.GraphDef, end: str) -> bytes:
 
 
 def head_constants(graph_def: tf.compat.v1.GraphDef) -> set[tuple[tuple[int, ...], bytes]]:
-    """Return the identities of the head's arrays in a graph. Empty if the graph is built in another way."""
-    nodes = [node for node in graph_def.node if node.op == "Const" and node.name.startswith("head/")]
+    """Return the identities of the arrays of the head's layers. Empty if the graph is built in another way."""
+    constants = [node for node in graph_def.node if node.op == "Const" and node.name.startswith(HEAD_SCOPE)]
+    nodes = [node for node in constants if not node.name.startswith(KNOWN_SCOPE)]
     try:
         return {array_identity(tf.make_ndarray(node.attr["value"].tensor)) for node in nodes}
     except (ValueError, TypeError) as error:

@@ -43,12 +43,12 @@ class GraphScorer:
         if not trust:
             check_graph(graph_def, f"the graph {where}", ModelFolderError)
         self.head_arrays = head_constants(graph_def)
-        picture, end = (description.height, description.width, 3), description.final_tensor_name
-        self._scores = part_of_graph(graph_def, PIXELS_INPUT, f"{end}:0", picture, len(description.labels))
+        picture, ends = (description.height, description.width, 3), [f"{name}:0" for name in description.outputs]
+        self._answers = part_of_graph(graph_def, PIXELS_INPUT, ends, picture, description.answer_length)
 
-    def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, height, width, 3) uint8 to (n, classes) float32. Raises ModelFolderError."""
-        return self._scores(np.asarray(pixels, np.float32) / np.float32(255))
+    def answers(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n, height, width, 3) uint8 to (n, numbers) float32. Raises ModelFolderError."""
+        return self._answers(np.asarray(pixels, np.float32) / np.float32(255))
 
     def extractor(self, cache_dir: str | os.PathLike[str]) -> Extractor:
         """The extractor of the backbone inside the graph. `Scorer.extractor` tells how it is named."""

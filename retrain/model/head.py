@@ -18,7 +18,7 @@ from retrain.cache import VectorSource, chunks
 from retrain.errors import ModelFolderError
 from retrain.evaluation import AnyOutcomes, LabelOutcomes, Outcomes, logistic, outcomes_of
 from retrain.files import write_whole
-from retrain.model.rejection import Rejection
+from retrain.model.rejection import Limit, Rejection
 from retrain.paths import display_path
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ FORMAT = 1
 
 _PREFIXES = ("hidden_", "")  # of the names of each layer's arrays in head.h5, from the bottleneck upwards
 
-# Fields of `Rejection`, and their dimensions in head.h5.
-_REJECTION = {"directions": 2, "slopes": 2, "offsets": 1, "threshold": 1, "scale": 1}
+# What `Rejection` has: arrays and their dimensions, and numbers.
+_REJECTION = {"directions": 2, "slopes": 2, "offsets": 1}
+_LIMIT = ("threshold", "scale")
 
 
 # How logits become scores. softmax: a picture has one label, and scores add up to 1; sigmoid: each label on its own.
@@ -88,6 +89,11 @@ class Head:
     def scores(self, bottlenecks: VectorSource) -> NDArray[np.float64]:
         """Map (n, d) float32 bottlenecks to (n, classes) scores in [0, 1]."""
         return scores_of(self.logits(bottlenecks), self.activation)
+
+    def answers(self, bottlenecks: VectorSource) -> NDArray[np.float64]:
+        """Map (n, d) float32 bottlenecks to all that a model gives: scores and, if it tells it, `known` behind them."""
+        scores = self.scores(bottlenecks)
+        return scores if self.rejection is None else np.hstack([scores, self.rejection.known(bottlenecks)])
 
     def logits(self, bottlenecks: VectorSource) -> NDArray[np.float32]:
         """Map (n, d) float32 bottlenecks to (n, classes) float32 logits."""
@@ -169,7 +175,7 @@ def write_head(head: Head, labels: "Sequence[str]", path: str | os.PathLike[str]
     also hidden_weights (d, h) and hidden_biases (h,) float32; weights are then (h, classes). A head of many labels
     also has thresholds (classes,) float32. One that tells pictures of no class also has rejection_directions (d, k),
     rejection_slopes (d, classes), rejection_offsets (classes,), rejection_threshold (1,) and rejection_scale (1,),
-    float32: the fields of `Rejection`.
+    float32: what `Rejection` and its limit have.
     """
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
@@ -178,7 +184,9 @@ def write_head(head: Head, labels: "Sequence[str]", path: str | os.PathLike[str]
             file["thresholds"] = head.thresholds
         if head.rejection is not None:
             for name in _REJECTION:
-                file[f"rejection_{name}"] = np.atleast_1d(np.asarray(getattr(head.rejection, name), np.float32))
+                file[f"rejection_{name}"] = getattr(head.rejection, name)
+            for name in _LIMIT:
+                file[f"rejection_{name}"] = np.array([getattr(head.rejection.limit, name)], np.float32)
         for prefix, layer in zip(_PREFIXES[-len(head.layers) :], head.layers, strict=True):
             file[f"{prefix}weights"], file[f"{prefix}biases"] = layer.weights, layer.biases
         encoded = [label.encode() for label in labels]
@@ -235,9 +243,9 @@ def parse_head(data: bytes, where: str) -> tuple[Head, list[str] | None]:
 
 
 def _rejection(file: h5py.File, data: bytes) -> Rejection:
-    arrays = [_array(file, f"rejection_{name}", rank, data) for name, rank in _REJECTION.items()]
-    directions, slopes, offsets, threshold, scale = arrays
-    return Rejection(directions, slopes, offsets, threshold.item(), scale.item())
+    arrays = {name: _array(file, f"rejection_{name}", rank, data) for name, rank in _REJECTION.items()}
+    limit = Limit(*(_array(file, f"rejection_{name}", 1, data).item() for name in _LIMIT))
+    return Rejection(**arrays, limit=limit)
 
 
 def _fits(rejection: Rejection, widths: "Sequence[int]") -> bool:
@@ -248,12 +256,15 @@ def _fits(rejection: Rejection, widths: "Sequence[int]") -> bool:
     """
     size, classes = widths[0], widths[-1]
     shapes = rejection.directions.shape[0], rejection.slopes.shape, rejection.offsets.shape
-    values = [np.asarray(getattr(rejection, name)) for name in _REJECTION]
-    return (
-        shapes == (size, (size, classes), (classes,))
-        and all(np.isfinite(value).all() for value in values)
-        and rejection.scale > 0
+    numbers = (
+        rejection.directions,
+        rejection.slopes,
+        rejection.offsets,
+        rejection.limit.threshold,
+        rejection.limit.scale,
     )
+    is_finite = all(np.isfinite(values).all() for values in numbers)
+    return shapes == (size, (size, classes), (classes,)) and is_finite and rejection.limit.scale > 0
 
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:

@@ -8,10 +8,11 @@ import numpy as np
 from retrain.errors import ModelFolderError
 from retrain.model.head import array_identity
 
-__all__ = ["BACKBONE_PLACE", "HEAD_SCOPE", "backbone_part", "head_arrays"]
+__all__ = ["BACKBONE_PLACE", "HEAD_SCOPE", "KNOWN_SCOPE", "backbone_part", "head_arrays"]
 
 # Names in the file.
 BACKBONE_PLACE = b"retrain.backbone"  # metadata: where in the file the backbone's own file begins, and its length
+KNOWN_SCOPE = "head/known/"  # tensors and nodes from the bottleneck to `known`, of heads that have it
 HEAD_SCOPE = "head/"  # tensors: head/0/weights (outputs, inputs), head/0/biases, and so on from the bottleneck upwards
 
 
@@ -33,7 +34,7 @@ def backbone_part(model: bytes, where: str) -> memoryview:
 
 
 def head_arrays(model: bytes, where: str) -> set[tuple[tuple[int, ...], bytes]]:
-    """The identities of the head's arrays, weights as (inputs, outputs). Raises ModelFolderError."""
+    """The identities of the arrays of the head's layers, weights as (inputs, outputs). Raises ModelFolderError."""
     try:
         found = _root(model)
         graph = found.Subgraphs(0)
@@ -41,7 +42,8 @@ def head_arrays(model: bytes, where: str) -> set[tuple[tuple[int, ...], bytes]]:
         for number in range(graph.TensorsLength()):
             tensor = graph.Tensors(number)
             name = tensor.Name().decode()
-            if name.startswith(HEAD_SCOPE) and name.endswith(("/weights", "/biases")):
+            is_of_layer = name.startswith(HEAD_SCOPE) and not name.startswith(KNOWN_SCOPE)
+            if is_of_layer and name.endswith(("/weights", "/biases")):
                 values = found.Buffers(tensor.Buffer()).DataAsNumpy().tobytes()
                 arrays.add(array_identity(np.frombuffer(values, "<f4").reshape(tensor.ShapeAsNumpy()).T))
         return arrays

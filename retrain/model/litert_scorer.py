@@ -12,7 +12,7 @@ from retrain.errors import ModelFolderError
 from retrain.model.folder import ModelDescription
 from retrain.model.head import ArrayIdentity
 from retrain.model.litert_file import backbone_part, head_arrays
-from retrain.model.network_scorer import check_fits, extractor_of, finite_scores
+from retrain.model.network_scorer import check_fits, extractor_of, finite_answers
 
 __all__ = ["LiteRTScorer"]
 
@@ -40,9 +40,9 @@ class LiteRTScorer:
         """Raises ModelFolderError."""
         return head_arrays(self._model, self._where)
 
-    def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, height, width, 3) uint8 to (n, classes) float32. Raises ModelFolderError."""
-        return finite_scores(self._network.run(pixels), self._where)
+    def answers(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n, height, width, 3) uint8 to (n, numbers) float32. Raises ModelFolderError."""
+        return finite_answers(self._network.run(pixels), self._where)
 
     def extractor(self, cache_dir: str | os.PathLike[str]) -> Extractor:
         """The extractor of the backbone inside the model. `Scorer.extractor` tells how it is named."""

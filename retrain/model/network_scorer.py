@@ -10,7 +10,7 @@ from retrain.backbones import Extractor, LiteRTNetwork, OnnxNetwork
 from retrain.errors import ModelFolderError
 from retrain.model.folder import ModelDescription
 
-__all__ = ["WholeNetwork", "check_fits", "extractor_of", "finite_scores"]
+__all__ = ["WholeNetwork", "check_fits", "extractor_of", "finite_answers"]
 
 
 class WholeNetwork(Protocol):
@@ -24,7 +24,7 @@ class WholeNetwork(Protocol):
 def check_fits(network: WholeNetwork, description: ModelDescription, where: str) -> None:
     """Raise ModelFolderError if a model's network takes or gives other sizes than run.json says."""
     found = (network.height, network.width, network.length)
-    expected = (description.height, description.width, len(description.labels))
+    expected = (description.height, description.width, description.answer_length)
     if found != expected:
         raise ModelFolderError(
             f"{where} maps {found[0]} x {found[1]} pixels to {found[2]} scores, expected {expected[0]} x "
@@ -32,11 +32,11 @@ def check_fits(network: WholeNetwork, description: ModelDescription, where: str)
         )
 
 
-def finite_scores(scores: NDArray[np.float32], where: str) -> NDArray[np.float32]:
+def finite_answers(answers: NDArray[np.float32], where: str) -> NDArray[np.float32]:
     """Return what a network gave. Raises ModelFolderError for NaN or infinity."""
-    if not np.isfinite(scores).all():
+    if not np.isfinite(answers).all():
         raise ModelFolderError(f"{where} gives values that are not finite: train the model again")
-    return scores
+    return answers
 
 
 def extractor_of(

@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError
 from retrain.backbones import ONNX_BOTTLENECK, import_onnx, set_batch, set_outputs, weights_elsewhere
 from retrain.errors import ModelFolderError
 from retrain.model.head import ArrayIdentity, array_identity
-from retrain.model.litert_file import HEAD_SCOPE
+from retrain.model.litert_file import HEAD_SCOPE, KNOWN_SCOPE
 
 __all__ = ["check_in_one_file", "onnx_backbone_part", "onnx_head_arrays"]
 
@@ -43,8 +43,12 @@ def onnx_backbone_part(model: bytes, where: str) -> bytes:
 
 
 def onnx_head_arrays(model: bytes, where: str) -> set[ArrayIdentity]:
-    """The identities of the head's arrays, weights as (inputs, outputs). Raises ModelFolderError, BackboneError."""
-    arrays = [one for one in _parsed(model, where).graph.initializer if one.name.startswith(HEAD_SCOPE)]
+    """The identities of the arrays of the head's layers, weights as (inputs, outputs).
+
+    Raises ModelFolderError, BackboneError.
+    """
+    found = (one for one in _parsed(model, where).graph.initializer if one.name.startswith(HEAD_SCOPE))
+    arrays = [one for one in found if not one.name.startswith(KNOWN_SCOPE)]
     to_array = import_onnx("onnx.numpy_helper").to_array
     try:
         return {array_identity(to_array(array)) for array in arrays}

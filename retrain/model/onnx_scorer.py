@@ -11,7 +11,7 @@ from retrain.cache import fingerprint_of
 from retrain.errors import ModelFolderError
 from retrain.model.folder import ModelDescription
 from retrain.model.head import ArrayIdentity
-from retrain.model.network_scorer import check_fits, extractor_of, finite_scores
+from retrain.model.network_scorer import check_fits, extractor_of, finite_answers
 from retrain.model.onnx_file import check_in_one_file, onnx_backbone_part, onnx_head_arrays
 
 __all__ = ["OnnxScorer"]
@@ -31,7 +31,7 @@ class OnnxScorer:
         self._model, self._description, self._where = model, description, where
         check_in_one_file(model, where)
         try:
-            self._network = OnnxNetwork(model, description.final_tensor_name)
+            self._network = OnnxNetwork(model, description.outputs)
         except OnnxError as error:
             raise ModelFolderError(f"{where} can't be used ({error}): train the model again") from error
         check_fits(self._network, description, where)
@@ -41,13 +41,13 @@ class OnnxScorer:
         """Raises ModelFolderError, BackboneError."""
         return onnx_head_arrays(self._model, self._where)
 
-    def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, height, width, 3) uint8 to (n, classes) float32. Raises ModelFolderError."""
+    def answers(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n, height, width, 3) uint8 to (n, numbers) float32. Raises ModelFolderError."""
         try:
-            scores = self._network.run(pixels)
+            answers = self._network.run(pixels)
         except OnnxError as error:
             raise ModelFolderError(f"{self._where} can't be used ({error}): train the model again") from error
-        return finite_scores(scores, self._where)
+        return finite_answers(answers, self._where)
 
     def extractor(self, cache_dir: str | os.PathLike[str]) -> Extractor:
         """The extractor of the backbone inside the model. `Scorer.extractor` tells how it is named."""

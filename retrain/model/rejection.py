@@ -21,7 +21,34 @@ from numpy.typing import NDArray
 from retrain.cache import VectorSource, chunks
 from retrain.evaluation import normalised
 
-__all__ = ["Rejection"]
+__all__ = ["KNOWN", "KNOWN_FROM", "UNKNOWN", "Limit", "Rejection"]
+
+KNOWN = "known"  # the output of this name, in all forms of a model
+KNOWN_FROM = 0.5  # the least value of it for a picture of a class
+UNKNOWN = "unknown"  # the answer to a picture of none of the classes
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How far from its classes a model knows pictures. Both numbers are values of float32."""
+
+    threshold: float  # the largest distance of a picture that is known
+    scale: float  # > 0, the difference in distance that takes `known` from 0.5 to 0.27
+
+    def known(self, distances: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Map (n,) distances to (n, 1) in [0, 1]: at least 0.5 for pictures of a class.
+
+        It is the logistic function of (threshold - distance) / scale, and no probability.
+        """
+        known: NDArray[np.float64] = np.exp(
+            -np.logaddexp(0, (distances.astype(np.float64) - self.threshold) / self.scale)
+        )
+        return known[:, np.newaxis]
+
+    def distance(self, known: float) -> float:
+        """The distance that a value of `known` comes from. Near 0 and 1, float32 tells distances less exactly."""
+        inside = min(max(known, float(np.finfo(np.float32).tiny)), 1 - float(np.finfo(np.float32).epsneg))
+        return self.threshold - self.scale * float(np.log(inside) - np.log1p(-inside))
 
 
 @dataclass(frozen=True)
@@ -31,8 +58,7 @@ class Rejection:
     directions: NDArray[np.float32]  # (d, k) V above
     slopes: NDArray[np.float32]  # (d, classes)
     offsets: NDArray[np.float32]  # (classes,)
-    threshold: float  # the largest distance of a picture that is known; a value of float32
-    scale: float  # > 0, the difference in distance that takes `known` from 0.5 to 0.27; a value of float32
+    limit: Limit
 
     @classmethod
     def of_centres(
@@ -43,13 +69,15 @@ class Rejection:
         Args:
             centres: (classes, d) means of bottlenecks of length 1.
             directions: (d, k) V above.
+            threshold, scale: of the limit, to be rounded to float32.
         """
         c, v = centres.astype(np.float64), directions.astype(np.float64)
         along = c @ v
         slopes = -2 * (c - along @ v.T).T
         offsets = 1 + (c**2).sum(axis=1) - (along**2).sum(axis=1)
         arrays = [np.ascontiguousarray(array, np.float32) for array in (v, slopes, offsets)]
-        return cls(arrays[0], arrays[1], arrays[2], float(np.float32(threshold)), float(np.float32(scale)))
+        limit = Limit(float(np.float32(threshold)), float(np.float32(scale)))
+        return cls(arrays[0], arrays[1], arrays[2], limit)
 
     def distances(self, bottlenecks: VectorSource) -> NDArray[np.float32]:
         """Map (n, d) float32 bottlenecks to (n,) float32: the squared distance to the nearest class, about 0 to 2."""
@@ -61,15 +89,5 @@ class Rejection:
         return found
 
     def known(self, bottlenecks: VectorSource) -> NDArray[np.float64]:
-        """Map (n, d) float32 bottlenecks to (n, 1) in [0, 1]: at least 0.5 for pictures of a class.
-
-        It is the logistic function of (threshold - distance) / scale, and no probability.
-        """
-        margins = (self.threshold - self.distances(bottlenecks).astype(np.float64)) / self.scale
-        known: NDArray[np.float64] = np.exp(-np.logaddexp(0, -margins))
-        return known[:, np.newaxis]
-
-    def distance_of(self, known: float) -> float:
-        """The distance that a value of `known` comes from. Near 0 and 1, float32 tells distances less exactly."""
-        inside = min(max(known, float(np.finfo(np.float32).tiny)), 1 - float(np.finfo(np.float32).epsneg))
-        return self.threshold - self.scale * float(np.log(inside) - np.log1p(-inside))
+        """Map (n, d) float32 bottlenecks to (n, 1) in [0, 1], as `Limit.known` says."""
+        return self.limit.known(self.distances(bottlenecks))

@@ -1,4 +1,4 @@
-"""The options of calibration and of the final test."""
+"""The options of what follows training: calibration, pictures of no class, and the final test."""
 
 import dataclasses
 from typing import ClassVar
@@ -11,12 +11,19 @@ __all__ = ["EvaluationOptions"]
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationOptions(Checked):
-    """Calibration, the final test, and what is shown of its results."""
+    """Calibration, pictures of no class, the final test, and what is shown of its results."""
 
     calibrate: bool = option(
         False,
         "fit a temperature on the validation pictures, so that scores are probabilities that you can trust; labels and "
         "accuracy stay the same",
+    )
+    reject: float | None = option(
+        None,
+        "have the model tell pictures of none of its classes, which get the answer unknown, and keep this share of "
+        "validation pictures known, as in 0.95",
+        metavar="SHARE",
+        common=True,
     )
     test_batch_size: int = option(
         -1, "pictures drawn at random for the final test; -1: the whole test set", metavar="N"
@@ -29,7 +36,7 @@ class EvaluationOptions(Checked):
         common=True,
     )
 
-    RANGES: ClassVar = {"test_batch_size": (-1, None)}
+    RANGES: ClassVar = {"reject": (0.5, 0.9999), "test_batch_size": (-1, None)}
 
     def __post_init__(self) -> None:
         super().__post_init__()

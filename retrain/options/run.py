@@ -56,7 +56,7 @@ class RunOptions:
         name = self.final_tensor_name
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_]*", name):
             raise UsageError(f"--final-tensor-name {name!r}: use letters, digits and _ only, as in final_result")
-        if name.lower() in _GRAPH_NAMES:
+        if name.lower() in _GRAPH_NAMES or (self.evaluation.reject is not None and name.lower() == "known"):
             raise UsageError(f"--final-tensor-name {name}: the graph has another tensor of that name; choose another")
         _ = self.export_formats
         if self.labels.multi_label:
@@ -73,6 +73,11 @@ class RunOptions:
             raise UsageError(
                 "--multi-label with --train-per-class, --validation-per-class or --test-per-class: a picture would "
                 "count in several classes; leave them out, and give --validation-percentage or --test-percentage"
+            )
+        if self.evaluation.reject is not None:
+            raise UsageError(
+                "--multi-label with --reject: where a picture can have several labels, one without any is of none of "
+                "them; leave --reject out"
             )
         if self.training.sampling == "class-balanced":
             raise UsageError(

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones import Backbone
-from retrain.data import SETS, LabelledPictures, Sample, check_class_sizes, check_counts, check_groups
+from retrain.data import SETS, STRANGERS, LabelledPictures, Sample, check_class_sizes, check_counts, check_groups
 from retrain.errors import ImageFolderError, TrainingError, UsageError
 from retrain.evaluation import different
 from retrain.events import Emit, Warned
+from retrain.model import UNKNOWN
 from retrain.options import RunOptions, SplitOptions, TrainingOptions
 from retrain.paths import display_path
 from retrain.text import counted, listing
@@ -24,8 +25,10 @@ __all__ = [
     "check_folds",
     "check_known_classes",
     "check_leaks",
+    "check_no_strangers",
     "check_one_label",
     "check_ready_made_split",
+    "check_rejection",
     "check_sets",
     "check_training",
 ]
@@ -177,7 +180,39 @@ def _needing_validation(options: RunOptions) -> str | None:
     """An option that needs validation pictures, if one is given."""
     if options.training.patience:
         return "--patience"
-    return "--calibrate" if options.evaluation.calibrate else None
+    if options.evaluation.calibrate:
+        return "--calibrate"
+    return "--reject" if options.evaluation.reject else None
+
+
+def check_rejection(labels: Sequence[str], strangers: LabelledPictures | None, options: RunOptions) -> None:
+    """Refuse classes that can't be told from the answer to pictures of none, and such pictures without --reject.
+
+    Args:
+        strangers: pictures of no class.
+    Raises UsageError.
+    """
+    if options.evaluation.reject is None:
+        if strangers:
+            raise UsageError(
+                f"{display_path(strangers.source)} has {counted(len(strangers.samples), 'picture')} of no class "
+                f"({STRANGERS}), which measure --reject: give --reject 0.95, or rename {STRANGERS} if it is a class"
+            )
+    elif UNKNOWN in labels:
+        raise UsageError(
+            f"--reject gives pictures of no class the answer {UNKNOWN}, and a class has this label: rename it, or "
+            "leave --reject out"
+        )
+
+
+def check_no_strangers(folder: LabelledPictures) -> None:
+    """Refuse pictures of no class where nothing can be done with them. Raises ImageFolderError."""
+    if STRANGERS in folder.class_names:
+        raise ImageFolderError(
+            f"{display_path(folder.source)} has pictures of no class ({STRANGERS}), which measure retrain train "
+            f"--reject, and a model that follows its folder has none: move {STRANGERS} away, or rename it if it is a "
+            "class"
+        )
 
 
 def check_sets(

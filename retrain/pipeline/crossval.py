@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones import choose_backbone
-from retrain.data import assign_folds
+from retrain.data import STRANGERS, LabelledPictures, assign_folds
 from retrain.errors import UsageError
 from retrain.evaluation import (
     AnyMetrics,
@@ -31,6 +31,7 @@ from retrain.extraction import Augmentation, Extraction, add_copies, choose_extr
 from retrain.options import CrossValidationOptions, PictureSource, RunOptions, TrainingOptions
 from retrain.pipeline.checks import check_folds
 from retrain.pipeline.training_data import load_training_data, read_classes
+from retrain.text import counted
 from retrain.training import FoldResult, FoldTrainer
 
 __all__ = ["CrossValidation", "cross_validate"]
@@ -90,7 +91,8 @@ def cross_validate(
     if options.fine_tuning.is_wanted:
         raise UsageError("cross-validation is of heads: leave --fine-tune-from and --fine-tune-layers out")
     options = with_local_cache(options).settled()
-    folder, labels = read_classes(image_dir, options, emit)
+    folder, labels, strangers = read_classes(image_dir, options, emit)
+    _tell_left_out(strangers, emit)
     check_folds(folder, cross_validation.folds, options.training)
     backbone, options = choose_backbone(options, emit)
     extractor = choose_extractor_for(folder, backbone, options, emit)
@@ -148,6 +150,12 @@ def _statistics(folds: Sequence[AnyMetrics], training_pictures: Sequence[int]) -
     if of_labels:
         return summarize_label_folds(of_labels, training_pictures)
     return summarize_folds([fold for fold in folds if isinstance(fold, Metrics)], training_pictures)
+
+
+def _tell_left_out(strangers: LabelledPictures | None, emit: Emit) -> None:
+    if strangers:
+        of = counted(len(strangers.samples), "file")
+        emit(Warned(f"left out {of} of {STRANGERS}, which is no class: cross-validation is of classes"))
 
 
 def _training_pictures(folds: Sequence[AnyMetrics], options: TrainingOptions) -> list[int]:

@@ -3,15 +3,18 @@
 import os
 
 import numpy as np
+from numpy.typing import NDArray
 
-from retrain.data import read_source
+from retrain.cache import SomeVectors
+from retrain.data import STRANGERS, read_source
 from retrain.evaluation import summarize
 from retrain.events import Emit, ignore
-from retrain.extraction import load_dataset, with_local_cache
-from retrain.model import Classifier, judge
+from retrain.extraction import Dataset, load_dataset, load_unlabelled, with_local_cache
+from retrain.model import Classifier, Rejection, judge
 from retrain.options import ExtractionOptions, ImageOptions, PictureSource, RunOptions
 from retrain.pipeline.checks import check_known_classes
-from retrain.pipeline.results import FolderEvaluation, results_of_pictures
+from retrain.pipeline.results import FolderEvaluation, Refused, results_of_pictures
+from retrain.training import figures_of_strangers
 
 __all__ = ["evaluate"]
 
@@ -39,18 +42,40 @@ def evaluate(
     head, labels, sets = classifier.head(), classifier.labels, classifier.sets()
     is_multi_label = head.activation == "sigmoid"
     folder = read_source(image_dir, [extraction.cache_dir, classifier.model_dir], emit, names, is_multi_label)
+    strangers = None
+    if classifier.limit and STRANGERS not in names:
+        folder, strangers = folder.without_strangers()
     known = classifier.description.class_names.numbers_of(folder.class_names)
     check_known_classes(folder, known, classifier.labels)
     options = RunOptions(extraction=extraction, images=images)
-    data = load_dataset(folder, classifier.extractor(extraction.cache_dir), options, emit)
+    extractor = classifier.extractor(extraction.cache_dir)
+    data = load_dataset(folder, extractor, options, emit)
     data = data.with_classes([known[name] for name in folder.class_names], len(labels))
     numbers = data.labels
     outcomes = judge(head, data.vectors, numbers, data.label_sets)
     pictures = results_of_pictures(data, [sets.get(key, "new") for key in data.hex_keys()], numbers, outcomes, labels)
     held_out = np.flatnonzero([picture.set != "train" for picture in pictures])
+    rejection = None
+    if head.rejection:
+        others = load_unlabelled(strangers, extractor, options, emit) if strangers else None
+        rejection = _refused(head.rejection, data, held_out, others)
     return FolderEvaluation(
         summarize(outcomes, numbers, labels, data.keys),
         summarize(outcomes.select(held_out), numbers[held_out], labels, data.keys[held_out]),
         pictures,
         data.extraction,
+        rejection,
     )
+
+
+def _refused(rejection: Rejection, data: Dataset, held_out: NDArray[np.int64], strangers: Dataset | None) -> Refused:
+    """How many pictures a model takes for none of its classes.
+
+    Args:
+        held_out: numbers of pictures that it was not trained on.
+        strangers: pictures of no class.
+    """
+    is_refused = rejection.distances(data.vectors) > rejection.limit.threshold
+    known = SomeVectors(data.vectors, held_out) if len(held_out) else data.vectors
+    figures = None if strangers is None else figures_of_strangers(rejection, known, strangers.vectors)
+    return Refused(len(is_refused), int(is_refused.sum()), len(held_out), int(is_refused[held_out].sum()), figures)

@@ -42,6 +42,7 @@ from retrain.pipeline.checks import (
     check_contradictions,
     check_copies,
     check_leaks,
+    check_no_strangers,
     check_ready_made_split,
     check_sets,
     check_training,
@@ -184,6 +185,7 @@ class LiveModel:
         try:
             with run.timed("scan"):
                 folder = read_image_folder(self.image_dir, self._exclude, run.hear)
+                check_no_strangers(folder)
                 labels = class_labels(folder.class_names, self.options.labels.labels_file, emit=run.hear)
             with run.timed("extraction"):
                 look = self._look(folder, run.hear)
@@ -401,6 +403,7 @@ def _check(image_dir: str | os.PathLike[str], options: RunOptions) -> None:
             ("--fine-tune-from and --fine-tune-layers", options.fine_tuning.is_wanted),
             ("--calibrate", options.evaluation.calibrate),
             ("--multi-label", options.labels.multi_label),
+            ("--reject", options.evaluation.reject),
         )
         if is_given
     ]

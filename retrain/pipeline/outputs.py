@@ -280,6 +280,7 @@ def run_record(
         "results": {name: _main_figures(found) for name, found in result.metrics.items()},
         "thresholds": model.trained.head.exact_thresholds,
         "temperature": None if result.calibration is None else result.calibration.temperature,
+        "rejection": None if result.rejection is None else result.rejection.as_dict(),
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "files": files,
         "versions": _versions(),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.backbones import LastActivations, LiteRTError, licence_of
-from retrain.data import read_source
+from retrain.data import STRANGERS, read_source
 from retrain.errors import ImageFolderError, ManifestError, ModelFolderError, OutputError
 from retrain.events import Emit, EpochEnded, Evaluated, Reported, StageBegan, ignore
 from retrain.extraction import Dataset, load_dataset
@@ -256,6 +256,8 @@ def _judged(
     is_multi_label = head.activation == "sigmoid"
     excluded: list[str | os.PathLike[str]] = [options.extraction.cache_dir, classifier.model_dir]
     folder = read_source(source, excluded, emit, names, is_multi_label)
+    if STRANGERS not in names:
+        folder, _ = folder.without_strangers()
     known = classifier.description.class_names.numbers_of(folder.class_names)
     check_known_classes(folder, known, classifier.labels)
     data = load_dataset(folder, classifier.extractor(options.extraction.cache_dir), options, emit)

@@ -22,14 +22,14 @@ from retrain.extraction import Augmentation, Dataset, Extraction
 from retrain.options import RunOptions
 from retrain.paths import utf8_path
 from retrain.report import JudgedLabels, JudgedPictures
-from retrain.training import Calibration, CurvePoint
+from retrain.training import Calibration, CurvePoint, RejectionFit, StrangerFigures
 
 if TYPE_CHECKING:
     from retrain.export import ExportSource
     from retrain.pipeline.export import Exports
     from retrain.training import FineTunedBackbone, FineTuning, TrainedHead, Tuning
 
-__all__ = ["FolderEvaluation", "RunResult", "TrainedModel", "WrittenModel", "results_of_pictures"]
+__all__ = ["FolderEvaluation", "Refused", "RunResult", "TrainedModel", "WrittenModel", "results_of_pictures"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class RunResult:
     extraction: dict[str, Any]  # as `retrain extract --json`
     tested: frozenset[str]  # paths of the test pictures that the metrics are of
     calibration: Calibration | None = None  # if asked for; the metrics are of the calibrated head
+    rejection: RejectionFit | None = None  # if asked for
     tuning: "Tuning | None" = None  # if asked for
     augmentation: Augmentation | None = None  # if asked for
     fine_tuning: "FineTuning | None" = None  # if asked for; the metrics are of the model after it
@@ -70,6 +71,21 @@ class RunResult:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """Pictures of a folder that a model takes for none of its classes. The other figures count them like all others."""
+
+    n: int  # of classes
+    refused: int
+    held_out_n: int  # those of them that it was not trained on
+    held_out_refused: int
+    strangers: StrangerFigures | None = None  # if the folder has pictures of no class
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class FolderEvaluation:
     """How a trained model does on a folder."""
 
@@ -77,6 +93,7 @@ class FolderEvaluation:
     held_out: AnyMetrics  # of those it was not trained on: only these say how it will do on new ones
     pictures: tuple[PictureResult, ...]
     extraction: Extraction
+    rejection: "Refused | None" = None  # of a model that tells pictures of no class
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -84,6 +101,7 @@ class FolderEvaluation:
         return (
             self.metrics.as_dict()
             | {"held_out": self.held_out.as_dict(), "predictions": predictions}
+            | ({} if self.rejection is None else {"rejection": self.rejection.as_dict()})
             | self.extraction.losses()
         )
 

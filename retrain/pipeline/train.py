@@ -16,28 +16,46 @@ from numpy.typing import NDArray
 
 from retrain.backbones import Backbone, Converter, Extractor, RepresentativePictures, choose_backbone
 from retrain.cache import LabelledBottlenecks, SomeVectors, VectorSource
-from retrain.data import SETS, LabelledPictures, assign_sets
+from retrain.data import SETS, STRANGERS, LabelledPictures, assign_sets
 from retrain.evaluation import AnyMetrics, PictureResult, best_thresholds, summarize
 from retrain.events import Emit, StageBegan, TrainingBegan, Warned, ignore
-from retrain.extraction import Augmentation, Dataset, add_copies, choose_extractor_for, with_local_cache
+from retrain.extraction import (
+    Augmentation,
+    Dataset,
+    add_copies,
+    choose_extractor_for,
+    load_unlabelled,
+    with_local_cache,
+)
 from retrain.model import Head, check_destination, judge, own_card, write_model_folder
 from retrain.options import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, ExportOptions, PictureSource, RunOptions, TrainingOptions
-from retrain.pipeline.checks import check_backbone, check_leaks, check_ready_made_split, check_sets, check_training
+from retrain.pipeline.checks import (
+    check_backbone,
+    check_leaks,
+    check_ready_made_split,
+    check_rejection,
+    check_sets,
+    check_training,
+)
 from retrain.pipeline.export import check_formats, export_formats
 from retrain.pipeline.outputs import Origin, write_files
 from retrain.pipeline.results import RunResult, TrainedModel, WrittenModel, results_of_pictures
 from retrain.pipeline.training_data import ClassRules, load_training_data, read_classes
 from retrain.report import JudgedLabels, JudgedPictures
-from retrain.text import listing
+from retrain.text import counted, listing
 from retrain.training import (
     Calibration,
     CurvePoint,
     CurveRecorder,
     FoldTrainer,
+    RejectionFit,
     Tuning,
     calibrate,
     choose_folds,
+    fewest_for,
     figures_of,
+    figures_of_strangers,
+    fit_rejection,
     tune,
 )
 
@@ -139,6 +157,7 @@ def train_model(
         extraction=split.data.extraction.figures(),
         tested=test.tested,
         calibration=test.calibration,
+        rejection=test.rejection,
         tuning=tuning,
         augmentation=split.augmentation,
         fine_tuning=network.fine_tuning,
@@ -166,6 +185,7 @@ class _Start:
 
     folder: LabelledPictures
     labels: tuple[str, ...]
+    strangers: LabelledPictures | None  # pictures of no class
     graph: "ExportSource"
     options: RunOptions  # with the backbone filled in
     emit: Emit
@@ -174,7 +194,8 @@ class _Start:
 def _start(image_dir: PictureSource, options: RunOptions, emit: Emit, rules: ClassRules) -> _Start:
     """Read the folder, refuse what can't be trained, choose the backbone."""
     options = options.settled()
-    folder, labels = read_classes(image_dir, options, emit, rules)
+    folder, labels, strangers = read_classes(image_dir, options, emit, rules)
+    check_rejection(labels, strangers, options)
     check_ready_made_split(folder, options, emit)
     check_training(folder, options)
     backbone, options = choose_backbone(options, emit)
@@ -185,7 +206,7 @@ def _start(image_dir: PictureSource, options: RunOptions, emit: Emit, rules: Cla
     converter = Converter(pictures.cache_dir, emit, pictures)
     graph = export_source(backbone, options.final_tensor_name, converter)
     graph.prepare()
-    return _Start(folder, labels, graph, options, emit)
+    return _Start(folder, labels, strangers, graph, options, emit)
 
 
 @dataclass(frozen=True)
@@ -200,6 +221,7 @@ class _Split:
     seconds: float
     augmentation: Augmentation | None
     plan: "FineTuningPlan | None"
+    strangers: VectorSource | None  # (n, ...) bottlenecks, or activations, of pictures of no class
 
 
 def _extract(start: _Start) -> _Split:
@@ -219,9 +241,22 @@ def _extract(start: _Start) -> _Split:
     labels_of = {name: data.labels_in(chosen) for name, chosen in members.items()}
     check_sets(start.labels, labels_of, folder.has_subsets, options, emit)
     data, augmentation = add_copies(data, members["train"], extractor, options, emit)
+    strangers = _strangers(start, data, extractor) if start.strangers else None
     seconds = time.monotonic() - began
     bottlenecks = plan.prepare(data, len(start.labels)) if plan else data.bottlenecks
-    return _Split(data, sets, members, extractor, bottlenecks, seconds, augmentation, plan)
+    return _Split(data, sets, members, extractor, bottlenecks, seconds, augmentation, plan, strangers)
+
+
+def _strangers(start: _Start, data: Dataset, extractor: Extractor) -> VectorSource | None:
+    """What pass one gives of pictures of no class that are in no class either; None if there are none."""
+    assert start.strangers
+    strangers = load_unlabelled(start.strangers, extractor, start.options, start.emit)
+    known = set(data.hex_keys())
+    own = np.flatnonzero([key not in known for key in strangers.hex_keys()])
+    if len(own) < len(strangers.keys):
+        twice = counted(len(strangers.keys) - len(own), "picture", "is/are")
+        start.emit(Warned(f"{twice} in {STRANGERS} and in a class, too: not counted among those of no class"))
+    return SomeVectors(strangers.vectors, own) if len(own) else None
 
 
 def _tune(start: _Start, split: _Split, trainer: "HeadTrainer") -> Tuning:
@@ -301,13 +336,15 @@ class _Network:
     graph: "ExportSource"
     backbone: "Backbone | FineTunedBackbone"  # what the model is known by
     vectors: VectorSource  # (n, d) bottlenecks of the pictures
+    strangers: VectorSource | None  # (n, d) those of pictures of no class
     curve: list[CurvePoint]
     fine_tuning: "FineTuning | None" = None
     seconds: float | None = None  # of fine-tuning
 
 
 def _unchanged(start: _Start, split: _Split, head: _HeadStage) -> _Network:
-    return _Network(head.trained, start.graph, start.graph.backbone, split.data.vectors, head.curve)
+    vectors, strangers = split.data.vectors, split.strangers
+    return _Network(head.trained, start.graph, start.graph.backbone, vectors, strangers, head.curve)
 
 
 def _fine_tune(start: _Start, split: _Split, head: _HeadStage, plan: "FineTuningPlan") -> _Network:
@@ -325,6 +362,7 @@ def _fine_tune(start: _Start, split: _Split, head: _HeadStage, plan: "FineTuning
         graph,
         FineTunedBackbone(start.graph.backbone, graph.trunk.digest),
         plan.bottlenecks(split.data.vectors, weights.values()),
+        None if split.strangers is None else plan.bottlenecks(split.strangers, weights.values()),
         head.curve + recorder.points[: done.tuned.best_epoch],  # it ends with what was kept
         done,
         time.monotonic() - began,
@@ -364,8 +402,9 @@ class _EpochCurve:
 class _Test:
     """What the finished network says of all pictures."""
 
-    trained: "TrainedHead"  # calibrated, if that was asked for
+    trained: "TrainedHead"  # calibrated, and able to reject, if that was asked for
     calibration: Calibration | None
+    rejection: RejectionFit | None
     metrics: dict[str, AnyMetrics]  # set -> metrics
     pictures: tuple[PictureResult, ...]
     tested: frozenset[str]  # paths of the test pictures that the metrics are of
@@ -374,18 +413,20 @@ class _Test:
 
 
 def _test(start: _Start, split: _Split, network: _Network) -> _Test:
-    """Calibrate the head if that is asked for, then judge all pictures."""
+    """Finish the head with what is asked for, then judge all pictures."""
     start.emit(StageBegan("evaluation"))
     began, options = time.monotonic(), start.options
-    data, members, trained, calibration = split.data, split.members, network.trained, None
+    data, members, head, calibration = split.data, split.members, network.trained.head, None
     held_out = members["validation"]
     if options.evaluation.calibrate:
         vectors = SomeVectors(network.vectors, held_out)
-        head, calibration = calibrate(trained.head, vectors, data.labels[held_out], data.label_sets)
-        trained = dataclasses.replace(trained, head=head)
+        head, calibration = calibrate(head, vectors, data.labels[held_out], data.label_sets)
     if data.label_sets is not None:
-        thresholds = _thresholds(start, split, network, trained.head)
-        trained = dataclasses.replace(trained, head=dataclasses.replace(trained.head, thresholds=thresholds))
+        head = dataclasses.replace(head, thresholds=_thresholds(start, split, network, head))
+    rejection = _rejection(start, split, network)
+    if rejection:
+        head = dataclasses.replace(head, rejection=rejection.rejection)
+    trained = dataclasses.replace(network.trained, head=head)
     tested = _test_batch(members["test"], options)
     outcomes = judge(trained.head, network.vectors, data.labels, data.label_sets)
     metrics = {
@@ -395,7 +436,29 @@ def _test(start: _Start, split: _Split, network: _Network) -> _Test:
     pictures = results_of_pictures(data, split.sets, data.labels, outcomes, start.labels)
     paths = frozenset(data.samples[number].path for number in tested)
     judged = _judged(start, split, dataclasses.replace(network, trained=trained), tested)
-    return _Test(trained, calibration, metrics, pictures, paths, judged, time.monotonic() - began)
+    return _Test(trained, calibration, rejection, metrics, pictures, paths, judged, time.monotonic() - began)
+
+
+def _rejection(start: _Start, split: _Split, network: _Network) -> RejectionFit | None:
+    """What tells pictures of no class, if that is asked for, by the bottlenecks that the finished network gives."""
+    share = start.options.evaluation.reject
+    if share is None:
+        return None
+    data = LabelledBottlenecks(network.vectors, split.data.labels)
+    fitted = fit_rejection(data, split.members, len(start.labels), share)
+    if not fitted.has_enough:
+        start.emit(
+            Warned(
+                f"--reject {share:g} of {counted(fitted.pictures, 'validation picture')}: all of them are kept, and of "
+                f"new pictures perhaps fewer; {fewest_for(share)} are enough: add pictures, raise "
+                "--validation-percentage or lower --reject"
+            )
+        )
+    if network.strangers is None:
+        return fitted
+    known = SomeVectors(network.vectors, split.members["test" if len(split.members["test"]) else "validation"])
+    strangers = figures_of_strangers(fitted.rejection, known, network.strangers)
+    return dataclasses.replace(fitted, strangers=strangers)
 
 
 def _thresholds(start: _Start, split: _Split, network: _Network, head: Head) -> NDArray[np.float32]:

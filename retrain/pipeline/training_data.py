@@ -26,19 +26,20 @@ class ClassRules:
 
 def read_classes(
     source: PictureSource, options: RunOptions, emit: Emit, rules: ClassRules = ClassRules()
-) -> tuple[LabelledPictures, tuple[str, ...]]:
-    """The classes and their labels, checked as far as possible without reading a picture.
+) -> tuple[LabelledPictures, tuple[str, ...], LabelledPictures | None]:
+    """The classes, their labels, and pictures of no class; checked as far as possible without reading a picture.
 
     Raises ImageFolderError, ManifestError, LabelsFileError, UsageError for a --class-weight of an unknown label.
     """
     multi_label = options.labels.multi_label
     folder = read_source(source, [options.extraction.cache_dir, *rules.exclude], emit, multi_label=multi_label)
+    folder, strangers = folder.without_strangers()
     labels = class_labels(folder.class_names, options.labels.labels_file, rules.label_of, emit)
     if multi_label:
         check_separable(labels)
     check_class_counts(folder, folder.counts(), emit)
     options.training.weights_of(labels)
-    return folder, labels
+    return folder, labels, strangers
 
 
 def load_training_data(

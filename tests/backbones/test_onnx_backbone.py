@@ -459,7 +459,7 @@ def test_a_network_that_gives_no_row_for_a_picture_is_refused():
 
 def test_a_model_that_takes_no_pictures_is_refused():
     with pytest.raises(OnnxError, match=r"it takes pixels tensor.float. .*, expected pictures"):
-        OnnxNetwork(make_network().SerializeToString(), "vector")
+        OnnxNetwork(make_network().SerializeToString(), ("vector",))
 
 
 def test_a_network_whose_file_says_too_much_fails_in_one_line():
@@ -469,7 +469,7 @@ def test_a_network_whose_file_says_too_much_fails_in_one_line():
     with pytest.raises(OnnxError, match="ONNX Runtime can't run this network: Got invalid dimensions"):
         network.together(pictures(2))
     set_batch(model, None)
-    assert OnnxNetwork(model.SerializeToString(), ONNX_BOTTLENECK).together(pictures(2)).shape[0] == 2
+    assert OnnxNetwork(model.SerializeToString(), (ONNX_BOTTLENECK,)).together(pictures(2)).shape[0] == 2
 
 
 # options, packages, devices

@@ -29,9 +29,9 @@ class Echo:
         self._classifier, self.labels, self.inputs = classifier, classifier.labels, {"in": takes}
         self.thresholds = classifier.thresholds
 
-    def scores(self, name, pictures):
+    def answers(self, name, pictures):
         pixels = [self._pixels(picture) for picture in pictures]
-        return self._classifier.scores(np.stack(pixels)), 0.01
+        return self._classifier.answers(np.stack(pixels)), 0.01
 
     def _pixels(self, picture):
         if self.inputs["in"] == "file":
@@ -62,8 +62,8 @@ def test_an_export_that_answers_as_predict_passes(takes, classifier, pictures):
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.5])
 def test_a_wrong_score_is_told_with_its_picture(value, classifier, pictures):
     class Wrong(Echo):
-        def scores(self, name, given):
-            scores, seconds = super().scores(name, given)
+        def answers(self, name, given):
+            scores, seconds = super().answers(name, given)
             if np.array_equal(given[0], decode_image(pictures.compared[3].data, PictureForm(TINY_SIZE, TINY_SIZE))):
                 scores[0] = value
             return scores, seconds
@@ -75,11 +75,64 @@ def test_a_wrong_score_is_told_with_its_picture(value, classifier, pictures):
 
 def test_scores_of_another_shape_are_refused(classifier, pictures):
     class Flat(Echo):
-        def scores(self, name, given):
-            return super().scores(name, given)[0].ravel(), 0.01
+        def answers(self, name, given):
+            return super().answers(name, given)[0].ravel(), 0.01
 
     with pytest.raises(ExportError, match=r"gives \(3,\) for 1 picture, expected \(1, 3\)"):
         check_export(FACTS, Flat(classifier), classifier, pictures, ignore)
+
+
+@pytest.fixture(scope="module")
+def knowing(rejecting):
+    """A classifier that tells pictures of no class."""
+    return Classifier(rejecting[0] / "model")
+
+
+def of_columns(change):
+    """An export that answers as the classifier does, but for a change of its answers, (n, classes + 1)."""
+
+    class Changed(Echo):
+        def answers(self, name, given):
+            answers, seconds = super().answers(name, given)
+            return change(answers.copy()), seconds
+
+    return Changed
+
+
+def with_known(answers, values):
+    answers[:, -1:] = values
+    return answers
+
+
+@pytest.mark.parametrize(
+    "change", [lambda known: 1 - known, lambda known: known + 0.011, lambda known: np.full_like(known, np.nan)]
+)
+def test_another_known_is_told(change, knowing, pictures):
+    assert check_export(FACTS, Echo(knowing), knowing, pictures, ignore).largest_difference < 1e-6
+    wrong = of_columns(lambda answers: with_known(answers, change(answers[:, -1:])))(knowing)
+    with pytest.raises(
+        ExportError, match=r"gives values of known that differ from those of retrain predict, by .* of .*"
+    ):
+        check_export(FACTS, wrong, knowing, pictures, ignore)
+
+
+def test_known_may_be_missing_only_where_that_is_said(knowing, pictures):
+    without = of_columns(lambda answers: answers[:, :-1])(knowing)
+    with pytest.raises(ExportError, match=r"gives \(1, 3\) for 1 picture, expected \(1, 4\)"):
+        check_export(FACTS, without, knowing, pictures, ignore)
+    check_export(dataclasses.replace(FACTS, scores_alone=("in",)), without, knowing, pictures, ignore)
+
+
+def test_a_form_in_fewer_bits_must_know_about_the_same_pictures(knowing, pictures):
+    facts = dataclasses.replace(FACTS, is_rounded=True)
+    rough = of_columns(lambda answers: with_known(answers, np.round(answers[:, -1:], 1)))(knowing)
+    check_export(facts, rough, knowing, pictures, ignore)
+    for value in (0, np.nan):
+        lost = of_columns(lambda answers, value=value: with_known(answers, value))(knowing)
+        with pytest.raises(
+            ExportError, match=r"gives values of known that differ from those of retrain predict by .* on average"
+        ):
+            check_export(facts, lost, knowing, pictures, ignore)
 
 
 def test_every_input_is_checked(classifier, pictures):
@@ -88,8 +141,8 @@ def test_every_input_is_checked(classifier, pictures):
             super().__init__(*args)
             self.inputs = {"in": "pixels", "other": "pixels"}
 
-        def scores(self, name, given):
-            scores, seconds = super().scores(name, given)
+        def answers(self, name, given):
+            scores, seconds = super().answers(name, given)
             return (scores if name == "in" else scores[:, ::-1]), seconds
 
     with pytest.raises(ExportError, match="scores that differ from those of retrain predict"):
@@ -98,13 +151,13 @@ def test_every_input_is_checked(classifier, pictures):
 
 def test_a_form_in_fewer_bits_may_differ_but_not_in_a_batch(classifier, pictures):
     class Rough(Echo):
-        def scores(self, name, given):
-            scores, seconds = super().scores(name, given)
+        def answers(self, name, given):
+            scores, seconds = super().answers(name, given)
             return np.round(scores, 1), seconds
 
     class Leaking(Rough):
-        def scores(self, name, given):
-            scores, seconds = super().scores(name, given)
+        def answers(self, name, given):
+            scores, seconds = super().answers(name, given)
             return (scores if len(given) == 1 else scores[::-1]), seconds
 
     facts = dataclasses.replace(FACTS, is_rounded=True)
@@ -156,8 +209,8 @@ def test_thresholds_of_a_model_of_one_label_are_found(classifier, pictures):
 
 def test_softmax_in_place_of_the_logistic_function_is_found(of_many, pictures):
     class Softmax(Echo):
-        def scores(self, name, given):
-            scores, seconds = super().scores(name, given)
+        def answers(self, name, given):
+            scores, seconds = super().answers(name, given)
             odds = scores / (1 - scores)  # e to the power of logits
             return odds / odds.sum(axis=1, keepdims=True), seconds
 

@@ -21,6 +21,7 @@ from retrain.events import Warned
 from retrain.export import FORMATS, export_folder, onnx_format
 from retrain.files import digest_of_file
 from retrain.model.exported import files_of_exports
+from retrain.model.rejection import Limit
 
 pytest.importorskip("tf2onnx", reason="the extra onnx is not installed")
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
@@ -280,13 +281,20 @@ def turned_scores(network):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_readme_tells_of_thresholds_where_there_are_some(name):
-    description = SimpleNamespace(height=3, width=4, labels=("a", "b"), final_tensor_name="scores", thresholds=None)
+    description = SimpleNamespace(
+        height=3, width=4, labels=("a", "b"), final_tensor_name="scores", thresholds=None, limit=None
+    )
     one = export_folder._readme(FORMATS[name].facts, SimpleNamespace(description=description)).decode()
     description.thresholds = (0.25, 0.5)
     many = export_folder._readme(FORMATS[name].facts, SimpleNamespace(description=description)).decode()
+    description.thresholds, description.limit = None, Limit(0.5, 0.1)
+    knowing = export_folder._readme(FORMATS[name].facts, SimpleNamespace(description=description)).decode()
+    assert "known" not in one + many
+    assert "It also gives `known`" in knowing
+    assert 'if known >= 0.5 else "unknown"' in knowing
     assert "thresholds" not in one
     assert "A picture can have several of these labels" in many
-    for text in (one, many):
+    for text in (one, many, knowing):
         assert not set(text) & {"$"}
         [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
         compile(code, name, "exec")

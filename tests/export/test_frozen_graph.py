@@ -1,10 +1,13 @@
 """The graph file: the head's nodes are TensorFlow's own, byte for byte, and verifying finds what is wrong with them."""
 
+import dataclasses
 import itertools
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support.rejections import some_rejection
 
 from retrain._tensorflow import tf
 from retrain.backbones.graph import without_defaults
@@ -92,6 +95,51 @@ def test_a_sound_file_passes_and_its_digest_is_known(network):
     assert FrozenGraph().verify(network, "graph.pb") == {".": digest_of_file("graph.pb")}
     changed(network, lambda nodes: nodes["Softmax"].attr.clear())  # nothing that decides the scores
     FrozenGraph().verify(network, "graph.pb")
+
+
+def rejecting(network):
+    """The same with a head that tells pictures of no class."""
+    rejection = some_rejection(network.head.bottleneck_size, network.head.layers[-1].biases.size)
+    return SimpleNamespace(**vars(network) | {"head": dataclasses.replace(network.head, rejection=rejection)})
+
+
+def test_it_says_what_pictures_are_known(network):
+    network = rejecting(network)
+    FrozenGraph().write(network, "graph.pb")
+    FrozenGraph().verify(network, "graph.pb")
+    vectors = np.random.default_rng(0).random((40, network.head.bottleneck_size), np.float32)
+    vectors[0] = 0
+    graph_def = tf.compat.v1.GraphDef.FromString(Path("graph.pb").read_bytes())
+    assert graph_def.node[-1].name == "scores"  # as earlier clients may look for it
+    graph_def.node[0].attr["dtype"].type = tf.float32.as_datatype_enum
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+    with tf.compat.v1.Session(graph=graph) as session:
+        known, scores = session.run(["known:0", "scores:0"], {"bottleneck:0": vectors})
+    np.testing.assert_allclose(known, network.head.rejection.known(vectors), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(scores, network.head.scores(vectors), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda nodes: setattr(nodes["Sigmoid"], "op", "Relu"),
+        lambda nodes: setattr(nodes["Sigmoid"], "name", "unknown"),
+        lambda nodes: nodes["Sub"].input.reverse(),
+        lambda nodes: nodes["Min"].attr["keep_dims"].__setattr__("b", False),
+    ],
+)
+def test_another_rejection_is_found_out(network, change):
+    network = rejecting(network)
+    changed(network, change)
+    with pytest.raises(OutputError, match=r"graph\.pb does not give the scores of the trained model: train it again"):
+        FrozenGraph().verify(network, "graph.pb")
+
+
+def test_a_rejection_that_is_missing_is_found_out(network):
+    FrozenGraph().write(network, "graph.pb")
+    with pytest.raises(OutputError, match="does not give the scores of the trained model"):
+        FrozenGraph().verify(rejecting(network), "graph.pb")
 
 
 CHANGES = {

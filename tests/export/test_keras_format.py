@@ -27,9 +27,9 @@ def test_pictures_of_any_size_get_the_scores_of_predict_singly_and_together(writ
     for size in ((60, 40), (20, 60), (TINY_SIZE, TINY_SIZE), (7, 9)):
         pictures = np.stack([np.asarray(draw_picture(number, number % 3).resize(size)) for number in range(4)])
         small = [resized_by_predict(picture, TINY_SIZE, TINY_SIZE) for picture in pictures]
-        together = runtime.scores("pictures", pictures)
+        together = runtime.answers("pictures", pictures)
         np.testing.assert_allclose(together, classifier.scores(np.stack(small)), atol=1e-6)
-        singly = np.concatenate([runtime.scores("pictures", picture[np.newaxis]) for picture in pictures])
+        singly = np.concatenate([runtime.answers("pictures", picture[np.newaxis]) for picture in pictures])
         np.testing.assert_allclose(singly, together, atol=1e-6)
 
 

@@ -80,10 +80,10 @@ def translated(function, values=VALUES):
     spec = tf.TensorSpec([None, *values.shape[1:]], tf.float32, "x")
     concrete = tf.function(function, input_signature=[spec], autograph=False).get_concrete_function()
     graph_def = freeze(concrete)
-    names = (tensor.name.partition(":")[0] for tensor in (concrete.inputs[0], concrete.outputs[0]))
-    reader = GraphReader(graph_def, *names, (None, *values.shape[1:]))
+    start, end = (tensor.name.partition(":")[0] for tensor in (concrete.inputs[0], concrete.outputs[0]))
+    reader = GraphReader(graph_def, start, [end], (None, *values.shape[1:]))
     pixels = keras.Input(values.shape[1:])
-    model = keras.Model(pixels, KerasTranslation(reader).model_on(pixels))
+    model = keras.Model(pixels, KerasTranslation(reader).model_on(pixels)[0])
     return model, concrete(tf.constant(values)).numpy()
 
 

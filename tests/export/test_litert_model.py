@@ -8,6 +8,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from support.pictures import TINY_LENGTH, TINY_SIZE
+from support.rejections import some_rejection
 
 from retrain._tensorflow import convert, tf
 from retrain.backbones import Converter, LiteRTNetwork
@@ -19,6 +20,7 @@ from retrain.export.source import ExportSource
 from retrain.export.template import apply_layers
 from retrain.model.head import Head, Layer, array_identity
 from retrain.model.litert_file import backbone_part, head_arrays
+from retrain.model.rejection import Limit
 from retrain.options import BackboneOptions
 
 PIXELS = np.random.default_rng(1).random((5, TINY_SIZE, TINY_SIZE, 3), np.float32)
@@ -89,6 +91,30 @@ def test_another_activation_is_found(network):
         written(wrong)
         with pytest.raises(OutputError, match="does not give the scores of the trained model"):
             LiteRTModel().verify(right, "classifier.tflite")
+
+
+def test_it_says_what_pictures_are_known(source):
+    rng = np.random.default_rng(0)
+    layer = Layer(rng.normal(size=(TINY_LENGTH, 3)).astype("f"), rng.normal(size=3).astype("f"))
+    plain = source.under(Head((layer,)), ["a", "b", "c"])
+    vectors = source.converted.probe[np.newaxis]
+    rejection = some_rejection(TINY_LENGTH, 3)
+    rejection = dataclasses.replace(rejection, limit=Limit(float(rejection.distances(vectors)[0]), 0.1))
+    network = dataclasses.replace(plain, head=Head((layer,), rejection=rejection))
+    model = written(network)
+    LiteRTModel().verify(network, "classifier.tflite")
+    run = Interpreter(model_content=model).get_signature_runner("serving_default")
+    together = run(pixels=PIXELS)
+    assert together["known"].shape == (len(PIXELS), 1)
+    assert ((together["known"] > 0) & (together["known"] < 1)).all()
+    np.testing.assert_allclose(together["Scores_1"], scores_of(written(plain)), rtol=0, atol=1e-6)
+    singly = [run(pixels=picture[np.newaxis])["known"] for picture in PIXELS]
+    np.testing.assert_allclose(together["known"], np.concatenate(singly), rtol=0, atol=1e-5)
+    changed = dataclasses.replace(rejection, offsets=rejection.offsets + np.float32(0.01))
+    for wrong in (None, changed, dataclasses.replace(rejection, limit=Limit(0.0, 0.1))):
+        with pytest.raises(OutputError, match="does not give the scores of the trained model"):
+            written(dataclasses.replace(network, head=Head((layer,), rejection=wrong)))
+            LiteRTModel().verify(network, "classifier.tflite")
 
 
 def test_singly_and_in_batches_it_gives_the_same(network):

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.pictures import TINY_LENGTH, TINY_SIZE, draw_picture
+from support.rejections import some_rejection
 
 from retrain._tensorflow import tf
 from retrain.backbones.backbone import locate_backbone
 from retrain.backbones.conversion import Converter
 from retrain.errors import OutputError
+from retrain.export.frozen_graph import FrozenGraph
 from retrain.export.saved_model import OBJECT_GRAPH, SavedModel
 from retrain.export.source import ExportSource
 from retrain.files import digest_of_file
@@ -108,6 +110,33 @@ def test_heads_of_one_label_and_of_many_have_templates_of_their_own(tiny_backbon
     np.testing.assert_array_equal(answers["many"]["thresholds"], np.tile(thresholds, (4, 1)))
     odds = scores.astype(float) / (1 - scores)  # e to the power of logits
     np.testing.assert_allclose(odds / odds.sum(axis=1, keepdims=True), answers["one"]["final_result"], atol=1e-5)
+
+
+def test_a_head_that_tells_pictures_of_no_class_has_a_template_of_its_own(tiny_backbone):
+    plain = network_of(tiny_backbone, TINY_LENGTH, 3)
+    head = dataclasses.replace(plain.head, rejection=some_rejection(TINY_LENGTH, 3))
+    pixels = np.random.default_rng(1).random((4, TINY_SIZE, TINY_SIZE, 3), np.float32)
+    FrozenGraph().write(plain.source.under(head), "graph.pb")
+    graph_def = tf.compat.v1.GraphDef.FromString(Path("graph.pb").read_bytes())
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+    with tf.compat.v1.Session(graph=graph) as session:
+        vectors, expected = session.run(["bottleneck:0", "known:0"], {"Placeholder:0": pixels})
+    np.testing.assert_allclose(expected, head.rejection.known(vectors), rtol=0, atol=1e-5)
+    draw_picture(1, 1, 40).save("a.jpg")
+    for name in ("made", "kept"):
+        SavedModel().write(plain.source.under(head, plain.labels), name)
+        signatures = tf.saved_model.load(name).signatures
+        answer = signatures["pixels"](pixels=tf.constant(pixels))
+        np.testing.assert_allclose(answer["known"], expected, rtol=0, atol=1e-5)
+        assert signatures["pixels"].structured_outputs["known"].shape == (None, 1)
+        of_file = signatures["serving_default"](image_bytes=tf.constant([Path("a.jpg").read_bytes()] * 2))
+        assert of_file["known"].shape == (2, 1)
+    SavedModel().write(plain, "plain")
+    assert {*tf.saved_model.load("plain").signatures["pixels"](pixels=tf.constant(pixels))} == {
+        "final_result",
+        "labels",
+    }
 
 
 def test_the_digest_of_the_weights_is_known_without_reading_them_again(tiny_backbone):

@@ -59,11 +59,11 @@ def test_pictures_of_any_size_get_the_scores_of_predict_singly_and_together(name
     assert runtime.labels == classifier.labels
     for pictures in (pictures_of(40, 60), pictures_of(60, 20), pictures_of(TINY_SIZE, TINY_SIZE), pictures_of(9, 7)):
         expected = classifier.scores(small(pictures))
-        together = runtime.scores("picture", pictures)
+        together = runtime.answers("picture", pictures)
         np.testing.assert_allclose(together, expected, atol=FARTHEST[name])
-        singly = np.concatenate([runtime.scores("picture", picture[np.newaxis]) for picture in pictures])
+        singly = np.concatenate([runtime.answers("picture", picture[np.newaxis]) for picture in pictures])
         np.testing.assert_allclose(singly, together, atol=1e-6)
-        np.testing.assert_array_equal(runtime.scores("pixels", small(pictures)), together)
+        np.testing.assert_array_equal(runtime.answers("pixels", small(pictures)), together)
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad"])

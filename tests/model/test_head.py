@@ -9,6 +9,7 @@ from support.rejections import some_rejection
 from retrain.errors import ModelFolderError
 from retrain.evaluation.metrics import evaluate_logits, summarize
 from retrain.model.head import Head, judge, read_head, write_head
+from retrain.model.rejection import Limit
 from retrain.training.parameters import initial_head
 
 LABELS = ["Ä", "b c", "花"]
@@ -62,8 +63,8 @@ def test_a_rejection_is_in_the_head_file(tmp_path):
         {"slopes": np.zeros((7, 4), np.float32)},
         {"offsets": np.zeros(4, np.float32)},
         {"offsets": np.full(3, np.nan, np.float32)},
-        {"threshold": np.nan},
-        {"scale": 0.0},
+        {"limit": Limit(np.nan, 1.0)},
+        {"limit": Limit(1.0, 0.0)},
     ],
 )
 def test_a_head_file_with_a_rejection_that_does_not_fit_is_an_error(tmp_path, change):

@@ -4,7 +4,7 @@ import pytest
 
 from retrain import options
 from retrain.errors import UsageError
-from retrain.options import LabelOptions, RunOptions, SplitOptions, TrainingOptions
+from retrain.options import EvaluationOptions, LabelOptions, RunOptions, SplitOptions, TrainingOptions
 
 
 def test_defaults_are_those_of_the_original_program():
@@ -42,9 +42,22 @@ def test_several_labels_are_drawn_uniformly():
     ("values", "message"),
     [
         ({"split": SplitOptions(train_per_class=5)}, "a picture would count in several classes; leave them out"),
+        ({"evaluation": EvaluationOptions(reject=0.9)}, "where a picture can have several labels, one without"),
         ({"training": TrainingOptions(sampling="class-balanced")}, "a picture would be drawn for one of its labels"),
     ],
 )
 def test_what_is_for_one_label_is_refused_with_several(values, message):
     with pytest.raises(UsageError, match=f"--multi-label with .*: {message}"):
         RunOptions(labels=LabelOptions(multi_label=True), **values)
+
+
+@pytest.mark.parametrize("share", [0.49, 1.0, float("nan")])
+def test_a_share_to_keep_is_in_its_range(share):
+    with pytest.raises(UsageError, match=r"--reject .*: must be between 0\.5 and 0\.9999"):
+        EvaluationOptions(reject=share)
+
+
+def test_scores_cannot_be_called_known_where_there_is_such_an_output():
+    assert RunOptions(final_tensor_name="known").final_tensor_name == "known"
+    with pytest.raises(UsageError, match="--final-tensor-name Known: the graph has another tensor of that name"):
+        RunOptions(final_tensor_name="Known", evaluation=EvaluationOptions(reject=0.9))

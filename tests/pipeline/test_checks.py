@@ -19,11 +19,17 @@ def warnings_of(counts, split, is_ready_made=False):
 
 @pytest.mark.parametrize(
     "options",
-    [RunOptions(training=TrainingOptions(patience=5)), RunOptions(evaluation=EvaluationOptions(calibrate=True))],
+    [
+        RunOptions(training=TrainingOptions(patience=5)),
+        RunOptions(evaluation=EvaluationOptions(calibrate=True)),
+        RunOptions(evaluation=EvaluationOptions(reject=0.9)),
+    ],
 )
 def test_a_split_without_validation_pictures_is_refused_if_an_option_needs_them(options):
     members = {"train": np.array([0, 1], np.int32), "validation": np.zeros(0, np.int32), "test": np.zeros(0, np.int32)}
-    with pytest.raises(TrainingError, match=r"--(patience|calibrate) needs validation pictures, and the split of this"):
+    with pytest.raises(
+        TrainingError, match=r"--(patience|calibrate|reject) needs validation pictures, and the split of this"
+    ):
         check_sets(["cat", "dog"], members, False, options, ignore)
 
 

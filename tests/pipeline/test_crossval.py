@@ -41,6 +41,15 @@ def test_a_folder_is_cross_validated(make_folder, tiny_backbone):
     assert again.folds == found.folds
 
 
+def test_pictures_of_no_class_are_left_out_and_told(make_folder, tiny_backbone):
+    said = []
+    folder = make_folder({"cat": 20, "dog": 20, "_none_": 2})
+    found = cross_validate(folder, CrossValidationOptions(2), run_options(tiny_backbone), warnings_to(said.append))
+    assert found.labels == ("cat", "dog")
+    assert found.metrics.n == 40
+    assert said == ["left out 2 files of _none_, which is no class: cross-validation is of classes"]
+
+
 def test_copies_never_lie_on_both_sides(make_folder, tiny_backbone):
     """With every picture there twice, a head that had seen a copy would know its label by heart."""
     folder = make_folder({"cat": 12, "dog": 12})

@@ -388,6 +388,7 @@ def test_it_classifies_what_is_not_in_the_folder(root, backbone):
         ({"augmentation": AugmentationOptions(augment=1, flip=True)}, "--augment"),
         ({"fine_tuning": FineTuningOptions(fine_tune_layers=1)}, "--fine-tune-from and --fine-tune-layers"),
         ({"evaluation": EvaluationOptions(calibrate=True)}, "--calibrate"),
+        ({"evaluation": EvaluationOptions(reject=0.9)}, "--reject"),
     ],
 )
 def test_what_takes_too_long_is_refused(root, backbone, options, flag):

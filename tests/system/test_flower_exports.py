@@ -73,7 +73,7 @@ def test_every_test_picture_gets_the_scores_of_predict(name, exported, pictures)
     runtime = FORMATS[name].load(exported(name))
     [(first, takes), *_] = runtime.inputs.items()
     questions = [[encoded(one, "PNG")] if takes == "file" else one[np.newaxis] for one in pictures[0]]
-    found = np.concatenate([runtime.scores(first, question) for question in questions])
+    found = np.concatenate([runtime.answers(first, question) for question in questions])
     np.testing.assert_allclose(found, pictures[1], atol=FARTHEST[name])
     assert (found.argmax(axis=1) == pictures[1].argmax(axis=1)).mean() > 0.9
 

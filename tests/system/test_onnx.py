@@ -15,6 +15,7 @@ from support.command import one_line_error, retrain
 from support.onnx_networks import SIZE, Form, save_network
 from support.pictures import draw_picture
 from support.refused import REFUSE_TENSORFLOW
+from support.rejections import some_rejection
 
 from retrain.data.decoding import decode_image
 from retrain.data.picture_form import PictureForm
@@ -26,7 +27,9 @@ from retrain.export.stored_model import StoredModel
 from retrain.files import digest_of_file
 from retrain.model.classifier import Classifier
 from retrain.model.head import read_head
+from retrain.model.onnx_file import onnx_backbone_part, onnx_head_arrays
 from retrain.model.onnx_scorer import OnnxScorer
+from retrain.model.rejection import Limit
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -197,6 +200,27 @@ def test_of_many_labels_each_has_a_score_of_its_own_and_a_threshold_in_the_metad
     np.testing.assert_allclose(scores, many.head.scores(vectors), rtol=0, atol=1e-5)
 
 
+def test_it_says_what_pictures_are_known(here):
+    head, labels = read_head("model/head.h5")
+    plain = source_of().under(head, labels)
+    rejection = some_rejection(head.bottleneck_size, len(labels))
+    probe = rejection.distances(plain.source.facts.probe[np.newaxis])[0]
+    rejection = dataclasses.replace(rejection, limit=Limit(float(probe), 0.1))
+    network = source_of().under(dataclasses.replace(head, rejection=rejection), labels)
+    OnnxClassifier().write(network, "knowing.onnx")
+    OnnxClassifier().verify(network, "knowing.onnx")
+    session = onnxruntime.InferenceSession("knowing.onnx", providers=["CPUExecutionProvider"])
+    pixels = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3)).astype(np.uint8)
+    known, vectors = session.run(["known", "bottleneck"], {"pictures": pixels})
+    np.testing.assert_allclose(known, rejection.known(vectors), rtol=0, atol=1e-4)
+    OnnxClassifier().write(plain, "plain.onnx")
+    for part in (onnx_backbone_part, onnx_head_arrays):
+        assert part(Path("knowing.onnx").read_bytes(), "it") == part(Path("plain.onnx").read_bytes(), "it")
+    changed = dataclasses.replace(rejection, limit=Limit(rejection.limit.threshold + 0.01, 0.1))
+    with pytest.raises(OutputError, match=r"knowing\.onnx does not give the scores of the trained model"):
+        OnnxClassifier().verify(source_of().under(dataclasses.replace(head, rejection=changed), labels), "knowing.onnx")
+
+
 def test_a_damaged_model_is_refused(here):
     data = bytearray(Path("model/classifier.onnx").read_bytes())
     data[-20] ^= 1
@@ -245,7 +269,7 @@ def test_the_exports_onnx_and_openvino_take_pictures_of_any_size(here, opset):
         Path("openvino").mkdir()
         OpenVinoFormat().write(StoredModel("other"), Path("openvino"), lambda _: None)
         Path("openvino/labels.txt").write_text("\n".join(classifier.labels))
-        scores = OpenVinoFormat().load(Path("openvino")).scores("pictures", pixels)
+        scores = OpenVinoFormat().load(Path("openvino")).answers("pictures", pixels)
         np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
