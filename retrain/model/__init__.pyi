@@ -22,7 +22,6 @@ from .folder import (
 )
 from .graph_file import parse_graph
 from .head import Activation, Head, Layer, judge, softmax, write_head
-from .head import Activation, Head, Layer, judge, softmax, write_head
 from .litert_file import BACKBONE_PLACE, HEAD_SCOPE, KNOWN_SCOPE
 from .rejection import KNOWN, KNOWN_FROM, UNKNOWN, Rejection
 
