@@ -1,20 +1,58 @@
 """Exported graphs and SavedModels, traced once in a test session, and networks converted and quantised once.
 
-Tracing the parts that decode pictures takes two seconds of every first run of a backbone in a cache. The results depend
-on the network alone, so that the tests of one process share them. What runs do with them (checking, keeping, writing,
-verifying) is done anew each time; tests/backbones/test_kept_exports.py holds that runs with and without agree.
+Tracing the parts that decode pictures takes two seconds of every first run of a backbone in a cache, and converting
+Inception v3 ten. The results depend on the network alone, so that tests share them, also those of other processes. What
+runs do with them (checking, keeping, writing, verifying) is done anew each time; tests/backbones/test_kept_exports.py
+holds that runs with and without agree.
 """
 
+import contextlib
+import fcntl
 import functools
 import hashlib
+import pickle
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 
-def trace_once() -> None:
-    """From now on no network is traced for export a second time; where nothing uses TensorFlow, nothing imports it."""
+class Remembered:
+    """What functions returned, by key, for all processes that test; the first one computes, others wait for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[tuple[str, str], Any] = {}
+
+    def get(self, name: str, key: object, compute: Callable[[], Any]) -> Any:
+        """What `compute` returned when it was first called for this key; `repr(key)` is the same in every process."""
+        place = name, hashlib.sha256(repr(key).encode()).hexdigest()
+        if place not in self._known:
+            with self._alone("-".join(place)) as file:
+                content = file.read()
+                if not content:
+                    content = pickle.dumps(compute())
+                    file.write(content)
+            self._known[place] = pickle.loads(content)
+        return self._known[place]
+
+    @contextlib.contextmanager
+    def _alone(self, name: str) -> Iterator[Any]:
+        self._folder.mkdir(exist_ok=True)
+        with Path(self._folder, name).open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            yield file
+
+
+def trace_once(folder: Path) -> None:
+    """From now on no network is traced for export a second time; where nothing uses TensorFlow, nothing imports it.
+
+    Args:
+        folder: shared by the processes of this session.
+    """
     if "tensorflow" not in sys.modules:
         return
     from retrain import backbones
@@ -26,42 +64,41 @@ def trace_once() -> None:
         return
     make_trunk, make_template = graph.make_trunk, template.make_template
     convert, quantize = conversion.Converter._convert, quantization.quantize
-    trunks, templates, converted, quantised = {}, {}, {}, {}
+    remembered = Remembered(folder)
 
     @functools.wraps(make_trunk)
     def remembered_trunk(network, form=None):
         key = _digest(network.frozen_graph, network.layers), form
-        if key not in trunks:
-            trunks[key] = make_trunk(network, form)
-        return trunks[key]
+        return remembered.get("trunk", key, lambda: make_trunk(network, form))
 
     @functools.wraps(make_template)
     def remembered_template(trunk, pictures, form, place):
         key = trunk.digest, pictures, form
-        if key not in templates:
-            templates[key] = make_template(trunk, pictures, form, place)
-        return templates[key]
+        return remembered.get("template", key, lambda: make_template(trunk, pictures, form, place))
 
     @functools.wraps(convert)
     def remembered_conversion(self, frozen, original):
-        key = _digest(frozen)
-        if key not in converted:
-            made, details = convert(self, frozen, original)
-            converted[key] = made, details
-        return converted[key][0], dict(converted[key][1])
+        made, details = remembered.get("converted", _digest(frozen), lambda: convert(self, frozen, original))
+        return made, dict(details)
 
     @functools.wraps(quantize)
     def remembered_quantisation(network, pixels, folder, on_progress):
-        key = _digest_of_file(*network), hashlib.sha256(pixels.tobytes()).digest()
-        if key not in quantised:
+        made = None
+
+        def quantised():
+            nonlocal made
             made = quantize(network, pixels, folder, on_progress)
-            quantised[key] = {name: Path(folder, name).read_bytes() for name in QUANTIZED_MODEL.names}
-            return made
-        for number in range(len(pixels)):
-            on_progress(number + 1, len(pixels))
-        for name, content in quantised[key].items():
-            Path(folder, name).write_bytes(content)
-        return quantization.QuantizedNetwork(folder)
+            return {name: Path(folder, name).read_bytes() for name in QUANTIZED_MODEL.names}
+
+        key = _digest_of_file(*network), hashlib.sha256(pixels.tobytes()).digest()
+        files = remembered.get("quantised", key, quantised)
+        if made is None:
+            for number in range(len(pixels)):
+                on_progress(number + 1, len(pixels))
+            for name, content in files.items():
+                Path(folder, name).write_bytes(content)
+            made = quantization.QuantizedNetwork(folder)
+        return made
 
     # the room's front keeps what it once found
     graph.make_trunk = backbones.make_trunk = remembered_trunk

@@ -1,6 +1,5 @@
 """The report of real photographs: planted faults are found, heat maps add up, and TensorFlow is not needed."""
 
-import os
 import subprocess
 import sys
 
@@ -34,11 +33,10 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.fixture(scope="module")
-def flowers(test_data, tmp_path_factory):
+def flowers(test_data, tmp_path_factory, session_folder):
     """Pictures with planted faults, and a model of them. Processes that run tests at once share the cache."""
     folder = tmp_path_factory.mktemp("planted")
-    base = tmp_path_factory.getbasetemp()
-    cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "planted_flowers_cache"
+    cache = session_folder / "planted_flowers_cache"
     planted = plant(test_data / "images" / "flowers", folder / "pictures", seed=2)
     options = RunOptions(
         backbone=BackboneOptions(backbone="mobilenet_v2"), extraction=ExtractionOptions(cache_dir=str(cache))
