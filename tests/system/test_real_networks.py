@@ -14,14 +14,14 @@ from retrain.model.head import read_head
 
 @pytest.fixture(scope="module")
 def flowers(test_data, tmp_path_factory):
-    """A folder with cache/ and model/ from `retrain train` on every sixth of 500 flowers, and what it printed.
+    """A folder with cache/ and model/ from `retrain train` on every tenth of 500 flowers, and what it printed.
 
     All 500 are in training/test_head_trainer.py and pipeline/test_crossval.py, which begin with their bottlenecks.
     """
     folder = tmp_path_factory.mktemp("flowers")
     env = {"RETRAIN_BACKBONES": str(test_data / "backbones")}
     pictures = folder / "pictures"
-    for path in sorted((test_data / "images" / "flowers").glob("*/*.jpg"))[::6]:
+    for path in sorted((test_data / "images" / "flowers").glob("*/*.jpg"))[::10]:
         (pictures / path.parent.name).mkdir(parents=True, exist_ok=True)
         (pictures / path.parent.name / path.name).symlink_to(path)
     done = retrain("train", pictures, "--json", cwd=folder, env=env, check=0)
@@ -33,14 +33,14 @@ def test_flowers_are_told_apart(flowers):
     folder, _, run, _ = flowers
     assert run["backbone"]["name"] == "inception_v3"
     assert (run["backbone"]["height"], run["backbone"]["bottleneck_size"]) == (299, 2048)
-    assert run["extraction"]["extracted"] == 84
+    assert run["extraction"]["extracted"] == 50
     [note] = folder.glob("cache/inception_v3-*/litert.export")
     details = json.loads(note.read_bytes().partition(b"\n")[0])["details"]
     assert 0 < details["largest_difference"] < 1e-3  # between LiteRT's vectors and TensorFlow's
     assert run["labels"] == ["daisy", "dandelion", "roses", "sunflowers", "tulips"]
     held_out = [run["results"][name] for name in ("validation", "test")]
     right = sum(result["n"] * result["accuracy"] for result in held_out) / sum(result["n"] for result in held_out)
-    assert right > 0.6  # 87.5% is the expectation for such splits, three standard errors below it 63%
+    assert right > 0.55  # 87.5% is the expectation for such splits, three standard errors below it 56%
 
 
 @pytest.mark.real
@@ -55,12 +55,14 @@ def test_another_run_extracts_nothing_and_gives_the_same_weights(flowers, tmp_pa
 
 @pytest.mark.real
 def test_every_client_agrees_with_predict_on_every_test_picture(flowers):
+    from support.sessions import as_it_is
+
     from retrain._tensorflow import tf
 
     folder, pictures, _, _ = flowers
     rows = (folder / "model" / "predictions.csv").read_text().splitlines()[1:]
     paths = [str(pictures / row.split(",")[0]) for row in rows if row.split(",")[1] == "test"]
-    assert len(paths) > 5
+    assert len(paths) >= 5
     answers = json.loads(retrain("predict", folder / "model", *paths, "--json", "--quiet", check=0).stdout)
     labels = (folder / "model" / "labels.txt").read_text().splitlines()
     expected = np.array([[answer["scores"][label] for label in labels] for answer in answers])
@@ -70,7 +72,7 @@ def test_every_client_agrees_with_predict_on_every_test_picture(flowers):
     with graph.as_default():
         tf.import_graph_def(graph_def)
     scores = {name: [] for name in ("DecodeJpeg/contents", "DecodeJpeg", "input", "Mul", "Placeholder")}
-    with tf.compat.v1.Session(graph=graph) as session:
+    with tf.compat.v1.Session(graph=graph) as session, tf.compat.v1.Session(graph=graph, config=as_it_is()) as other:
         for number, path in enumerate(paths):
             feeds = {"DecodeJpeg/contents": Path(path).read_bytes()}
             if number % 4 == 0:  # the other inputs lie behind the first
@@ -83,7 +85,8 @@ def test_every_client_agrees_with_predict_on_every_test_picture(flowers):
                     "Placeholder": small / 255,
                 }
             for name, value in feeds.items():
-                scores[name].append(session.run("import/final_result:0", {f"import/{name}:0": value})[0])
+                runner = session if name == "DecodeJpeg/contents" else other
+                scores[name].append(runner.run("import/final_result:0", {f"import/{name}:0": value})[0])
     served = tf.saved_model.load(str(folder / "model" / "saved_model")).signatures["serving_default"]
     contents = [Path(path).read_bytes() for path in paths]
     scores["saved_model"] = served(image_bytes=tf.constant(contents))["final_result"].numpy()
@@ -98,9 +101,9 @@ def test_evaluate_uses_the_cache_of_training(flowers):
     folder, pictures, run, _ = flowers
     done = retrain("evaluate", "model", pictures, "--json", "--quiet", cwd=folder, check=0)
     figures = json.loads(done.stdout)
-    assert figures["n"] == 84
+    assert figures["n"] == 50
     assert figures["accuracy"] == pytest.approx(
-        sum(result["n"] * result["accuracy"] for result in run["results"].values()) / 84
+        sum(result["n"] * result["accuracy"] for result in run["results"].values()) / 50
     )
     assert len(os.listdir(folder / "cache")) == 2  # the extractor's folder, and pictures/
 

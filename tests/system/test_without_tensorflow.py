@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support.pictures import draw_picture
 from support.refused import REFUSE_TENSORFLOW
+from support.sessions import as_it_is
 
 from retrain._tensorflow import tf
 from retrain.files import digest_of_file
@@ -79,7 +80,7 @@ def check_equal(name="final_result"):
     answer = loaded.signatures["pixels"](pixels=tf.constant(pixels))
     with tf.Graph().as_default():
         tf.graph_util.import_graph_def(tf.compat.v1.GraphDef.FromString(Path("without/graph.pb").read_bytes()), name="")
-        with tf.compat.v1.Session() as session:
+        with tf.compat.v1.Session(config=as_it_is()) as session:
             scores = session.run(f"{name}:0", {"Placeholder:0": pixels})
     np.testing.assert_allclose(answer[name].numpy(), scores, atol=1e-5)
     assert answer["labels"].numpy()[1, -1].decode() == f"ä 花 {scores.shape[1] - 1}"
