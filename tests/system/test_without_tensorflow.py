@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.pictures import draw_picture
-from support.refused import REFUSE_TENSORFLOW
+from support.refused import REFUSE_TENSORFLOW, refusing
 from support.sessions import as_it_is
 
 from retrain._tensorflow import tf
@@ -112,6 +112,13 @@ def test_inception_v3_in_little_memory(test_data, monkeypatch):
     check_equal()
 
 
+@pytest.fixture(scope="module")
+def without_tensorflow():
+    """A process without TensorFlow that runs commands."""
+    with refusing() as run:
+        yield run
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -133,28 +140,31 @@ def test_inception_v3_in_little_memory(test_data, monkeypatch):
         "--bottleneck_dir cache --summaries_dir logs --how_many_training_steps 50",
     ],
 )
-def test_a_command_that_meets_no_new_network_imports_none(trained, tiny_backbone, arguments):
+def test_a_command_that_meets_no_new_network_imports_none(trained, tiny_backbone, without_tensorflow, arguments):
     """The cache has the bottlenecks, the converted network, and what exports need."""
     folder, _ = trained
     for name in ("pictures", "cache", "model"):
         shutil.copytree(folder / name, name)
-    code = f"{REFUSE_TENSORFLOW}\nfrom retrain.cli import main\nsys.exit(main.main())"
-    command = [sys.executable, "-c", code, *arguments.format(backbone=tiny_backbone).split()]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = without_tensorflow(*arguments.format(backbone=tiny_backbone).split())
     assert done.returncode == 0, done.stderr
-    if command[3] == "train":
+    if arguments.startswith("train"):
         assert (Path("again") / "classifier.tflite").exists()
 
 
-def test_new_pictures_are_extracted_without_it(trained, tiny_backbone):
+def test_new_pictures_are_extracted_without_it(trained, tiny_backbone, without_tensorflow):
     folder, _ = trained
     for name in ("pictures", "cache", "model"):
         shutil.copytree(folder / name, name)
     draw_picture(99, 0).save("pictures/cat/new.png")
-    code = f"{REFUSE_TENSORFLOW}\nfrom retrain.cli import main\nsys.exit(main.main())"
     for arguments in (
         "evaluate model pictures --json",
         f"train pictures --backbone {tiny_backbone} --augment 2 --flip --json",
     ):
-        done = subprocess.run([sys.executable, "-c", code, *arguments.split()], capture_output=True, text=True)
+        done = without_tensorflow(*arguments.split())
         assert done.returncode == 0, done.stderr
+
+
+def test_where_tensorflow_is_refused_a_new_network_fails(without_tensorflow, make_folder, tiny_backbone):
+    make_folder({"cat": 4, "dog": 4})
+    done = without_tensorflow("extract", "pictures", "--backbone", tiny_backbone)
+    assert "AssertionError: tensorflow is imported" in done.stderr
