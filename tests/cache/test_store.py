@@ -22,6 +22,8 @@ from retrain.errors import CacheError
 
 FINGERPRINT = "0123456789abcdef" * 4
 
+EXAMPLES = 1000 if os.environ.get("RETRAIN_SLOW") == "1" else 60  # of damage, at random
+
 
 def rows(start, count, length=6):
     rng = np.random.default_rng(start)
@@ -102,7 +104,7 @@ def test_segments_are_as_the_design_says():
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_damage_crashes_or_gives_a_wrong_vector(data, tmp_path):
     """Flip bytes, cut off, or overwrite; every row is then right or missing, and can be written again."""

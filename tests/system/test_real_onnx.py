@@ -22,9 +22,6 @@ tf2onnx = pytest.importorskip("tf2onnx", reason="the package tf2onnx is not inst
 
 pytestmark = pytest.mark.network
 
-AS_NCHW = {"inception_v3"}  # as networks of PyTorch are; the other stays as TensorFlow has it
-
-
 @pytest.fixture(scope="module")
 def folder(test_data, tmp_path_factory):
     """A folder with pictures/ of flowers."""
@@ -35,25 +32,29 @@ def folder(test_data, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", params=["mobilenet_v2", "inception_v3"])
-def both(request, folder, test_data):
-    """A network's name, its network of TensorFlow, and the same as an ONNX file; pixels in [0, 1] go in."""
-    name = request.param
+@pytest.fixture(scope="module")
+def network(test_data):
+    """A network of TensorFlow."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RETRAIN_BACKBONES", str(test_data / "backbones"))
-        network = locate_backbone(BackboneOptions(backbone=name)).network
+        return locate_backbone(BackboneOptions(backbone="mobilenet_v2")).network
+
+
+@pytest.fixture(params=["nhwc", "nchw"])
+def file(request, network, folder):
+    """The same as an ONNX file, whose pixels in [0, 1] are as TensorFlow has them, or as networks of PyTorch have."""
     graph = network.frozen_graph
-    turned = [graph.start] if name in AS_NCHW else None
+    turned = [graph.start] if request.param == "nchw" else None
     model, _ = tf2onnx.convert.from_graph_def(
         graph.graph_def, input_names=[graph.start], output_names=[graph.end], opset=17, inputs_as_nchw=turned
     )
-    (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
-    return name, network, folder / f"{name}.onnx"
+    path = folder / f"{request.param}.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
 
 
 @pytest.mark.real
-def test_vectors_and_so_heads_are_those_of_tensorflow(both, folder):
-    _, network, file = both
+def test_vectors_and_so_heads_are_those_of_tensorflow(network, file, folder):
     paths = sorted((folder / "pictures").glob("*/*"))
     names = sorted({path.parent.name for path in paths})
     labels = np.array([names.index(path.parent.name) for path in paths], np.int32)
