@@ -22,6 +22,7 @@ tf2onnx = pytest.importorskip("tf2onnx", reason="the package tf2onnx is not inst
 
 pytestmark = pytest.mark.network
 
+
 @pytest.fixture(scope="module")
 def folder(test_data, tmp_path_factory):
     """A folder with pictures/ of flowers."""

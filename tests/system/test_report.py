@@ -11,7 +11,7 @@ from retrain.data.decoding import decode_image
 from retrain.data.picture_file import read_picture
 from retrain.data.picture_form import PictureForm
 from retrain.model.classifier import Classifier
-from retrain.options import BackboneOptions, ExtractionOptions, RunOptions
+from retrain.options import BackboneOptions, ExtractionOptions, RunOptions, TrainingOptions
 from retrain.pipeline.report import write_report
 from retrain.pipeline.train import train
 from retrain.report.contents import Absent
@@ -39,7 +39,9 @@ def flowers(test_data, tmp_path_factory, session_folder):
     cache = session_folder / "planted_flowers_cache"
     planted = plant(test_data / "images" / "flowers", folder / "pictures", seed=2)
     options = RunOptions(
-        backbone=BackboneOptions(backbone="mobilenet_v2"), extraction=ExtractionOptions(cache_dir=str(cache))
+        backbone=BackboneOptions(backbone="mobilenet_v2"),
+        training=TrainingOptions(steps=1500),  # the report trains 25 more heads
+        extraction=ExtractionOptions(cache_dir=str(cache)),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
