@@ -253,7 +253,6 @@ def test_a_folder_of_another_extractor_is_left_alone(tiny_backbone):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("traced_anew")
 def test_heads_and_labels_share_what_is_kept(tiny_backbone, no_network_after):
     for widths in ((TINY_LENGTH, 2), (TINY_LENGTH, 5), (TINY_LENGTH, 7, 3)):
         head, labels = head_of(*widths), [f"label {number}" for number in range(widths[-1])]

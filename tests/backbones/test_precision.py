@@ -510,7 +510,8 @@ def test_a_model_trained_in_int8_is_served_in_float32(root, tiny_backbone, cache
 
 @needs_int8
 @pytest.mark.real
-def test_int8_of_a_real_network_on_photographs(test_data, tmp_path):
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "efficientnet_lite0"])
+def test_int8_of_a_real_network_on_photographs(backbone, test_data, tmp_path):
     from support.command import retrain
 
     pictures = tmp_path / "pictures"
@@ -519,7 +520,7 @@ def test_int8_of_a_real_network_on_photographs(test_data, tmp_path):
         shutil.copy(source, pictures / source.parent.name)
     env = {"RETRAIN_BACKBONES": str(test_data / "backbones"), "HOME": str(tmp_path / "home")}
     (tmp_path / "home").mkdir()
-    args = ["extract", pictures, "--backbone", "mobilenet_v2", "--input-size", "96", "--precision"]
+    args = ["extract", pictures, "--backbone", backbone, "--input-size", "96", "--precision"]
     done = retrain(*args, "int8", "--json", env=env, check=0)
     assert json.loads(done.stdout)["extracted"] == 32
     assert re.search(r"int8 model made from 23 pictures; mean cosine to float32 on 9 others: 0\.9\d+", done.stderr)

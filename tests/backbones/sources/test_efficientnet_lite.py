@@ -262,21 +262,3 @@ def test_fine_tuning(make_folder):
     done = json.loads(Path("model/run.json").read_text())["fine_tuning"]
     assert [layer for layer in done["layers"] if "relu" not in layer][:2] == ["conv_head", "bn1"]
     assert done["weights"] == 320 * 1280 + 2 * 1280
-
-
-@pytest.mark.real
-def test_int8(test_data):
-    """Of real pictures, for in int8 the network is far off on noise."""
-    pytest.importorskip("nncf")
-    pytest.importorskip("openvino")
-    from retrain.pipeline.extract import extract as extract_folder
-
-    folder = Path("pictures")
-    for name in list(CLASSES)[:2]:
-        (folder / name).mkdir(parents=True)
-        for path in sorted((test_data / "images" / "imagenette" / "train" / name).iterdir())[:14]:
-            (folder / name / path.name).symlink_to(path)
-    cache = extract_folder(
-        folder, RunOptions(BackboneOptions("efficientnet_lite0", input_size=96, precision="int8"))
-    ).cache
-    assert cache.description["mean_cosine"] > 0.9
