@@ -159,7 +159,7 @@ def _explainer(
     from retrain.pipeline.explain import Explainer
 
     explainer = Explainer(classifier, wanted.explain, images)
-    return lambda prediction: explainer.write(prediction.path, str(prediction.likeliest))
+    return lambda prediction: explainer.write(prediction.path, str(prediction.first_label))
 
 
 def _check_standard_input(pictures: Sequence[str], wanted: PredictionOptions) -> None:

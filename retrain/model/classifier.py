@@ -66,6 +66,11 @@ class Prediction:
         return dataclasses.replace(found, label=UNKNOWN) if found.is_unknown else found
 
     @property
+    def first_label(self) -> str | None:
+        """The most likely of the labels that the picture has; if it has none, the most likely of all."""
+        return next(iter(self.labels), self.likeliest)
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The labels that the picture has, most likely first: those whose scores are at least their thresholds.
 

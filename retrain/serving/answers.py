@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from retrain.data import decode_image, read_header
 from retrain.errors import RetrainError, UnreadableImageError
 from retrain.machine import cores
+from retrain.model import Prediction
 from retrain.options import ServingOptions
 from retrain.report import overlay
 from retrain.serving.admission import Admission
@@ -80,7 +81,7 @@ class Answerer:
         """What spoke for a label: the label, how the map was made, and a PNG to lay over the picture. Raises Problem.
 
         Args:
-            label: None: the most likely one.
+            label: None: the most likely one; where it can have many, of those that it has if there are any.
         """
         if label is not None and label not in model.labels:
             raise Problem(400, f"the model {model.name} has no label {label!r:.80}")
@@ -90,7 +91,7 @@ class Answerer:
                 raise Problem(400, str(pixels.error))
             if label is None:
                 scores = await self._scores(model, pixels)
-                label = model.labels[int(scores.argmax())]
+                label = str(Prediction.of("", model.labels, scores.tolist(), model.thresholds).first_label)
             number = np.array([model.labels.index(label)])
 
             def explain() -> tuple[str, bytes]:

@@ -30,7 +30,10 @@ _ADDS_UP = 1e-3  # by how much the scores of a picture may miss 1
 
 @dataclass(frozen=True)
 class Held:
-    """On how many pictures, that it was not trained on, a model was measured, and how often it was right."""
+    """On how many pictures, that it was not trained on, a model was measured, and how often it was right.
+
+    Where a picture can have several labels, right are those that got exactly their own.
+    """
 
     set: str  # test or validation
     pictures: int
@@ -87,8 +90,9 @@ class ServedModel:
         results = self.record.get("results")
         for name in ("test", "validation"):
             found = results.get(name) if isinstance(results, dict) else None
-            if isinstance(found, dict) and found.get("n") and found.get("accuracy") is not None:
-                return Held(name, int(found["n"]), round(found["accuracy"] * found["n"]))
+            measure = "accuracy" if self.thresholds is None else "exact_match"
+            if isinstance(found, dict) and found.get("n") and found.get(measure) is not None:
+                return Held(name, int(found["n"]), round(found[measure] * found["n"]))
         return None
 
     @property

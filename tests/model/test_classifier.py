@@ -31,6 +31,7 @@ def test_a_picture_can_have_several_labels_or_none(many_labels):
         assert [*one.scores.values()] == sorted(one.scores.values(), reverse=True)
         assert (one.label, one.score) == next(iter(one.scores.items()))
         assert [*one.labels] == [label for label, score in one.scores.items() if score >= one.thresholds[label]]
+        assert one.first_label == ([*one.labels] or [one.label])[0]
         assert one.thresholds == dict(zip(classifier.labels, classifier.thresholds, strict=True))
     assert any(abs(sum(one.scores.values()) - 1) > 0.1 for one in found)
 

@@ -52,7 +52,18 @@ def test_the_page_says_whether_a_picture_has_one_label_or_can_have_many():
     with asking(context_of(served("one"), served("many", FakeClassifier(thresholds=(0.2, 0.5, 0.3))))) as client:
         assert "It gives every picture one of 3 labels" in client.get("/").text
         page = client.get("/?model=many").text
+        assert "not measured" in page
         assert "It gives every picture those of 3 labels whose scores come up to their thresholds" in page
+
+
+def test_of_several_labels_all_must_be_right():
+    many = served("many", FakeClassifier(thresholds=(0.2, 0.5, 0.3)), results={"test": {"n": 40, "exact_match": 0.75}})
+    with asking(context_of(many)) as client:
+        page = client.get("/").text
+        assert "Test pictures with exactly their labels" in page
+        assert "75.0%" in page
+        found = client.get("/models").json()["models"][0]
+        assert (found["measured_on"], found["pictures"], found["accuracy"]) == ("test", 40, 0.75)
 
 
 def test_several_models_have_a_page_each():

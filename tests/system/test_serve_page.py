@@ -179,7 +179,8 @@ def test_labels_that_a_picture_has_are_ticked(show, many_labels, trained):
         ]
         for card, one in zip(page.locator(".answer").all(), found, strict=True):
             bars = [text.split("\n") for text in card.locator(".scores li").all_inner_texts()]
-            assert {text[2:] for text, _ in bars if text.startswith("\u2713 ")} == {*one.labels}
+            assert {text[2:] for text, _ in bars if text.startswith("\u2713")} == {*one.labels}
+            assert card.locator(".explain").inner_text() == f"What spoke for {one.first_label}"
             assert [share.split()[1] for _, share in bars] == [SIGNS[label in one.labels] for label in one.scores]
         assert "without a label" in page.inner_text("#status")
         page.evaluate(AXE)

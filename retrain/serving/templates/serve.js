@@ -115,8 +115,9 @@ function start(section) {
     }
     const [prediction] = answer.predictions;
     card.state = "done";
-    card.label = prediction.label;
     card.labels = prediction.labels || [prediction.label]; // where it can have many: those that it has
+    card.label = card.labels[0] ?? prediction.label;
+    if (prediction.labels) find(card, ".explain").textContent = `What spoke for ${card.label}`;
     const given = card.labels.map((label) => `${label} ${percent(prediction.scores[label])}`);
     find(card, ".is").textContent = given.join(", ") || "no label";
     const scores = Object.entries(prediction.scores).sort((one, other) => other[1] - one[1]);
@@ -191,7 +192,7 @@ function start(section) {
   function bar(label, score, threshold) {
     const item = document.createElement("li");
     const isIn = score >= threshold;
-    const texts = [isIn ? `\u2713 ${label}` : label, percent(score)];
+    const texts = [isIn ? `\u2713\u00a0${label}` : label, percent(score)];
     if (threshold !== undefined) texts[1] += ` ${isIn ? "\u2265" : "<"} ${percent(threshold)}`;
     const [name, share] = texts.map((text) => {
       const part = document.createElement("span");
