@@ -156,7 +156,7 @@ def rejecting(tiny_backbone, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def many_labels(trained, tiny_backbone, tmp_path_factory):
-    """A folder model/ whose pictures can have many labels, with the pictures and the cache of `trained`."""
+    """A folder model/ whose pictures can have several labels, with the pictures and the cache of `trained`."""
     from support.many_labels import with_thresholds
 
     return with_thresholds(trained[0], tiny_backbone, tmp_path_factory.mktemp("many") / "model")

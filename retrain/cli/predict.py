@@ -120,7 +120,7 @@ def _by_model(args: argparse.Namespace, wanted: PredictionOptions, images: Image
     classifier = Classifier(args.model_dir, args.trust)
     if wanted.wrong and classifier.thresholds is not None:
         raise UsageError(
-            "--wrong compares one label with the name of a picture's folder, and pictures can have many labels by "
+            "--wrong compares one label with the name of a picture's folder, and pictures can have several labels by "
             f"{display_path(args.model_dir)}: leave it out"
         )
 

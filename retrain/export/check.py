@@ -168,7 +168,7 @@ class _Check:
             )
 
     def accuracy(self, set_name: str, known: Sequence[KnownPicture]) -> Accuracy:
-        """How often the export and `retrain predict` are right: of many labels, with all of a picture's; never if it is
+        """How often the export and `retrain predict` are right: of several labels, with all of a picture's; never if it is
         unknown.
 
         Pictures that can't be read don't count.

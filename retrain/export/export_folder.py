@@ -189,7 +189,7 @@ def _readme(facts: Facts, classifier: Classifier) -> bytes:
         width=description.width,
         classes=len(description.labels),
         output=description.final_tensor_name,
-        has_many=description.thresholds is not None,
+        is_multi_label=description.thresholds is not None,
         tells_known=description.limit is not None,
     )
     return text.encode()

@@ -81,5 +81,5 @@ class ExportFormat(Protocol):
     def load(self, folder: Path) -> Runtime:
         """Load what an export's folder holds, by the foreign runtime alone.
 
-        labels.txt is beside it and, for many labels, thresholds.txt.
+        labels.txt is beside it and, for several labels, thresholds.txt.
         """

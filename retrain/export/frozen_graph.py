@@ -80,7 +80,7 @@ def head_graph(head: Head, final_tensor_name: str, producer: int) -> bytes:
     """A GraphDef from the bottleneck, which is not in it, to the scores and, if the head tells it, `known`.
 
     The scores are what TensorFlow writes of `softmax(relu(bottleneck @ weights + biases) @ weights + biases)` in a name
-    scope; for many labels, `sigmoid` stands for `softmax`.
+    scope; for several labels, `sigmoid` stands for `softmax`.
 
     Args:
         producer: the version of graphs that TensorFlow writes.

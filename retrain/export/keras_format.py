@@ -24,7 +24,7 @@ class KerasFormat:
 
     Its input `pictures` is (n, any, any, 3) uint8, RGB; its output the scores (n, classes) float32. A model that tells
     pictures of no class has a second output, `known` (n, 1) float32. Its layers with weights can be trained on.
-    `labels.txt` and, for many labels, `thresholds.txt` can be unzipped from the file.
+    `labels.txt` and, for several labels, `thresholds.txt` can be unzipped from the file.
     """
 
     facts = Facts(

@@ -1,4 +1,4 @@
-"""Labels that can't get lost, and the thresholds of a model of many labels: they are in the model's file itself.
+"""Labels that can't get lost, and the thresholds of a model of several labels: they are in the model's file itself.
 
 A file of ONNX has them in its metadata. Others have an archive behind them, or more files in them if they are archives:
 readers of a FlatBuffer ignore what comes after it, and those of a ZIP archive what comes before.

@@ -100,7 +100,7 @@ class OnnxClassifier:
     Its input `pictures` is (n, height, width, 3) uint8, RGB. Its outputs are, under the final tensor's name, the scores
     (n, classes) float32, and `bottleneck` (n, d) float32; between them, if the head tells pictures of no class, `known`
     (n, 1) float32 in [0, 1]. n is any number, or 1 if the network can't take more at once. Its metadata has the labels
-    as a JSON list and, for many labels, the thresholds.
+    as a JSON list and, for several labels, the thresholds.
     """
 
     def write(self, network: TrainedNetwork, place: str | os.PathLike[str]) -> dict[str, str]:

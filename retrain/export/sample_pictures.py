@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrain.data import SETS, PictureForm, decode_image, picture_files, read_header, read_picture
+from retrain.data import SEPARATOR, SETS, PictureForm, decode_image, picture_files, read_header, read_picture
 from retrain.errors import ExportError, UnreadableImageError
 from retrain.model import Classifier, read_file
 from retrain.model_files import PREDICTIONS
@@ -26,7 +26,6 @@ _WIDE = 1.25  # times as wide as the network's pictures, for their height
 _JUDGED = 500  # of each set, on which accuracy is measured
 _TRAINING = 300  # from which ranges of values are taken; NNCF's default
 _IN_ORDER = ("test", "validation", "train")  # that a picture was not trained on makes it the better witness
-_SEPARATOR = "|"  # of the labels in a cell of predictions.csv, where a picture can have many
 GIVEN = "given"  # the set of pictures of --pictures
 
 
@@ -36,7 +35,7 @@ class KnownPicture:
 
     path: str
     set: str
-    labels: tuple[str, ...] | None  # one; any number if a picture can have many
+    labels: tuple[str, ...] | None  # one; any number if a picture can have several
 
     def read(self) -> bytes:
         """Raises UnreadableImageError."""
@@ -98,13 +97,13 @@ def _labels_of(cell: str, classifier: Classifier) -> tuple[str, ...] | None:
     """The labels that a cell of predictions.csv has."""
     if classifier.thresholds is None:
         return (cell,) if cell else None
-    return tuple(cell.split(_SEPARATOR)) if cell else ()
+    return tuple(cell.split(SEPARATOR)) if cell else ()
 
 
 def _in_folder(classifier: Classifier, folder: str) -> Iterator[KnownPicture]:
     """The pictures below a folder; one of its sub-folders that has a class's name says the label.
 
-    Of a picture that can have many labels, it would say one of them.
+    Of a picture that can have several labels, it would say one of them.
     """
     if not os.path.isdir(folder):
         raise ExportError(f"--pictures {display_path(folder)}: no such folder; give a folder of pictures")

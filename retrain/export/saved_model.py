@@ -74,7 +74,7 @@ class SavedModel:
     Signature `serving_default`: `image_bytes` (n,) string, the bytes of pictures (over REST: {"b64": ...}).
     Signature `pixels`: `pixels` (n, height, width, 3) float32 in [0, 1].
     Both give the scores (n, classes) float32 under the final tensor's name, and `labels` (n, classes) string in the
-    order of the scores; a model of many labels also gives `thresholds` (n, classes) float32, and one that tells
+    order of the scores; a model of several labels also gives `thresholds` (n, classes) float32, and one that tells
     pictures of no class `known` (n, 1) float32 in [0, 1].
 
     It has no fingerprint.pb: that has hashes of TensorFlow's own, which nothing checks, and TensorFlow loads a

@@ -32,8 +32,8 @@ _BATCH = 16
 class Prediction:
     """The label and scores of one picture.
 
-    Where a picture has one label, scores add up to 1. Where it can have many, each label has a score and a threshold of
-    its own, and the most likely label need not be among those that the picture has.
+    Where a picture has one label, scores add up to 1. Where it can have several, each label has a score and a threshold
+    of its own, and the most likely label need not be among those that the picture has.
     """
 
     path: str
@@ -41,7 +41,7 @@ class Prediction:
     score: float | None  # of the most likely one, in [0, 1]
     scores: dict[str, float]  # all labels, most likely first
     error: str | None = None  # why the picture can't be read
-    thresholds: Mapping[str, float] | None = None  # label -> in [0, 1], of a model of many labels
+    thresholds: Mapping[str, float] | None = None  # label -> in [0, 1], of a model of several labels
     # of a model that tells pictures of no class: in [0, 1], at least 0.5 for pictures of a class; see `Limit`
     known: float | None = None
     distance: float | None = None  # to the nearest class, which `known` comes from
@@ -54,7 +54,7 @@ class Prediction:
 
         Args:
             scores: of the labels, in their order.
-            thresholds: of the labels, if it can have many of them.
+            thresholds: of the labels, if it can have several of them.
         """
         ranked = sorted(zip(labels, scores, strict=True), key=lambda pair: -pair[1])
         limits = None if thresholds is None else dict(zip(labels, thresholds, strict=True))

@@ -107,7 +107,7 @@ class ModelDescription:
     bottleneck_size: int
     backbone_description: dict[str, Any]  # of the float32 backbone in the graph; its fingerprint is made of this
     digests: dict[str, str]  # file -> SHA-256, hexadecimal; earlier versions wrote none
-    # (classes,) in [0, 1], if a picture can have many labels: it has those whose scores are at least this
+    # (classes,) in [0, 1], if a picture can have several labels: it has those whose scores are at least this
     thresholds: tuple[float, ...] | None = None
     fit: str = PictureForm.fit
     limit: Limit | None = None  # of a model that tells pictures of no class
@@ -298,7 +298,10 @@ def list_files(folder: Path) -> list[str]:
 
 
 def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
-    """Read and check run.json, labels.txt and, of a model of many labels, thresholds.txt. Raises ModelFolderError."""
+    """Read and check run.json, labels.txt and, where pictures can have several labels, thresholds.txt.
+
+    Raises ModelFolderError.
+    """
     folder = Path(model_dir)
     where = display_path(folder)
     if not folder.is_dir():

@@ -66,8 +66,8 @@ class Head:
     """A layer from bottlenecks to labels, with or without hidden layers of rectified units below it."""
 
     layers: tuple[Layer, ...]  # from the bottleneck upwards; the last one gives the logits
-    # (classes,) in [0, 1], if a picture can have many labels: it has those whose scores are at least this. None: it has
-    # one label
+    # (classes,) in [0, 1], if a picture can have several labels: it has those whose scores are at least this. None: it
+    # has one label
     thresholds: NDArray[np.float32] | None = None
     rejection: Rejection | None = None  # tells pictures of no class; None: every picture gets a label
 
@@ -172,7 +172,7 @@ def write_head(head: Head, labels: "Sequence[str]", path: str | os.PathLike[str]
     """Write head.h5.
 
     weights (d, classes) float32, biases (classes,) float32, labels (classes,) UTF-8. With a hidden layer of h units
-    also hidden_weights (d, h) and hidden_biases (h,) float32; weights are then (h, classes). A head of many labels
+    also hidden_weights (d, h) and hidden_biases (h,) float32; weights are then (h, classes). A head of several labels
     also has thresholds (classes,) float32. One that tells pictures of no class also has rejection_directions (d, k),
     rejection_slopes (d, classes), rejection_offsets (classes,), rejection_threshold (1,) and rejection_scale (1,),
     float32: what `Rejection` and its limit have.

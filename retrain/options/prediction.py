@@ -15,8 +15,8 @@ class PredictionOptions(Checked):
 
     top: int | None = option(
         None,
-        "show the N most likely labels (default: 5 or, where a picture can have many, those that it has; with --json, "
-        "all of them)",
+        "show the N most likely labels (default: 5 or, where a picture can have several, those that it has; with "
+        "--json, all of them)",
         metavar="N",
         common=True,
     )

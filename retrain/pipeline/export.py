@@ -31,7 +31,7 @@ class Exports:
     model_dir: str
     written: tuple[WrittenExport, ...]
     failures: Mapping[str, RetrainError]  # format -> why there is no export
-    thresholds: tuple[float, ...] | None  # of the labels, where a picture can have many
+    thresholds: tuple[float, ...] | None  # of the labels, where a picture can have several
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

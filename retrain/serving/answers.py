@@ -81,7 +81,7 @@ class Answerer:
         """What spoke for a label: the label, how the map was made, and a PNG to lay over the picture. Raises Problem.
 
         Args:
-            label: None: the most likely one; where it can have many, of those that it has if there are any.
+            label: None: the most likely one; where it can have several, of those that it has if there are any.
         """
         if label is not None and label not in model.labels:
             raise Problem(400, f"the model {model.name} has no label {label!r:.80}")

@@ -66,7 +66,7 @@ class ServedModel:
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
-        """Of the labels, where a picture can have many."""
+        """Of the labels, where a picture can have several."""
         return self.classifier.thresholds
 
     @property

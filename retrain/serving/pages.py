@@ -79,7 +79,7 @@ def _facts(model: ServedModel) -> dict[str, Any]:
         "more_labels": max(0, len(model.labels) - _MOST_LABELS),
         "made": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(model.version)),
         "held": model.held,
-        "has_many": model.thresholds is not None,
+        "is_multi_label": model.thresholds is not None,
     }
 
 

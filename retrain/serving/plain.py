@@ -40,7 +40,7 @@ _PICTURE = _PICTURES | {
 
 
 class PicturePrediction(BaseModel):
-    """What the model says of a picture: label, score and scores, or an error; with many labels also which it has."""
+    """What the model says of a picture: label, score and scores, or an error; with several labels also which it has."""
 
     name: str | None = Field(None, description="of the file, where a form has it")
     label: str | None = Field(None, description="the most likely one")
@@ -48,7 +48,9 @@ class PicturePrediction(BaseModel):
     scores: dict[str, float] | None = Field(
         None, description="the most likely labels first; if a picture has one, all add up to 1"
     )
-    labels: list[str] | None = Field(None, description="where it can have many: those that it has, most likely first")
+    labels: list[str] | None = Field(
+        None, description="where it can have several: those that it has, most likely first"
+    )
     thresholds: dict[str, float] | None = Field(None, description="of the scores: a picture has a label from there on")
     error: str | None = Field(None, description="why the picture can't be read")
 

@@ -2,7 +2,7 @@
 
 Answers are those that TensorFlow Serving gives for the saved_model/ of the model folder, signature serving_default:
 `image_bytes` in; scores under the final tensor's name, and `labels` in the order of the scores, out; so are
-`thresholds` where a picture can have many labels. In one thing it goes further: a picture that can't be read has
+`thresholds` where a picture can have several labels. In one thing it goes further: a picture that can't be read has
 {"error": ...} in its place, and the others get their answers.
 """
 

@@ -3,7 +3,7 @@
 One input: `image_bytes`, BYTES, shape [n] or [n, 1]: the bytes of n pictures. In JSON they are in base64; in the binary
 extension (docs.nvidia.com/deeplearning/triton-inference-server, "Binary Tensor Data Extension") as they are, each
 behind its length. Outputs, all or those that the request names: the scores, and `labels` in their order, as the
-SavedModel has them, so are `thresholds` where a picture can have many labels; `label`, the most likely one; and
+SavedModel has them, so are `thresholds` where a picture can have several labels; `label`, the most likely one; and
 `error`, why a picture can't be read, or nothing. Such a picture has no scores: null in JSON, NaN in the binary
 extension.
 """

@@ -185,7 +185,7 @@ def test_accuracy_counts_pictures_that_can_be_read(classifier, tmp_path):
 
 @pytest.fixture(scope="module")
 def of_many(many_labels):
-    """A classifier whose pictures can have many labels."""
+    """A classifier whose pictures can have several labels."""
     return Classifier(many_labels)
 
 

@@ -182,7 +182,7 @@ def test_swapped_labels_are_found(model, monkeypatch):
 
 @pytest.fixture
 def model_of_many(many_labels, tmp_path):
-    """A copy of a model whose pictures can have many labels."""
+    """A copy of a model whose pictures can have several labels."""
     return shutil.copytree(many_labels, tmp_path / "model")
 
 

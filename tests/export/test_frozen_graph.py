@@ -165,7 +165,7 @@ def test_another_head_is_found_out(network, change):
         FrozenGraph().verify(network, "graph.pb")
 
 
-@pytest.mark.parametrize("thresholds", [None, np.full(3, 0.5, np.float32)], ids=["one label", "many labels"])
+@pytest.mark.parametrize("thresholds", [None, np.full(3, 0.5, np.float32)], ids=["one label", "several labels"])
 def test_another_activation_is_found_out(network, thresholds):
     network.head = head_of(24, 3, thresholds=thresholds)
     written, other = ("Softmax", "Sigmoid") if thresholds is None else ("Sigmoid", "Softmax")

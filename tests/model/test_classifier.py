@@ -1,4 +1,4 @@
-"""Models of one label and of many."""
+"""Models of one label and of several."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (3, TINY_SIZE, TINY_SIZE, 3))
 
 @pytest.fixture
 def model(many_labels):
-    """A copy of a model whose pictures can have many labels."""
+    """A copy of a model whose pictures can have several labels."""
     return shutil.copytree(many_labels, Path("model"))
 
 

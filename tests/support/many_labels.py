@@ -1,4 +1,4 @@
-"""A model of many labels, made of one of one label: its head gets thresholds, and all forms are written anew."""
+"""A model of several labels, made of one of one label: its head gets thresholds, and all forms are written anew."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ THRESHOLDS = (0.15, 0.985, 0.2)  # of cat, dog, owl; a picture has three labels,
 
 
 def with_thresholds(trained: Path, backbone: Path, place: Path, thresholds=THRESHOLDS) -> Path:
-    """Copy the model of the fixture `trained` to a place, and let pictures have many labels there."""
+    """Copy the model of the fixture `trained` to a place, and let pictures have several labels there."""
     model = shutil.copytree(trained / "model", place)
     head, labels = read_head(model / "head.h5")
     # surer than the head is of one label, so that scores are not all about one half

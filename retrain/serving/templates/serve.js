@@ -115,7 +115,7 @@ function start(section) {
     }
     const [prediction] = answer.predictions;
     card.state = "done";
-    card.labels = prediction.labels || [prediction.label]; // where it can have many: those that it has
+    card.labels = prediction.labels || [prediction.label]; // where it can have several: those that it has
     card.label = card.labels[0] ?? prediction.label;
     if (prediction.labels) find(card, ".explain").textContent = `What spoke for ${card.label}`;
     const given = card.labels.map((label) => `${label} ${percent(prediction.scores[label])}`);
@@ -188,7 +188,7 @@ function start(section) {
     }
   }
 
-  // A threshold is there where a picture can have many labels; those that it has get a tick.
+  // A threshold is there where a picture can have several labels; those that it has get a tick.
   function bar(label, score, threshold) {
     const item = document.createElement("li");
     const isIn = score >= threshold;
