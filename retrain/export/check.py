@@ -168,10 +168,9 @@ class _Check:
             )
 
     def accuracy(self, set_name: str, known: Sequence[KnownPicture]) -> Accuracy:
-        """How often the export and `retrain predict` are right: of several labels, with all of a picture's; never if it is
-        unknown.
+        """How often the export and `retrain predict` are right.
 
-        Pictures that can't be read don't count.
+        Of several labels all must be right, and an unknown picture never is. Pictures that can't be read don't count.
         """
         [(name, takes), *_] = self.loaded.inputs.items()
         form = self.classifier.description.form

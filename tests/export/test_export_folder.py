@@ -234,14 +234,14 @@ RESIZING = {
 
 @pytest.mark.parametrize("name", RESIZING)
 def test_another_resizing_is_found(name, model, monkeypatch):
-    def with_resizing(network, height, width):
+    def with_resizing(network, form):
         front = parser.parse_model(f"""
             <ir_version: 8, opset_import: ["": 18]>
-            front (uint8[n, h, w, 3] pictures) => (uint8[n, {height}, {width}, 3] small)
+            front (uint8[n, h, w, 3] pictures) => (uint8[n, {form.height}, {form.width}, 3] small)
             {{
                 zero = Constant <value = int64[2] {{0, 0}}> ()
                 axes = Constant <value = int64[2] {{1, 2}}> ()
-                size = Constant <value = int64[2] {{{height}, {width}}}> ()
+                size = Constant <value = int64[2] {{{form.height}, {form.width}}}> ()
                 colours = Constant <value = int64[1] {{3}}> ()
                 count = Shape <start = 0, end = 1> (pictures)
                 sizes = Concat <axis = 0> (count, size, colours)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from support.serving import BLUE, GREEN, LABELS, RED, VERSION, FakeClassifier, asking, context_of, picture, served
 
+from retrain.data.picture_form import PictureForm
 from retrain.report.heat_maps import Mapped
 from retrain.serving.models import ServedModel
 
@@ -118,7 +119,7 @@ def test_no_heat_map_of_a_network_that_has_none(client):
 @pytest.mark.parametrize(("thresholds", "label"), [(None, "red"), ((0.9, 0.2, 0.2), "green"), ((1.0, 1.0, 1.0), "red")])
 def test_a_heat_map_is_of_the_most_likely_label_that_the_picture_has(thresholds, label, monkeypatch):
     mapped = Mapped(np.ones((2, 2), np.float32), 0, 1.0)
-    maps = SimpleNamespace(sentence="", of=lambda pixels, labels: [mapped])
+    maps = SimpleNamespace(sentence="", form=PictureForm(4, 6), of=lambda pixels, labels: [mapped])
     monkeypatch.setattr(ServedModel, "heat_maps", lambda self: maps)
     with asking(context_of(served(classifier=FakeClassifier(thresholds=thresholds)))) as client:
         assert client.post("/explain", content=picture("#ff8000")).json()["label"] == label
