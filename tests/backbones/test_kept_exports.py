@@ -156,7 +156,6 @@ def test_files_of_another_backbone_or_version_are_made_again(entry, export):
 
 
 @pytest.mark.parametrize("details", [{"digest": "another"}, {"more": 1}])
-@pytest.mark.usefixtures("traced_anew")
 def test_a_template_goes_with_the_graph_that_it_was_made_from(details, export):
     """Weights have no names in it but their places in the graph, which another one may have in another order."""
     export("first")

@@ -194,7 +194,7 @@ def test_the_reference_vectors_get_no_worse_by_tuning(reference_flowers):
     folds = (np.random.default_rng(0).permutation(len(data)) % 4).astype(np.int32) - 1  # a quarter is for the test
     found = tune(
         FoldTrainer(HeadTrainer(data, len(labels)), folds, labels),
-        TrainingOptions(steps=1000, eval_step_interval=1000),
+        TrainingOptions(steps=500, eval_step_interval=500),
         600,
     )
     assert found.is_complete
