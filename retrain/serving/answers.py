@@ -40,6 +40,13 @@ class Answer:
 
     scores: NDArray[np.float32] | None  # (classes,); None if there is an error
     error: str | None = None  # why there are none
+    known: float | None = None  # in [0, 1], of a model that tells pictures of no class
+
+    def prediction(self, model: ServedModel) -> Prediction:
+        """The same as `retrain predict` says it, without a path."""
+        if self.scores is None:
+            return Prediction("", None, None, {}, self.error)
+        return model.classifier.prediction("", [*self.scores.tolist(), *([] if self.known is None else [self.known])])
 
 
 class Answerer:
@@ -90,8 +97,7 @@ class Answerer:
             if isinstance(pixels, Answer):
                 raise Problem(400, str(pixels.error))
             if label is None:
-                scores = await self._scores(model, pixels)
-                label = str(Prediction.of("", model.labels, scores.tolist(), model.thresholds).first_label)
+                label = str((await self._judged(model, pixels)).prediction(model).first_label)
             number = np.array([model.labels.index(label)])
 
             def explain() -> tuple[str, bytes]:
@@ -109,7 +115,7 @@ class Answerer:
         if isinstance(picture, NoPicture):
             return Answer(None, picture.error)
         pixels = await self._pixels(model, picture)
-        return pixels if isinstance(pixels, Answer) else Answer(await self._scores(model, pixels))
+        return pixels if isinstance(pixels, Answer) else await self._judged(model, pixels)
 
     async def _pixels(self, model: ServedModel, picture: bytes) -> NDArray[np.uint8] | Answer:
         """A picture at the model's size, or why it can't be read."""
@@ -123,13 +129,15 @@ class Answerer:
         finally:
             self._metrics.decoded(time.perf_counter() - start)
 
-    async def _scores(self, model: ServedModel, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    async def _judged(self, model: ServedModel, pixels: NDArray[np.uint8]) -> Answer:
         """Raises Problem."""
         start = time.perf_counter()
         try:
-            return await self._batcher.scores(model, pixels)
+            row = await self._batcher.answer(model, pixels)
         except RetrainError as error:  # its message names the model's folder
             self._metrics.model_failed(model.name, str(error))
             raise Problem(503, f"the model {model.name} gives no scores", {"Retry-After": "10"}) from error
         finally:
             self._metrics.scored(model.name, time.perf_counter() - start)
+        scores, known = np.split(row, [len(model.labels)])
+        return Answer(scores, known=known.item() if known.size else None)

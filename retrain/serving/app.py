@@ -41,6 +41,7 @@ class ModelDocument(BaseModel):
     version: int
     labels: list[str]
     thresholds: list[float] | None
+    tells_known: bool
     backbone: str
     height: int
     width: int
@@ -140,6 +141,7 @@ def _described(model: ServedModel) -> dict[str, Any]:
         "version": model.version,
         "labels": model.labels,
         "thresholds": model.thresholds,
+        "tells_known": model.tells_known,
         "backbone": model.backbone,
         "height": model.input_size[0],
         "width": model.input_size[1],

@@ -22,11 +22,11 @@ _AT_ONCE = 2
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A picture that waits for its scores."""
+    """A picture that waits for its answer."""
 
     model: ServedModel
     pixels: NDArray[np.uint8]  # (height, width, 3)
-    scores: asyncio.Future[NDArray[np.float32]]  # (classes,)
+    answer: asyncio.Future[NDArray[np.float32]]  # a row of `Classifier.answers`
 
 
 class Batcher:
@@ -43,15 +43,15 @@ class Batcher:
         self._running: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(_AT_ONCE, "batch")
 
-    async def scores(self, model: ServedModel, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The scores, (classes,) float32, of a picture, (height, width, 3) uint8, RGB at the model's size.
+    async def answer(self, model: ServedModel, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """A row of `Classifier.answers` for a picture, (height, width, 3) uint8, RGB at the model's size.
 
         Raises what the model raises.
         """
-        scores: asyncio.Future[NDArray[np.float32]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(model, pixels, scores))
+        answer: asyncio.Future[NDArray[np.float32]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(model, pixels, answer))
         self._start()
-        return await scores
+        return await answer
 
     def close(self) -> None:
         """End the threads."""
@@ -76,7 +76,7 @@ class Batcher:
         others: deque[_Waiting] = deque()
         while self._waiting and len(batch) < self._most:
             picture = self._waiting.popleft()
-            if picture.scores.done():
+            if picture.answer.done():
                 continue
             if batch and picture.model is not batch[0].model:
                 others.append(picture)
@@ -89,16 +89,16 @@ class Batcher:
         self._tell(len(batch))
         classifier = batch[0].model.classifier
 
-        def scores() -> NDArray[np.float32]:
-            return classifier.scores(np.stack([picture.pixels for picture in batch]))
+        def answers() -> NDArray[np.float32]:
+            return classifier.answers(np.stack([picture.pixels for picture in batch]))
 
         try:
-            rows = await asyncio.get_running_loop().run_in_executor(self._threads, scores)
+            rows = await asyncio.get_running_loop().run_in_executor(self._threads, answers)
         except Exception as error:  # noqa: BLE001 - each request of the batch gets it, and says or logs it
             for picture in batch:
-                if not picture.scores.done():
-                    picture.scores.set_exception(error)
+                if not picture.answer.done():
+                    picture.answer.set_exception(error)
             return
         for picture, row in zip(batch, rows, strict=True):
-            if not picture.scores.done():
-                picture.scores.set_result(row)
+            if not picture.answer.done():
+                picture.answer.set_result(row)

@@ -70,6 +70,11 @@ class ServedModel:
         return self.classifier.thresholds
 
     @property
+    def tells_known(self) -> bool:
+        """Whether it tells pictures of none of its classes."""
+        return self.classifier.limit is not None
+
+    @property
     def backbone(self) -> str:
         """The name of the network below the trained layer."""
         return self.classifier.description.backbone_name

@@ -80,6 +80,7 @@ def _facts(model: ServedModel) -> dict[str, Any]:
         "made": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(model.version)),
         "held": model.held,
         "is_multi_label": model.thresholds is not None,
+        "tells_known": model.tells_known,
     }
 
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from retrain.model import Prediction
 from retrain.serving.answers import Answer
 from retrain.serving.bodies import content_type, files_of, whole_body
 from retrain.serving.context import Context, json_answer, problems
@@ -43,8 +42,10 @@ class PicturePrediction(BaseModel):
     """What the model says of a picture: label, score and scores, or an error; with several labels also which it has."""
 
     name: str | None = Field(None, description="of the file, where a form has it")
-    label: str | None = Field(None, description="the most likely one")
-    score: float | None = Field(None, description="of that label, in [0, 1]")
+    label: str | None = Field(
+        None, description="the most likely one; unknown, if the model says that it is of no class"
+    )
+    score: float | None = Field(None, description="of the most likely one, in [0, 1]")
     scores: dict[str, float] | None = Field(
         None, description="the most likely labels first; if a picture has one, all add up to 1"
     )
@@ -52,6 +53,8 @@ class PicturePrediction(BaseModel):
         None, description="where it can have several: those that it has, most likely first"
     )
     thresholds: dict[str, float] | None = Field(None, description="of the scores: a picture has a label from there on")
+    known: float | None = Field(None, description="of a model trained with --reject: at least 0.5, if it is of a class")
+    distance: float | None = Field(None, description="of such a model: to the nearest class")
     error: str | None = Field(None, description="why the picture can't be read")
 
 
@@ -130,9 +133,11 @@ def _prediction(name: str | None, answer: Answer, model: ServedModel, top: int |
     named = {} if name is None else {"name": name}
     if answer.scores is None:
         return named | {"error": answer.error}
-    found = Prediction.of("", model.labels, answer.scores.tolist(), model.thresholds)
+    found = answer.prediction(model)
     scores = dict(list(found.scores.items())[:top])
     shown = named | {"label": found.label, "score": found.score, "scores": scores}
+    if found.known is not None:
+        shown |= {"known": found.known, "distance": found.distance}
     if found.thresholds is None:
         return shown
     return shown | {"labels": found.labels, "thresholds": {label: found.thresholds[label] for label in scores}}

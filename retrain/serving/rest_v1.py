@@ -2,8 +2,8 @@
 
 Answers are those that TensorFlow Serving gives for the saved_model/ of the model folder, signature serving_default:
 `image_bytes` in; scores under the final tensor's name, and `labels` in the order of the scores, out; so are
-`thresholds` where a picture can have several labels. In one thing it goes further: a picture that can't be read has
-{"error": ...} in its place, and the others get their answers.
+`thresholds` where a picture can have several labels, and `known` where the model tells pictures of no class. In one
+thing it goes further: a picture that can't be read has {"error": ...} in its place, and the others get their answers.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from retrain.json_fields import Fields, shown_value
+from retrain.model import KNOWN
 from retrain.serving.answers import Answer, NoPicture
 from retrain.serving.bodies import document_of
 from retrain.serving.context import Context, json_answer, problems
@@ -168,7 +169,7 @@ def _rows(model: ServedModel, answers: list[Answer]) -> dict[str, Any]:
         "predictions": [
             {"error": answer.error}
             if answer.scores is None
-            else {model.scores_name: answer.scores.tolist()} | constants
+            else {model.scores_name: answer.scores.tolist()} | constants | _known(answer)
             for answer in answers
         ]
     }
@@ -180,9 +181,15 @@ def _columns(model: ServedModel, answers: list[Answer]) -> dict[str, Any]:
     }
     for name, values in _constants(model).items():
         outputs[name] = [None if answer.scores is None else values for answer in answers]
+    if model.tells_known:
+        outputs[KNOWN] = [None if answer.known is None else [answer.known] for answer in answers]
     if any(answer.error is not None for answer in answers):
         outputs["error"] = [answer.error for answer in answers]
     return {"outputs": outputs}
+
+
+def _known(answer: Answer) -> dict[str, list[float]]:
+    return {} if answer.known is None else {KNOWN: [answer.known]}
 
 
 def _constants(model: ServedModel) -> dict[str, list[Any]]:
@@ -200,10 +207,12 @@ def _metadata(model: ServedModel) -> dict[str, Any]:
     types = {model.scores_name: "DT_FLOAT", "labels": "DT_STRING"}
     if model.thresholds is not None:
         types["thresholds"] = "DT_FLOAT"
+    if model.tells_known:
+        types[KNOWN] = "DT_FLOAT"
     signature = {
         "inputs": {_INPUT: _tensor("DT_STRING", "serving_default_image_bytes:0", -1)},
         "outputs": {
-            name: _tensor(dtype, f"StatefulPartitionedCall:{number}", -1, len(model.labels))
+            name: _tensor(dtype, f"StatefulPartitionedCall:{number}", -1, 1 if name == KNOWN else len(model.labels))
             for number, (name, dtype) in enumerate(types.items())
         },
         "method_name": "tensorflow/serving/predict",

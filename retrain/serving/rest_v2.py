@@ -3,9 +3,9 @@
 One input: `image_bytes`, BYTES, shape [n] or [n, 1]: the bytes of n pictures. In JSON they are in base64; in the binary
 extension (docs.nvidia.com/deeplearning/triton-inference-server, "Binary Tensor Data Extension") as they are, each
 behind its length. Outputs, all or those that the request names: the scores, and `labels` in their order, as the
-SavedModel has them, so are `thresholds` where a picture can have several labels; `label`, the most likely one; and
-`error`, why a picture can't be read, or nothing. Such a picture has no scores: null in JSON, NaN in the binary
-extension.
+SavedModel has them, so are `thresholds` where a picture can have several labels, and `known` where the model tells
+pictures of no class; `label`, the most likely one, or unknown; and `error`, why a picture can't be read, or nothing.
+Such a picture has no scores: null in JSON, NaN in the binary extension.
 """
 
 import json
@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field
 
 import retrain
 from retrain.json_fields import FieldError, Fields, shown_value
+from retrain.model import KNOWN
 from retrain.serving.answers import Answer, NoPicture
 from retrain.serving.bodies import document_of
 from retrain.serving.context import Context, json_answer, problems
@@ -217,6 +218,7 @@ def _outputs(model: ServedModel) -> dict[str, tuple[str, list[int]]]:
         model.scores_name: ("FP32", [classes]),
         "labels": ("BYTES", [classes]),
         **({} if model.thresholds is None else {"thresholds": ("FP32", [classes])}),
+        **({KNOWN: ("FP32", [1])} if model.tells_known else {}),
         "label": ("BYTES", []),
         "error": ("BYTES", []),
     }
@@ -359,7 +361,9 @@ def _values(model: ServedModel, name: str, answers: Sequence[Answer]) -> list[An
     if name == "thresholds":
         return list(model.thresholds or ()) * len(answers)
     if name == "label":
-        return ["" if answer.scores is None else model.labels[int(answer.scores.argmax())] for answer in answers]
+        return [answer.prediction(model).label or "" for answer in answers]
+    if name == KNOWN:
+        return [answer.known for answer in answers]
     if name == "error":
         return [answer.error or "" for answer in answers]
     none = [None] * len(model.labels)

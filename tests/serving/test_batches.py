@@ -15,7 +15,7 @@ def pixels(colour):
 async def ask(batcher, model, count, classifier):
     """Ask for some pictures at once, while no batch ends; what came of each."""
     classifier.holds.clear()
-    asked = [asyncio.ensure_future(batcher.scores(model, pixels((n, 0, 255 - n)))) for n in range(count)]
+    asked = [asyncio.ensure_future(batcher.answer(model, pixels((n, 0, 255 - n)))) for n in range(count)]
     await asyncio.sleep(0)
     await asyncio.to_thread(wait_until, lambda: len(classifier.batches) >= min(count, 2))
     classifier.holds.set()
@@ -39,7 +39,7 @@ def test_models_are_not_mixed():
     async def ask_both():
         for classifier in classifiers:
             classifier.holds.clear()
-        asked = [asyncio.ensure_future(batcher.scores(models[n % 2], pixels((n, 0, 9)))) for n in range(10)]
+        asked = [asyncio.ensure_future(batcher.answer(models[n % 2], pixels((n, 0, 9)))) for n in range(10)]
         await asyncio.sleep(0.01)
         for classifier in classifiers:
             classifier.holds.set()
@@ -56,7 +56,7 @@ def test_whoever_is_gone_is_left_out():
 
     async def ask_and_go():
         classifier.holds.clear()
-        asked = [asyncio.ensure_future(batcher.scores(model, pixels((n, 0, 9)))) for n in range(6)]
+        asked = [asyncio.ensure_future(batcher.answer(model, pixels((n, 0, 9)))) for n in range(6)]
         await asyncio.sleep(0)
         for one in asked[1:4]:  # one is in a batch, two wait
             one.cancel()
@@ -75,5 +75,5 @@ def test_an_error_reaches_everyone_of_the_batch_and_no_one_else():
     found = run(ask(batcher, model, 5, classifier))
     assert {str(one) for one in found} == {"broken"}
     classifier.error = None
-    assert len(run(batcher.scores(model, pixels((1, 2, 3))))) == 3
+    assert len(run(batcher.answer(model, pixels((1, 2, 3))))) == 3
     batcher.close()

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from support.serving import FakeClassifier, asking, context_of, served
 
+from retrain.model.rejection import Limit
+
 RESULTS = {"test": {"n": 52, "accuracy": 47 / 52}}
 
 
@@ -102,3 +104,11 @@ def test_the_report_is_not_shown_to_others_unasked():
         answer = client.get("/report/paint")
         assert answer.status_code == 404
         assert "start the server with --show-report" in answer.json()["error"]
+
+
+def test_the_page_says_that_a_picture_may_be_unknown():
+    with asking(context_of(served(classifier=FakeClassifier(limit=Limit(0.4, 0.1))))) as client:
+        assert (
+            "It gives a picture one of 3 labels, or says that it is unknown, because it is too far"
+            in client.get("/").text
+        )

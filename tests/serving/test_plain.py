@@ -5,6 +5,7 @@ import pytest
 from support.serving import BLUE, GREEN, LABELS, RED, VERSION, FakeClassifier, asking, context_of, picture, served
 
 from retrain.data.picture_form import PictureForm
+from retrain.model.rejection import Limit
 from retrain.report.heat_maps import Mapped
 from retrain.serving.models import ServedModel
 
@@ -66,6 +67,22 @@ def test_where_a_picture_can_have_many_labels_those_that_it_has_are_told():
     with asking(context_of(none)) as client:
         [found] = client.post("/predict", content=RED).json()["predictions"]
         assert (found["labels"], found["label"]) == ([], "red")
+
+
+def test_a_picture_of_no_class_is_unknown():
+    knowing = served(classifier=FakeClassifier(limit=Limit(0.4, 0.1)))
+    with asking(context_of(knowing, served("other"))) as client:
+        [found] = client.post("/predict", content=RED).json()["predictions"]
+        assert found["label"] == "red"
+        assert found["known"] == pytest.approx(found["score"], abs=1e-6)
+        assert found["distance"] < 0.4
+        [found] = client.post("/predict?top=1", content=picture("#707172")).json()["predictions"]
+        assert (found["label"], [*found["scores"]]) == ("unknown", ["blue"])
+        assert found["known"] < 0.5
+        assert found["distance"] > 0.4
+        [found] = client.post("/predict/other", content=RED).json()["predictions"]
+        assert {*found} == {"label", "score", "scores"}
+        assert [one["tells_known"] for one in client.get("/models").json()["models"]] == [True, False]
 
 
 def test_several_models_are_asked_by_name():

@@ -1,6 +1,8 @@
 import pytest
 from support.serving import BLUE, GREEN, LABELS, RED, VERSION, FakeClassifier, asking, b64, context_of, served
 
+from retrain.model.rejection import Limit
+
 PREDICT = "/v1/models/paint:predict"
 
 
@@ -57,6 +59,20 @@ def test_thresholds_come_with_the_scores_where_a_picture_can_have_many_labels():
             "labels": ("DT_STRING", "1"),
             "thresholds": ("DT_FLOAT", "2"),
         }
+
+
+def test_known_comes_with_the_scores_where_the_model_tells_it():
+    with asking(context_of(served(classifier=FakeClassifier(limit=Limit(0.4, 0.1))))) as client:
+        pictures = [{"b64": b64(RED)}, {"b64": b64(b"text")}]
+        good, bad = client.post(PREDICT, json={"instances": pictures}).json()["predictions"]
+        assert {*good} == {"final_result", "labels", "known"}
+        assert len(good["final_result"]) == 3
+        assert good["known"] == [max(good["final_result"])]
+        assert [*bad] == ["error"]
+        assert client.post(PREDICT, json={"inputs": pictures}).json()["outputs"]["known"] == [good["known"], None]
+        found = client.get("/v1/models/paint/metadata").json()["metadata"]["signature_def"]["signature_def"]
+        known = found["serving_default"]["outputs"]["known"]
+        assert [size["size"] for size in known["tensor_shape"]["dim"]] == ["-1", "1"]
 
 
 def test_a_bad_picture_fails_alone(client):

@@ -4,7 +4,9 @@ import struct
 
 import numpy as np
 import pytest
-from support.serving import BLUE, GREEN, LABELS, RED, VERSION, FakeClassifier, asking, b64, context_of, served
+from support.serving import BLUE, GREEN, LABELS, RED, VERSION, FakeClassifier, asking, b64, context_of, picture, served
+
+from retrain.model.rejection import Limit
 
 INFER = "/v2/models/paint/infer"
 LENGTH = "Inference-Header-Content-Length"
@@ -63,6 +65,19 @@ def test_thresholds_are_an_output_where_a_picture_can_have_many_labels():
         assert np.frombuffer(answer.content[int(answer.headers[LENGTH]) :], "<f4").tolist() == [0.25, 0.5, 0.75]
         names = [one["name"] for one in client.get("/v2/models/paint").json()["outputs"]]
         assert names == ["final_result", "labels", "thresholds", "label", "error"]
+
+
+def test_known_is_an_output_where_the_model_tells_it():
+    with asking(context_of(served(classifier=FakeClassifier(limit=Limit(0.4, 0.1))))) as client:
+        outputs = by_name(client.post(INFER, json={"inputs": [tensor(RED, picture("#707172"), b"text")]}))
+        assert outputs["label"]["data"] == ["red", "unknown", ""]
+        assert (outputs["known"]["datatype"], outputs["known"]["shape"]) == ("FP32", [3, 1])
+        red, grey, none = outputs["known"]["data"]
+        assert red > 0.5 > grey
+        assert none is None
+        assert len(outputs["final_result"]["data"]) == 9
+        names = [one["name"] for one in client.get("/v2/models/paint").json()["outputs"]]
+        assert names == ["final_result", "labels", "known", "label", "error"]
 
 
 def test_a_column_of_pictures(client):

@@ -124,9 +124,11 @@ def test_connections_beyond_the_bound_get_503(model, monkeypatch):
 def test_what_is_being_asked_is_answered_at_the_end(model, picture, monkeypatch):
     with running({"m": model}) as (server, address):
         classifier = server._context.models.get().classifier
-        gate, scores = threading.Event(), classifier.scores
+        gate, classify = threading.Event(), classifier.answers
         begun = []
-        monkeypatch.setattr(classifier, "scores", lambda pixels: (begun.append(1), gate.wait(30), scores(pixels))[-1])
+        monkeypatch.setattr(
+            classifier, "answers", lambda pixels: (begun.append(1), gate.wait(30), classify(pixels))[-1]
+        )
         answers = []
         threads = [threading.Thread(target=lambda: answers.append(ask(address, body=picture)[0])) for _ in range(10)]
         for thread in threads:
@@ -194,8 +196,8 @@ def test_a_model_that_is_trained_anew_is_taken_up_without_losing_a_request(
 def test_too_many_at_once_get_503_and_the_others_their_answers(model, picture):
     with running({"m": model}, max_queue=4) as (server, address):
         classifier = server._context.models.get().classifier
-        gate, scores = threading.Event(), classifier.scores
-        classifier.scores = lambda pixels: (gate.wait(30), scores(pixels))[-1]
+        gate, classify = threading.Event(), classifier.answers
+        classifier.answers = lambda pixels: (gate.wait(30), classify(pixels))[-1]
         answers = []
         threads = [threading.Thread(target=lambda: answers.append(ask(address, body=picture))) for _ in range(12)]
         for thread in threads:

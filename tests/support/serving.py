@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from retrain.data.picture_form import PictureForm
+from retrain.model.classifier import Classifier
 from retrain.options import ServingOptions
 from retrain.serving.answers import Answerer
 from retrain.serving.app import build_app
@@ -29,10 +30,15 @@ VERSION = 1700000000
 
 
 class FakeClassifier:
-    """Tells red, green and blue pictures apart: its scores are the shares of the colours."""
+    """Tells red, green and blue pictures apart: its scores are the shares of the colours.
 
-    def __init__(self, labels=LABELS, size=(4, 6), thresholds=None):
-        self.labels, self.thresholds = labels, thresholds
+    With a limit, pictures are known by the largest share.
+    """
+
+    prediction = Classifier.prediction
+
+    def __init__(self, labels=LABELS, size=(4, 6), thresholds=None, limit=None):
+        self.labels, self.thresholds, self.limit = labels, thresholds, limit
         self.folder = self.model_dir = Path("/nowhere/model")
         self.litert_model = None
         self.description = SimpleNamespace(
@@ -48,13 +54,14 @@ class FakeClassifier:
         self.holds.set()
         self.error = None  # what it raises
 
-    def scores(self, pixels):
+    def answers(self, pixels):
         self.batches.append(len(pixels))
         assert self.holds.wait(30)
         if self.error:
             raise self.error
         shares = pixels.reshape(len(pixels), -1, 3).mean(axis=1) + 1e-3
-        return (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+        shares = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+        return shares if self.limit is None else np.hstack([shares, shares.max(axis=1, keepdims=True)])
 
 
 class FakeModels(dict):

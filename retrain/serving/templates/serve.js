@@ -115,12 +115,13 @@ function start(section) {
     }
     const [prediction] = answer.predictions;
     card.state = "done";
-    card.labels = prediction.labels || [prediction.label]; // where it can have several: those that it has
-    card.label = card.labels[0] ?? prediction.label;
-    if (prediction.labels) find(card, ".explain").textContent = `What spoke for ${card.label}`;
-    const given = card.labels.map((label) => `${label} ${percent(prediction.scores[label])}`);
-    find(card, ".is").textContent = given.join(", ") || "no label";
     const scores = Object.entries(prediction.scores).sort((one, other) => other[1] - one[1]);
+    const isUnknown = prediction.known < 0.5; // a model that tells pictures of no class says how known they are
+    card.labels = prediction.labels || [prediction.label]; // where it can have several: those that it has
+    card.label = isUnknown ? scores[0][0] : card.labels[0] ?? prediction.label; // what the heat map is for
+    if (isUnknown || prediction.labels) find(card, ".explain").textContent = `What spoke for ${card.label}`;
+    const given = card.labels.map((label) => (isUnknown ? label : `${label} ${percent(prediction.scores[label])}`));
+    find(card, ".is").textContent = given.join(", ") || "no label";
     const shown = scores.slice(0, Math.max(MOST_SCORES, card.labels.length));
     find(card, ".scores").replaceChildren(...shown.map(([label, score]) => bar(label, score, prediction.thresholds?.[label])));
     find(card, ".explain").hidden = false;
