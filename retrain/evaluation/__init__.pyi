@@ -1,6 +1,6 @@
 from .comparison import mcnemar_p_value
 from .fold_statistics import FoldStatistics, LabelFoldStatistics, summarize_folds, summarize_label_folds
-from .label_errors import LabelErrors, find_label_errors
+from .label_errors import LabelErrors, WrongLabel, find_label_errors, find_wrong_labels
 from .labelling import LabellingOrder, labelling_order
 from .likeness import normalised
 from .metrics import (
@@ -38,12 +38,14 @@ __all__ = [
     "MultiLabelMetrics",
     "Outcomes",
     "PictureResult",
+    "WrongLabel",
     "answers_above",
     "auroc",
     "best_thresholds",
     "different",
     "expected_calibration_error",
     "find_label_errors",
+    "find_wrong_labels",
     "is_imbalanced",
     "joined",
     "labelling_order",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LabelErrors", "find_label_errors"]
+__all__ = ["LabelErrors", "WrongLabel", "find_label_errors", "find_wrong_labels"]
 
 # Numbers of some pictures, and the scores (m, classes) that heads which were trained without them give them.
 HeldOutScores = Callable[[], Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]]
@@ -36,6 +36,16 @@ class LabelErrors:
         yield from zip(*(column.tolist() for column in columns), strict=True)
 
 
+@dataclass(frozen=True)
+class WrongLabel:
+    """A label that a picture probably should not have, or should."""
+
+    number: int  # of the picture
+    label: int
+    has: bool  # whether the picture has it
+    score: float
+
+
 def find_label_errors(scores: HeldOutScores, labels: NDArray[np.int32]) -> LabelErrors:
     """Find the labels that are probably wrong.
 
@@ -50,6 +60,30 @@ def find_label_errors(scores: HeldOutScores, labels: NDArray[np.int32]) -> Label
     numbers, suggested, own, best, margins = columns
     order = np.lexsort([numbers, margins])
     return LabelErrors(numbers[order].astype(np.int64), suggested[order].astype(np.int32), own[order], best[order])
+
+
+def find_wrong_labels(scores: NDArray[np.float64], has: NDArray[np.bool_]) -> tuple[WrongLabel, ...]:
+    """Find the same among pictures that may have several labels: each label is a question with two answers.
+
+    Args:
+        scores: (n, classes) that heads give which were trained without the picture.
+        has: (n, classes) which labels each picture has.
+    Returns: the most improbable first.
+    """
+    found = []
+    for label in range(scores.shape[1]):
+        both = np.stack([1 - scores[:, label], scores[:, label]], axis=1)
+        errors = find_label_errors(_once(both), has[:, label].astype(np.int32))
+        for number, suggested, own, other in errors.rows():
+            found.append(
+                (own - other, number, label, WrongLabel(number, label, suggested == 0, float(scores[number, label])))
+            )
+    return tuple(wrong for *_, wrong in sorted(found, key=lambda row: row[:3]))
+
+
+def _once(scores: NDArray[np.float64]) -> HeldOutScores:
+    """All scores, in one part."""
+    return lambda: iter([(np.arange(len(scores)), scores)])
 
 
 def _thresholds(scores: HeldOutScores, labels: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -341,6 +341,7 @@ class LabelHeadline:
     micro_f1: float | None  # of the same pictures, as are the next three
     macro_f1: float | None
     exact_match: float | None
+    cross_validated: Figure | Absent | None  # stands beside figures of too few pictures. None: not needed
     cross_entropy: float | None  # mean over the pictures of the sum over the labels, in nats
     notes: tuple[str, ...]
     pictures: int  # different ones, in all sets

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.evaluation import LabelErrors
+from retrain.evaluation import LabelErrors, WrongLabel
 from retrain.report.contents import Figure, Finding, Group
 from retrain.report.judged import Judged, JudgedPictures
 from retrain.report.similar import class_likeness, near_pairs
@@ -28,6 +28,7 @@ __all__ = [
     "suspects",
     "two_labels",
     "unreadable",
+    "wrong_labels",
 ]
 
 Show = Callable[[Sequence[int]], tuple[int, ...]]  # puts pictures on the page
@@ -206,6 +207,30 @@ def other_labels(pictures: Judged, copies: Copies, show: Show) -> Finding:
         counted(len(own), "picture", "is/are"),
         _groups(pictures, own, show),
         [pictures.paths[number] for group in own for number in group],
+    )
+
+
+def wrong_labels(pictures: Judged, wrong: Sequence[WrongLabel], show: Show) -> Finding:
+    """Labels that heads which never saw the picture find improbable, or miss."""
+    kind = _Kind(
+        "suspects",
+        "Labels that may be wrong or missing",
+        "Every picture has the labels that a model would give it which never saw it.",
+        "{count} a label, or the lack of one, that a model which never saw the picture finds improbable. Look at the "
+        "first ones first: some are hard pictures with the right labels.",
+    )
+    texts: dict[int, list[str]] = defaultdict(list)
+    for one in wrong:
+        name = pictures.names[one.label]
+        texts[one.number].append(
+            f"has {name}, which got {one.score:.2f}" if one.has else f"lacks {name} ({one.score:.2f})"
+        )
+    groups = [
+        Group(show([number]) if place < _MOST_GROUPS else (), f"{pictures.label_of(number)}: {', '.join(told)}")
+        for place, (number, told) in enumerate(texts.items())
+    ]
+    return _finding(
+        kind, counted(len(groups), "picture", "has/have"), groups, [pictures.paths[number] for number in texts]
     )
 
 

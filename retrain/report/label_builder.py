@@ -1,20 +1,21 @@
 """Put the report of a model of several labels together."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrain.report import findings
 from retrain.report.builder import FULL, QUICK, QUICK_NEIGHBOURS, SIZES, Work
-from retrain.report.contents import Absent, Finding, Gallery, LabelHeadline, LabelReport
+from retrain.report.contents import Absent, Figure, Finding, Gallery, LabelHeadline, LabelReport
 from retrain.report.galleries import in_turns, shown_galleries
 from retrain.report.heat_maps import HeatMaps
 from retrain.report.history import curves_of
 from retrain.report.judged_labels import JudgedLabels
 from retrain.report.label_figures import co_occurrence_of, label_calibration_of, label_curves_of, label_rows
-from retrain.report.run import Run, recipe_of
+from retrain.report.label_held_out import judge_held_out
+from retrain.report.run import Run, recipe_of, training_options
 from retrain.report.shelf import Shelf
 from retrain.report.thumbnails import PictureFiles
 from retrain.text import counted, ratio
@@ -48,12 +49,12 @@ def build_label_report(sources: LabelSources, work: Work | None = None) -> Label
     gallery = [number for name, chosen in numbers.items() for number in chosen[: most[name]].tolist()]
     if work or np.count_nonzero(pictures.sets == "train") <= QUICK_NEIGHBOURS:
         shelf.add_neighbours(gallery)
-    heat_maps, found = _full(sources, work, shelf, gallery) if work else _quick(sources)
+    more = _full(sources, work, shelf, gallery) if work else _quick(sources)
     return LabelReport(
         name=run.name,
         is_full=work is not None,
         full_command=sources.command,
-        headline=_headline(sources),
+        headline=_headline(sources, more.cross_validated),
         curves=curves_of(
             run.history, run.fine_tuning, run.record["training"]["best_step"], run.best_epoch, "exact match"
         ),
@@ -62,27 +63,39 @@ def build_label_report(sources: LabelSources, work: Work | None = None) -> Label
         labels=label_rows(pictures),
         label_curves=label_curves_of(pictures),
         galleries=galleries,
-        heat_maps=heat_maps,
-        findings=found,
+        heat_maps=more.heat_maps,
+        findings=more.findings,
         recipe=recipe_of(run),
         pictures=shelf.finish(sources.files, *SIZES[work is not None]),
     )
 
 
-def _quick(sources: LabelSources) -> tuple[str | Absent, tuple[Finding | Absent, ...]]:
+@dataclass(frozen=True)
+class _More:
+    """The parts that the quick and the full report do not share."""
+
+    heat_maps: str | Absent
+    findings: tuple[Finding | Absent, ...]
+    cross_validated: Figure | Absent
+
+
+def _quick(sources: LabelSources) -> _More:
     command = sources.command
     more = Absent(
-        "The full report also looks for near duplicates, and for test pictures that were trained on.",
+        "The full report also looks for near duplicates, test pictures that were trained on, and labels that may be "
+        "wrong or missing.",
         "More about your pictures",
         command,
     )
     found = (findings.unreadable(sources.run.skipped), findings.small_labels(_rarities(sources.pictures)), more)
-    return Absent("The full report shows which places of a picture spoke for a label.", "", command), found
+    return _More(
+        Absent("The full report shows which places of a picture spoke for a label.", "", command),
+        found,
+        Absent("The full report adds the mAP by cross-validation, of all pictures.", "", command),
+    )
 
 
-def _full(
-    sources: LabelSources, work: Work, shelf: Shelf, gallery: Sequence[int]
-) -> tuple[str | Absent, tuple[Finding | Absent, ...]]:
+def _full(sources: LabelSources, work: Work, shelf: Shelf, gallery: Sequence[int]) -> _More:
     pictures, maps = sources.pictures, work.heat_maps
     if isinstance(maps, HeatMaps):
         work.told("drawing heat maps", 0, 1)
@@ -90,14 +103,25 @@ def _full(
     work.told("comparing pictures", 0, 1)
     copies = findings.copies_of(pictures, sources.files)
     work.told("comparing pictures", 1, 1)
+    held_out = judge_held_out(
+        pictures,
+        training_options(sources.run.record),
+        copies.groups,
+        lambda done, total: work.told("training heads", done, total),
+    )
+    too_few = Absent("Heads that never saw a picture can't be trained: no label has two different pictures.")
     found = (
         findings.unreadable(sources.run.skipped),
+        findings.wrong_labels(pictures, held_out.wrong, shelf.show)
+        if held_out
+        else replace(too_few, title="Labels that may be wrong or missing"),
         findings.other_labels(pictures, copies, shelf.show),
         findings.leaks(pictures, copies, shelf.show),
         findings.near_duplicates(pictures, copies, shelf.show),
         findings.small_labels(_rarities(pictures)),
     )
-    return maps.sentence if isinstance(maps, HeatMaps) else maps, found
+    figure = held_out.mean_average_precision if held_out else None
+    return _More(maps.sentence if isinstance(maps, HeatMaps) else maps, found, figure or too_few)
 
 
 def _rarities(pictures: JudgedLabels) -> dict[str, int]:
@@ -106,7 +130,7 @@ def _rarities(pictures: JudgedLabels) -> dict[str, int]:
     return dict(zip(pictures.names, counts, strict=True))
 
 
-def _headline(sources: LabelSources) -> LabelHeadline:
+def _headline(sources: LabelSources, cross_validated: Figure | Absent) -> LabelHeadline:
     pictures, record = sources.pictures, sources.run.record
     metrics, name = pictures.metrics, pictures.shown_set
     figure = pictures.figure_of(pictures.shown) if len(pictures.shown) else None
@@ -125,6 +149,7 @@ def _headline(sources: LabelSources) -> LabelHeadline:
         micro_f1=metrics.micro_f1,
         macro_f1=metrics.macro_f1,
         exact_match=metrics.exact_match,
+        cross_validated=cross_validated if metrics.n < _FEW else None,
         cross_entropy=metrics.cross_entropy,
         notes=(*sources.notes, *notes),
         pictures=len(pictures.all_different),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.evaluation.label_errors import find_label_errors
+from retrain.evaluation.label_errors import find_label_errors, find_wrong_labels
 
 
 def whole(scores):
@@ -77,3 +77,12 @@ def test_a_class_without_pictures_is_never_suggested():
 @pytest.mark.parametrize("parts", [[], [(np.zeros(0, np.int64), np.zeros((0, 3)))]])
 def test_no_pictures_have_no_suspects(parts):
     assert len(find_label_errors(lambda: iter(parts), np.zeros(0, np.int32)).numbers) == 0
+
+
+def test_of_several_labels_each_is_a_question_of_its_own():
+    """A label that a sure picture lacks comes first, then one that it should not have; hard pictures are none."""
+    has = np.array([[1, 0], [1, 1], [1, 0], [0, 1], [0, 0], [0, 1], [0, 0]], bool)
+    scores = np.array([[0.9, 0.1], [0.8, 0.9], [0.2, 0.1], [0.1, 0.8], [0.99, 0.2], [0.2, 0.7], [0.1, 0.3]])
+    found = find_wrong_labels(scores, has)
+    assert [(one.number, one.label, one.has, one.score) for one in found] == [(4, 0, False, 0.99), (2, 0, True, 0.2)]
+    assert find_wrong_labels(scores[:0], has[:0]) == ()

@@ -162,6 +162,7 @@ def make_label_report(labels=FLOWERS):
             0.83,
             0.81,
             0.64,
+            Figure(0.91, (0.88, 0.93), 500),
             1.33,
             headline.notes,
             500,

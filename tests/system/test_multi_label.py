@@ -183,6 +183,8 @@ def test_the_full_report_has_labels_and_what_comes_together(stripes):
     assert isinstance(made.report, LabelReport)
     assert made.as_dict()["mean_average_precision"]["n"] == made.report.co_occurrence.n
     assert [row.label for row in made.report.labels] == [*COLOURS]
+    assert {*made.as_dict()["findings"]} >= {"suspects", "two-labels", "leaks", "near-duplicates"}
+    assert made.report.headline.cross_validated.n == 100
     full = (folder / "model" / "report.html").read_text()
     for text in ("What comes together", "Precision and recall of each label", "Label by label", 'id="co-occurrence"'):
         assert text in quick
