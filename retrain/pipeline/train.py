@@ -468,13 +468,11 @@ def _thresholds(start: _Start, split: _Split, network: _Network, head: Head) -> 
         np.zeros((0, len(start.labels)), np.bool_) if data.label_sets is None else data.label_sets[data.labels[chosen]]
     )
     unknown = [label for number, label in enumerate(start.labels) if not has[:, number].any()]
-    if unknown:
-        start.emit(
-            Warned(
-                f"no validation pictures with {'label' if len(unknown) == 1 else 'labels'} {listing(unknown)} to "
-                "choose a threshold on: it is 0.5"
-            )
-        )
+    if not len(chosen):
+        start.emit(Warned("there are no validation pictures to choose thresholds on: all are 0.5"))
+    elif unknown:
+        labels = counted(len(unknown), "label", "has/have")
+        start.emit(Warned(f"{labels} no validation pictures to choose a threshold on, and 0.5: {listing(unknown)}"))
     return best_thresholds(head.scores(SomeVectors(network.vectors, chosen)), has)
 
 

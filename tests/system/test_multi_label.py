@@ -12,8 +12,9 @@ from support.command import retrain
 from support.pictures import REPOSITORY
 
 from retrain.errors import UsageError
+from retrain.events import Warned
 from retrain.model import Classifier
-from retrain.options import BackboneOptions, LabelOptions, RunOptions, TrainingOptions
+from retrain.options import BackboneOptions, ExtractionOptions, LabelOptions, RunOptions, SplitOptions, TrainingOptions
 from retrain.pipeline.compare import compare
 from retrain.pipeline.few_shot import few_shot
 from retrain.pipeline.label_next import label_next
@@ -71,6 +72,11 @@ def labels_of(row):
 def pairs(pictures):
     """The path and label of each."""
     return [(picture.path, picture.label) for picture in pictures]
+
+
+def warnings_in(heard):
+    """The warnings among events."""
+    return [event.message for event in heard if isinstance(event, Warned)]
 
 
 def rows_of(path):
@@ -192,6 +198,32 @@ def test_the_full_report_has_labels_and_what_comes_together(stripes):
     assert "a label too many or too few" in full or "have exactly the right labels" in full
     many = replace(made.report, co_occurrence=replace(made.report.co_occurrence, rows=(), worst=(("red", "blue", 3),)))
     assert "was wrongly given" in render_report(many).decode()
+
+
+def test_labels_without_a_threshold_are_told(stripes, tiny_backbone):
+    """Without validation pictures there is none; with a set of its own, a label may have none."""
+    folder, _ = stripes
+    shared = RunOptions(
+        backbone=BackboneOptions(backbone=str(tiny_backbone)),
+        extraction=ExtractionOptions(cache_dir=str(folder / "cache")),
+        labels=LabelOptions(multi_label=True),
+        training=TrainingOptions(steps=10),
+    )
+    heard = []
+    bare = replace(shared, split=SplitOptions(validation_percentage=0))
+    model = train_model(folder / "list.csv", bare, heard.append)
+    assert model.trained.head.thresholds.tolist() == [0.5] * 3
+    assert "there are no validation pictures to choose thresholds on: all are 0.5" in warnings_in(heard)
+    rows = rows_of(folder / "list.csv")
+    kinds = {
+        row["path"]: "validation" if "red" not in row["label"] and number % 3 == 0 else "train"
+        for number, row in enumerate(rows)
+    }
+    lines = [f"{row['path']},{row['label']},{kinds[row['path']]}" for row in rows]
+    (folder / "sets.csv").write_text("\n".join(["path,label,set", *lines]))
+    heard.clear()
+    train_model(folder / "sets.csv", shared, heard.append)
+    assert "1 label has no validation pictures to choose a threshold on, and 0.5: red" in warnings_in(heard)
 
 
 def test_commands_for_one_label_refuse_several(stripes):
