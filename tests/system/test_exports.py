@@ -110,6 +110,32 @@ def test_every_format_gives_the_labels_of_a_picture_that_can_have_many(many_labe
                     assert {*ast.literal_eval(capsys.readouterr().out)} == {*found.labels}
 
 
+@pytest.mark.network
+@pytest.mark.slow
+@pytest.mark.usefixtures("exports_here")
+def test_every_format_knows_the_pictures_that_predict_knows(rejecting, capsys, monkeypatch):
+    model = shutil.copytree(rejecting[0] / "model", Path("model").absolute())
+    formats = ",".join(CLIENTS_IN_THIS_PROCESS)
+    document = json.loads(retrain("export", "model", "--format", formats, "--json", check=0).stdout)
+    assert all(row["largest_difference"] < 1e-5 for row in document["exports"])
+    pictures = [
+        *sorted((rejecting[0] / "pictures" / "_none_").iterdir()),
+        rejecting[0] / "pictures" / "cat" / "cat0.png",
+    ]
+    predictions = list(Classifier(model).predict(pictures))
+    chosen = [predictions[-1], next(one for one in predictions if one.is_unknown)]
+    assert not chosen[0].is_unknown
+    for name in CLIENTS_IN_THIS_PROCESS:
+        with monkeypatch.context() as patch:
+            patch.chdir(model / "exports" / name)
+            code = client_code(Path("README.md"))
+            for found in chosen:
+                patch.setattr(sys, "argv", ["client", found.path])
+                exec(code, {})
+                label, score = capsys.readouterr().out.split()
+                assert (label, float(score)) == (found.label, pytest.approx(found.score, abs=1e-3))
+
+
 def client_code(readme):
     [code] = re.findall(r"```python\n(.*?)```", readme.read_text("utf-8"), re.DOTALL)
     return code
