@@ -86,6 +86,7 @@ class BackboneSource:
     input_size: int | None = None  # pixels; None: as the model says
     input_range: str | None = None  # "0..1", "-1..1", "0..255"; None: as Keras says
     fit: str = BackboneOptions.fit
+    depth: str = BackboneOptions.depth
     weights_sha256: str | None = None  # that the weights file must have; None: any
     trust: bool = False  # run it whatever its graph may do
 
@@ -99,7 +100,8 @@ class Backbone(Extractor):
     """A frozen network by its source.
 
     Its fingerprint is made of what decides the vector: the weights (the bytes of the files, or the arrays where Keras
-    downloads them), architecture, input size and range, how pictures are fitted, the decoder's version, and the
+    downloads them), architecture, input size and range, how pictures are
+    fitted and deep pixels scaled, the decoder's version, and the
     precision.
 
     Args:
@@ -199,6 +201,7 @@ def locate_backbone(options: BackboneOptions) -> Backbone:
                 input_size=options.input_size,
                 input_range=options.input_range or "0..1",
                 fit=options.fit,
+                depth=options.depth,
                 trust=options.trust,
             )
         )
@@ -221,7 +224,9 @@ def _onnx(path: str, options: BackboneOptions) -> Backbone:
         raise BackboneError(f"no such ONNX file: {display_path(file)}")
     from retrain.backbones.onnx_backbone import OnnxBackbone
 
-    source = BackboneSource(name=_folder_name(file.stem), kind="onnx", location=str(file), fit=options.fit)
+    source = BackboneSource(
+        name=_folder_name(file.stem), kind="onnx", location=str(file), fit=options.fit, depth=options.depth
+    )
     return OnnxBackbone(source, options)
 
 
@@ -270,6 +275,7 @@ def _named(wanted: str, options: BackboneOptions) -> Backbone:
             alpha=alpha,
             input_size=size,
             fit=options.fit,
+            depth=options.depth,
             weights_sha256=lite.sha256 if lite and is_packaged else None,
         )
     )
@@ -291,6 +297,7 @@ def _saved_model(folder: Path, options: BackboneOptions, name: str, size: int | 
             input_size=size,
             input_range=options.input_range or "0..1",  # the convention of TensorFlow Hub
             fit=options.fit,
+            depth=options.depth,
             trust=options.trust,
         )
     )

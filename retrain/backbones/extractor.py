@@ -55,8 +55,8 @@ class Extractor:
     @property
     def form(self) -> PictureForm:
         """The form in which the network sees pictures; loads the network. Raises BackboneError."""
-        fit = self.description.get("fit", PictureForm.fit)
-        return PictureForm(self.network.height, self.network.width, fit)
+        told = {name: self.description[name] for name in ("fit", "depth") if name in self.description}
+        return PictureForm(self.network.height, self.network.width, **told)
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process gets: it loads the network itself, and finds out the fingerprint of what it has."""

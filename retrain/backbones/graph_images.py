@@ -30,7 +30,7 @@ def decode_jpeg(contents: tf.Tensor, form: PictureForm) -> tf.Tensor:
     Only operations of TensorFlow 1.13 and later are used, so that clients of that age load the graph.
     """
     orientation = _exif_orientation(contents)
-    return _upright(_scaled(contents, _stored_size(orientation, form)), orientation)
+    return _upright(_scaled(contents, _stored_size(orientation, form), form.depth), orientation)
 
 
 def decode_resized(contents: tf.Tensor, form: PictureForm) -> tf.Tensor:
@@ -42,7 +42,7 @@ def decode_resized(contents: tf.Tensor, form: PictureForm) -> tf.Tensor:
     orientation = _exif_orientation(contents)
     size = _stored_size(orientation, form)
     is_known = tf.logical_or(_is_jpeg(contents), _is_png(contents))
-    stored = tf.cond(is_known, lambda: _scaled(contents, size), lambda: _first_frame(contents))
+    stored = tf.cond(is_known, lambda: _scaled(contents, size, form.depth), lambda: _first_frame(contents))
     as_stored = dataclasses.replace(form, height=size[0], width=size[1])  # tensors, in the place of numbers
     small = resize(stored[tf.newaxis], as_stored)[0]
     return tf.ensure_shape(_upright(small, orientation), [*form.size, 3])
@@ -137,7 +137,7 @@ def _is_png(contents: tf.Tensor) -> tf.Tensor:
     return tf.equal(tf.strings.substr(contents, 0, 4), b"\x89PNG")
 
 
-def _scaled(contents: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+def _scaled(contents: tf.Tensor, size: tf.Tensor, depth: str) -> tf.Tensor:
     """Decode at the smallest scale that keeps MARGIN times size: (2,) int32, height and width as stored.
 
     The scale is an attribute of the operation, so each scale has an operation, and PNG has two. All but one of them get
@@ -159,7 +159,7 @@ def _scaled(contents: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
         for number, ratio in enumerate((1, 2, 4, 8))
     ]
     decoded.append(_on_white(tf.io.decode_png(source(4, png_pixel))))
-    decoded.append(_on_white(_upper_bits(tf.io.decode_png(source(5, png_pixel), dtype=tf.uint16))))
+    decoded.append(_on_white(_of_16_bits(tf.io.decode_png(source(5, png_pixel), dtype=tf.uint16), depth)))
     shapes = [tf.shape(pixels) for pixels in decoded]
     rows = [
         tf.reshape(pixels[: tf.where(tf.equal(chosen, number), shapes[number][0], 0)], [-1, 3])
@@ -180,13 +180,33 @@ def _first_frame(contents: tf.Tensor) -> tf.Tensor:
     return tf.reshape(frames, tf.concat([[-1], shape[-3:]], 0))[0]
 
 
-def _upper_bits(pixels: tf.Tensor) -> tf.Tensor:
-    """(height, width, 1 to 4) uint16 to uint8: the upper 8 of the bits that `data.decoding` takes as the range."""
+def _of_16_bits(pixels: tf.Tensor, depth: str) -> tf.Tensor:
+    """(height, width, 1 to 4) uint16 to uint8, as `data.decoding` does it by a rule."""
     colour, alpha = _colour_and_alpha(pixels)
+    if depth != "bits":
+        values = tf.cast(colour, tf.int32)
+        levels = (values * 255 + 32767) // 65535 if depth == "full" else _stretched(values)
+        return tf.cast(tf.concat([tf.cast(levels, tf.float32), tf.floor(alpha / 256.0)], 2), tf.uint8)
     bounds = tf.constant([2.0**bits for bits in DEPTHS[:-1]])
     number = tf.reduce_sum(tf.cast(tf.reduce_max(colour) >= bounds, tf.int32))
     step = tf.gather(tf.constant([2.0 ** (bits - 8) for bits in DEPTHS]), number)
     return tf.cast(tf.concat([tf.floor(colour / step), tf.floor(alpha / 256.0)], 2), tf.uint8)
+
+
+def _stretched(values: tf.Tensor) -> tf.Tensor:
+    """Whole numbers below 65,536, int32, to levels, by `deep_pixels.stretched`."""
+    counts = tf.raw_ops.Bincount(arr=tf.reshape(values, [-1]), size=65536, weights=tf.constant([], tf.int32))
+
+    def ends(left_out: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
+        below, above = (tf.cumsum(counts, reverse=reverse) for reverse in (False, True))
+        low, high = (tf.reduce_sum(tf.cast(sums <= left_out, tf.int32)) for sums in (below, above))
+        return low, 65535 - high
+
+    (low, high), (lowest, highest) = ends(tf.size(values) // 100), ends(0)
+    is_range = high > low
+    first, last = tf.where(is_range, low, lowest), tf.where(is_range, high, highest)
+    width = tf.maximum(last - first, 1)
+    return tf.clip_by_value(((values - first) * 255 + width // 2) // width, 0, 255)
 
 
 def _on_white(pixels: tf.Tensor) -> tf.Tensor:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from retrain.data import FEWEST_PICTURES, STRANGERS, FolderInspection
+from retrain.data import FEWEST_PICTURES, STRANGERS, FolderInspection, shown_form
 from retrain.evaluation import AnyMetrics, LabelFoldStatistics, Metrics, MultiLabelMetrics, PictureResult
 from retrain.extraction import Augmentation
 from retrain.model import UNKNOWN
@@ -223,7 +223,8 @@ def _augmentation_lines(augmentation: Augmentation | None, what: str) -> Iterato
 def _backbone_line(backbone: dict[str, Any]) -> str:
     """backbone: of run.json."""
     reason = f", because {backbone['instead_of']} could not be downloaded" if backbone["instead_of"] else ""
-    return f"Backbone: {backbone['name']}, {backbone['height']} x {backbone['width']} pixels{reason}"
+    form = shown_form(backbone["description"])
+    return f"Backbone: {backbone['name']}, {backbone['height']} x {backbone['width']} pixels{form}{reason}"
 
 
 def _precision_line(run: dict[str, Any]) -> Iterator[str]:

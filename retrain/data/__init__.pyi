@@ -12,7 +12,7 @@ from .labelled_pictures import SEPARATOR, STRANGERS, LabelledPictures, ManifestF
 from .labels import ClassNames, class_labels, expected_labels
 from .left_out import LeftOut, summarize_left_out
 from .picture_file import Signature, hash_picture, picture_bytes, read_picture, signature_of, signed_bytes, what_else
-from .picture_form import BACKGROUND, PictureForm, unusual
+from .picture_form import BACKGROUND, PictureForm, shown_form, unusual
 from .picture_list import list_pictures
 from .remote_files import RemoteFile, copies_folder, is_url, list_remote, read_remote, tried, url_of, with_file_system
 from .source import read_source
@@ -71,6 +71,7 @@ __all__ = [
     "read_remote",
     "read_source",
     "read_unlabelled",
+    "shown_form",
     "signature_of",
     "signed_bytes",
     "stable_folds",

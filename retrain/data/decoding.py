@@ -6,7 +6,7 @@
 import io
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, ImageFile
 
+from retrain.data.deep_pixels import full_range, levels_of_numbers, stretched
 from retrain.data.foreign_files import describe_foreign
 from retrain.data.picture_bounds import check_structure, webp_canvas
 from retrain.data.picture_form import BACKGROUND, PictureForm
@@ -75,6 +76,8 @@ _LOWER_BYTES = {
     for order, swapped in (("B", "L"), ("L", "B"), ("N", _OTHER))
 } | {"LA;16B": "RGBA"}
 
+_Box = tuple[int, int, int, int]  # left, top, right, bottom
+
 # EXIF orientation -> how to turn the stored picture upright
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -115,7 +118,7 @@ def decode_image(data: bytes, form: PictureForm, max_pixels: int = DEFAULT_MAX_P
 
     The content decides the format, not the file's name. Transparent parts become white. Only the first frame of an
     animation counts. 16-bit channels keep their upper 8 bits; if all values of a picture fit into 8, 10, 12 or 14 bits
-    (DEPTHS), they keep the upper 8 of those.
+    (DEPTHS), they keep the upper 8 of those. The form may have another rule for them (`deep_pixels`).
 
     A JPEG that is far larger is decoded at 1/2, 1/4 or 1/8 of its size (libjpeg's scaled DCT): the smallest that
     keeps MARGIN times the height and width asked for, whatever the fit.
@@ -132,7 +135,7 @@ def decode_image(data: bytes, form: PictureForm, max_pixels: int = DEFAULT_MAX_P
         # of a progressive JPEG, all coefficients are held in memory, whatever the scale
         pixels_held = stored_pixels if "progressive" in image.info else image.width * image.height
         with _decoding.hold(_memory_held(image, pixels_held)):
-            pixels = _fitted(_loaded(image, data), form)
+            pixels = _fitted(_loaded(image, data, form.depth), form)
         if orientation in _TRANSPOSE:
             pixels = pixels.transpose(_TRANSPOSE[orientation])
         return np.asarray(pixels)
@@ -239,19 +242,45 @@ def _orientation(image: Image.Image) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def _loaded(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
+def _loaded(image: ImageFile.ImageFile, data: bytes, depth: str) -> Image.Image:
     """The decoded picture, 8 bits per channel. The file's bytes are for a second look at the lower bits of 16."""
     if image.format == "PPM" and image.tile[0].codec_name == "ppm":
-        return _scaled_ppm(image, data)
+        return _scaled_ppm(image, data, depth)
     raw_mode, declared_bits = _raw_mode(image), _declared_bits(image)
     image.load()
-    if image.mode in ("I", "F") and image.format != "PPM":
-        raise UnreadableImageError(f"32-bit pixels ({image.mode}) have no agreed range: convert it to 8 or 16 bits")
+    if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
+        if depth == "bits":
+            raise UnreadableImageError(
+                f"32-bit pixels ({image.mode}) have no agreed range: train with --depth full or percentiles, or "
+                "convert it to 8 or 16 bits"
+            )
+        return Image.fromarray(levels_of_numbers(np.asarray(image), depth))
     if image.mode.startswith("I"):
-        return _upper_bits(image, declared_bits)
+        if depth == "bits":
+            return _upper_bits(image, declared_bits)
+        samples = np.asarray(image)
+        return Image.fromarray(_levels(depth, declared_bits, [samples])[samples])
     if raw_mode in _LOWER_BYTES:
-        return _upper_bits_of_colours(image, data, raw_mode)
+        if depth == "bits":
+            return _upper_bits_of_colours(image, data, raw_mode)
+        return _scaled_colours(image, data, raw_mode, depth)
     return image
+
+
+def _levels(depth: str, bits: int | None, parts: Iterable[NDArray[Any]]) -> NDArray[np.uint8]:
+    """(65536,) the level of each value of 16 bits, by a rule.
+
+    Args:
+        bits: that are used; None: all.
+        parts: all values of the picture.
+    """
+    if depth == "full":
+        return full_range(bits or 16)
+    counts = np.zeros(2**16, np.int64)
+    for part in parts:
+        for rows in np.array_split(part, -(-part.size // _ROWS_OF_PIXELS)):
+            counts += np.bincount(rows.reshape(-1), minlength=len(counts))
+    return stretched(counts)
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
@@ -279,6 +308,38 @@ def _upper_bits(image: Image.Image, bits: int | None) -> Image.Image:
     return Image.fromarray(np.minimum(samples, 255, out=samples).astype(np.uint8))
 
 
+def _scaled_colours(image: ImageFile.ImageFile, data: bytes, raw_mode: str, depth: str) -> Image.Image:
+    """A 16-bit colour picture, given its upper bytes, in levels by a rule. Transparency keeps its upper bits."""
+    with _lower_bytes(image, data, raw_mode) as lower:
+        levels = _levels(depth, None, (colours for _, colours in _strips(image, lower, raw_mode)))
+        for box, colours in _strips(image, lower, raw_mode):
+            part = Image.fromarray(levels[colours])
+            if image.mode == "RGBA":
+                part.putalpha(image.crop(box).getchannel("A"))
+            image.paste(part, box)
+    return image
+
+
+@contextmanager
+def _lower_bytes(image: ImageFile.ImageFile, data: bytes, raw_mode: str) -> Iterator[ImageFile.ImageFile]:
+    """The same picture with the lower bytes of its channels, in the order in which they are stored."""
+    with _open(data, str(image.format)) as lower:
+        lower.tile = [_with_raw_mode(tile, _LOWER_BYTES[raw_mode]) for tile in lower.tile]
+        lower.load()
+        yield lower
+
+
+def _strips(image: Image.Image, lower: Image.Image, raw_mode: str) -> Iterator[tuple[_Box, NDArray[np.uint16]]]:
+    """Part by part: where it is, and (height, width, 3) its colours in 16 bits."""
+    rows = max(1, _ROWS_OF_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(image.height, top + rows))
+        upper, below = (np.asarray(one.crop(box)).astype(np.uint16) for one in (image, lower))
+        if raw_mode.startswith("LA"):  # the bytes as they are stored: grey, then transparency
+            below = below[..., [1, 1, 1]]
+        yield box, upper[..., :3] * np.uint16(256) + below[..., :3]
+
+
 def _upper_bits_of_colours(image: ImageFile.ImageFile, data: bytes, raw_mode: str) -> Image.Image:
     """A 16-bit colour picture, given its upper bytes, as its upper bits. Transparency keeps its range."""
     extrema: Any = image.getextrema()
@@ -289,9 +350,7 @@ def _upper_bits_of_colours(image: ImageFile.ImageFile, data: bytes, raw_mode: st
     from_lower = [level >> spare for level in range(256)]
     same, nothing = list(range(256)), [0] * 256
     alpha = image.mode == "RGBA"
-    with _open(data, str(image.format)) as lower:
-        lower.tile = [_with_raw_mode(tile, _LOWER_BYTES[raw_mode]) for tile in lower.tile]
-        lower.load()
+    with _lower_bytes(image, data, raw_mode) as lower:
         rows = max(1, _ROWS_OF_PIXELS // image.width)
         for top in range(0, image.height, rows):  # in place, for the memory
             box = (0, top, image.width, min(image.height, top + rows))
@@ -313,14 +372,17 @@ def _depth(highest: int) -> int:
     return next(bits for bits in DEPTHS if highest < 2**bits)
 
 
-def _scaled_ppm(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
+def _scaled_ppm(image: ImageFile.ImageFile, data: bytes, depth: str) -> Image.Image:
     """A PPM or PGM whose highest value is not a power of two. Pillow reads these in Python, which is too slow."""
     tile: Any = image.tile[0]
     maximum, bands = tile.args[-1], len(image.getbands())
     count = image.width * image.height * bands
     kind: np.dtype[Any] = np.dtype(np.uint8 if maximum < 256 else ">u2")
     samples = np.minimum(np.frombuffer(data, kind, count, tile.offset), maximum)
-    levels = (np.arange(maximum + 1) * (255 / maximum)).round().astype(np.uint8)
+    if depth == "percentiles" and maximum > 255:
+        levels = _levels(depth, None, [samples])
+    else:  # it says its range
+        levels = (np.arange(maximum + 1) * (255 / maximum)).round().astype(np.uint8)
     pixels = levels[samples].reshape(image.height, image.width, bands)
     return Image.fromarray(pixels if bands == 3 else pixels[..., 0])
 

@@ -1,12 +1,12 @@
-"""The form in which a network sees pictures: their size, and how a picture of other proportions is fitted into it."""
+"""The form in which a network sees pictures: size, how others are fitted into it, and what becomes of deep pixels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from retrain.options import BackboneOptions
 
-__all__ = ["BACKGROUND", "Margins", "PictureForm", "unusual"]
+__all__ = ["BACKGROUND", "Margins", "PictureForm", "shown_form", "unusual"]
 
 # Levels of red, green and blue beside a padded picture: the middle of their range, which most networks see as about 0.
 BACKGROUND = 128
@@ -27,7 +27,7 @@ Maximum = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class PictureForm:
-    """What a picture file becomes: pixels at one size.
+    """What a picture file becomes: pixels at one size, of 8 bits.
 
     How a picture of h x w pixels, upright, fits into H x W is exact, in whole numbers, // rounding down:
 
@@ -46,6 +46,7 @@ class PictureForm:
     height: int  # H, pixels
     width: int  # W
     fit: str = BackboneOptions.fit
+    depth: str = BackboneOptions.depth  # how pixels of more than 8 bits become 8; `deep_pixels` has the rules
 
     @property
     def size(self) -> tuple[int, int]:
@@ -56,6 +57,10 @@ class PictureForm:
     def turned(self) -> "PictureForm":
         """The form of a picture that is stored on its side."""
         return replace(self, height=self.width, width=self.height)
+
+    def whole(self, height: int, width: int) -> "PictureForm":
+        """What shows a whole picture at another size, in the same levels."""
+        return PictureForm(height, width, depth=self.depth)
 
     def enlarged(self, factor: float) -> "PictureForm":
         """The same form at another size, in whole pixels, at least one."""
@@ -81,7 +86,12 @@ class PictureForm:
         return Margins(maximum(too_wide, 0) // (2 * width), maximum(-too_wide, 0) // (2 * height))
 
 
+def shown_form(description: Mapping[str, Any]) -> str:
+    """What of a form is not the default, by an extractor's description, for people: ", --fit pad"."""
+    return "".join(f", --{name} {description[name]}" for name in ("fit", "depth") if name in description)
+
+
 def unusual(form: Any) -> dict[str, Any]:
     """What of a form, or of anything with its fields, is not the default. Extractors are described with it."""
-    given = {name: getattr(form, name) for name in ("fit",)}
+    given = {name: getattr(form, name) for name in ("fit", "depth")}
     return {name: value for name, value in given.items() if value != getattr(PictureForm, name)}

@@ -254,13 +254,19 @@ def _single(picture: SamplePicture, takes: Takes, form: PictureForm) -> _Questio
     if takes == "pixels":
         return _Question(decode_image(picture.data, form)[np.newaxis], [picture.data], [picture.path])
     header = read_header(picture.data)
-    if takes == "file" and header.format == "JPEG" and not header.is_on_its_side:
+    is_deep = form.depth != "bits" and _is_deep_png(picture.data)
+    if takes == "file" and (header.format == "JPEG" or is_deep) and not header.is_on_its_side:
         return _Question([picture.data], [picture.data], [picture.path])
     # Whole: a decoder that shrinks a large JPEG as it reads it is no part of an export. Upright and on white: predict
     # resizes before that, graphs after, which decides on a level here and there.
-    whole = decode_image(picture.data, PictureForm(header.height, header.width))
+    whole = decode_image(picture.data, form.whole(header.height, header.width))
     file = file_of(whole, "PNG" if takes == "file" else "BMP")
     return _Question([file] if takes == "file" else whole[np.newaxis], [file], [picture.path])
+
+
+def _is_deep_png(data: bytes) -> bool:
+    """Whether it is a PNG of 16 bits without transparency, which graphs that take files scale themselves."""
+    return data[12:16] == b"IHDR" and data[24:26] in (b"\x10\x00", b"\x10\x02") and b"tRNS" not in data
 
 
 def _batch(sample: Sequence[SamplePicture], takes: Takes, form: PictureForm) -> _Question:

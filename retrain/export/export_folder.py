@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 
 import retrain
+from retrain.data import PictureForm
 from retrain.errors import ExportError, OutputError
 from retrain.events import Emit, Noted, Warned
 from retrain.export.check import Checked, check_accuracy, check_export
@@ -117,6 +118,7 @@ class ExportTask:
         notes = check_accuracy(facts, checked.accuracy, self.allowed_drop) if facts.is_rounded else ()
         for note in notes:
             self.emit(Warned(note))
+        notes = (*notes, *_notes_on_pictures(classifier.description.form))
         write_whole(staging / _README, _readme(facts, classifier))
         written = WrittenExport(name, place, facts.file, size, checked, notes)
         digests = {file: digest_of_file(staging / file) for file in list_files(staging)}
@@ -192,7 +194,31 @@ def _readme(facts: Facts, classifier: Classifier) -> bytes:
         is_multi_label=description.thresholds is not None,
         tells_known=description.limit is not None,
     )
-    return text.encode()
+    return "".join([text, *(f"\n{note}\n" for note in _notes_on_pictures(description.form))]).encode()
+
+
+_FITTED = {
+    "crop": "Of a picture with other proportions, the largest part in its middle is taken.",
+    "pad": "A picture with other proportions is shown whole, on grey.",
+}
+_SCALED = {
+    "full": "the whole range of its type (16 bits, or floats from 0 to 1) becomes 0 to 255",
+    "percentiles": "it is stretched between its own 1st and 99th percentile",
+}
+
+
+def _notes_on_pictures(form: PictureForm) -> tuple[str, ...]:
+    """What a client should know of how the model sees pictures, if they are not simply resized."""
+    notes = []
+    if form.fit in _FITTED:
+        size = f"{form.height} x {form.width}"
+        notes.append(f"{_FITTED[form.fit]} That is done inside, unless pixels of {size} are given.")
+    if form.depth in _SCALED:
+        notes.append(
+            f"Pixels that are given have 8 bits. Of a picture with more, {_SCALED[form.depth]} first, which is done "
+            "inside only where the bytes of a PNG go in."
+        )
+    return tuple(notes)
 
 
 def _versions(facts: Facts) -> dict[str, str]:

@@ -66,7 +66,8 @@ class OnnxSource(ExportSource):
     @property
     def form(self) -> PictureForm:
         """The form in which the network sees pictures. Raises BackboneError."""
-        return PictureForm(self.backbone.plan.height, self.backbone.plan.width, self.backbone.source.fit)
+        plan, source = self.backbone.plan, self.backbone.source
+        return PictureForm(plan.height, plan.width, source.fit, source.depth)
 
     @cached_property
     def facts(self) -> OnnxFacts:

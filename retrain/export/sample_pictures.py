@@ -135,7 +135,7 @@ def _of_missing_shapes(compared: Sequence[SamplePicture], form: PictureForm) -> 
     headers = [read_header(picture.data) for picture in compared]
     shapes = [header.width * form.height / (header.height * form.width) for header in headers]
     whole, header = compared[0], headers[0]
-    pixels = decode_image(whole.data, PictureForm(header.height, header.width))
+    pixels = decode_image(whole.data, form.whole(header.height, header.width))
     halves = []
     if max(shapes) < _WIDE and header.height > 1:
         halves.append(("upper half", pixels[: header.height // 2]))

@@ -61,7 +61,7 @@ class ExportSource:
     @property
     def form(self) -> PictureForm:
         """The form in which the network sees pictures. Raises BackboneError, CacheError."""
-        return PictureForm(self.trunk.height, self.trunk.width, self.backbone.source.fit)
+        return PictureForm(self.trunk.height, self.trunk.width, self.backbone.source.fit, self.backbone.source.depth)
 
     def prepare(self) -> None:
         """Start to read and check what the cache has, in a thread of its own."""

@@ -44,7 +44,7 @@ from retrain.model_files import (
     SAVED_MODEL,
     THRESHOLDS,
 )
-from retrain.options import FITS
+from retrain.options import DEPTH_RULES, FITS
 from retrain.paths import display_path
 from retrain.text import counted, listing
 
@@ -110,12 +110,13 @@ class ModelDescription:
     # (classes,) in [0, 1], if a picture can have several labels: it has those whose scores are at least this
     thresholds: tuple[float, ...] | None = None
     fit: str = PictureForm.fit
+    depth: str = PictureForm.depth
     limit: Limit | None = None  # of a model that tells pictures of no class
 
     @property
     def form(self) -> PictureForm:
         """The form in which the network sees pictures."""
-        return PictureForm(self.height, self.width, self.fit)
+        return PictureForm(self.height, self.width, self.fit, self.depth)
 
     @property
     def claimed_backbone(self) -> dict[str, Any]:
@@ -388,6 +389,7 @@ def _description_of(run: Fields) -> ModelDescription:
         digests={name: digests.text(name, "[0-9a-f]{64}", wanted) for name in digests.values},
         thresholds=thresholds,
         fit=backbone.choice("fit", FITS),
+        depth=backbone.choice("depth", DEPTH_RULES),
         limit=_limit_of(run.fields("rejection")) if "rejection" in run else None,
     )
 

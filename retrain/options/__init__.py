@@ -10,7 +10,7 @@ from retrain.options.crossval import CrossValidationOptions
 from retrain.options.data import DEFAULT_MAX_FILE_SIZE, DEFAULT_MAX_PIXELS, ImageOptions, LabelOptions, SplitOptions
 from retrain.options.evaluation import EvaluationOptions
 from retrain.options.export import EXPORT_FORMATS, ExportOptions, parse_formats
-from retrain.options.extraction import FITS, PRECISIONS, BackboneOptions, ExtractionOptions
+from retrain.options.extraction import DEPTH_RULES, FITS, PRECISIONS, BackboneOptions, ExtractionOptions
 from retrain.options.fine_tuning import FineTuningOptions
 from retrain.options.labelling import LabellingOptions
 from retrain.options.manifest import Manifest, PictureSource
@@ -29,6 +29,7 @@ __all__ = [
     "DEFAULT_MAX_FILE_SIZE",
     "DEFAULT_MAX_PIXELS",
     "DEFAULT_STEPS",
+    "DEPTH_RULES",
     "EXPORT_FORMATS",
     "FITS",
     "OPTIMIZERS",

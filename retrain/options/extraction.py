@@ -7,11 +7,13 @@ from typing import ClassVar
 from retrain.errors import UsageError
 from retrain.options.fields import Checked, flag_of, option
 
-__all__ = ["FITS", "PRECISIONS", "BackboneOptions", "ExtractionOptions"]
+__all__ = ["DEPTH_RULES", "FITS", "PRECISIONS", "BackboneOptions", "ExtractionOptions"]
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 
 FITS = ("squash", "crop", "pad")
+
+DEPTH_RULES = ("bits", "full", "percentiles")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +45,14 @@ class BackboneOptions(Checked):
         "how a picture that is not square becomes so: squash ignores its proportions; crop takes the largest part in "
         "its middle; pad shows all of it on grey. The model, and everything exported of it, sees all pictures so",
         choices=FITS,
+    )
+    depth: str = option(
+        "bits",
+        "how pixels of more than 8 bits become 8: bits keeps the upper 8 of the 8, 10, 12, 14 or 16 bits that a "
+        "picture uses, and takes none of 32 bits; full scales the whole range of 16 bits, and of floats from 0 to 1; "
+        "percentiles stretches each picture between its own 1st and 99th percentile. Pictures of 8 bits stay as they "
+        "are",
+        choices=DEPTH_RULES,
     )
     input_range: str | None = option(
         None,

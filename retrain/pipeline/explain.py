@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from retrain.data import PictureForm
 from retrain.errors import OutputError
 from retrain.files import write_whole
 from retrain.model import Classifier
@@ -53,7 +52,7 @@ class Explainer:
         if pixels is None or size is None:
             return None
         [mapped] = self._maps.of(pixels[np.newaxis], np.array([self._labels.index(label)]))
-        shown = self._files.pixels(path, PictureForm(*size))
+        shown = self._files.pixels(path, self._maps.form.whole(*size))
         if shown is None:
             return None
         picture = Image.fromarray(shown).convert("RGBA")

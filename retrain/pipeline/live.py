@@ -170,7 +170,7 @@ class LiveModel:
         self._pool: LivePictures | None = None  # of unlabelled pictures
         self._model: _Model | None = None  # the last one
         self._report = LiveReport(0, problem="no update yet")  # the last one: of a model, or of a problem
-        self._look_alikes = LookAlikes(PictureFiles(image_dir, options.images))
+        self._look_alikes = LookAlikes(PictureFiles(image_dir, options.images, options.backbone.depth))
         self._told = {*self._of_network}  # warnings of the last update
 
     def update(self) -> LiveReport:

@@ -209,7 +209,7 @@ def _write_plots(model: TrainedModel, folder: Path) -> None:
     wrong = sum(picture.predicted != picture.label for picture in shown)
     what = "a wrong label" if _measure(model) == "accuracy" else "a label too many or too few"
     title = f"{wrong} of {counted(len(shown), f'{name} picture')} {'has' if wrong == 1 else 'have'} {what}"
-    sheet = draw_predictions(shown, model.image_dir, model.options.images, title)
+    sheet = draw_predictions(shown, model.image_dir, model.options.images, title, model.options.backbone.depth)
     if sheet is not None:
         write_whole(folder / PREDICTIONS_SHEET, sheet)
 
@@ -262,6 +262,7 @@ def run_record(
             "height": form.height,
             "width": form.width,
             "fit": form.fit,
+            "depth": form.depth,
             "bottleneck_size": model.trained.head.bottleneck_size,
             "description": model.extractor.description,
             "graph": {"fingerprint": model.backbone.fingerprint, "description": model.backbone.description},

@@ -109,7 +109,7 @@ def write_report(
     data, pictures = _judged(classifier, source, options, emit)
     root = data.folder.spelling
     run = dataclasses.replace(stored, skipped=data.extraction.skipped)
-    files = PictureFiles(root, options.images)
+    files = PictureFiles(root, options.images, classifier.description.depth)
     emit(StageBegan("report"))
     work = Work(_heat_maps(classifier), lambda what, done, total: emit(Reported(what, done, total)))
     made = _build(run, pictures, files, (_command(model_dir), _changes(classifier, data, pictures)), work)
@@ -152,7 +152,7 @@ def quick_report(model: TrainedModel, record: Mapping[str, Any], model_dir: str 
         made=_date(time.time()),
         licence=_licence(record),
     )
-    files = PictureFiles(model.image_dir, model.options.images)
+    files = PictureFiles(model.image_dir, model.options.images, model.options.backbone.depth)
     return render_report(_build(run, model.judged, files, (_command(model_dir), ()), None))
 
 

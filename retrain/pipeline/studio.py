@@ -53,6 +53,7 @@ def open_studio(
                 image_dir, options, _warning(emit, hear), *rest, unlabelled=studio.unlabelled, prefix=prefix
             ),
             options.images,
+            options.backbone.depth,
         )
         server = stack.enter_context(contextlib.closing(StudioServer(parts, studio)))
         for folder in folders:

@@ -41,14 +41,17 @@ def draw_predictions(
     image_dir: str | os.PathLike[str],
     images: ImageOptions = ImageOptions(),
     title: str = "",
+    depth: str = PictureForm.depth,
 ) -> bytes | None:
     """Draw a sheet of pictures with the labels that they got and their own, as a PNG. Wrong ones have a red frame.
 
     Pictures that can't be read any more are left out.
 
+    Args:
+        depth: how pixels of more than 8 bits become 8.
     Returns: None if none can be read.
     """
-    tiles = _tiles(choose_pictures(pictures), Path(image_dir), images)
+    tiles = _tiles(choose_pictures(pictures), Path(image_dir), images, depth)
     rows = list(iter(lambda: [*itertools.islice(tiles, _LAYOUT.columns)], []))
     if not rows:
         return None
@@ -57,7 +60,7 @@ def draw_predictions(
     return buffer.getvalue()
 
 
-def _tiles(chosen: Sequence[PictureResult], folder: Path, images: ImageOptions) -> Iterator[Tile]:
+def _tiles(chosen: Sequence[PictureResult], folder: Path, images: ImageOptions, depth: str) -> Iterator[Tile]:
     """The pictures that can be read, in their proportions, on squares of one size."""
     side = _LAYOUT.side
     for picture in chosen:
@@ -66,7 +69,7 @@ def _tiles(chosen: Sequence[PictureResult], folder: Path, images: ImageOptions) 
             header = read_header(data, images.max_pixels)
             scale = side / max(header.width, header.height)
             height, width = (max(1, round(length * scale)) for length in (header.height, header.width))
-            pixels = decode_image(data, PictureForm(height, width), images.max_pixels)
+            pixels = decode_image(data, PictureForm(height, width, depth=depth), images.max_pixels)
         except UnreadableImageError:
             continue
         top, left = (side - height) // 2, (side - width) // 2

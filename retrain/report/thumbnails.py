@@ -32,10 +32,11 @@ class PictureFiles:
     Args:
         root: the folder.
         images: how large a file and a picture may be.
+        depth: how pixels of more than 8 bits become 8.
     """
 
-    def __init__(self, root: str | os.PathLike[str], images: ImageOptions) -> None:
-        self._root, self._images = Path(root), images
+    def __init__(self, root: str | os.PathLike[str], images: ImageOptions, depth: str = PictureForm.depth) -> None:
+        self._root, self._images, self._depth = Path(root), images, depth
 
     def thumbnails(self, paths: Sequence[str], seconds: float | None = None) -> list[bytes | None]:
         """JPEGs of pictures in their proportions; None for those that can't be read, and when time is up."""
@@ -47,7 +48,9 @@ class PictureFiles:
         Raises UnreadableImageError.
         """
         with picture_bytes(self._root / path, self._images.max_file_size) as data:
-            pixels = decode_image(data, PictureForm(*self._fitted(data, side)), self._images.max_pixels)
+            pixels = decode_image(
+                data, PictureForm(*self._fitted(data, side), depth=self._depth), self._images.max_pixels
+            )
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "JPEG", quality=_QUALITY)
         return buffer.getvalue()
@@ -95,7 +98,7 @@ class PictureFiles:
             return list(threads.map(made, paths))
 
     def _grey(self, path: str) -> NDArray[np.float32] | None:
-        pixels = self.pixels(path, PictureForm(_GREY_SIDE, _GREY_SIDE))
+        pixels = self.pixels(path, PictureForm(_GREY_SIDE, _GREY_SIDE, depth=self._depth))
         return None if pixels is None else np.asarray(pixels.mean(axis=2), np.float32)
 
 

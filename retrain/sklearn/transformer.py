@@ -44,7 +44,7 @@ class BottleneckTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     none be made up. The vectors of the others are in the cache then.
 
     Args:
-        backbone, weights, input_size, input_range, precision, trust: the network, as `retrain.BackboneOptions`.
+        backbone, weights, input_size, input_range, depth, precision, trust: the network, as `retrain.BackboneOptions`.
         picture_fit: what `retrain.BackboneOptions` calls `fit`, which is a method here.
         input_mean, input_std, input_channels, input_layout, backbone_output, pooling: how an ONNX network is used.
         cache_dir: folder of the cache.
@@ -62,6 +62,7 @@ class BottleneckTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         weights: str | None = None,
         input_size: int | None = None,
         picture_fit: str = "squash",
+        depth: str = "bits",
         input_range: str | None = None,
         input_mean: str | None = None,
         input_std: str | None = None,
@@ -79,6 +80,7 @@ class BottleneckTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self.weights = weights
         self.input_size = input_size
         self.picture_fit = picture_fit
+        self.depth = depth
         self.input_range = input_range
         self.input_mean = input_mean
         self.input_std = input_std

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from retrain.backbones.backbone import Backbone, locate_backbone
 from retrain.errors import BackboneError, UsageError
-from retrain.options import FITS, BackboneOptions
+from retrain.options import DEPTH_RULES, FITS, BackboneOptions
 
 WEIGHTS = b"what a weights file holds; nothing here loads it"
 
@@ -370,11 +370,12 @@ def test_fingerprints_of_input_sizes_differ(tmp_path):
 def test_a_fit_is_part_of_the_fingerprint_unless_it_is_the_default(tmp_path):
     weights = str(make_weights(tmp_path / "w.h5"))
     named = [locate("resnet50", weights=weights, fit=fit) for fit in FITS]
+    deep = [locate("resnet50", weights=weights, depth=depth) for depth in DEPTH_RULES]
     place = str(make_saved_model(tmp_path / "model"))
     folder = [locate(place, fit=fit) for fit in FITS]
-    for squash, *others in (named, folder):
-        assert "fit" not in squash.description
-        assert len({squash.fingerprint, *(other.fingerprint for other in others)}) == len(FITS)
+    for squash, *others in (named, folder, deep):
+        assert not {"fit", "depth"} & {*squash.description}
+        assert len({squash.fingerprint, *(other.fingerprint for other in others)}) == 3
     assert named[0].fingerprint == locate("resnet50", weights=weights).fingerprint
 
 

@@ -1,6 +1,8 @@
 """The exported decoder beside Pillow: the same pixels at every scale."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -144,3 +146,24 @@ def test_a_truncated_jpeg_is_an_error_at_every_scale(side, length):
     data = encode(draw_picture(1, 2, 400))
     with pytest.raises(tf.errors.InvalidArgumentError):
         by_graph(data[:length], side, side)
+
+
+@pytest.mark.parametrize("depth", ["full", "percentiles"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_of_16_bits_are_scaled_as_the_decoder_does(channels, depth):
+    samples = np.random.default_rng(channels).integers(2000, 50_000, (30, 40, channels), np.uint16)
+    form = PictureForm(30, 40, depth=depth)
+    for deep in (samples, samples // 7, np.full_like(samples, 900)):
+        data = png_of_16_bits(deep)
+        assert np.array_equal(decode_resized(tf.constant(data), form).numpy(), decode_image(data, form))
+
+
+def png_of_16_bits(samples):
+    height, width, channels = samples.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    header = struct.pack(">IIBBBBB", width, height, 16, 0 if channels == 1 else 2, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    chunks = (
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

@@ -121,7 +121,7 @@ def test_a_jpeg_is_decoded_at_the_smallest_scale_of_twice_the_size(stored, targe
     decoded = []
     with pytest.MonkeyPatch.context() as patch:
         to_rgb = images._to_rgb
-        patch.setattr(images, "_to_rgb", lambda image, size: decoded.append(image.size) or to_rgb(image, size))
+        patch.setattr(images, "_to_rgb", lambda image, *rest: decoded.append(image.size) or to_rgb(image, *rest))
         assert decode_image(data, PictureForm(height, width)).shape == (height, width, 3)
     if orientation >= 5:
         height, width = width, height
@@ -360,8 +360,86 @@ def test_one_colour_is_told_from_a_dot():
 
 def test_pixels_of_32_bits_are_refused():
     image = Image.fromarray(np.ones((4, 4), np.float32))
-    with pytest.raises(UnreadableImageError, match=r"32-bit pixels \(F\) have no agreed range"):
-        decode_image(encode(image, "TIFF"), PictureForm(4, 4))
+    float_map = b"Pf\n4 4\n-1.0\n" + bytes(64)
+    for data in (encode(image, "TIFF"), float_map):
+        with pytest.raises(UnreadableImageError, match=r"32-bit pixels \(F\) have no agreed range: train with --depth"):
+            decode_image(data, PictureForm(4, 4))
+
+
+def by_percentiles(samples):
+    ordered = np.sort(samples.reshape(-1)).astype(float)
+    low, high = ordered[len(ordered) // 100], ordered[-1 - len(ordered) // 100]
+    return np.floor(np.clip((samples - low) / (high - low), 0, 1) * 255 + 0.5)
+
+
+@pytest.mark.parametrize("depth", ["full", "percentiles"])
+@pytest.mark.parametrize(("channels", "colour_type"), [(1, 0), (3, 2), (2, 4), (4, 6)])
+def test_16_bits_are_scaled_by_a_rule(channels, colour_type, depth):
+    samples = np.random.default_rng(channels).integers(3000, 9000, (24, 18, channels), np.uint16)
+    samples[0, :3], samples[1, :2] = 60_000, 0
+    colours = channels - 1 if channels in (2, 4) else channels
+    samples[..., colours:] = 65535
+    deep = samples[..., :colours]
+    expected = np.floor(deep / 65535 * 255 + 0.5) if depth == "full" else by_percentiles(deep)
+    form = PictureForm(24, 18, depth=depth)
+    found = decode_image(png_16(channels, colour_type, samples), form).astype(int)
+    assert np.abs(found - expected).max() <= (1 if depth == "percentiles" else 0)  # a half may be rounded either way
+    if channels == 1:
+        assert np.array_equal(decode_image(encode(Image.fromarray(samples[..., 0]), "TIFF"), form), found)
+    ppm = b"P%d\n18 24\n65535\n" % (5 if colours == 1 else 6) + deep.astype(">u2").tobytes()
+    assert np.array_equal(decode_image(ppm, form), found)
+
+
+@pytest.mark.parametrize("depth", ["full", "percentiles"])
+def test_8_bits_stay_as_they_are(depth):
+    for data in (encode(quarters(), "PNG"), encode(quarters().convert("L"), "TIFF"), encode(quarters(), "JPEG")):
+        assert np.array_equal(
+            decode_image(data, PictureForm(40, 60, depth=depth)), decode_image(data, PictureForm(40, 60))
+        )
+
+
+@pytest.mark.parametrize(("kind", "scale"), [(np.float32, 1.0), (np.float32, -7e9), (np.int32, 2e9)])
+def test_percentiles_of_32_bits(kind, scale):
+    samples = (np.random.default_rng(0).random((20, 30)) * scale).astype(kind)
+    found = decode_image(encode(Image.fromarray(samples), "TIFF"), PictureForm(20, 30, depth="percentiles"))
+    assert np.abs(found[..., 0] - by_percentiles(samples)).max() <= 1
+    assert (found[..., 0] == 255).sum() > 600 // 100
+
+
+def test_the_full_range_of_floats_is_from_0_to_1():
+    samples = np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6)
+    form = PictureForm(4, 6, depth="full")
+    found = decode_image(encode(Image.fromarray(samples), "TIFF"), form)
+    assert np.array_equal(found[..., 0], np.floor(samples * 255 + 0.5))
+    whole = (samples * 65535).astype(np.int32)
+    of_16_bits = decode_image(encode(Image.fromarray(whole.astype(np.uint16)), "TIFF"), form)
+    assert np.array_equal(decode_image(encode(Image.fromarray(whole), "TIFF"), form), of_16_bits)
+    for beyond, told in (
+        (samples * 3, "floats from 0 to 3, where"),
+        (whole * 2, "whole numbers of 32 bits from 0 to 1310"),
+    ):
+        with pytest.raises(UnreadableImageError, match=f"{told}.*--depth full takes.*use --depth percentiles"):
+            decode_image(encode(Image.fromarray(beyond), "TIFF"), form)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("depth", ["full", "percentiles"])
+def test_what_is_no_number_is_told(depth, value):
+    samples = np.zeros((4, 6), np.float32)
+    samples[1, 2:4] = value
+    with pytest.raises(UnreadableImageError, match=r"2 of its 24 pixels are not numbers \(NaN or infinite\)"):
+        decode_image(encode(Image.fromarray(samples), "TIFF"), PictureForm(4, 6, depth=depth))
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.float32])
+def test_a_picture_of_nearly_one_value_keeps_its_range(kind):
+    samples = np.full((20, 20), 100, kind)
+    flat = decode_image(encode(Image.fromarray(samples), "TIFF"), PictureForm(20, 20, depth="percentiles"))
+    assert not flat.any()
+    samples[3, 3] = 300
+    dotted = decode_image(encode(Image.fromarray(samples), "TIFF"), PictureForm(20, 20, depth="percentiles"))
+    assert dotted[3, 3].tolist() == [255] * 3
+    assert dotted.sum() == 3 * 255
 
 
 ZOO = """

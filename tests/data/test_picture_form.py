@@ -59,6 +59,7 @@ def test_turning_a_picture_turns_its_margins(fit, height, width, rows, columns):
 def test_only_what_is_not_the_default_is_told():
     assert unusual(PictureForm(3, 4)) == {}
     assert unusual(PictureForm(3, 4, "pad")) == {"fit": "pad"}
+    assert unusual(PictureForm(3, 4, depth="full")) == {"depth": "full"}
 
 
 def striped(height, width):

@@ -16,6 +16,7 @@ from support.faults import full_after
 from support.pictures import TINY_SIZE
 
 import retrain as package
+from retrain.data.picture_form import PictureForm
 from retrain.errors import ExportError, OutputError
 from retrain.events import Warned
 from retrain.export import FORMATS, export_folder, onnx_format
@@ -282,7 +283,13 @@ def turned_scores(network):
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_readme_tells_of_thresholds_where_there_are_some(name):
     description = SimpleNamespace(
-        height=3, width=4, labels=("a", "b"), final_tensor_name="scores", thresholds=None, limit=None
+        height=3,
+        width=4,
+        form=PictureForm(3, 4),
+        labels=("a", "b"),
+        final_tensor_name="scores",
+        thresholds=None,
+        limit=None,
     )
     one = export_folder._readme(FORMATS[name].facts, SimpleNamespace(description=description)).decode()
     description.thresholds = (0.25, 0.5)

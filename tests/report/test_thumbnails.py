@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from retrain.data.picture_form import PictureForm
 from retrain.options import ImageOptions
 from retrain.report.thumbnails import PictureFiles, correlation
 
@@ -40,8 +41,8 @@ def test_when_time_is_up_no_more_are_made(files):
 def test_sizes_and_pixels(files):
     assert files.size("wide.jpg", 150) == (100, 150)
     assert files.size("broken.jpg", 150) is None
-    assert files.pixels("small.png", 5, 6).shape == (5, 6, 3)
-    assert files.pixels("gone.jpg", 5, 6) is None
+    assert files.pixels("small.png", PictureForm(5, 6)).shape == (5, 6, 3)
+    assert files.pixels("gone.jpg", PictureForm(5, 6)) is None
 
 
 def test_copies_that_were_saved_again_correlate_and_others_do_not(files, tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from retrain.data import Edit
+from retrain.data import Edit, PictureForm
 from retrain.events import Emit
 from retrain.model import Prediction
 from retrain.options import ImageOptions
@@ -65,3 +65,4 @@ class StudioParts:
     editor: Editor | None  # None: nothing may be changed
     model: Callable[[Emit, Callable[[], bool]], Model]  # makes it of where to tell its progress, and whether to stop
     images: ImageOptions
+    depth: str = PictureForm.depth  # how pixels of more than 8 bits become 8

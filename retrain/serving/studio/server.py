@@ -39,7 +39,7 @@ class StudioServer:
             self._socket.close()
             raise
         name = display_path(parts.root.resolve().name or parts.root)
-        self._thumbnails = Thumbnails(parts.root, parts.images)
+        self._thumbnails = Thumbnails(parts.root, parts.images, parts.depth)
         admission = Admission(1, _MOST_HELD)
         studio = Studio(name, self.workbench, self._stream, self._thumbnails, self._access, parts.images, admission)
         self._http = HttpServer(build_studio(studio), _TIMEOUT)

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from retrain.data import PictureForm
 from retrain.errors import UnreadableImageError
 from retrain.machine import cores
 from retrain.options import ImageOptions
@@ -27,10 +28,11 @@ class Thumbnails:
     Args:
         root: the folder that paths are relative to.
         images: how large a file and a picture may be.
+        depth: how pixels of more than 8 bits become 8.
     """
 
-    def __init__(self, root: Path, images: ImageOptions) -> None:
-        self._files = PictureFiles(root, images)
+    def __init__(self, root: Path, images: ImageOptions, depth: str = PictureForm.depth) -> None:
+        self._files = PictureFiles(root, images, depth)
         self._threads = ThreadPoolExecutor(cores(), "thumbnail")
         self._waiting = 0
         self._lock = threading.Lock()

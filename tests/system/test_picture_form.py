@@ -9,12 +9,15 @@ from PIL import Image
 from support.command import retrain
 from support.exports import exports_here  # noqa: F401  # a fixture
 from support.pictures import TINY_SIZE, draw_picture
+from support.remembered import trace_anew
 
+from retrain.backbones import graph_images
 from retrain.data.picture_form import PictureForm
 from retrain.export import onnx_format
 from retrain.model import Classifier
 
 CLASSES = ("cat", "dog")
+ON_GREY = "A picture with other proportions is shown whole, on grey."
 FORMATS = ("graph", "saved-model", "keras")  # pixels of the others are compared in tests/export
 
 
@@ -78,6 +81,8 @@ def test_every_export_sees_pictures_as_the_model_does(wide, tiny_backbone):
     assert found["failures"] == {}
     for row in found["exports"]:
         assert row["largest_difference"] < 1e-5
+        assert row["notes"] == [f"{ON_GREY} That is done inside, unless pixels of 16 x 16 are given."]
+        assert ON_GREY in Path(wide, row["folder"], "README.md").read_text()
 
 
 @pytest.mark.network
@@ -89,3 +94,44 @@ def test_an_export_that_fits_pictures_otherwise_is_refused(cropped, monkeypatch)
     assert done.returncode == 1
     assert "scores that differ from those of retrain predict" in done.stderr
     assert not Path(cropped, "model", "exports", "onnx").exists()
+
+
+def test_deep_pictures_are_trained_on_and_classified_by_the_same_rule(tmp_path, tiny_backbone):
+    """Pictures of floats, each in a range of its own; one of them has none."""
+    for label, name in enumerate(CLASSES):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(24):
+            grey = np.asarray(draw_picture(number, label).convert("L"), np.float32)
+            Image.fromarray(grey * 10.0 ** (number % 5) - number).save(tmp_path / "pictures" / name / f"{number}.tiff")
+    Image.fromarray(np.full((20, 20), np.nan, np.float32)).save(tmp_path / "pictures" / "cat" / "nan.tiff")
+    options = ("--backbone", tiny_backbone, "--steps", 100, "--depth", "percentiles")
+    retrain("train", "pictures", *options, cwd=tmp_path, check=0)
+    record = json.loads((tmp_path / "model" / "run.json").read_text())
+    assert (record["options"]["depth"], record["backbone"]["depth"]) == ("percentiles", "percentiles")
+    assert record["results"]["test"]["accuracy"] == 1
+    [skipped] = (tmp_path / "model" / "skipped.csv").read_text().splitlines()[1:]
+    assert "400 of its 400 pixels are not numbers" in skipped
+    path = tmp_path / "pictures" / "cat" / "1.tiff"
+    scaled = tmp_path / "scaled.tiff"
+    Image.fromarray(np.asarray(Image.open(path)) * 2).save(scaled)
+    first, second = Classifier(tmp_path / "model").predict([path, scaled])
+    assert first.scores == second.scores
+
+
+@pytest.mark.network
+@pytest.mark.slow
+@pytest.mark.usefixtures("exports_here")
+def test_graphs_scale_deep_files_themselves(tmp_path, tiny_backbone, monkeypatch):
+    for label, name in enumerate(CLASSES):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(16):
+            grey = np.asarray(draw_picture(number, label).convert("L"), np.uint16)
+            Image.fromarray(grey * 50 + 7).save(tmp_path / "pictures" / name / f"{number}.png")
+    options = ("--backbone", tiny_backbone, "--steps", 20, "--depth", "percentiles")
+    retrain("train", "pictures", *options, cwd=tmp_path, check=0)
+    retrain("export", "model", "--format", "graph,onnx", cwd=tmp_path, check=0)
+    monkeypatch.setattr(graph_images, "_stretched", lambda values: values // 256)
+    trace_anew(monkeypatch)
+    retrain("train", "pictures", *options, "--cache-dir", "other", cwd=tmp_path, check=0)
+    done = retrain("export", "model", "--format", "graph", cwd=tmp_path)
+    assert "scores that differ from those of retrain predict" in done.stderr
