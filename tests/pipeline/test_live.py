@@ -138,6 +138,7 @@ def test_vectors_that_don_t_fit_into_memory_are_read_from_the_cache(root, backbo
         (lambda root: [path.unlink() for path in sorted((root / "owl").iterdir())[2:]], "fewer than 3 pictures"),
         (lambda root: [path.write_bytes(b"") for path in sorted((root / "owl").iterdir())], "fewer than 3 pictures"),
         (lambda root: root.rename(root.parent / "gone"), "no such image folder"),
+        (lambda root: shutil.copytree(root / "owl", root / "_none_"), "has pictures of no class (_none_)"),
     ],
 )
 def test_a_folder_that_can_t_be_trained_says_why_and_recovers(root, backbone, breakage, problem):
