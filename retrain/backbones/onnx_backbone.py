@@ -8,7 +8,7 @@ from retrain.backbones.backbone import Backbone, BackboneSource
 from retrain.backbones.onnx_file import OnnxFile, describe_onnx, read_onnx
 from retrain.backbones.onnx_graph import OnnxPlan, join_graph, plan_graph
 from retrain.backbones.onnx_network import OnnxError, OnnxNetwork
-from retrain.backbones.onnx_preprocessing import preprocessing_of
+from retrain.backbones.onnx_preprocessing import CROPPED, PADDED, PROPORTIONAL, preprocessing_of
 from retrain.data import DECODER_VERSION, unusual
 from retrain.errors import BackboneError
 from retrain.options import BackboneOptions
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from retrain.backbones.network import Network
 
 __all__ = ["OnnxBackbone"]
+
+# What a network was trained with, and --fit does, too.
+_MET_BY = {"squash": (), "crop": (CROPPED, PROPORTIONAL), "pad": (PADDED, PROPORTIONAL)}
 
 
 class OnnxBackbone(Backbone):
@@ -43,8 +46,10 @@ class OnnxBackbone(Backbone):
     @property
     def remarks(self) -> tuple[str, ...]:
         """What the user should know of it. Raises BackboneError if the file can't be used."""
-        unmet = self.plan.preprocessing.unmet
-        more = f"; not done, the whole picture is resized bilinearly: {', '.join(unmet)}" if unmet else ""
+        fit = self.source.fit
+        unmet = [what for what in self.plan.preprocessing.unmet if what not in _MET_BY[fit]]
+        how = f"with --fit {fit}, the" if _MET_BY[fit] else "the whole"
+        more = f"; not done, {how} picture is resized bilinearly: {', '.join(unmet)}" if unmet else ""
         return (f"{display_path(self._path)}: {self.plan.told()}{more}",)
 
     @property

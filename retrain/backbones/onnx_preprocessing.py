@@ -13,9 +13,12 @@ from retrain.options import BackboneOptions
 from retrain.paths import display_path
 from retrain.text import listing
 
-__all__ = ["CONFIG", "Preprocessing", "preprocessing_of"]
+__all__ = ["CONFIG", "CROPPED", "PADDED", "PROPORTIONAL", "Preprocessing", "preprocessing_of"]
 
 CONFIG = "preprocessor_config.json"
+
+# What may be asked for and is not done by itself.
+CROPPED, PADDED, PROPORTIONAL = "a crop of the middle", "padding", "a size that keeps the picture's proportions"
 
 Triple = tuple[float, float, float]
 
@@ -134,13 +137,13 @@ def _size_of(config: Fields) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
     if "crop_size" in config and config.truth("do_center_crop", True):
         before, size = size, _sides(config, "crop_size")
         if before != size or not _has(config, "height"):  # a single number was that of the shorter side
-            unmet.append("a crop of the middle")
+            unmet.append(CROPPED)
     elif "crop_pct" in config and size and max(size) < _UNCROPPED and config.reals("crop_pct", 1)[0] < 1:
-        unmet.append("a crop of the middle")
+        unmet.append(CROPPED)
     elif _has(config, "shortest_edge") or _has(config, "longest_edge"):
-        unmet.append("a size that keeps the picture's proportions")
+        unmet.append(PROPORTIONAL)
     if config.truth("do_pad", False):
-        unmet.append("padding")
+        unmet.append(PADDED)
     if config.truth("include_top", False):
         unmet.append("a second division by image_std")
     resample = config.number("resample", 0, 5) if "resample" in config else _BILINEAR

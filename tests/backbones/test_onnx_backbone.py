@@ -314,6 +314,8 @@ def test_one_line_tells_how_it_is_used():
             "resized bilinearly: a crop of the middle, bicubic resizing"
         )
     ]
+    [remark] = locate(fit="crop").remarks
+    assert remark.endswith("; not done, with --fit crop, the picture is resized bilinearly: bicubic resizing")
     save_network("network.onnx", Form(dtype="uint8"))
     assert "go in as NCHW, whole levels from 0 to 255; the vector is vector" in locate().remarks[0]
 
