@@ -2,7 +2,7 @@ from .classifier import Classifier, PictureBytes, Prediction
 from .exported import EXPORT
 from .few_shot import FewShotClassifier
 from .folder import (
-    FORMAT,
+    FORMATS,
     MODEL,
     ModelDescription,
     check_destination,
@@ -28,7 +28,7 @@ from .rejection import KNOWN, KNOWN_FROM, UNKNOWN, Rejection
 __all__ = [
     "BACKBONE_PLACE",
     "EXPORT",
-    "FORMAT",
+    "FORMATS",
     "HEAD_SCOPE",
     "KNOWN",
     "KNOWN_FROM",

@@ -49,7 +49,7 @@ from retrain.paths import display_path
 from retrain.text import counted, listing
 
 __all__ = [
-    "FORMAT",
+    "FORMATS",
     "MODEL",
     "ModelDescription",
     "check_destination",
@@ -73,7 +73,8 @@ __all__ = [
 
 Written = TypeVar("Written")
 
-FORMAT = 1
+# Of the folder. Readers of the first know one label for each picture of a usual form, and would misread the others.
+FORMATS = (1, 2)
 
 _EMPTY_FOLDER = f"{SAVED_MODEL}/assets"  # TensorFlow needs it, and no list of files has it
 _MODEL_ALONE = frozenset({GRAPH, HEAD, SAVED_MODEL})  # a folder with any of these held a model
@@ -317,9 +318,10 @@ def read_description(model_dir: str | os.PathLike[str]) -> ModelDescription:
     try:
         run = Fields(parse_json(data))
         found = run.values.get("format")
-        if found != FORMAT:
+        if found not in FORMATS:
             raise ModelFolderError(
-                f"the model folder {where} is of format {shown_value(found)}, this version of retrain knows {FORMAT}: "
+                f"the model folder {where} is of format {shown_value(found)}, this version of retrain knows "
+                f"{listing([str(known) for known in FORMATS])}: "
                 "use the version that made it, or train again"
             )
         _check_seal(run.values)

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import retrain
-from retrain.data import SETS, ManifestFile
+from retrain.data import SETS, ManifestFile, unusual
 from retrain.errors import OutputError
 from retrain.evaluation import AnyMetrics, MultiLabelMetrics, PictureResult
 from retrain.files import digest_of_file, write_whole
 from retrain.machine import cores
-from retrain.model import FORMAT, list_files, seal, write_head, write_labels, write_thresholds
+from retrain.model import FORMATS, list_files, seal, write_head, write_labels, write_thresholds
 from retrain.model_files import (
     CLASSIFIER,
     CURVES,
@@ -243,9 +243,9 @@ def run_record(
         timings: seconds.
         files: what lies in the model folder.
     """
-    form, result = model.graph.form, model.result
+    form, result, head = model.graph.form, model.result, model.trained.head
     return {
-        "format": FORMAT,
+        "format": FORMATS[head.thresholds is not None or head.rejection is not None or bool(unusual(form))],
         "command": [utf8_path(word) for word in command],
         "image_dir": utf8_path(os.path.abspath(model.image_dir)),
         "manifest": _manifest(result.manifest),
@@ -263,7 +263,7 @@ def run_record(
             "width": form.width,
             "fit": form.fit,
             "depth": form.depth,
-            "bottleneck_size": model.trained.head.bottleneck_size,
+            "bottleneck_size": head.bottleneck_size,
             "description": model.extractor.description,
             "graph": {"fingerprint": model.backbone.fingerprint, "description": model.backbone.description},
         },
@@ -279,7 +279,7 @@ def run_record(
         "extraction": result.extraction,
         "augmentation": result.augmentation.as_dict() if result.augmentation else None,
         "results": {name: _main_figures(found) for name, found in result.metrics.items()},
-        "thresholds": model.trained.head.exact_thresholds,
+        "thresholds": head.exact_thresholds,
         "temperature": None if result.calibration is None else result.calibration.temperature,
         "rejection": None if result.rejection is None else result.rejection.as_dict(),
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},

@@ -26,6 +26,7 @@ def test_train_leaves_a_whole_model_folder(trained):
         *("metrics.json", "predictions.csv", "report.html", "run.json", "saved_model", "skipped.csv"),
     ]
     run = json.loads((folder / "model" / "run.json").read_text())
+    assert run["format"] == 1
     assert set(run["timings"]) == {
         "extraction_seconds",
         "training_seconds",
@@ -636,7 +637,7 @@ def test_a_model_folder_that_does_not_fit_together_is_refused(trained, tmp_path,
     if file == "run.json":
         run = json.loads(path.read_text())
         path.write_text(json.dumps(run | {"format": 99}))
-        expected = ["is of format 99, this version of retrain knows 1"]
+        expected = ["is of format 99, this version of retrain knows 1, 2:"]
     elif file == "labels.txt":
         path.write_text("dog\ncat\nowl\n")
         expected = ["labels.txt does not fit the model"]

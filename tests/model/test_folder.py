@@ -233,7 +233,7 @@ def test_damaged_predictions_put_no_picture_into_another_set(model, suffix, requ
         ({"thresholds": [0.5, None]}, r"thresholds is \[0.5, null\]"),
         ({"thresholds": [0.5, 0.5]}, r"can't read model/thresholds.txt: No such file"),
         ({"sha256": 3}, "sha256 is 3, expected an object"),
-        ({"format": "a\nb"}, r'of format "a\\nb", this version of retrain knows 1'),
+        ({"format": "a\nb"}, r'of format "a\\nb", this version of retrain knows 1, 2:'),
     ],
 )
 def test_a_wrong_field_is_named(model, changes, match):

@@ -25,6 +25,7 @@ def test_the_record_says_how_pictures_are_told_and_how_many_are_kept(rejecting):
     folder, done = rejecting
     record = json.loads((folder / "model" / "run.json").read_text())
     found = record["rejection"]
+    assert record["format"] == 2  # readers of format 1 would give every picture a label
     assert (found["method"], found["share"]) == ("mahalanobis", 0.9)
     assert {name: one["n"] for name, one in found["known"].items()} == record["split"]
     assert found["validation_pictures"] == record["split"]["validation"] >= 9

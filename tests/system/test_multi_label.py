@@ -91,6 +91,7 @@ def test_a_run_says_how_good_it_is_in_the_measures_of_several_labels(stripes):
     assert "(micro)" in done.stdout
     model = folder / "model"
     record, metrics = (json.loads((model / name).read_text()) for name in ("run.json", "metrics.json"))
+    assert record["format"] == 2  # readers of format 1 would give every picture one label
     assert [*record["results"]["test"]] == [
         *("n", "mean_average_precision", "micro_f1", "macro_f1", "exact_match", "cross_entropy")
     ]

@@ -43,6 +43,7 @@ def cropped(wide, tiny_backbone):
 
 def test_the_model_says_how_it_sees_pictures_and_sees_them_so(cropped, tmp_path):
     record = json.loads((cropped / "model" / "run.json").read_text())
+    assert record["format"] == 2  # readers of format 1 would see pictures otherwise
     assert (record["options"]["fit"], record["backbone"]["fit"]) == ("crop", "crop")
     assert record["backbone"]["description"]["fit"] == "crop"
     classifier = Classifier(cropped / "model")
