@@ -8,7 +8,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from retrain.errors import UsageError
@@ -19,6 +19,7 @@ from retrain.text import counted, shown
 __all__ = [
     "EXIT_ERROR",
     "EXIT_USAGE",
+    "ONE_LABEL",
     "Commands",
     "Parser",
     "PrintCompletion",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 EXIT_ERROR, EXIT_USAGE = 1, 2
+
+ONE_LABEL = ("multi_label",)  # fields of option classes that commands for pictures with one label omit
 
 Options = TypeVar("Options")
 
@@ -235,12 +238,17 @@ def _add_log_options(group: Any) -> None:
     group.add_argument("--verbose", action="store_true", help="show more details on stderr")
 
 
-def add_options(parser: Parser, title: str, *stages: type) -> None:
-    """Add a group with an option for every field of some option classes, but for those that the parser has already."""
+def add_options(parser: Parser, title: str, *stages: type, omitted: Container[str] = ()) -> None:
+    """Add a group with an option for every field of some option classes, but for those that the parser has already.
+
+    Args:
+        omitted: names of fields that the command has no use for.
+    """
     group = parser.add_argument_group(title)
     for options in stages:
         for field in dataclasses.fields(options):
-            if "help" in field.metadata and flag_of(field.name) not in parser._option_string_actions:
+            is_there = flag_of(field.name) in parser._option_string_actions
+            if "help" in field.metadata and not is_there and field.name not in omitted:
                 _add_option(group, field)
                 if not field.metadata["common"]:
                     parser.rare.add(field.name)

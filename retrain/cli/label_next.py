@@ -5,6 +5,7 @@ import os
 import sys
 
 from retrain.cli.arguments import (
+    ONE_LABEL,
     Commands,
     add_command,
     add_image_dir,
@@ -40,7 +41,7 @@ def add_label_next_command(commands: Commands) -> None:
     )
     add_options(parser, "pictures to label", LabellingOptions)
     add_options(parser, "backbone", BackboneOptions, ExtractionOptions)
-    add_options(parser, "pictures and labels", ImageOptions, LabelOptions)
+    add_options(parser, "pictures and labels", ImageOptions, LabelOptions, omitted=ONE_LABEL)
     add_output_options(parser)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retrain.cli.arguments import (
     EXIT_ERROR,
+    ONE_LABEL,
     Commands,
     add_command,
     add_model_dir,
@@ -54,7 +55,7 @@ def add_predict_command(commands: Commands) -> None:
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help=text)
     add_options(parser, "predictions", PredictionOptions)
     add_options(parser, "pictures", ImageOptions)
-    add_options(parser, "with --few-shot", BackboneOptions, ExtractionOptions, LabelOptions)
+    add_options(parser, "with --few-shot", BackboneOptions, ExtractionOptions, LabelOptions, omitted=ONE_LABEL)
     add_output_options(parser)
 
 

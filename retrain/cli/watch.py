@@ -6,7 +6,15 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from retrain.cli.arguments import Commands, Parser, add_command, add_options, add_output_options, options_from
+from retrain.cli.arguments import (
+    ONE_LABEL,
+    Commands,
+    Parser,
+    add_command,
+    add_options,
+    add_output_options,
+    options_from,
+)
 from retrain.cli.output import print_json_line, print_text
 from retrain.events import Evaluated, Event, StageBegan
 from retrain.options import (
@@ -62,7 +70,7 @@ def add_live_model(parser: Parser) -> None:
     """Add IMAGE_DIR, and the options of a model that follows it."""
     parser.add_argument("image_dir", metavar="IMAGE_DIR", help="folder with one sub-folder of pictures per class")
     add_options(parser, "backbone", BackboneOptions, ExtractionOptions)
-    add_options(parser, "pictures", LabelOptions, SplitOptions, ImageOptions)
+    add_options(parser, "pictures", LabelOptions, SplitOptions, ImageOptions, omitted=ONE_LABEL)
     add_options(parser, "training", TrainingOptions)
 
 

@@ -19,6 +19,7 @@ from retrain.pipeline.compare import compare
 from retrain.pipeline.few_shot import few_shot
 from retrain.pipeline.label_next import label_next
 from retrain.pipeline.train import train_model
+from retrain.pipeline.watch import watch
 from retrain.report import render_report
 from retrain.report.contents import LabelReport
 
@@ -236,8 +237,10 @@ def test_commands_for_one_label_refuse_several(stripes):
     ):
         with pytest.raises(UsageError, match=f"retrain {command} is for pictures with one label each"):
             call()
+    with pytest.raises(UsageError, match="a model that follows its folder is a plain head: leave --multi-label out"):
+        next(watch(folder / "folders", options=options))
     done = retrain("watch", "folders", "--multi-label", cwd=folder, check=2)
-    assert "a model that follows its folder is a plain head: leave --multi-label out" in done.stderr
+    assert "unrecognized arguments: --multi-label (an option of retrain " in done.stderr
     done = retrain("train", "list.csv", cwd=folder, check=1)
     assert "is for several labels, and a picture has one, unless --multi-label is given" in done.stderr
 
