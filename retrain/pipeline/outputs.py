@@ -177,7 +177,7 @@ def _measure(model: TrainedModel) -> str:
 def _write_for_people(model: TrainedModel, folder: Path, origin: Origin, record: Mapping[str, Any]) -> None:
     """The report, the model card, and what the projector shows. record: what run.json will hold, but for its files."""
     from retrain.pipeline.report import quick_report, recipe_of_run
-    from retrain.report import model_card, write_projector
+    from retrain.report import model_card, rejection_sentence, write_projector
 
     options = model.options.report
     if options.projector:
@@ -186,7 +186,8 @@ def _write_for_people(model: TrainedModel, folder: Path, origin: Origin, record:
         write_whole(folder / REPORT, quick_report(model, record, origin.model_dir))
     if origin.own_card is None:
         name = os.path.basename(os.path.abspath(origin.model_dir))
-        card = model_card(name, model.result.metrics, recipe_of_run(record), model.result.split)
+        metrics, recipe, split = model.result.metrics, recipe_of_run(record), model.result.split
+        card = model_card(name, metrics, recipe, split, rejection_sentence(record))
         write_whole(folder / MODEL_CARD, card)
 
 

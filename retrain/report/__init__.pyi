@@ -14,7 +14,7 @@ from .page import render_comparison, render_report
 from .plots import draw_curves
 from .predictions import draw_predictions
 from .projector import write_projector
-from .run import Run, recipe_of
+from .run import Run, recipe_of, rejection_sentence
 from .tensorboard import write_summaries
 from .thumbnails import PictureFiles
 
@@ -51,6 +51,7 @@ __all__ = [
     "model_card",
     "overlay",
     "recipe_of",
+    "rejection_sentence",
     "render_comparison",
     "render_report",
     "suspects_of",

@@ -14,7 +14,7 @@ from retrain.report.heat_maps import HeatMaps
 from retrain.report.held_out import HeldOutHeads, train_held_out
 from retrain.report.history import curves_of
 from retrain.report.judged import JudgedPictures
-from retrain.report.run import Run, recipe_of, training_options
+from retrain.report.run import Run, recipe_of, rejection_sentence, training_options
 from retrain.report.shelf import Shelf
 from retrain.report.thumbnails import PictureFiles
 from retrain.text import counted, ratio
@@ -168,7 +168,7 @@ def _headline(sources: Sources, cross_validated: Figure | Absent) -> Headline:
         accuracy=accuracy,
         cross_entropy=metrics.cross_entropy,
         cross_validated=cross_validated if metrics.n < _FEW else None,
-        notes=(*sources.notes, *_notes(pictures)),
+        notes=(*sources.notes, *_notes(pictures), *filter(None, [rejection_sentence(record)])),
         pictures=len(pictures.all_different),
         classes=len(pictures.names),
         made=sources.run.made,

@@ -18,20 +18,27 @@ _MARKED = re.compile(r"([\\`*_{}\[\]<>()#+.!|~&-])")  # what Markdown or HTML ma
 _MOST_CLASSES = 50
 
 
-def model_card(name: str, metrics: Mapping[str, AnyMetrics], recipe: Recipe, pictures: Mapping[str, int]) -> bytes:
+def model_card(
+    name: str,
+    metrics: Mapping[str, AnyMetrics],
+    recipe: Recipe,
+    pictures: Mapping[str, int],
+    rejection: str | None = None,
+) -> bytes:
     """Write the card, in UTF-8.
 
     Args:
         name: of the model.
         metrics: set -> metrics.
         pictures: set -> pictures.
+        rejection: what the model does with pictures of none of its classes, in words; None: it gives them a label.
     """
     shown_set = "test" if metrics["test"].n else "validation"
     found = metrics[shown_set]
     parts = [
         _front(name, found, recipe),
         f"# {_plain(name)}\n\nAn image classifier, trained with retrain: {_layer(found)} on a frozen network.",
-        _intended_use(found),
+        _intended_use(found, rejection),
         _data(pictures, recipe),
         _figures(found, shown_set),
         _limits(found, shown_set),
@@ -68,14 +75,13 @@ def _front(name: str, metrics: AnyMetrics, recipe: Recipe) -> str:
     return "\n".join(["---", *lines, "---"])
 
 
-def _intended_use(metrics: AnyMetrics) -> str:
+def _intended_use(metrics: AnyMetrics, rejection: str | None) -> str:
     is_multi_label = isinstance(metrics, MultiLabelMetrics)
     labels = [_plain(name) for name in _names(metrics)]
     listed = ", ".join(labels[:_MOST_CLASSES])
     more = f" and {len(labels) - _MOST_CLASSES:,} more" if len(labels) > _MOST_CLASSES else ""
-    what = (
-        f"It tells {counted(len(labels), 'class')} of pictures apart: {listed}{more}. It gives one of these labels to "
-        "every picture, also to one that shows none of them."
+    what = f"It tells {counted(len(labels), 'class')} of pictures apart: {listed}{more}. " + (
+        rejection or "It gives one of these labels to every picture, also to one that shows none of them."
     )
     if is_multi_label:
         what = (
@@ -91,8 +97,11 @@ def _names(metrics: AnyMetrics) -> list[str]:
 
 
 def _data(pictures: Mapping[str, int], recipe: Recipe) -> str:
+    source = (
+        "Pictures that a manifest lists" if recipe.manifest else "A folder of pictures, one sub-folder for each class"
+    )
     return (
-        f"## Data\n\nA folder of pictures, one sub-folder for each class: {pictures['train']:,} for training, "
+        f"## Data\n\n{source}: {pictures['train']:,} for training, "
         f"{pictures['validation']:,} for validation, {pictures['test']:,} for the test. Copies of a picture are in one "
         f"set. Network: {_plain(recipe.backbone)}."
     )

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from retrain.events import EpochEnded, Evaluated
+from retrain.model import UNKNOWN
 from retrain.options import RunOptions, TrainingOptions
 from retrain.report.contents import Recipe
+from retrain.text import counted, ratio
 
-__all__ = ["Run", "recipe_of", "training_options"]
+__all__ = ["Run", "recipe_of", "rejection_sentence", "training_options"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,27 @@ class Run:
         """What the logits were divided by. None if the model is not calibrated."""
         value = self.record.get("temperature")
         return None if value is None else float(value)
+
+
+def rejection_sentence(record: Mapping[str, Any]) -> str | None:
+    """What a model does with pictures of none of its classes; None if it gives them a label.
+
+    Args:
+        record: what run.json holds.
+    """
+    found = record.get("rejection")
+    if found is None:
+        return None
+    name = "test" if found["known"]["test"]["n"] else "validation"
+    kept, strangers = found["known"][name], found["strangers"]
+    sentence = (
+        f"It answers {UNKNOWN} for a picture that is far from all classes: it knows {ratio(kept['known'] / kept['n'])} "
+        f"of {counted(kept['n'], f'{name} picture')}"
+    )
+    if strangers is None:
+        return f"{sentence}. How many pictures of no class it refuses was not measured."
+    refused = ratio(strangers["refused"] / strangers["n"])
+    return f"{sentence}, and refuses {refused} of {counted(strangers['n'], 'picture')} of no class."
 
 
 def training_options(record: Mapping[str, Any]) -> TrainingOptions:

@@ -98,6 +98,15 @@ def test_enough_test_pictures_need_no_cross_validation(sources):
     assert (headline.cross_validated, headline.notes) == (None, ())
 
 
+def test_what_becomes_of_pictures_of_no_class_is_beside_the_figures(sources):
+    known = {name: {"n": 20, "known": 19} for name in ("train", "validation", "test")}
+    rejection = {"known": known, "strangers": {"n": 30, "refused": 27, "auroc": 0.97}}
+    found = sources(make_judged((120, 120), "train test"))
+    run = dataclasses.replace(found.run, record=found.run.record | {"rejection": rejection})
+    [note] = build_report(dataclasses.replace(found, run=run)).headline.notes
+    assert note.endswith("it knows 95.0% of 20 test pictures, and refuses 90.0% of 30 pictures of no class.")
+
+
 EMPTY = {
     "no validation pictures": ((10, 10), "train train test"),
     "no held-out pictures": ((10, 10), "train"),

@@ -9,7 +9,7 @@ from support.judged import make_judged
 from support.runs import make_run
 
 from retrain.report.card import model_card
-from retrain.report.run import recipe_of
+from retrain.report.run import recipe_of, rejection_sentence
 
 HOSTILE = ("<script>alert(1)</script>", "| a `b` |\n# c", "---", "\x1b[31mred\u202e")
 
@@ -22,7 +22,8 @@ def pictures():
 def card_of(pictures, run=None):
     metrics = {name: pictures.metrics_of(pictures.members(name)) for name in ("train", "validation", "test")}
     sizes = {name: len(pictures.members(name)) for name in metrics}
-    return model_card("my model", metrics, recipe_of(run or make_run()), sizes).decode()
+    run = run or make_run()
+    return model_card("my model", metrics, recipe_of(run), sizes, rejection_sentence(run.record)).decode()
 
 
 def front_of(card):
@@ -50,6 +51,27 @@ def test_the_card_says_what_people_ask(pictures):
     assert "54 for training, 18 for validation, 18 for the test" in card
     assert "Of 18 test pictures" in card
     assert "    retrain train 'my pictures' --optimizer lbfgs" in card
+
+
+def test_the_card_says_what_becomes_of_pictures_of_no_class(pictures):
+    assert "one of these labels to every picture, also to one that shows none of them" in card_of(pictures)
+    known = {"train": {"n": 50, "known": 50}, "validation": {"n": 20, "known": 19}, "test": {"n": 0, "known": 0}}
+    rejection = {"known": known, "strangers": None}
+    card = card_of(pictures, make_run(rejection=rejection))
+    assert "to every picture" not in card
+    assert (
+        "it knows 95.0% of 20 validation pictures. How many pictures of no class it refuses was not measured." in card
+    )
+    known["test"] = {"n": 1, "known": 1}
+    strangers = {"n": 1, "refused": 0, "auroc": 0.5}
+    card = card_of(pictures, make_run(rejection=rejection | {"strangers": strangers}))
+    assert "it knows 100.0% of 1 test picture, and refuses 0.0% of 1 picture of no class." in card
+
+
+def test_the_card_says_where_pictures_come_from(pictures):
+    assert "A folder of pictures, one sub-folder for each class: 54 for training" in card_of(pictures)
+    run = make_run(manifest={"path": "/home/ada/labels.csv", "sha256": "00" * 32})
+    assert "Pictures that a manifest lists: 54 for training" in card_of(pictures, run)
 
 
 def test_without_a_test_set_the_figures_are_of_the_validation_pictures():
