@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.cache import VectorSource, chunks
-from retrain.evaluation import normalised
+from retrain.evaluation import logistic, normalised
 
 __all__ = ["KNOWN", "KNOWN_FROM", "UNKNOWN", "Limit", "Rejection"]
 
@@ -40,10 +40,7 @@ class Limit:
 
         It is the logistic function of (threshold - distance) / scale, and no probability.
         """
-        known: NDArray[np.float64] = np.exp(
-            -np.logaddexp(0, (distances.astype(np.float64) - self.threshold) / self.scale)
-        )
-        return known[:, np.newaxis]
+        return logistic((self.threshold - distances.astype(np.float64)) / self.scale)[:, np.newaxis]
 
     def distance(self, known: float) -> float:
         """The distance that a value of `known` comes from. Near 0 and 1, float32 tells distances less exactly."""

@@ -176,6 +176,17 @@ def _of_one_class(kind: _Kind, pictures: Judged, groups: Sequence[tuple[int, ...
     )
 
 
+def _of_different_labels(kind: _Kind, pictures: Judged, copies: Copies, show: Show) -> Finding:
+    """The groups whose pictures have different labels, or sets of labels; the list has all of each."""
+    own = [group for group in _all_groups(copies) if len({*pictures.labels[[*group]].tolist()}) > 1]
+    return _finding(
+        kind,
+        counted(len(own), "picture", "is/are"),
+        _groups(pictures, own, show),
+        [pictures.paths[number] for group in own for number in group],
+    )
+
+
 def two_labels(pictures: Judged, copies: Copies, show: Show) -> Finding:
     """The same picture under different labels."""
     kind = _Kind(
@@ -184,13 +195,7 @@ def two_labels(pictures: Judged, copies: Copies, show: Show) -> Finding:
         "No picture is in the folders of two classes.",
         "{count} in the folders of several classes. At most one of them is right: keep that one.",
     )
-    own = [group for group in _all_groups(copies) if len({*pictures.labels[[*group]].tolist()}) > 1]
-    return _finding(
-        kind,
-        counted(len(own), "picture", "is/are"),
-        _groups(pictures, own, show),
-        [pictures.paths[number] for group in own for number in group],
-    )
+    return _of_different_labels(kind, pictures, copies, show)
 
 
 def other_labels(pictures: Judged, copies: Copies, show: Show) -> Finding:
@@ -201,13 +206,7 @@ def other_labels(pictures: Judged, copies: Copies, show: Show) -> Finding:
         "No two pictures that look the same have different labels.",
         "{count} there in several versions with different labels. A label was forgotten, or is wrong.",
     )
-    own = [group for group in _all_groups(copies) if len({*pictures.labels[[*group]].tolist()}) > 1]
-    return _finding(
-        kind,
-        counted(len(own), "picture", "is/are"),
-        _groups(pictures, own, show),
-        [pictures.paths[number] for group in own for number in group],
-    )
+    return _of_different_labels(kind, pictures, copies, show)
 
 
 def wrong_labels(pictures: Judged, wrong: Sequence[WrongLabel], show: Show) -> Finding:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from support.pictures import draw_picture
+from support.pictures import STORED_AS, draw_picture
 
 from retrain.data import decoding as images
 from retrain.data.decoding import decode_image, read_header
@@ -68,16 +68,7 @@ def test_transparent_parts_become_white():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_honoured(orientation):
-    turn = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    stored = quarters().transpose(turn[orientation]) if orientation in turn else quarters()
+    stored = quarters().transpose(STORED_AS[orientation]) if orientation in STORED_AS else quarters()
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encode(stored, "JPEG", exif=exif, quality=100, subsampling=0)

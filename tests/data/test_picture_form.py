@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support.pictures import encoded
+from support.pictures import STORED_AS, encoded
 
 from retrain.data.decoding import decode_image
 from retrain.data.picture_form import BACKGROUND, Margins, PictureForm, unusual
@@ -98,19 +98,10 @@ def test_transparent_parts_are_white_and_the_background_is_not():
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_a_picture_that_is_stored_on_its_side_gives_the_same(orientation, fit):
     form, upright = PictureForm(12, 16, fit), Image.fromarray(striped(31, 58))
-    turn = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     buffer = io.BytesIO()
-    upright.transpose(turn[orientation]).save(buffer, "PNG", exif=exif)
+    upright.transpose(STORED_AS[orientation]).save(buffer, "PNG", exif=exif)
     expected = decode_image(encoded(np.asarray(upright), "PNG"), form).astype(int)
     assert np.abs(decode_image(buffer.getvalue(), form) - expected).max() <= 1  # the order of axes decides on a level
 

@@ -11,6 +11,17 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TINY_SIZE = 16  # pixels, side of the tiny backbone's pictures
 TINY_LENGTH = 24  # length of its bottlenecks
 
+# EXIF orientation -> how an upright picture is stored so that it is turned back; 1 is upright.
+STORED_AS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
 MakeFolder = Callable[..., Path]
 
 
