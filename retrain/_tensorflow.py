@@ -198,32 +198,55 @@ def freeze(function: Any) -> "tf.compat.v1.GraphDef":
     Private: `_FunctionConverterDataInEager` and `_replace_variables_by_constants` of
     tensorflow.python.framework.convert_to_constants, and the attribute `_gradient_op_type` (TensorFlow 2.21).
     """
-    from tensorflow.python.framework import convert_to_constants
-
-    data = convert_to_constants._FunctionConverterDataInEager(
-        func=function, lower_control_flow=True, aggressive_inlining=False
-    )
-    graph_def, _ = convert_to_constants._replace_variables_by_constants(converter_data=data)
+    graph_def = _with_constants(function, lower_control_flow=True)
     for node in graph_def.node:
         # names a function that is not in the graph (as of swish); the operations have gradients of their own
         node.attr.pop("_gradient_op_type", None)
     return graph_def
 
 
-def convert(function: Any) -> bytes:
-    """A concrete function without variables as a file of LiteRT, in float32; only with LiteRT's own operations.
+def _with_constants(function: Any, lower_control_flow: bool) -> "tf.compat.v1.GraphDef":
+    from tensorflow.python.framework import convert_to_constants
 
-    Nothing private; but the converter writes dozens of lines to stderr and to its log.
+    data = convert_to_constants._FunctionConverterDataInEager(
+        func=function, lower_control_flow=lower_control_flow, aggressive_inlining=False
+    )
+    graph_def, _ = convert_to_constants._replace_variables_by_constants(converter_data=data)
+    return graph_def
+
+
+def convert(function: Any) -> bytes:
+    """A concrete function as a file of LiteRT, in float32; only with LiteRT's own operations.
+
+    The converter writes dozens of lines to stderr and to its log.
     """
     logger = logging.getLogger("tensorflow")
     level = logger.level
     with no_native_output():
-        tensorflow = _import_tensorflow()
+        _import_tensorflow()
         logger.setLevel(logging.ERROR)
         try:
-            return bytes(tensorflow.lite.TFLiteConverter.from_concrete_functions([function]).convert())
+            return bytes(litert_converter(function).convert())
         finally:
             logger.setLevel(level)
+
+
+def litert_converter(function: Any) -> Any:
+    """A TFLiteConverter of a concrete function, which gives the bytes of the public one in half the time.
+
+    The public one makes a function again of the graph with constants, as `freeze` says, and uses its names only.
+
+    Private: what `freeze` uses, and `_freeze_concrete_function` of the converter (TensorFlow 2.21).
+    """
+    converter = _import_tensorflow().lite.TFLiteConverter.from_concrete_functions([function])
+    taken = function.inputs[: len(function.inputs) - len(function.captured_inputs)]
+    converter._freeze_concrete_function = lambda: (
+        _with_constants(function, lower_control_flow=False),
+        taken,
+        function.outputs,
+        function,
+    )
+    return converter
 
 
 def compute_in_16_bits(config: "tf.compat.v1.ConfigProto", on_gpu: bool) -> None:

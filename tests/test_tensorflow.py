@@ -8,6 +8,7 @@ import inspect
 import re
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -104,6 +105,7 @@ print(function(tf.constant(rng.random((8, 96, 96, 3), np.float32))).numpy().toby
 def test_keras_is_imported_when_it_is_used():
     code = """
 import sys
+from unittest import mock
 from retrain._tensorflow import import_keras, tf
 print("keras" in sys.modules)
 print(tf.keras.layers.Dense.__name__)
@@ -146,6 +148,20 @@ def test_freezing_makes_constants_of_variables():
         start, end = tf.graph_util.import_graph_def(graph_def, return_elements=names, name="")
         values = session.run(end, {start: [[1.0, 1.0]]})
     np.testing.assert_allclose(values, concrete(tf.constant([[1.0, 1.0]])), rtol=1e-6)
+
+
+def test_the_converter_for_litert_gives_the_bytes_of_the_public_one():
+    """Private: see _tensorflow.litert_converter."""
+    variable = tf.Variable(np.ones((3, 2), np.float32))
+    function = tf.function(lambda x: tf.where(x > 1, x, 0) @ variable + [2.0, 3.0], autograph=False)
+    concrete = function.get_concrete_function(tf.TensorSpec([None, 3]))
+    wanted = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+    refused = mock.Mock(side_effect=AssertionError)
+    with mock.patch("tensorflow.python.framework.convert_to_constants._construct_concrete_function", refused):
+        found = _tensorflow.litert_converter(concrete).convert()
+        with pytest.raises(AssertionError):  # or it is not needed any more
+            wanted.convert()
+    assert found == wanted.convert(), tf.__version__
 
 
 @pytest.mark.parametrize(

@@ -164,9 +164,9 @@ def _resizing(form: PictureForm) -> Any:
 
 def _converted(function: Any, settings: Mapping[str, Any]) -> bytes:
     """A concrete function as a file of LiteRT. Raises ExportError if it has operations that LiteRT lacks."""
-    from retrain._tensorflow import tf
+    from retrain._tensorflow import litert_converter
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    converter = litert_converter(function)
     for name, value in settings.items():
         setattr(converter, name, value)
     try:
