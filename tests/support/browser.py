@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -30,6 +30,15 @@ def running_browser(*arguments: str) -> Iterator[playwright.Browser]:
         browser = driver.chromium.launch(executable_path=program, args=arguments)
         yield browser
         browser.close()
+
+
+def listen(page: playwright.Page, is_own: Callable[[str], bool]) -> None:
+    """From now on, `page.heard` has what the page complains of, and the addresses it asks that are not its own."""
+    page.heard = []
+    page.on("console", lambda message: page.heard.append(message.text))
+    page.on("pageerror", lambda error: page.heard.append(str(error)))
+    page.on("dialog", lambda dialog: (page.heard.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: None if is_own(request.url) else page.heard.append(request.url))
 
 
 def node_modules() -> Path:

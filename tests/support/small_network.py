@@ -63,5 +63,20 @@ def small_saved_model(folder):
     return folder
 
 
+def pooled_saved_model(folder):
+    """One convolution and the mean over its places, as a SavedModel: a network that has heat maps, without Keras."""
+    rng = np.random.default_rng(4)
+    module = tf.Module()
+    module.kernel = tf.Variable(rng.normal(0, 0.4, (3, 3, 3, LENGTH)).astype(np.float32))
+
+    def call(inputs):
+        return tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(inputs * 2.0 - 1.0, module.kernel, 2, "SAME")), [1, 2])
+
+    spec = tf.TensorSpec([None, SIZE, SIZE, 3], tf.float32, name="inputs")
+    module.__call__ = tf.function(call, input_signature=[spec])
+    tf.saved_model.save(module, str(folder))
+    return folder
+
+
 def random_pixels(count, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, SIZE, SIZE, 3)).astype(np.uint8)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.axe import complaints
-from support.browser import running_browser
+from support.browser import listen, running_browser
 from support.reports import HOSTILE, make_comparison, make_label_report, make_quick_report, make_report
 
 from retrain.report.page import render_comparison, render_report
@@ -52,19 +52,10 @@ def pages(browser):
     @functools.cache
     def page_of(has_scripts):
         page = browser.new_context(java_script_enabled=has_scripts).new_page()
-        page.heard = []
-        page.on("console", lambda message: page.heard.append(message.text))
-        page.on("pageerror", lambda error: page.heard.append(str(error)))
-        page.on("dialog", lambda dialog: (page.heard.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: page.heard.extend(asked_of_others(request.url)))
+        listen(page, lambda url: url.startswith(("file:", "data:")))
         return page
 
     return page_of
-
-
-def asked_of_others(url):
-    """A request that leaves the page, or nothing."""
-    return [] if url.startswith(("file:", "data:")) else [url]
 
 
 @pytest.fixture
