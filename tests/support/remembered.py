@@ -114,7 +114,7 @@ def trace_anew(patch: pytest.MonkeyPatch) -> None:
     from retrain.export import template
 
     for module, name in (
-        *((graph, "make_trunk"), (backbones, "make_trunk"), (template, "make_template")),
+        *((graph, "make_trunk"), (backbones, "make_trunk"), (template, "make_template"), (template, "_decoding")),
         *((conversion.Converter, "_convert"), (quantization, "quantize")),
     ):
         function = getattr(module, name)
