@@ -70,5 +70,5 @@ class KerasRuntime:
 
     def answers(self, _: str, pictures: Pictures) -> NDArray[np.float32]:
         """Answers for pictures in one call."""
-        found = self._model.predict(np.asarray(pictures), batch_size=len(pictures), verbose=0)
+        found = self._model.predict_on_batch(np.asarray(pictures))
         return np.asarray(np.hstack(found) if isinstance(found, list) else found, np.float32)

@@ -74,8 +74,8 @@ class TFLiteFormat:
             # a batch is of one picture until a client asks for more: LiteRT.js refuses a size that is left open
             tensor.shapeSignature = None
         add_signature(file, _SCORES, 0, "pixels", description.outputs)
-        resizing = _converted(_resizing(description.form), {})
-        add_signature(file, _RESIZE, add_graph(file, unpacked(resizing)), "picture", ["pixels"])
+        resizing = unpacked(_converted_resizing(description.form))
+        add_signature(file, _RESIZE, add_graph(file, resizing), "picture", ["pixels"])
         write_whole(folder / _FILE, with_labels(packed(file), model.labels, description.thresholds))
 
     def load(self, folder: Path) -> "LiteRTRuntime":
@@ -133,6 +133,11 @@ def _network(model: StoredModel, scaling: InputScaling, takes_scaled: bool) -> A
     dtype = tf.float32 if takes_scaled else tf.uint8
     spec = tf.TensorSpec([None, description.height, description.width, 3], dtype, "pixels")
     return tf.function(function, input_signature=[spec], autograph=False).get_concrete_function()
+
+
+def _converted_resizing(form: PictureForm) -> bytes:
+    """The part that resizes, as a file of LiteRT."""
+    return _converted(_resizing(form), {})
 
 
 def _resizing(form: PictureForm) -> Any:

@@ -58,12 +58,13 @@ def trace_once(folder: Path) -> None:
     from retrain import backbones
     from retrain.backbones import conversion, graph, quantization
     from retrain.cache.artifacts import QUANTIZED_MODEL
-    from retrain.export import template
+    from retrain.export import template, tflite_format
 
     if hasattr(graph.make_trunk, "__wrapped__"):
         return
     make_trunk, make_template = graph.make_trunk, template.make_template
     convert, quantize = conversion.Converter._convert, quantization.quantize
+    converted_resizing = tflite_format._converted_resizing
     remembered = Remembered(folder)
 
     @functools.wraps(make_trunk)
@@ -80,6 +81,10 @@ def trace_once(folder: Path) -> None:
     def remembered_conversion(self, frozen, original):
         made, details = remembered.get("converted", _digest(frozen), lambda: convert(self, frozen, original))
         return made, dict(details)
+
+    @functools.wraps(converted_resizing)
+    def remembered_resizing(form):
+        return remembered.get("resizing", form, lambda: converted_resizing(form))
 
     @functools.wraps(quantize)
     def remembered_quantisation(network, pixels, folder, on_progress):
@@ -105,17 +110,18 @@ def trace_once(folder: Path) -> None:
     template.make_template = remembered_template
     conversion.Converter._convert = remembered_conversion
     quantization.quantize = remembered_quantisation
+    tflite_format._converted_resizing = remembered_resizing
 
 
 def trace_anew(patch: pytest.MonkeyPatch) -> None:
     """Forget all that, for a test about tracing."""
     from retrain import backbones
     from retrain.backbones import conversion, graph, quantization
-    from retrain.export import template
+    from retrain.export import template, tflite_format
 
     for module, name in (
         *((graph, "make_trunk"), (backbones, "make_trunk"), (template, "make_template"), (template, "_decoding")),
-        *((conversion.Converter, "_convert"), (quantization, "quantize")),
+        *((conversion.Converter, "_convert"), (quantization, "quantize"), (tflite_format, "_converted_resizing")),
     ):
         function = getattr(module, name)
         patch.setattr(module, name, getattr(function, "__wrapped__", function))
