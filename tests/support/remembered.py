@@ -58,13 +58,13 @@ def trace_once(folder: Path) -> None:
     from retrain import backbones
     from retrain.backbones import conversion, graph, quantization
     from retrain.cache.artifacts import QUANTIZED_MODEL
-    from retrain.export import template, tflite_format
+    from retrain.export import onnx_format, template, tflite_format
 
     if hasattr(graph.make_trunk, "__wrapped__"):
         return
     make_trunk, make_template = graph.make_trunk, template.make_template
     convert, quantize = conversion.Converter._convert, quantization.quantize
-    converted_resizing = tflite_format._converted_resizing
+    converted_resizing, to_onnx = tflite_format._converted_resizing, onnx_format._converted
     remembered = Remembered(folder)
 
     @functools.wraps(make_trunk)
@@ -85,6 +85,14 @@ def trace_once(folder: Path) -> None:
     @functools.wraps(converted_resizing)
     def remembered_resizing(form):
         return remembered.get("resizing", form, lambda: converted_resizing(form))
+
+    @functools.wraps(to_onnx)
+    def remembered_onnx(model):
+        import onnx
+
+        key = _digest_of_graph(model.graph_def, {}), model.description.outputs, model.description.form
+        content = remembered.get("onnx", key, lambda: to_onnx(model).SerializeToString())
+        return onnx.ModelProto.FromString(content)  # anew, as tests change it
 
     @functools.wraps(quantize)
     def remembered_quantisation(network, pixels, folder, on_progress):
@@ -110,18 +118,19 @@ def trace_once(folder: Path) -> None:
     template.make_template = remembered_template
     conversion.Converter._convert = remembered_conversion
     quantization.quantize = remembered_quantisation
-    tflite_format._converted_resizing = remembered_resizing
+    tflite_format._converted_resizing, onnx_format._converted = remembered_resizing, remembered_onnx
 
 
 def trace_anew(patch: pytest.MonkeyPatch) -> None:
     """Forget all that, for a test about tracing."""
     from retrain import backbones
     from retrain.backbones import conversion, graph, quantization
-    from retrain.export import template, tflite_format
+    from retrain.export import onnx_format, template, tflite_format
 
     for module, name in (
         *((graph, "make_trunk"), (backbones, "make_trunk"), (template, "make_template"), (template, "_decoding")),
-        *((conversion.Converter, "_convert"), (quantization, "quantize"), (tflite_format, "_converted_resizing")),
+        *((conversion.Converter, "_convert"), (quantization, "quantize")),
+        *((tflite_format, "_converted_resizing"), (onnx_format, "_converted")),
     ):
         function = getattr(module, name)
         patch.setattr(module, name, getattr(function, "__wrapped__", function))
