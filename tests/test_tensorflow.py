@@ -5,6 +5,8 @@ The canaries were written against TensorFlow 2.21, Keras 3.12 and Keras 3.15.
 
 import ast
 import inspect
+import json
+import os
 import re
 import subprocess
 import sys
@@ -18,13 +20,6 @@ from support.refused import WITHOUT_KERAS
 from retrain import _tensorflow
 from retrain._tensorflow import import_keras, tf
 
-PREPARED = "from retrain import _tensorflow; _tensorflow.prepare_process()\n"
-
-
-def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
 
 def imported_by(tree: ast.AST) -> set[str]:
     """The first parts of the names of all modules that some code imports, in functions, too."""
@@ -37,96 +32,129 @@ def test_one_module_imports_tensorflow_and_keras():
     importing = {
         path.name
         for path in (REPOSITORY / "retrain").rglob("*.py")
-        if {"tensorflow", "keras"} & imported_by(ast.parse(path.read_text("utf-8")))
+        if re.search("tensorflow|keras", text := path.read_text("utf-8"))
+        and {"tensorflow", "keras"} & imported_by(ast.parse(text))
     }
     assert importing == {"_tensorflow.py"}
 
 
-# in somebody else's process
+# Processes of our own and of others: to import TensorFlow takes seconds, so each finds out everything.
 
 
-SURROUNDINGS = """
-import gc, os, signal, sys
+FINDINGS = """
+import gc, json, os, re, signal, sys
+found = {}
+
 def surroundings():
     signals = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     return (
-        dict(os.environ), list(map(str, sys.meta_path)), gc.isenabled(), gc.get_threshold(), gc.get_freeze_count(),
-        os.fstat(2).st_ino, sys.stderr, sys.stdout, signals, os.getcwd(), os.umask(0o22)
+        dict(os.environ), re.sub("0x[0-9a-f]+", "", str(sys.meta_path)), gc.isenabled(), gc.get_threshold(),
+        gc.get_freeze_count(), repr(sys.stderr), repr(sys.stdout), repr(signals), os.getcwd(),
     )
-os.umask(0o22)
+
+def messages():  # retrain.tensorflow_formats beside TensorFlow
+    ours = GraphDef()
+    ours.node.add(name="a", op="NoOp")
+    theirs = tf.compat.v1.GraphDef.FromString(ours.SerializeToString())
+    return GraphDef.FromString(theirs.SerializeToString()) == ours
+
+def bits():  # of what a few layers give
+    import numpy as np
+    rng = np.random.default_rng(0)
+    def layers(pixels):
+        for width in (32, 64, 128):
+            kernel = rng.normal(0, 0.1, (3, 3, pixels.shape[-1], width)).astype(np.float32)
+            pixels = tf.nn.relu(tf.nn.conv2d(pixels, kernel, 2, "SAME") + 0.1)
+        return tf.reduce_mean(pixels, [1, 2])
+    function = tf.function(layers, autograph=False)
+    return function(tf.constant(rng.random((8, 96, 96, 3), np.float32))).numpy().tobytes().hex()
 """
 
-
-@pytest.mark.slow
-def test_importing_tensorflow_sets_no_more_than_it_does_itself():
-    told = "print([environment, finders, *surroundings()[2:5]])"
-    code = f"{SURROUNDINGS}\nimport tensorflow\nenvironment, finders, *_ = surroundings()\n{told}"
-    ours = code.replace("import tensorflow", "from retrain._tensorflow import tf")
-    # TensorFlow may add finders of its own
-    found, expected = (re.sub("0x[0-9a-f]+", "", run(WITHOUT_KERAS + one)) for one in (ours, code))
-    assert found == expected
-
-
-@pytest.mark.slow
-def test_a_program_that_has_imported_tensorflow_keeps_its_ways():
-    code = """
-import tensorflow, gc, sys
+OTHER = """
+import tensorflow
+found["surroundings"] = surroundings()
 before = gc.get_freeze_count()
 from retrain import _tensorflow
 _tensorflow.prepare_process()
-print(_tensorflow.tf is tensorflow, before == gc.get_freeze_count())
+found["keeps its ways"] = _tensorflow.tf is tensorflow and gc.get_freeze_count() == before
 """
-    assert run(WITHOUT_KERAS + code) == "True True"
+
+LIBRARY = """
+from retrain._tensorflow import tf
+found["surroundings"] = surroundings()
+from retrain.tensorflow_formats import GraphDef
+found["messages"] = messages()
+found["bits"] = bits()
+"""
+
+COMMAND_LINE = """
+from retrain.tensorflow_formats import GraphDef
+from retrain import _tensorflow
+_tensorflow.prepare_process()
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"  # as libraries do, which does not make it the user's wish
+gc.disable()
+tf = _tensorflow.tf
+found["collects garbage"] = gc.isenabled()
+gc.enable()
+found["finders"] = [repr(one) for one in sys.meta_path if one.__module__ == "retrain._tensorflow"]
+found["messages"] = messages()
+found["bits"] = bits()
+found["has keras"] = "keras" in sys.modules
+dense = tf.keras.layers.Dense
+import tensorflow.keras.layers
+keras = _tensorflow.import_keras()
+found["one keras"] = keras.layers.Dense is tensorflow.keras.layers.Dense is dense
+"""
+
+
+def found_by(code: str) -> dict[str, object]:
+    code = f"{FINDINGS}{code}\nprint(json.dumps(found))"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout) | {"stderr": done.stderr}
+
+
+@pytest.fixture(scope="module")
+def library():
+    """What a program finds that imports the library."""
+    return found_by(WITHOUT_KERAS + LIBRARY)
+
+
+@pytest.fixture(scope="module")
+def command_line():
+    """What a program of our own finds."""
+    return found_by(COMMAND_LINE)
+
+
+@pytest.mark.slow
+def test_in_a_program_of_others_it_sets_no_more_than_tensorflow_does_itself(library):
+    other = found_by(WITHOUT_KERAS + OTHER)
+    assert library["surroundings"] == other["surroundings"]
+    assert other["keeps its ways"], "TensorFlow was imported before, and something changed"
 
 
 @pytest.mark.skipif("TF_ENABLE_ONEDNN_OPTS" not in _tensorflow._SETTINGS, reason="oneDNN is for x86")
 @pytest.mark.slow
-def test_a_library_computes_the_same_bits_as_the_command_line():
+def test_a_library_computes_the_same_bits_as_the_command_line(library, command_line):
     """Rounding depends on oneDNN, which TensorFlow chooses while it is imported; both fill one cache."""
-    code = """
-import numpy as np
-from retrain._tensorflow import tf
-rng = np.random.default_rng(0)
-def layers(pixels):
-    for width in (32, 64, 128):
-        kernel = rng.normal(0, 0.1, (3, 3, pixels.shape[-1], width)).astype(np.float32)
-        pixels = tf.nn.relu(tf.nn.conv2d(pixels, kernel, 2, "SAME") + 0.1)
-    return tf.reduce_mean(pixels, [1, 2])
-function = tf.function(layers, autograph=False)
-print(function(tf.constant(rng.random((8, 96, 96, 3), np.float32))).numpy().tobytes().hex())
-"""
-    assert run(WITHOUT_KERAS + code) == run(WITHOUT_KERAS + PREPARED + code)
-
-
-# in a process of our own
+    assert library["bits"] == command_line["bits"]
 
 
 @pytest.mark.slow
-def test_keras_is_imported_when_it_is_used():
-    code = """
-import sys
-from unittest import mock
-from retrain._tensorflow import import_keras, tf
-print("keras" in sys.modules)
-print(tf.keras.layers.Dense.__name__)
-import tensorflow.keras.layers
-keras = import_keras()
-print(keras.layers.Dense is tensorflow.keras.layers.Dense is tf.keras.layers.Dense)
-"""
-    assert run(PREPARED + code).split() == ["False", "Dense", "True"]
+def test_in_a_program_of_our_own_it_is_quick_and_quiet(command_line):
+    assert not command_line["has keras"], "Keras is imported before it is used"
+    assert command_line["one keras"]
+    assert not command_line["collects garbage"], "garbage collection was off before"
+    assert command_line["finders"] == []
+    assert command_line["stderr"] == ""
 
 
 @pytest.mark.slow
-def test_garbage_collection_goes_on_as_it_was_and_stderr_stays_empty():
-    code = """
-import gc, os, sys
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"  # as libraries do, which does not make it the user's wish
-gc.disable()
-_tensorflow.tf
-print(gc.isenabled(), [f for f in sys.meta_path if f.__module__ == "retrain._tensorflow"])
-"""
-    done = subprocess.run([sys.executable, "-c", PREPARED + code], capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("False []\n", "")
+def test_our_messages_live_beside_those_of_tensorflow_whichever_come_first(library, command_line):
+    assert library["messages"], "TensorFlow came first"
+    assert command_line["messages"], "TensorFlow came second"
 
 
 # canaries

@@ -1,12 +1,9 @@
 import importlib
-import subprocess
-import sys
 
 import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
-from support.refused import WITHOUT_KERAS
 
 from retrain import tensorflow_formats
 from retrain._tensorflow import tf
@@ -42,22 +39,6 @@ def test_what_they_do_not_know_is_kept():
     ours.op = "C"
     found = tf.compat.v1.NodeDef.FromString(ours.SerializeToString())
     assert (found.op, found.device, found.attr["x"].b) == ("C", "/cpu:0", True)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("first", ["retrain.tensorflow_formats", "retrain._tensorflow"])
-def test_they_live_beside_those_of_tensorflow_whichever_comes_first(first):
-    code = f"""
-import {first}
-from retrain.tensorflow_formats import GraphDef
-from retrain._tensorflow import tf
-ours = GraphDef()
-ours.node.add(name="a", op="NoOp")
-theirs = tf.compat.v1.GraphDef.FromString(ours.SerializeToString())
-assert GraphDef.FromString(theirs.SerializeToString()) == ours
-"""
-    done = subprocess.run([sys.executable, "-c", WITHOUT_KERAS + code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 def test_the_checksum_is_that_of_tensorflow_s_records():
