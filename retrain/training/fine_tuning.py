@@ -31,9 +31,9 @@ from retrain.training.batches import Batch, Draws, members_of, read_batches
 from retrain.training.checkpoint import CheckpointFile
 from retrain.training.gradient_descent import BatchLoss, optimizer_of
 from retrain.training.head_trainer import some_of
-from retrain.training.loss import drawn
-from retrain.training.losses import Loss, loss_of
+from retrain.training.loss import Loss, loss_of
 from retrain.training.parameters import Parameters
+from retrain.training.picture_weights import drawn
 from retrain.training.products import Products
 from retrain.training.random_streams import Stream
 from retrain.training.upper_layers import UpperLayers

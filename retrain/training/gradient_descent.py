@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from retrain.options import DEFAULT_BATCH_SIZE, TrainingOptions
 from retrain.training.batches import Batch
 from retrain.training.layers import Dropout, Layers
-from retrain.training.loss import Penalties
-from retrain.training.losses import Loss
+from retrain.training.loss import Loss
 from retrain.training.parameters import Parameters, pieces
+from retrain.training.penalties import Penalties
 from retrain.training.products import Products
 
 __all__ = ["Adam", "BatchLoss", "PlainDescent", "optimizer_of"]

@@ -21,9 +21,10 @@ from retrain.training.batches import Batch, Draws, RowCopier, members_of, read_b
 from retrain.training.gradient_descent import BatchLoss, optimizer_of
 from retrain.training.layers import logits_of
 from retrain.training.lbfgs import Figures, Flat, FullBatch, Part, find_optimum
-from retrain.training.loss import Penalties, drawn
-from retrain.training.losses import Loss, loss_of
+from retrain.training.loss import Loss, loss_of
 from retrain.training.parameters import Parameters, aligned, initial_head
+from retrain.training.penalties import Penalties
+from retrain.training.picture_weights import drawn
 from retrain.training.products import Products
 from retrain.training.random_streams import Stream
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from retrain.cache import Vectors
 from retrain.training.layers import Layers
-from retrain.training.loss import Penalties
-from retrain.training.losses import Loss
+from retrain.training.loss import Loss
 from retrain.training.parameters import Parameters, aligned
+from retrain.training.penalties import Penalties
 from retrain.training.products import Products, rows_at_once
 
 if TYPE_CHECKING:

@@ -1,25 +1,97 @@
-"""The loss that training minimises: cross-entropy of a head's scores, and penalties on its weights.
+"""What a head learns to lower: softmax cross-entropy for one label a picture, binary cross-entropies for any number.
 
 Logits are (classes, n): with the long axis last, sums and maxima over the classes are fastest.
 """
 
-import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrain.cache import LabelledBottlenecks
 from retrain.options import TrainingOptions
-from retrain.training.parameters import Parameters, pieces
+from retrain.training.picture_weights import balanced_label_weights, class_weights, picture_weights
 
-__all__ = ["Penalties", "class_weights", "cross_entropies", "draw_weights", "drawn", "picture_weights", "to_gradients"]
+__all__ = ["Loss", "SigmoidLoss", "SoftmaxLoss", "cross_entropies", "loss_of", "to_gradients"]
 
 Array = NDArray[Any]  # float32; float64 where it is asked for
+Labels = NDArray[np.int32]  # (n,), as LabelledBottlenecks has them
 
 
-def cross_entropies(logits: Array, labels: NDArray[np.int32], smoothing: float = 0.0) -> Array:
+class Loss(Protocol):
+    """The loss of pictures by their logits (classes, n), each of which may be changed in place by `to_gradients`."""
+
+    @property
+    def guessing(self) -> float:
+        """The mean cross-entropy of a head that says the same of every picture, before any training."""
+        ...
+
+    def cross_entropies(self, logits: Array, labels: Labels) -> Array:
+        """Return (n,) in nats: what is shown of training. Without smoothing and weights."""
+        ...
+
+    def objectives(self, logits: Array, labels: Labels, plain: Array) -> Array:
+        """Return (n,): what training lowers the weighted mean of; `plain` are the cross-entropies."""
+        ...
+
+    def to_gradients(self, logits: Array, labels: Labels, shares: Array | float) -> bool:
+        """Replace logits by the gradients of the sum of all objectives times their shares; is the loss finite?"""
+        ...
+
+    def are_right(self, logits: Array, labels: Labels) -> NDArray[np.bool_]:
+        """Return (n,) whether a picture gets its label; of several, all of them and no other, at a score of 0.5."""
+        ...
+
+    def row_weights(self, labels: Labels, size: int, /) -> Array | float:
+        """Return what a picture of a batch of so many counts, (n,) or the same for all."""
+        ...
+
+    def picture_weights(self, labels: Labels, weights: NDArray[np.float32] | None, /) -> NDArray[np.float32]:
+        """Return (n,) the share of each training picture in the loss over all of them. The sum is 1."""
+        ...
+
+
+class SoftmaxLoss:
+    """Cross-entropy of the softmax, of pictures with one label each.
+
+    Args:
+        classes: number of labels.
+        options: resolved.
+        weights: (classes,) what a picture of each class counts, with --class-weight balanced.
+    """
+
+    def __init__(self, classes: int, options: TrainingOptions, weights: NDArray[np.floating] | None = None) -> None:
+        self.guessing = math.log(classes)
+        self._classes, self._options, self._class_weights = classes, options, weights
+
+    def cross_entropies(self, logits: Array, labels: Labels) -> Array:
+        """Return (n,) in nats."""
+        return cross_entropies(logits, labels)
+
+    def objectives(self, logits: Array, labels: Labels, plain: Array) -> Array:
+        """Return (n,): cross-entropies with smoothing."""
+        smoothing = self._options.label_smoothing
+        return cross_entropies(logits, labels, smoothing) if smoothing else plain
+
+    def to_gradients(self, logits: Array, labels: Labels, shares: Array | float) -> bool:
+        """Replace logits by gradients; is the loss finite?"""
+        return to_gradients(logits, labels, shares, self._options.label_smoothing)
+
+    def are_right(self, logits: Array, labels: Labels) -> NDArray[np.bool_]:
+        """Return (n,) whether the highest logit is that of the label."""
+        return np.asarray(logits.argmax(axis=0) == labels)
+
+    def row_weights(self, labels: Labels, size: int) -> Array | float:
+        """Return the weights of the pictures' classes."""
+        return 1 / size if self._class_weights is None else (self._class_weights / size)[labels]
+
+    def picture_weights(self, labels: Labels, weights: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        """Return (n,) shares: those of the expected loss of a random batch."""
+        return picture_weights(labels, self._classes, self._options, weights)
+
+
+def cross_entropies(logits: Array, labels: Labels, smoothing: float = 0.0) -> Array:
     """Return the cross-entropy of each picture's scores, (n,) in nats.
 
     Args:
@@ -34,7 +106,7 @@ def cross_entropies(logits: Array, labels: NDArray[np.int32], smoothing: float =
     return losses
 
 
-def to_gradients(logits: Array, labels: NDArray[np.int32], shares: Array | float, smoothing: float = 0.0) -> bool:
+def to_gradients(logits: Array, labels: Labels, shares: Array | float, smoothing: float = 0.0) -> bool:
     """Replace logits by the gradients of the loss, which is the sum of all cross-entropies times their shares.
 
     Args:
@@ -54,88 +126,100 @@ def to_gradients(logits: Array, labels: NDArray[np.int32], shares: Array | float
     return is_finite
 
 
-class Penalties(NamedTuple):
-    """How much large weights cost. Biases cost nothing."""
+class SigmoidLoss:
+    """The sum over all labels of binary cross-entropies, of pictures with any number of labels.
 
-    l1: float  # times the sum of the weights' magnitudes
-    l2: float  # half of it times the sum of their squares
-
-    def add_gradients(self, parameters: Parameters, gradients: Parameters) -> None:
-        """Add the penalties' gradients to those of the rest of the loss. The magnitude's at 0 is taken to be 0."""
-        if not (self.l1 or self.l2):
-            return
-        for layer, own in zip(parameters.layers, gradients.layers, strict=True):
-            weights, sums = layer.weights.reshape(-1), own.weights.reshape(-1)
-            for piece in pieces(len(weights)):
-                if self.l2:
-                    sums[piece] += self.l2 * weights[piece]
-                if self.l1:
-                    sums[piece] += self.l1 * np.sign(weights[piece])
-
-
-def class_weights(
-    labels: NDArray[np.int32], classes: int, weights: NDArray[np.float32] | None = None
-) -> NDArray[np.float32]:
-    """Return (classes,) the weight of a picture of each class: pictures / (classes * pictures of the class).
-
-    This is --class-weight balanced.
+    Without weights, it is -log of the probability that a head gives to exactly the labels that a picture has, if labels
+    are independent. Each label has its own part of the head's last layer. So of a head without a hidden layer, the
+    optimum with an L2 penalty is that of logistic regressions, one for each label against the rest, as
+    scikit-learn's OneVsRestClassifier(LogisticRegression(C=1 / (n * l2))) has it.
 
     Args:
-        labels: (n,) of the training pictures. Over these, the weights have a mean of 1.
-        weights: (n,) how many pictures each of these counts as.
+        label_sets: (sets, classes) which labels each number in `labels` stands for.
+        smoothing: share of each target to move to 1/2, as in Keras; in [0, 1).
+        weights: (2, classes) what each label's part of a picture counts: where the picture does not have the label, and
+            where it has it.
     """
-    counts = np.bincount(labels, weights, classes)
-    present = np.count_nonzero(counts)
-    balanced = np.divide(counts.sum(), present * counts, out=np.zeros(classes), where=counts > 0)
-    return np.asarray(balanced, np.float32)
+
+    def __init__(
+        self, label_sets: NDArray[np.bool_], smoothing: float = 0.0, weights: NDArray[np.floating] | None = None
+    ) -> None:
+        self.guessing = label_sets.shape[1] * math.log(2)
+        self._smoothing = smoothing
+        # (classes, sets): with the long axis last, as logits have it
+        self._has = np.ascontiguousarray(label_sets.T)
+        self._labels = self._has.astype(np.float32)
+        self._targets = self._labels * np.float32(1 - smoothing) + np.float32(smoothing / 2)
+        self._weights: NDArray[np.float32] | None = None
+        if weights is not None:
+            absent, present = weights[:, :, None]
+            self._weights = np.where(self._has, present, absent).astype(np.float32)
+
+    def cross_entropies(self, logits: Array, labels: Labels) -> Array:
+        """Return (n,) in nats: sums over the labels."""
+        terms = _binary_cross_entropies(logits, self._labels.take(labels, axis=1))
+        return np.asarray(terms.sum(axis=0))
+
+    def objectives(self, logits: Array, labels: Labels, plain: Array) -> Array:
+        """Return (n,): weighted sums over the labels, with smoothing."""
+        if self._weights is None and not self._smoothing:
+            return plain
+        terms = _binary_cross_entropies(logits, self._targets.take(labels, axis=1))
+        if self._weights is not None:
+            terms *= self._weights.take(labels, axis=1)
+        return np.asarray(terms.sum(axis=0))
+
+    def to_gradients(self, logits: Array, labels: Labels, shares: Array | float) -> bool:
+        """Replace logits by gradients, (score - target) * weight * share; is the loss finite?"""
+        is_finite = math.isfinite(np.minimum.reduce(logits, axis=None)) and math.isfinite(
+            np.maximum.reduce(logits, axis=None)
+        )
+        # the logistic function; where e^-z is beyond a float, its inverse is 0, as it should be
+        np.negative(logits, out=logits)
+        np.exp(logits, out=logits)
+        logits += 1
+        np.reciprocal(logits, out=logits)
+        logits -= self._targets.take(labels, axis=1)
+        if self._weights is not None:
+            logits *= self._weights.take(labels, axis=1)
+        logits *= shares
+        return is_finite
+
+    def are_right(self, logits: Array, labels: Labels) -> NDArray[np.bool_]:
+        """Return (n,) whether exactly the right labels have a score of 0.5 or more."""
+        return np.asarray(((logits >= 0) == self._has.take(labels, axis=1)).all(axis=0))
+
+    def row_weights(self, _: Labels, size: int, /) -> Array | float:
+        """Return the same for all."""
+        return 1 / size
+
+    def picture_weights(self, labels: Labels, _: NDArray[np.float32] | None, /) -> NDArray[np.float32]:
+        """Return (n,) shares: equal ones."""
+        return np.full(len(labels), 1 / len(labels), np.float32)
 
 
-def picture_weights(
-    labels: NDArray[np.int32], classes: int, options: TrainingOptions, weights: NDArray[np.float32] | None = None
-) -> NDArray[np.float32]:
-    """Return (n,) the share of each training picture in the expected loss of a random batch. The sum is 1.
+def _binary_cross_entropies(logits: Array, targets: Array) -> Array:
+    """Return (classes, n): log(1 + e^z) - target * z, in a form that never overflows."""
+    terms: Array = np.logaddexp(logits.dtype.type(0), logits)
+    terms -= targets * logits
+    return terms
 
-    Drawing classes uniformly has the same effect as weighting pictures by class.
+
+def loss_of(data: LabelledBottlenecks, train: NDArray[np.int64], classes: int, options: TrainingOptions) -> Loss:
+    """Return the loss for training on some rows.
 
     Args:
-        labels: (n,) of the training pictures.
+        train: (m,) numbers of the rows.
+        classes: number of labels.
         options: resolved.
-        weights: (n,) how many pictures each of these counts as.
     """
-    shares = np.full(len(labels), 1 / len(labels)) if weights is None else weights / weights.sum(dtype=np.float64)
-    if options.sampling != "uniform" or options.class_weight == "balanced":
-        shares = shares * class_weights(labels, classes, weights)[labels]
-    return np.asarray(shares, np.float32)
-
-
-def draw_weights(
-    labels: NDArray[np.int32], weights: NDArray[np.float32], options: TrainingOptions
-) -> NDArray[np.float32]:
-    """Return (n,) how much each training picture counts when it is drawn, so that a weight of 2 is worth two pictures.
-
-    Pictures are drawn with the same probability whatever their weight: all of them, or all of a class. So weights are
-    compared with their mean among these.
-
-    Args:
-        labels: (n,) of the training pictures.
-        weights: (n,) > 0, how many pictures each of these counts as.
-        options: resolved.
-    """
-    groups = labels if options.sampling == "class-balanced" else np.zeros_like(labels)
-    means = np.bincount(groups, weights) / np.maximum(1, np.bincount(groups))
-    return np.asarray(weights / means[groups], np.float32)
-
-
-def drawn(data: LabelledBottlenecks, train: NDArray[np.int64], options: TrainingOptions) -> LabelledBottlenecks:
-    """Return the data with what each row counts when it is drawn (see draw_weights) in the place of its weight.
-
-    Args:
-        train: (m,) numbers of the rows that are drawn from.
-        options: resolved.
-    """
-    weights = data.weights_of(train)
-    if weights is None:
-        return data
-    counted = np.zeros(len(data), np.float32)
-    counted[train] = draw_weights(data.labels[train], weights, options)
-    return dataclasses.replace(data, weights=counted)
+    labels, is_balanced = data.labels[train], options.class_weight == "balanced"
+    if data.label_sets is None:
+        weights = class_weights(labels, classes, data.weights_of(train)) if is_balanced else None
+        return SoftmaxLoss(classes, options, weights)
+    of_labels = None
+    if is_balanced:
+        of_labels = balanced_label_weights(data.label_sets, labels)
+    elif data.positive_weights is not None:
+        of_labels = np.stack([np.ones(classes), data.positive_weights])
+    return SigmoidLoss(data.label_sets, options.label_smoothing, of_labels)

@@ -8,9 +8,9 @@ from retrain.training import parameters
 from retrain.training.batches import Batch
 from retrain.training.gradient_descent import Adam, BatchLoss, PlainDescent, optimizer_of
 from retrain.training.layers import Dropout
-from retrain.training.loss import class_weights
-from retrain.training.losses import SoftmaxLoss
+from retrain.training.loss import SoftmaxLoss
 from retrain.training.parameters import Parameters
+from retrain.training.picture_weights import class_weights
 from retrain.training.products import Products
 
 

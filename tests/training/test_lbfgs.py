@@ -6,7 +6,7 @@ from retrain.cache.vectors import LabelledBottlenecks
 from retrain.events import Evaluated, ignore
 from retrain.options import TrainingOptions
 from retrain.training.head_trainer import HeadTrainer
-from retrain.training.loss import picture_weights
+from retrain.training.picture_weights import picture_weights
 
 NONE = np.zeros(0, np.int64)
 CLASSES = 4
