@@ -70,11 +70,15 @@ def export_both(backbone, widths, name="final_result"):
     return int(done.stdout)
 
 
-def check_equal(name="final_result"):
-    """What was written is the same, and TensorFlow loads it."""
+def check_equal():
+    """What was written is the same."""
     written = [files_of(place) for place in ("with", "without")]
     assert written[0] == written[1]
     assert len(written[0]) == 5
+
+
+def check_loaded(name):
+    """TensorFlow loads it."""
     loaded = tf.saved_model.load("without/saved_model")
     pixels = np.random.default_rng(0).random((2, *loaded.from_pixels.input_signature[0].shape[1:]), np.float32)
     answer = loaded.signatures["pixels"](pixels=tf.constant(pixels))
@@ -95,12 +99,11 @@ def files_of(place):
     return {str(path.relative_to(place)): digest_of_file(path) for path in paths}
 
 
-@pytest.mark.parametrize(
-    ("widths", "name"), [((24, 3), "final_result"), ((24, 8, 1000), "Scores_1"), ((24, 1), "x")], ids=str
-)
+@pytest.mark.parametrize(("widths", "name"), [((24, 8, 1000), "Scores_1"), ((24, 1), "final_result")], ids=str)
 def test_a_tiny_network(tiny_backbone, widths, name):
     export_both({"backbone": str(tiny_backbone)}, widths, name)
-    check_equal(name)
+    check_equal()
+    check_loaded(name)
 
 
 @pytest.mark.real
@@ -122,14 +125,13 @@ def without_tensorflow():
 @pytest.mark.parametrize(
     "arguments",
     [
-        "train pictures --backbone {backbone} --model-dir again",
         "train pictures --backbone {backbone} --model-dir again --optimizer lbfgs --calibrate --tune --tune-seconds 1",
-        "train pictures --backbone {backbone} --model-dir again --optimizer adam --patience 100 --plots",
+        "train pictures --backbone {backbone} --model-dir again --optimizer adam --steps 100 --patience 50 --plots",
         "crossval pictures --backbone {backbone} --folds 3",
         "extract pictures --backbone {backbone}",
         "evaluate model pictures",
         "predict model pictures --wrong",
-        "train pictures --backbone {backbone} --model-dir again --report full --projector",
+        "train pictures --backbone {backbone} --model-dir again --steps 100 --report full --projector",
         "report model --image-dir pictures",
         "compare model model --html page.html",
         "inspect pictures",
