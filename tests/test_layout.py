@@ -90,14 +90,16 @@ def test_the_cache_knows_nothing_of_tensorflow():
 
 
 def test_scipy_is_loaded_where_it_is_used_alone():
-    modules = "retrain.pipeline.train, retrain.cli.console, retrain.cli.cache, retrain.evaluation.fold_statistics"
+    modules = (
+        "retrain.pipeline.train, retrain.cli.console.training, retrain.cli.cache, retrain.evaluation.fold_statistics"
+    )
     code = f"import {modules}, sys; print('scipy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
 def test_matplotlib_is_loaded_where_it_is_used_alone():
-    modules = "retrain.pipeline.train, retrain.cli.console, retrain.report.plots"
+    modules = "retrain.pipeline.train, retrain.cli.console.training, retrain.report.plots"
     code = f"import {modules}, sys; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -46,7 +46,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _lines(found: "Comparison") -> Iterator[str]:
-    from retrain.cli.console import table
+    from retrain.cli.console.tables import table
 
     rows = []
     for run in found.runs:

@@ -41,7 +41,7 @@ def add_evaluate_command(commands: Commands) -> None:
 def _evaluate(args: argparse.Namespace) -> int:
     """Test a model on a folder with known classes."""
     extraction, images = options_from(ExtractionOptions, args), options_from(ImageOptions, args)
-    from retrain.cli import console
+    from retrain.cli.console.evaluation import describe_evaluation
     from retrain.cli.progress import resumable_progress
     from retrain.model import Classifier
     from retrain.pipeline.evaluate import evaluate as evaluate_folder
@@ -58,5 +58,5 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.json:
         print_json(evaluation.as_dict())
     else:
-        print_text(console.describe_evaluation(evaluation, args.output))
+        print_text(describe_evaluation(evaluation, args.output))
     return 0

@@ -43,7 +43,7 @@ def _export(args: argparse.Namespace) -> int:
     if args.model_dir is None or args.format is None:
         raise UsageError("export takes a model folder and a format, as in retrain export model --format graph")
     names, options = parse_formats(args.format), options_from(ExportOptions, args)
-    from retrain.cli import console
+    from retrain.cli.console.exports import describe_exports
     from retrain.cli.progress import resumable_progress
     from retrain.model import Classifier
     from retrain.pipeline.export import export_formats
@@ -53,13 +53,13 @@ def _export(args: argparse.Namespace) -> int:
     if args.json:
         print_json(exports.as_dict())
     elif exports.written:
-        print_text(console.describe_exports(exports.written))
+        print_text(describe_exports(exports.written))
     exports.check()
     return 0
 
 
 def _list(args: argparse.Namespace) -> int:
-    from retrain.cli.console import describe_formats
+    from retrain.cli.console.exports import describe_formats
     from retrain.pipeline.export import list_formats
 
     formats = list_formats()

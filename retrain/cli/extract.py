@@ -89,7 +89,7 @@ def _extract(args: argparse.Namespace) -> int:
             "IMAGE_DIR is missing: give the folder with one sub-folder of pictures per class, or a manifest"
         )
     shard = None if args.shard is None else Shard.parse(args.shard)
-    from retrain.cli import console
+    from retrain.cli.console.extraction import describe_extraction
     from retrain.cli.progress import resumable_progress
     from retrain.pipeline.extract import extract as extract_folder
 
@@ -98,13 +98,13 @@ def _extract(args: argparse.Namespace) -> int:
     if args.json:
         print_json(done.as_dict())
     else:
-        print_text(console.describe_extraction(done))
+        print_text(describe_extraction(done))
     return 0
 
 
 def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
     from retrain.backbones import catalogue
-    from retrain.cli import console
+    from retrain.cli.console.extraction import describe_benchmark
     from retrain.cli.progress import Progress
     from retrain.pipeline.benchmark import benchmark
 
@@ -119,5 +119,5 @@ def _benchmark(args: argparse.Namespace, options: RunOptions) -> int:
     if args.json:
         print_json(measured.as_dict())
     else:
-        print_text(console.describe_benchmark(measured))
+        print_text(describe_benchmark(measured))
     return 0

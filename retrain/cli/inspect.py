@@ -54,7 +54,7 @@ def _inspect(args: argparse.Namespace) -> int:
     if args.sheet and not augmentation.augment:
         raise UsageError("--sheet is a sheet of distorted copies: say how many, as in --augment 7 --flip")
     labels = options_from(LabelOptions, args)
-    from retrain.cli import console
+    from retrain.cli.console.inspection import describe_inspection
     from retrain.cli.progress import Progress
     from retrain.data import inspect_folder
     from retrain.paths import display_path, utf8_path
@@ -76,7 +76,7 @@ def _inspect(args: argparse.Namespace) -> int:
         for picture in inspection.files:
             print("\t".join(map(shown, (picture.set, picture.label, picture.path))))
         print()
-    print_text(console.describe_inspection(inspection))
+    print_text(describe_inspection(inspection))
     if sheet:
         print(f"Distorted copies: {display_path(sheet)}")
     return 0

@@ -80,7 +80,9 @@ def add_crossval_command(commands: Commands) -> None:
 def _train(args: argparse.Namespace) -> int:
     """Train a model on a folder of pictures, and show how good it is."""
     options = options_from(RunOptions, args)
-    from retrain.cli import console
+    from retrain.cli.console.exports import describe_exports
+    from retrain.cli.console.metrics import describe_misclassified
+    from retrain.cli.console.training import describe_run
     from retrain.cli.progress import resumable_progress
     from retrain.pipeline.train import train_and_export
 
@@ -89,11 +91,11 @@ def _train(args: argparse.Namespace) -> int:
     if args.json:
         print_json(model.record)
     else:
-        print_text(console.describe_run(model.result, model.record, args.model_dir, _example(model)))
+        print_text(describe_run(model.result, model.record, args.model_dir, _example(model)))
         if options.evaluation.print_misclassified:
-            print_text(console.describe_misclassified(model.result.misclassified()))
+            print_text(describe_misclassified(model.result.misclassified()))
         if model.exports and model.exports.written:
-            print_text(console.describe_exports(model.exports.written))
+            print_text(describe_exports(model.exports.written))
     if model.exports:
         model.exports.check(is_after_training=True)
     return 0
@@ -111,7 +113,7 @@ def _example(model: "WrittenModel") -> str:
 def _crossval(args: argparse.Namespace) -> int:
     """Cross-validate, and show the result."""
     folds, options = options_from(CrossValidationOptions, args), options_from(RunOptions, args)
-    from retrain.cli import console
+    from retrain.cli.console.cross_validation import describe_cross_validation
     from retrain.cli.progress import resumable_progress
     from retrain.pipeline.crossval import cross_validate
 
@@ -120,5 +122,5 @@ def _crossval(args: argparse.Namespace) -> int:
     if args.json:
         print_json(found.as_dict())
     else:
-        print_text(console.describe_cross_validation(found))
+        print_text(describe_cross_validation(found))
     return 0

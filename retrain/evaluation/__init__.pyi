@@ -1,5 +1,12 @@
 from .comparison import mcnemar_p_value
-from .fold_statistics import FoldStatistics, LabelFoldStatistics, summarize_folds, summarize_label_folds
+from .fold_statistics import (
+    FoldStatistics,
+    LabelFoldStatistics,
+    LabelSpread,
+    Spread,
+    summarize_folds,
+    summarize_label_folds,
+)
 from .label_errors import LabelErrors, WrongLabel, find_label_errors, find_wrong_labels
 from .labelling import LabellingOrder, labelling_order
 from .likeness import normalised
@@ -33,11 +40,13 @@ __all__ = [
     "LabelFoldStatistics",
     "LabelMetrics",
     "LabelOutcomes",
+    "LabelSpread",
     "LabellingOrder",
     "Metrics",
     "MultiLabelMetrics",
     "Outcomes",
     "PictureResult",
+    "Spread",
     "WrongLabel",
     "answers_above",
     "auroc",

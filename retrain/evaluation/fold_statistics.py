@@ -10,10 +10,9 @@ from retrain.evaluation.metrics import ClassMetrics, Metrics
 from retrain.evaluation.multi_label import LabelMetrics, MultiLabelMetrics
 
 __all__ = [
-    "ClassRecall",
     "FoldStatistics",
     "LabelFoldStatistics",
-    "LabelPrecision",
+    "LabelSpread",
     "Spread",
     "summarize_folds",
     "summarize_label_folds",
@@ -30,11 +29,11 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class ClassRecall:
-    """The recall of one class over the folds that have pictures of it. None if those folds are too few."""
+class LabelSpread:
+    """A figure of one label over the folds that have pictures of it. None if those folds are too few."""
 
     label: str
-    n: int  # different pictures of the class in all folds
+    n: int  # different pictures that have the label, in all folds
     mean: float | None  # needs one fold
     standard_deviation: float | None  # with n - 1; needs two
 
@@ -47,21 +46,11 @@ class FoldStatistics:
     n: int  # different pictures tested, in all folds
     accuracy: Spread
     cross_entropy: Spread  # nats
-    per_class: tuple[ClassRecall, ...]
+    per_class: tuple[LabelSpread, ...]  # recall
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
-
-
-@dataclass(frozen=True)
-class LabelPrecision:
-    """The average precision of one label over the folds that have pictures of it. None if those folds are too few."""
-
-    label: str
-    n: int  # different pictures that have the label, in all folds
-    mean: float | None  # needs one fold
-    standard_deviation: float | None  # with n - 1; needs two
 
 
 @dataclass(frozen=True)
@@ -75,7 +64,7 @@ class LabelFoldStatistics:
     macro_f1: Spread
     exact_match: Spread
     cross_entropy: Spread  # nats
-    per_label: tuple[LabelPrecision, ...]
+    per_label: tuple[LabelSpread, ...]  # average precision
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -109,7 +98,7 @@ def summarize_label_folds(folds: Sequence[MultiLabelMetrics], training_pictures:
         spread("macro_f1"),
         spread("exact_match"),
         spread("cross_entropy", math.inf),
-        tuple(_average_precision(labels) for labels in zip(*(fold.per_label for fold in folds), strict=True)),
+        tuple(_of_label(found, "average_precision") for found in zip(*(fold.per_label for fold in folds), strict=True)),
     )
 
 
@@ -143,7 +132,7 @@ def summarize_folds(folds: Sequence[Metrics], training_pictures: Sequence[int]) 
         n,
         _spread(accuracies, ratio, 1.0),
         _spread(losses, ratio, math.inf),
-        tuple(_recall(classes) for classes in zip(*(fold.per_class for fold in folds), strict=True)),
+        tuple(_of_label(found, "recall") for found in zip(*(fold.per_class for fold in folds), strict=True)),
     )
 
 
@@ -156,25 +145,12 @@ def _spread(values: Sequence[float], ratio: float, highest: float) -> Spread:
     return Spread(mean, deviation, (max(0.0, mean - margin), min(highest, mean + margin)))
 
 
-def _average_precision(labels: Sequence[LabelMetrics]) -> LabelPrecision:
-    """Summarize one label over all folds."""
-    known = [found.average_precision for found in labels if found.average_precision is not None]
-    n = sum(found.n for found in labels)
-    return LabelPrecision(labels[0].label, n, *_mean_and_deviation(known))
-
-
-def _mean_and_deviation(values: Sequence[float]) -> tuple[float | None, float | None]:
-    return (
+def _of_label(found: Sequence[ClassMetrics | LabelMetrics], name: str) -> LabelSpread:
+    """Summarize a figure of one label over all folds."""
+    values = [value for value in (getattr(one, name) for one in found) if value is not None]
+    return LabelSpread(
+        found[0].label,
+        sum(one.n for one in found),
         statistics.fmean(values) if values else None,
         statistics.stdev(values) if len(values) > 1 else None,
-    )
-
-
-def _recall(classes: Sequence[ClassMetrics]) -> ClassRecall:
-    """Summarize one class over all folds."""
-    recalls = [found.recall for found in classes if found.recall is not None]
-    return ClassRecall(
-        classes[0].label,
-        sum(found.n for found in classes),
-        *_mean_and_deviation(recalls),
     )

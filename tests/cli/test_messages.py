@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from support.pictures import draw_picture
 
-from retrain.cli import console
 from retrain.cli import main as cli
+from retrain.cli.console.metrics import describe_metrics
 from retrain.evaluation.metrics import evaluate_logits
 from retrain.pipeline.outputs import _guarded, _write_csv
 from retrain.text import shown
@@ -232,7 +232,7 @@ def metrics_of(classes):
 
 
 def test_of_many_classes_evaluate_shows_the_worst():
-    text = console.describe_metrics(metrics_of(400))
+    text = describe_metrics(metrics_of(400))
     assert len(text) < 2000
     lines = text.splitlines()
     table = lines[lines.index(next(line for line in lines if line.startswith("class  "))) + 1 :][:11]
@@ -241,7 +241,7 @@ def test_of_many_classes_evaluate_shows_the_worst():
     assert "Confusion matrix (" not in text
     assert sum("taken for" in line for line in lines) == 11
     assert lines[-1] == "The whole confusion matrix: with --json, or as a file with --output DIR"
-    assert "Confusion matrix (rows: true class" in console.describe_metrics(metrics_of(20))
+    assert "Confusion matrix (rows: true class" in describe_metrics(metrics_of(20))
 
 
 def test_predict_shows_the_five_likeliest():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from support.pictures import TINY_LENGTH
 
-from retrain.cli import console
+from retrain.cli.console.training import describe_run
 from retrain.errors import TrainingError, UsageError
 from retrain.evaluation.metrics import evaluate_logits
 from retrain.model.head import Head, Layer, read_head
@@ -153,8 +153,8 @@ def test_a_run_leaves_the_calibrated_head(tiny_backbone, make_folder, tmp_path):
     assert json.loads((tmp_path / "plain" / "run.json").read_text())["temperature"] is None
     change = f"{before.cross_entropy:.3f} -> {after.cross_entropy:.3f}"
     line = f"Calibrated: temperature {done.temperature:.2f} (validation cross-entropy {change})"
-    assert line in console.describe_run(model.result, model.record, "model").splitlines()
-    assert "Calibrated" not in console.describe_run(plain.result, plain.record, "plain")
+    assert line in describe_run(model.result, model.record, "model").splitlines()
+    assert "Calibrated" not in describe_run(plain.result, plain.record, "plain")
 
 
 def test_a_split_without_validation_is_refused_before_training(tiny_backbone, make_folder, monkeypatch):

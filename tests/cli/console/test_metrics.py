@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from retrain.cli import console
+from retrain.cli.console.metrics import describe_metrics
 from retrain.evaluation.metrics import evaluate_logits
 
 
 def test_metrics_are_a_table_and_a_matrix():
     logits = np.array([[2, 0, 0], [2, 0, 0], [0, 3, 0]], np.float32)
     metrics = evaluate_logits(logits, np.array([0, 1, 1], np.int32), ["cat", "a long name", "owl"])
-    lines = console.describe_metrics(metrics).splitlines()
+    lines = describe_metrics(metrics).splitlines()
     assert lines[0].startswith("Total accuracy 66.7% (95% interval ")
     assert lines[1].startswith("Calibration error ")  # of three classes, two are no feat
     assert "Most confused: a long name taken for cat (1 time)" in lines
@@ -30,4 +30,4 @@ def test_top_k_is_shown_where_it_says_something(classes, k):
     logits[:, 1] = 0.5  # the true class
     metrics = evaluate_logits(logits, np.ones(10, np.int32), [f"class {number}" for number in range(classes)])
     error = f"{metrics.expected_calibration_error:.1%}"
-    assert f"Top {k}: 100.0%, calibration error {error}" in console.describe_metrics(metrics).splitlines()
+    assert f"Top {k}: 100.0%, calibration error {error}" in describe_metrics(metrics).splitlines()
