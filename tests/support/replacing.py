@@ -18,10 +18,7 @@ from retrain.errors import ModelFolderError
 from retrain.events import Emit, ignore
 from retrain.model import folder as model_folder
 
-NAMES = [
-    *("graph.pb", "labels.txt", "head.h5", "logs/train/events", "saved_model/saved_model.pb"),
-    *("saved_model/variables/variables.index", "metrics.json"),
-]
+NAMES = ["graph.pb", "logs/train/events", "saved_model/saved_model.pb"]  # one of each depth: each is a dozen kills
 USERS = ["notes.txt", "logs/mine.txt", "mine/more/x"]
 EVENTS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.truncate", "fcntl.flock"}
 
@@ -203,4 +200,4 @@ if __name__ == "__main__":
         if what == "kills":
             print(json.dumps(kill_everywhere(final, has_old="empty" not in kind)))
         else:
-            print(json.dumps(race(final, 4, 90)))
+            print(json.dumps(race(final, 4, 60)))
