@@ -1,4 +1,7 @@
-"""Networks in LiteRT's form: converted once, compared, kept; whatever goes wrong, TensorFlow takes over."""
+"""Networks in LiteRT's form: converted once, compared, kept; whatever goes wrong, TensorFlow takes over.
+
+Real ones are in system/test_real_networks.py.
+"""
 
 import re
 import signal
@@ -14,13 +17,12 @@ from support.pictures import TINY_LENGTH, TINY_SIZE
 
 from retrain.backbones import conversion
 from retrain.backbones.backbone import locate_backbone
-from retrain.backbones.conversion import Converter, probe_picture
+from retrain.backbones.conversion import probe_picture
 from retrain.backbones.litert import LiteRTError, LiteRTNetwork
 from retrain.backbones.network import FrozenGraph, Network
 from retrain.backbones.precision import choose_extractor
 from retrain.backbones.representative_pictures import RepresentativePictures
 from retrain.data.image_folder import read_image_folder
-from retrain.data.picture_form import PictureForm
 from retrain.errors import BackboneError
 from retrain.events import Noted, Warned
 from retrain.options import BackboneOptions
@@ -311,20 +313,3 @@ def test_a_kill_while_it_converts_loses_nothing(choose, root, tiny_backbone, mom
     assert extractor.network.bottlenecks(pixels(3)).shape == (3, TINY_LENGTH)
     assert heard[0].startswith("converting tiny")
     assert artifact().exists()
-
-
-# real networks
-
-
-@pytest.mark.real
-def test_a_real_network_agrees_on_photographs(test_data):
-    """Inception v3 does in system/test_real_networks.py."""
-    folder = read_image_folder(test_data / "images" / "flowers")
-    pictures = RepresentativePictures(folder, "cache")
-    backbone = locate_backbone(BackboneOptions(backbone="mobilenet_v2"))
-    converter = Converter("cache", pictures=pictures)
-    network = converter.network(backbone, lambda: backbone.network.frozen_graph)
-    assert isinstance(network, LiteRTNetwork)
-    photographs = pictures.first(PictureForm(network.height, network.width), 12)
-    difference = network.bottlenecks(photographs) - backbone.network.bottlenecks(photographs)
-    assert 0 < np.abs(difference).max() < 1e-3

@@ -1,15 +1,28 @@
-"""The main job with the real Inception v3 on real photographs."""
+"""The main job with the real Inception v3 on real photographs; MobileNetV2 converted and fine-tuned."""
 
 import json
 import os
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
 from support.command import retrain
 
-from retrain.model.head import read_head
+from retrain.backbones.activations import activations_at
+from retrain.backbones.backbone import locate_backbone
+from retrain.backbones.conversion import Converter
+from retrain.backbones.graph import make_trunk
+from retrain.backbones.graph_cut import find_cut
+from retrain.backbones.litert import LiteRTNetwork
+from retrain.backbones.representative_pictures import RepresentativePictures
+from retrain.cache.vectors import LabelledBottlenecks
+from retrain.data.image_folder import read_image_folder
+from retrain.data.picture_form import PictureForm
+from retrain.options import BackboneOptions, FineTuningOptions, TrainingOptions
+from retrain.training.fine_tuning import FineTuner, fine_tuning_options
+from retrain.training.parameters import initial_head
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +57,20 @@ def test_flowers_are_told_apart(flowers):
 
 
 @pytest.mark.real
-def test_another_run_extracts_nothing_and_gives_the_same_weights(flowers, tmp_path):
+def test_vectors_are_near_those_of_the_original_program(flowers, test_data):
     folder, pictures, _, env = flowers
-    done = retrain("train", pictures, "--json", "--cache-dir", folder / "cache", env=env, check=0)
-    assert json.loads(done.stdout)["extraction"]["extracted"] == 0
-    first, second = (read_head(place / "model" / "head.h5")[0] for place in (folder, tmp_path))
-    assert np.array_equal(first.layers[0].weights, second.layers[0].weights)
-    assert np.array_equal(first.layers[0].biases, second.layers[0].biases)
+    done = retrain("extract", pictures, "--output", "flowers.npz", "--json", cwd=folder, env=env, check=0)
+    assert json.loads(done.stdout)["extracted"] == 0
+    with np.load(folder / "flowers.npz") as file, h5py.File(test_data / "reference" / "flowers.h5") as reference:
+        found = dict(zip(file["path"], file["vector"], strict=True))
+        original = dict(zip(reference["path"].asstr()[:], reference["bottleneck"][:], strict=True))
+    assert len(found) == 50
+    cosines = [unit(vector) @ unit(original[path]) for path, vector in found.items()]
+    assert np.mean(cosines) > 0.95
+
+
+def unit(vector):
+    return vector / np.linalg.norm(vector)
 
 
 @pytest.mark.real
@@ -108,39 +128,49 @@ def test_evaluate_uses_the_cache_of_training(flowers):
     assert len(os.listdir(folder / "cache")) == 2  # the extractor's folder, and pictures/
 
 
+@pytest.fixture(scope="module")
+def mobilenet(test_data):
+    """The backbone, and a few pictures of ten animals, (n, 160, 160, 3), with their labels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RETRAIN_BACKBONES", str(test_data / "backbones"))
+        backbone = locate_backbone(BackboneOptions("mobilenet_v2_1.0_160"))
+    folder = read_image_folder(test_data / "images" / "animals10")
+    folder = folder.part(range(0, len(folder.samples), 10))
+    pictures = RepresentativePictures(folder, "cache")
+    labels = np.array([sample.label for sample in folder.samples], np.int32)
+    return backbone, pictures, pictures.first(PictureForm(160, 160), len(labels)), labels
+
+
 @pytest.mark.real
-def test_mobilenet_fine_tuned_from_the_cache_goes_where_the_whole_network_goes(test_data, monkeypatch):
+def test_mobilenet_tells_pictures_apart_on_both_runtimes(mobilenet):
+    backbone, pictures, pixels, labels = mobilenet
+    network = backbone.network
+    assert (network.height, network.width, network.bottleneck_size) == (160, 160, 1280)
+    vectors = network.bottlenecks(pixels)
+    assert vectors.shape == (len(labels), 1280)
+    assert (vectors >= 0).all()
+    directions = np.array([unit(vector) for vector in vectors])
+    likeness, is_same = directions @ directions.T, labels[:, np.newaxis] == labels
+    others = ~np.eye(len(labels), dtype=bool)
+    assert likeness[is_same & others].mean() > likeness[~is_same].mean() + 0.05
+    converted = Converter("cache", pictures=pictures).network(backbone, lambda: network.frozen_graph)
+    assert isinstance(converted, LiteRTNetwork)
+    assert 0 < np.abs(converted.bottlenecks(pixels) - vectors).max() < 1e-3
+
+
+@pytest.mark.real
+def test_mobilenet_fine_tuned_from_the_cache_goes_where_the_whole_network_goes(mobilenet):
     """An epoch from layer 130 on, and the same batches through all of Keras's network, frozen below."""
     from support.fine_tuning import far, keras_epochs
 
-    from retrain.backbones.activations import activations_at
-    from retrain.backbones.backbone import locate_backbone
-    from retrain.backbones.conversion import Converter
-    from retrain.backbones.graph import make_trunk
-    from retrain.backbones.graph_cut import find_cut
-    from retrain.cache.vectors import LabelledBottlenecks
-    from retrain.data.decoding import decode_image
-    from retrain.data.image_folder import read_image_folder
-    from retrain.data.picture_form import PictureForm
-    from retrain.options import BackboneOptions, FineTuningOptions, TrainingOptions
-    from retrain.training.fine_tuning import FineTuner, fine_tuning_options
-    from retrain.training.parameters import initial_head
-
-    monkeypatch.setenv("RETRAIN_BACKBONES", str(test_data / "backbones"))
-    folder = read_image_folder(test_data / "images" / "animals10")
-    samples = folder.samples[::10]
-    pixels = np.stack(
-        [decode_image((folder.root / sample.path).read_bytes(), PictureForm(160, 160)) for sample in samples]
-    )
-    labels = np.array([sample.label for sample in samples], np.int32)
-    backbone = locate_backbone(BackboneOptions("mobilenet_v2", input_size=160))
+    backbone, _, pixels, labels = mobilenet
     network = backbone.network
     trunk = make_trunk(network)
     fine = FineTuningOptions(fine_tune_from="130", fine_tune_epochs=1, fine_tune_batch_size=8)
     cut = find_cut(trunk, fine)
     assert (cut.shape, cut.layers[0], len(cut.layers)) == ((5, 5, 160), "block_14_project", 16)
     below = activations_at(cut, backbone, trunk, Converter("cache")).network
-    train = np.arange(len(samples))
+    train = np.arange(len(labels))
     options = fine_tuning_options(TrainingOptions(learning_rate=0.01), fine, len(train))
     head = initial_head(1280, 10, 0)
     found = []
