@@ -4,30 +4,26 @@ Each stage takes what it needs of the stages before it, and returns one frozen v
 """
 
 import dataclasses
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from retrain.backbones import Backbone, Converter, Extractor, RepresentativePictures, choose_backbone
+from retrain.backbones import Converter, Extractor, RepresentativePictures, choose_backbone
 from retrain.cache import LabelledBottlenecks, SomeVectors, VectorSource
-from retrain.data import SETS, STRANGERS, LabelledPictures, assign_sets
-from retrain.evaluation import AnyMetrics, PictureResult, best_thresholds, summarize
+from retrain.data import SETS, STRANGERS, assign_sets
 from retrain.events import Emit, StageBegan, TrainingBegan, Warned, ignore
 from retrain.extraction import (
-    Augmentation,
     Dataset,
     add_copies,
     choose_extractor_for,
     load_unlabelled,
     with_local_cache,
 )
-from retrain.model import Head, check_destination, judge, own_card, write_model_folder
+from retrain.model import Head, check_destination, own_card, write_model_folder
 from retrain.options import DEFAULT_BATCH_SIZE, DEFAULT_STEPS, ExportOptions, PictureSource, RunOptions, TrainingOptions
 from retrain.pipeline.checks import (
     check_backbone,
@@ -37,31 +33,25 @@ from retrain.pipeline.checks import (
     check_sets,
     check_training,
 )
+from retrain.pipeline.evaluation_stage import finish
 from retrain.pipeline.export import check_formats, export_formats
+from retrain.pipeline.fine_tuning_stage import fine_tune
 from retrain.pipeline.outputs import Origin, write_files
-from retrain.pipeline.results import RunResult, TrainedModel, WrittenModel, results_of_pictures
+from retrain.pipeline.results import RunResult, TrainedModel, WrittenModel
+from retrain.pipeline.stages import HeadStage, Network, Split, Start
 from retrain.pipeline.training_data import ClassRules, load_training_data, read_classes
-from retrain.report import JudgedLabels, JudgedPictures
-from retrain.text import counted, listing
+from retrain.text import counted
 from retrain.training import (
-    Calibration,
-    CurvePoint,
     CurveRecorder,
     FoldTrainer,
-    RejectionFit,
     Tuning,
-    calibrate,
     choose_folds,
-    fewest_for,
-    figures_of,
-    figures_of_strangers,
-    fit_rejection,
     tune,
 )
 
 if TYPE_CHECKING:
     from retrain.export import ExportSource
-    from retrain.training import FineTunedBackbone, FineTuning, FineTuningPlan, HeadTrainer, TrainedHead
+    from retrain.training import HeadTrainer
 
 __all__ = ["IntermediateGraphs", "train", "train_and_export", "train_model", "training_began"]
 
@@ -138,8 +128,8 @@ def train_model(
     tuning = _tune(start, split, trainer) if options.tuning.tune else None
     wanted = tuning.options if tuning else start.options.training
     head = _train_head(start, split, trainer, wanted, intermediate)
-    network = _fine_tune(start, split, head, split.plan) if split.plan else _unchanged(start, split, head)
-    test = _test(start, split, network)
+    network = fine_tune(start, split, head, split.plan) if split.plan else _unchanged(start, split, head)
+    test = finish(start, split, network)
     seconds = {
         "extraction_seconds": split.seconds,
         "tuning_seconds": tuning.seconds if tuning else None,
@@ -179,19 +169,7 @@ def train_model(
     )
 
 
-@dataclass(frozen=True)
-class _Start:
-    """What is known before a picture is read."""
-
-    folder: LabelledPictures
-    labels: tuple[str, ...]
-    strangers: LabelledPictures | None  # pictures of no class
-    graph: "ExportSource"
-    options: RunOptions  # with the backbone filled in
-    emit: Emit
-
-
-def _start(image_dir: PictureSource, options: RunOptions, emit: Emit, rules: ClassRules) -> _Start:
+def _start(image_dir: PictureSource, options: RunOptions, emit: Emit, rules: ClassRules) -> Start:
     """Read the folder, refuse what can't be trained, choose the backbone."""
     options = options.settled()
     folder, labels, strangers = read_classes(image_dir, options, emit, rules)
@@ -206,25 +184,10 @@ def _start(image_dir: PictureSource, options: RunOptions, emit: Emit, rules: Cla
     converter = Converter(pictures.cache_dir, emit, pictures)
     graph = export_source(backbone, options.final_tensor_name, converter)
     graph.prepare()
-    return _Start(folder, labels, strangers, graph, options, emit)
+    return Start(folder, labels, strangers, graph, options, emit)
 
 
-@dataclass(frozen=True)
-class _Split:
-    """Pictures with bottlenecks, in their sets."""
-
-    data: Dataset  # of activations inside the backbone, if that is to be fine-tuned
-    sets: list[str]  # (n,) the set of each picture
-    members: dict[str, NDArray[np.int64]]  # set -> numbers of its pictures
-    extractor: Extractor
-    bottlenecks: LabelledBottlenecks  # of the pictures and their copies
-    seconds: float
-    augmentation: Augmentation | None
-    plan: "FineTuningPlan | None"
-    strangers: VectorSource | None  # (n, ...) bottlenecks, or activations, of pictures of no class
-
-
-def _extract(start: _Start) -> _Split:
+def _extract(start: Start) -> Split:
     """Pass one, the split, and distorted copies of the training pictures if they are asked for."""
     folder, options, emit, plan = start.folder, start.options, start.emit, None
     began = time.monotonic()
@@ -244,10 +207,10 @@ def _extract(start: _Start) -> _Split:
     strangers = _strangers(start, data, extractor) if start.strangers else None
     seconds = time.monotonic() - began
     bottlenecks = plan.prepare(data, len(start.labels)) if plan else data.bottlenecks
-    return _Split(data, sets, members, extractor, bottlenecks, seconds, augmentation, plan, strangers)
+    return Split(data, sets, members, extractor, bottlenecks, seconds, augmentation, plan, strangers)
 
 
-def _strangers(start: _Start, data: Dataset, extractor: Extractor) -> VectorSource | None:
+def _strangers(start: Start, data: Dataset, extractor: Extractor) -> VectorSource | None:
     """What pass one gives of pictures of no class that are in no class either; None if there are none."""
     assert start.strangers
     strangers = load_unlabelled(start.strangers, extractor, start.options, start.emit)
@@ -259,7 +222,7 @@ def _strangers(start: _Start, data: Dataset, extractor: Extractor) -> VectorSour
     return SomeVectors(strangers.vectors, own) if len(own) else None
 
 
-def _tune(start: _Start, split: _Split, trainer: "HeadTrainer") -> Tuning:
+def _tune(start: Start, split: Split, trainer: "HeadTrainer") -> Tuning:
     options, emit = start.options, start.emit
     emit(StageBegan("tuning"))
     folds = choose_folds(split.data.samples, split.data.keys, split.sets, options.training)
@@ -274,19 +237,9 @@ def _tune(start: _Start, split: _Split, trainer: "HeadTrainer") -> Tuning:
     return tuning
 
 
-@dataclass(frozen=True)
-class _HeadStage:
-    """A head, trained on the frozen backbone."""
-
-    trained: "TrainedHead"
-    options: TrainingOptions  # with every default filled in
-    curve: list[CurvePoint]  # if it was asked for
-    seconds: float
-
-
 def _train_head(
-    start: _Start, split: _Split, trainer: "HeadTrainer", options: TrainingOptions, intermediate: IntermediateGraphs
-) -> _HeadStage:
+    start: Start, split: Split, trainer: "HeadTrainer", options: TrainingOptions, intermediate: IntermediateGraphs
+) -> HeadStage:
     """Pass two."""
     from retrain.training import Snapshots
 
@@ -314,7 +267,7 @@ def _train_head(
     for warning in trained.warnings(resolved):
         emit(Warned(warning))
     curve = recorder.finish(trained.steps, trained.head) if recorder else []
-    return _HeadStage(trained, resolved, curve, time.monotonic() - began)
+    return HeadStage(trained, resolved, curve, time.monotonic() - began)
 
 
 def training_began(options: TrainingOptions, pictures: int, measure: str = "accuracy") -> TrainingBegan:
@@ -328,180 +281,6 @@ def training_began(options: TrainingOptions, pictures: int, measure: str = "accu
     return TrainingBegan(pictures, options.steps or DEFAULT_STEPS, options.epochs, batch, measure)
 
 
-@dataclass(frozen=True)
-class _Network:
-    """The head on its backbone, after fine-tuning if that was asked for."""
-
-    trained: "TrainedHead"
-    graph: "ExportSource"
-    backbone: "Backbone | FineTunedBackbone"  # what the model is known by
-    vectors: VectorSource  # (n, d) bottlenecks of the pictures
-    strangers: VectorSource | None  # (n, d) those of pictures of no class
-    curve: list[CurvePoint]
-    fine_tuning: "FineTuning | None" = None
-    seconds: float | None = None  # of fine-tuning
-
-
-def _unchanged(start: _Start, split: _Split, head: _HeadStage) -> _Network:
+def _unchanged(start: Start, split: Split, head: HeadStage) -> Network:
     vectors, strangers = split.data.vectors, split.strangers
-    return _Network(head.trained, start.graph, start.graph.backbone, vectors, strangers, head.curve)
-
-
-def _fine_tune(start: _Start, split: _Split, head: _HeadStage, plan: "FineTuningPlan") -> _Network:
-    """Train the head and the layers above the cut together; the curve continues with the ends of epochs."""
-    from retrain.training import FineTunedBackbone
-
-    began = time.monotonic()
-    steps = math.ceil(len(split.members["train"]) / start.options.fine_tuning.fine_tune_batch_size)
-    recorder = _EpochCurve(plan, split, steps, head.curve[-1] if head.curve else None)
-    done = plan.train(head.trained.head, split.members, head.options, start.emit, recorder)
-    weights = done.tuned.weights
-    graph = start.graph.with_weights(weights)
-    return _Network(
-        dataclasses.replace(head.trained, head=done.tuned.head),
-        graph,
-        FineTunedBackbone(start.graph.backbone, graph.trunk.digest),
-        plan.bottlenecks(split.data.vectors, weights.values()),
-        None if split.strangers is None else plan.bottlenecks(split.strangers, weights.values()),
-        head.curve + recorder.points[: done.tuned.best_epoch],  # it ends with what was kept
-        done,
-        time.monotonic() - began,
-    )
-
-
-@dataclass(frozen=True)
-class _EpochCurve:
-    """Adds a point to the curve, if there is one, at the end of every epoch of fine-tuning."""
-
-    plan: "FineTuningPlan"
-    split: _Split
-    steps: int  # of an epoch
-    last: CurvePoint | None  # of the training of the head
-    points: list[CurvePoint] = field(default_factory=list)
-
-    def measure(self, head: Head, weights: Sequence[Any]) -> dict[str, Any] | None:
-        """Add the point, and return it."""
-        last = self.points[-1] if self.points else self.last
-        if last is None:
-            return None
-        data = self.split.data
-        vectors = self.plan.bottlenecks(data.vectors, weights)
-        shown = LabelledBottlenecks(vectors, data.labels, label_sets=data.label_sets)
-        figures = figures_of(head, shown, self.split.members)
-        self.points.append(CurvePoint(last.step + self.steps, last.epoch + 1, figures))
-        return dataclasses.asdict(self.points[-1])
-
-    def restore(self, kept: Sequence[dict[str, Any] | None]) -> None:
-        """Add the points of epochs that an earlier run finished."""
-        for point in filter(None, kept):
-            figures = {name: tuple(values) for name, values in point["figures"].items()}  # JSON has lists
-            self.points.append(CurvePoint(point["step"], point["epoch"], figures))
-
-
-@dataclass(frozen=True)
-class _Test:
-    """What the finished network says of all pictures."""
-
-    trained: "TrainedHead"  # calibrated, and able to reject, if that was asked for
-    calibration: Calibration | None
-    rejection: RejectionFit | None
-    metrics: dict[str, AnyMetrics]  # set -> metrics
-    pictures: tuple[PictureResult, ...]
-    tested: frozenset[str]  # paths of the test pictures that the metrics are of
-    judged: JudgedPictures | JudgedLabels
-    seconds: float
-
-
-def _test(start: _Start, split: _Split, network: _Network) -> _Test:
-    """Finish the head with what is asked for, then judge all pictures."""
-    start.emit(StageBegan("evaluation"))
-    began, options = time.monotonic(), start.options
-    data, members, head, calibration = split.data, split.members, network.trained.head, None
-    held_out = members["validation"]
-    if options.evaluation.calibrate:
-        vectors = SomeVectors(network.vectors, held_out)
-        head, calibration = calibrate(head, vectors, data.labels[held_out], data.label_sets)
-    if data.label_sets is not None:
-        head = dataclasses.replace(head, thresholds=_thresholds(start, split, network, head))
-    rejection = _rejection(start, split, network)
-    if rejection:
-        head = dataclasses.replace(head, rejection=rejection.rejection)
-    trained = dataclasses.replace(network.trained, head=head)
-    tested = _test_batch(members["test"], options)
-    outcomes = judge(trained.head, network.vectors, data.labels, data.label_sets)
-    metrics = {
-        name: summarize(outcomes.select(chosen), data.labels[chosen], start.labels, data.keys[chosen])
-        for name, chosen in (members | {"test": tested}).items()
-    }
-    pictures = results_of_pictures(data, split.sets, data.labels, outcomes, start.labels)
-    paths = frozenset(data.samples[number].path for number in tested)
-    judged = _judged(start, split, dataclasses.replace(network, trained=trained), tested)
-    return _Test(trained, calibration, rejection, metrics, pictures, paths, judged, time.monotonic() - began)
-
-
-def _rejection(start: _Start, split: _Split, network: _Network) -> RejectionFit | None:
-    """What tells pictures of no class, if that is asked for, by the bottlenecks that the finished network gives."""
-    share = start.options.evaluation.reject
-    if share is None:
-        return None
-    data = LabelledBottlenecks(network.vectors, split.data.labels)
-    fitted = fit_rejection(data, split.members, len(start.labels), share)
-    if not fitted.has_enough:
-        start.emit(
-            Warned(
-                f"--reject {share:g} of {counted(fitted.pictures, 'validation picture')}: all of them are kept, and of "
-                f"new pictures perhaps fewer; {fewest_for(share)} are enough: add pictures, raise "
-                "--validation-percentage or lower --reject"
-            )
-        )
-    if network.strangers is None:
-        return fitted
-    known = SomeVectors(network.vectors, split.members["test" if len(split.members["test"]) else "validation"])
-    strangers = figures_of_strangers(fitted.rejection, known, network.strangers)
-    return dataclasses.replace(fitted, strangers=strangers)
-
-
-def _thresholds(start: _Start, split: _Split, network: _Network, head: Head) -> NDArray[np.float32]:
-    """(classes,) the score from which on each label is given: that with the highest F1 of the validation pictures."""
-    chosen, data = split.members["validation"], split.data
-    has = (
-        np.zeros((0, len(start.labels)), np.bool_) if data.label_sets is None else data.label_sets[data.labels[chosen]]
-    )
-    unknown = [label for number, label in enumerate(start.labels) if not has[:, number].any()]
-    if not len(chosen):
-        start.emit(Warned("there are no validation pictures to choose thresholds on: all are 0.5"))
-    elif unknown:
-        labels = counted(len(unknown), "label", "has/have")
-        start.emit(Warned(f"{labels} no validation pictures to choose a threshold on, and 0.5: {listing(unknown)}"))
-    return best_thresholds(head.scores(SomeVectors(network.vectors, chosen)), has)
-
-
-def _judged(
-    start: _Start, split: _Split, network: _Network, tested: NDArray[np.int64]
-) -> JudgedPictures | JudgedLabels:
-    """What the report is made of. Test pictures that --test-batch-size left out count as unused."""
-    data, sets = split.data, np.array(split.sets)
-    left_out = np.setdiff1d(split.members["test"], tested)
-    sets[left_out] = "unused"
-    paths = [sample.path for sample in data.samples]
-    if data.label_sets is not None:
-        known = (data.labels, data.keys, network.vectors, network.trained.head)
-        return JudgedLabels(start.labels, paths, sets, *known, label_sets=data.label_sets)
-    return JudgedPictures(
-        start.labels,
-        paths,
-        sets,
-        data.labels,
-        data.keys,
-        network.vectors,
-        network.trained.head,
-        [sample.group for sample in data.samples],
-    )
-
-
-def _test_batch(members: NDArray[np.int64], options: RunOptions) -> NDArray[np.int64]:
-    """The test pictures, or a random part of them if a size is given."""
-    size = options.evaluation.test_batch_size
-    if size == -1 or size >= len(members):
-        return members
-    return np.sort(np.random.default_rng(options.training.seed).permutation(members)[:size])
+    return Network(head.trained, start.graph, start.graph.backbone, vectors, strangers, head.curve)
