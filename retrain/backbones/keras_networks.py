@@ -15,10 +15,11 @@ from retrain.backbones.sources import keras_weights
 from retrain.backbones.sources.efficientnet_lite import (
     LITE_NETWORKS,
     build_network,
-    load_torch_weights,
     preprocess_input,
+    set_torch_weights,
 )
 from retrain.backbones.sources.known_digests import note_digest
+from retrain.backbones.sources.torch_weights import read_torch_weights
 from retrain.errors import BackboneError
 from retrain.paths import display_path
 from retrain.text import first_line, listing
@@ -74,10 +75,13 @@ def _build_options(source: BackboneSource, size: int) -> dict[str, Any]:
 
 def _build_lite(source: BackboneSource, size: int) -> tuple[Any, Callable[[Any], Any]]:
     """An EfficientNet-Lite, and what it does to pixels in [0, 255] first."""
-    model, path = build_network(str(source.architecture), size), Path(str(source.location))
+    name, path = str(source.architecture), Path(str(source.location))
     if path.suffix == ".pth":
-        load_torch_weights(model, path, source.weights_sha256)
+        arrays = read_torch_weights(path, source.weights_sha256)  # first: a damaged file is told at once
+        model = build_network(name, size)
+        set_torch_weights(model, arrays)
     else:
+        model = build_network(name, size)
         _load_keras_weights(model, str(path))
     return model, preprocess_input
 

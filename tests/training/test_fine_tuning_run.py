@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.hearing import notes_to
 from support.pictures import draw_picture
 from support.small_network import small_saved_model
 
@@ -19,7 +18,7 @@ from retrain.cli import main as cli
 from retrain.cli.progress import Progress
 from retrain.data.folder_walk import picture_files
 from retrain.errors import CacheError, UsageError
-from retrain.events import EpochEnded, FineTuningStepped
+from retrain.events import EpochEnded
 from retrain.model.classifier import Classifier
 from retrain.model.graph_file import parse_graph
 from retrain.options import (
@@ -28,7 +27,6 @@ from retrain.options import (
     EvaluationOptions,
     FineTuningOptions,
     RunOptions,
-    SplitOptions,
     TrainingOptions,
 )
 from retrain.pipeline.evaluate import evaluate as evaluate_folder
@@ -47,6 +45,7 @@ def options(small_backbone):
     return RunOptions(
         backbone=BackboneOptions(str(small_backbone)),
         training=TrainingOptions(optimizer="adam", steps=100),
+        evaluation=EvaluationOptions(plots=True),
         fine_tuning=FineTuningOptions(
             fine_tune_layers=2, fine_tune_epochs=3, fine_tune_batch_size=16, fine_tune_learning_rate=0.01
         ),
@@ -185,84 +184,36 @@ def test_fine_tuning_is_of_float32():
         RunOptions(backbone=BackboneOptions(precision="int8"), fine_tuning=FineTuningOptions(fine_tune_layers=1))
 
 
-def test_the_command_line_says_what_it_does(tuned, small_backbone, monkeypatch, capsys):
+def test_interrupted_on_the_command_line_it_loses_nothing(tuned, small_backbone, monkeypatch, capsys):
+    """The same command goes on after the last epoch, and makes the model that it would have made."""
     folder, _, _ = tuned
     monkeypatch.chdir(folder)
-    command = ["train", "pictures", "--backbone", str(small_backbone), "--steps", "50", "--optimizer", "lbfgs"]
-    command += ["--fine-tune-from", "top", "--fine-tune-epochs", "1", "--model-dir", "by_hand"]
-    assert cli.main(command) == 0
-    shown = capsys.readouterr()
-    assert "activations below top: 8 x 8 x 14 in float16, 0.2 MiB for 90 pictures" in shown.err
-    assert "before fine-tuning: train accuracy" in shown.err
-    assert "epoch 1: train accuracy" in shown.err
-    assert "Fine-tuned: 2 layers from top on, 1 epoch; validation accuracy" in shown.out
-    assert cli.main([*command[:-4], "--fine-tune-from", "nowhere"]) == 2
-    assert "--fine-tune-from nowhere: the network has no such layer" in capsys.readouterr().err
-
-
-def test_interrupted_in_fine_tuning_it_says_that_nothing_is_lost(tuned, small_backbone, monkeypatch, capsys):
-    folder, _, _ = tuned
-    monkeypatch.chdir(folder)
-
     show = vars(Progress)["show"]
 
     def stop(self, event):
-        if isinstance(event, FineTuningStepped) and event.done > event.steps // 2:
+        if isinstance(event, EpochEnded) and event.epoch == 2:
             raise KeyboardInterrupt
         show.__get__(self)(event)
 
-    monkeypatch.setattr(Progress, "show", stop)
-    command = ["train", "pictures", "--backbone", str(small_backbone), "--fine-tune-layers", "2", "--steps", "50"]
-    command += ["--fine-tune-epochs", "2", "--model-dir", "stopped"]
-    assert cli.main(command) == 130
+    command = ["train", "pictures", "--backbone", str(small_backbone), "--optimizer", "adam", "--steps", "100"]
+    command += ["--plots", "--model-dir", "stopped", "--json"]
+    fine = ["--fine-tune-layers", "2", "--fine-tune-epochs", "3", "--fine-tune-batch-size", "16"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "show", stop)
+        assert cli.main([*command, *fine, "--fine-tune-learning-rate", "0.01"]) == 130
     message = "interrupted after epoch 1 of fine-tuning; finished epochs are kept: the same command goes on from there"
-    assert message in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "before fine-tuning: train accuracy" in told
+    assert message in told
     assert not Path("stopped").exists()
-    monkeypatch.undo()
-    monkeypatch.chdir(folder)
-    assert cli.main(command) == 0
-    assert "fine-tuning continues after epoch 1, where an earlier run stopped" in capsys.readouterr().err
-
-
-def test_a_network_of_keras_goes_all_the_way(make_folder, monkeypatch):
-    """With random weights: numbers of pictures, epochs, plots, and layers from within a residual block on."""
-    import keras
-
-    keras.utils.set_random_seed(1)
-    network = keras.applications.MobileNetV2(
-        include_top=False, weights=None, alpha=0.35, input_shape=(32, 32, 3), pooling="avg"
-    )
-    network.save_weights("mobilenet.weights.h5")
-    options = RunOptions(
-        backbone=BackboneOptions("mobilenet_v2_0.35_32", weights="mobilenet.weights.h5"),
-        split=SplitOptions(train_per_class=12, validation_per_class=3),
-        training=TrainingOptions(optimizer="adam", epochs=3, batch_size=8),
-        fine_tuning=FineTuningOptions(fine_tune_from="block_15_project", fine_tune_epochs=2, fine_tune_batch_size=8),
-        evaluation=EvaluationOptions(plots=True),
-    )
-    model = retrain.train(make_folder({"cat": 20, "dog": 20}), "model", options)
-    assert model.result.split == {"train": 24, "validation": 6, "test": 10}
-    assert model.record["fine_tuning"]["layers"][:2] == ["block_15_project", "block_15_project_BN"]
-    assert model.record["fine_tuning"]["activations"] == [1, 1, 56]  # below the whole block
-    assert [point.epoch for point in model.result.curve] == [1, 2, 3, 4, 5]
-    assert {*os.listdir("model")} >= {"curves.csv", "curves.png", "predictions.png", "fine_tuning.csv"}
-
-
-def test_interrupted_fine_tuning_goes_on_after_the_last_epoch(options, make_folder, tmp_path):
-    pictures = make_folder({"cat": 20, "dog": 20})
-    options = dataclasses.replace(options, evaluation=EvaluationOptions(plots=True))
-    whole = retrain.train(pictures, "whole", options)
-    told = []
-
-    def stop(event):
-        if isinstance(event, EpochEnded) and event.epoch == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        retrain.train(pictures, "model", options, stop)
-    model = retrain.train(pictures, "model", options, notes_to(told.append))
-    assert told[-1] == "fine-tuning continues after epoch 1, where an earlier run stopped"
+    assert cli.main([*command[:-1], *fine, "--fine-tune-learning-rate", "0.01"]) == 0
+    shown = capsys.readouterr()
+    assert "fine-tuning continues after epoch 1, where an earlier run stopped" in shown.err
+    assert "activations below top: 8 x 8 x 14 in float16, 0.2 MiB for 90 pictures" in shown.err
+    assert "epoch 3: train accuracy" in shown.err
+    assert "Fine-tuned: 2 layers from top on, 3 epochs; validation accuracy" in shown.out
     for name in ("head.h5", "graph.pb", "fine_tuning.csv", "curves.csv"):
-        assert (tmp_path / "model" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
-    assert model.result.curve == whole.result.curve
+        assert Path("stopped", name).read_bytes() == Path("model", name).read_bytes(), name
     assert not [*Path("cache").rglob("fine_tuning-*.npz")]  # of no use once the model is written
+    assert cli.main([*command, "--fine-tune-from", "nowhere"]) == 2
+    assert "--fine-tune-from nowhere: the network has no such layer" in capsys.readouterr().err

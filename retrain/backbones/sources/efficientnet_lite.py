@@ -10,7 +10,7 @@ TensorFlow is imported when a network is built.
 import importlib.util
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain._tensorflow import import_keras
-from retrain.backbones.sources.torch_weights import read_torch_weights
 from retrain.errors import BackboneError
 
-__all__ = ["LITE_NETWORKS", "LiteNetwork", "build_network", "find_weights", "load_torch_weights", "preprocess_input"]
+__all__ = ["LITE_NETWORKS", "LiteNetwork", "build_network", "find_weights", "preprocess_input", "set_torch_weights"]
 
 # Of the MBConv stages of Lite0: repeats, kernel, stride, expansion, channels.
 _STAGES = (
@@ -147,15 +146,14 @@ def _rounded(channels: float) -> int:
     return rounded if rounded >= 0.9 * channels else rounded + 8
 
 
-def load_torch_weights(model: Any, path: Path, sha256: str | None) -> None:
+def set_torch_weights(model: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Put the weights of a PyTorch file into a network; the classifier's, which it lacks, are left out.
 
     Args:
         model: from `build_network`.
-        sha256: the digest that the file must have; None: any.
-    Raises BackboneError, and ValueError if the file is of another network.
+        arrays: the file's.
+    Raises ValueError if they are of another network.
     """
-    arrays = read_torch_weights(path, sha256)
     used = set()
     for layer in model.layers:
         if layer.weights:
@@ -178,7 +176,7 @@ def _torch_names(layer: Any) -> Sequence[str]:
 
 
 def _found(
-    arrays: dict[str, NDArray[Any]], wanted: Sequence[str], shapes: Sequence[tuple[int, ...]]
+    arrays: Mapping[str, NDArray[Any]], wanted: Sequence[str], shapes: Sequence[tuple[int, ...]]
 ) -> list[NDArray[Any]]:
     """Arrays as Keras has them. PyTorch has kernels as (out, in, height, width); of depthwise ones, in is 1."""
     found = []

@@ -1,5 +1,5 @@
 import importlib.util
-import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,15 +9,18 @@ import pytest
 from PIL import Image
 from support.torch_files import weights_file
 
+from retrain.backbones import keras_networks
 from retrain.backbones.backbone import Backbone, locate_backbone
-from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS, find_weights
+from retrain.backbones.sources.efficientnet_lite import LITE_NETWORKS, build_network, find_weights
 from retrain.backbones.sources.torch_weights import read_torch_weights
 from retrain.errors import BackboneError
 from retrain.options import (
     AugmentationOptions,
     BackboneOptions,
+    EvaluationOptions,
     FineTuningOptions,
     RunOptions,
+    SplitOptions,
     TrainingOptions,
 )
 
@@ -58,18 +61,26 @@ def weights() -> dict[str, np.ndarray]:
     return read_torch_weights(find_weights("efficientnet_lite0"))
 
 
+@pytest.fixture(scope="module")
+def lite0() -> Backbone:
+    """efficientnet_lite0, whose network is loaded once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RETRAIN_BACKBONES", raising=False)
+        return locate()
+
+
 # The networks
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_bottlenecks_are_those_of_an_independent_port(number, test_data):
+def test_bottlenecks_are_those_of_an_independent_port(number, lite0, test_data):
     reference = test_data / "reference" / "efficientnet_lite.npz"
     if not reference.is_file():
         pytest.skip(f"no {reference}")
     name = f"efficientnet_lite{number}"
     skip_without(name)
-    network = locate(name).network
+    network = (locate(name) if number else lite0).network
     with np.load(reference) as arrays:
         pixels, expected = arrays[f"lite{number}_pixels"], arrays[f"lite{number}_bottlenecks"]
     assert pixels.shape == (3, network.height, network.width, 3)
@@ -79,11 +90,11 @@ def test_bottlenecks_are_those_of_an_independent_port(number, test_data):
 
 
 @pytest.mark.real
-def test_classifier_knows_the_thousand_classes(test_data, weights):
+def test_classifier_knows_the_thousand_classes(lite0, test_data, weights):
     """With the classifier's layer, over 1,000 classes, on every fourth of 200 pictures, of which it knows 74%."""
     folder = test_data / "images" / "imagenette" / "validation"
     files = [path for name in CLASSES for path in sorted((folder / name).iterdir())[::4]]
-    network = locate().network
+    network = lite0.network
     shape = (network.width, network.height)
     pictures = [Image.open(path).convert("RGB").resize(shape, Image.Resampling.BICUBIC) for path in files]
     vectors = network.bottlenecks(np.stack([np.asarray(picture) for picture in pictures]))
@@ -197,6 +208,11 @@ def test_own_weights_in_both_formats_give_the_same(weights, tmp_path):
     assert np.array_equal(vectors, same.bottlenecks(pixels))
 
 
+@pytest.fixture(scope="module")
+def small_model():
+    return build_network("efficientnet_lite0", SIZE)
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -208,7 +224,8 @@ def test_own_weights_in_both_formats_give_the_same(weights, tmp_path):
         ),
     ],
 )
-def test_weights_of_another_network_are_an_error(change, complaint, weights, tmp_path):
+def test_weights_of_another_network_are_an_error(change, complaint, weights, small_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras_networks, "build_network", lambda name, size: small_model)
     arrays = {name: array for name, array in (weights | change).items() if array is not None}
     own = tmp_path / "own.pth"
     own.write_bytes(weights_file(arrays))
@@ -225,40 +242,38 @@ def test_weights_that_are_no_weights_are_an_error(tmp_path):
 # Everything works with it
 
 
-def options_of(**stages) -> RunOptions:
-    backbone = BackboneOptions("efficientnet_lite0", input_size=SIZE, precision=stages.pop("precision", "float32"))
-    return RunOptions(backbone=backbone, training=TrainingOptions(steps=40), **stages)
-
-
 @pytest.mark.slow
-def test_run_with_copies_and_its_exports(make_folder):
+def test_a_run_with_everything_and_its_exports(make_folder):
+    """Numbers of pictures, copies, epochs, plots, and fine-tuning from within a residual block on."""
     from retrain._tensorflow import tf
     from retrain.model.classifier import Classifier
     from retrain.pipeline.evaluate import evaluate as evaluate_folder
-    from retrain.pipeline.extract import extract as extract_folder
     from retrain.pipeline.train import train
 
-    root = make_folder({"cat": 24, "dog": 24})
-    model = train(root, "model", options_of(augmentation=AugmentationOptions(augment=1, flip=True)))
+    root = make_folder({"cat": 20, "dog": 20})
+    options = RunOptions(
+        backbone=BackboneOptions("efficientnet_lite0", input_size=SIZE),
+        split=SplitOptions(train_per_class=12, validation_per_class=3),
+        training=TrainingOptions(optimizer="adam", epochs=3, batch_size=8),
+        augmentation=AugmentationOptions(augment=1, flip=True),
+        fine_tuning=FineTuningOptions(
+            fine_tune_from="block14_project_conv", fine_tune_epochs=2, fine_tune_batch_size=8
+        ),
+        evaluation=EvaluationOptions(plots=True),
+    )
+    model = train(root, "model", options)
     assert model.record["backbone"]["name"] == "efficientnet_lite0"
     assert model.record["backbone"]["bottleneck_size"] == 1280
     assert model.record["backbone"]["height"] == model.record["backbone"]["width"] == SIZE
-    assert extract_folder(root, options_of()).extraction.extracted == 0
+    assert model.result.split == {"train": 24, "validation": 6, "test": 10}
+    assert model.record["fine_tuning"]["layers"][:2] == ["block14_project_conv", "block14_bn2"]
+    assert model.record["fine_tuning"]["activations"] == [1, 1, 192]  # below the whole block
+    assert [point.epoch for point in model.result.curve] == [1, 2, 3, 4, 5]
+    assert {*os.listdir("model")} >= {"curves.csv", "curves.png", "predictions.png", "fine_tuning.csv"}
     classifier = Classifier("model")
-    assert evaluate_folder(classifier, root).extraction.extracted == 0
+    assert evaluate_folder(classifier, root).extraction.extracted == 40  # with the layers as they are now
     paths = sorted(map(str, root.rglob("*.png")))[::8]
     expected = np.array([[p.scores[label] for label in ("cat", "dog")] for p in classifier.predict(paths)])
     served = tf.saved_model.load("model/saved_model").signatures["serving_default"]
     scores = served(image_bytes=tf.constant([Path(path).read_bytes() for path in paths]))["final_result"].numpy()
     assert np.abs(scores - expected).max() < 1e-3
-
-
-@pytest.mark.slow
-def test_fine_tuning(make_folder):
-    from retrain.pipeline.train import train
-
-    fine_tuning = FineTuningOptions(fine_tune_from="conv_head", fine_tune_epochs=1)
-    train(make_folder({"cat": 24, "dog": 24}), "model", options_of(fine_tuning=fine_tuning))
-    done = json.loads(Path("model/run.json").read_text())["fine_tuning"]
-    assert [layer for layer in done["layers"] if "relu" not in layer][:2] == ["conv_head", "bn1"]
-    assert done["weights"] == 320 * 1280 + 2 * 1280
