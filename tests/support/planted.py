@@ -27,11 +27,14 @@ def set_of(data):
     return "validation" if percent < 10 else "test" if percent < 20 else "train"
 
 
-def plant(source, root, seed=0):
-    """Copy a folder, and plant 5 swapped labels, 10 copies across sets, 2 contradictions and 3 broken files."""
-    for path in sorted(Path(source).glob("*/*")):  # its folders may not be writable
-        (root / path.parent.name).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, root / path.parent.name / path.name)
+def plant(source, root, count, seed=0):
+    """Copy so many pictures of each class, and plant 5 swapped labels, 10 copies across sets, 2 contradictions and 3
+    broken files.
+    """
+    for folder in sorted(path for path in Path(source).iterdir() if path.is_dir()):
+        (root / folder.name).mkdir(parents=True)
+        for path in sorted(folder.iterdir())[:count]:
+            shutil.copyfile(path, root / folder.name / path.name)
     rng = np.random.default_rng(seed)
     classes = sorted(folder.name for folder in root.iterdir())
     pictures = {name: sorted((root / name).iterdir()) for name in classes}

@@ -17,6 +17,7 @@ from retrain.pipeline.train import train
 from retrain.report.contents import Absent
 from retrain.report.heat_maps import heat_maps_of
 
+SIZE = 160  # pixels, in which the network sees pictures
 REFUSE = """
 import importlib.abc, sys
 
@@ -37,10 +38,10 @@ def flowers(test_data, tmp_path_factory, session_folder):
     """Pictures with planted faults, and a model of them. Processes that run tests at once share the cache."""
     folder = tmp_path_factory.mktemp("planted")
     cache = session_folder / "planted_flowers_cache"
-    planted = plant(test_data / "images" / "flowers", folder / "pictures", seed=2)
+    planted = plant(test_data / "images" / "flowers", folder / "pictures", 60, seed=2)
     options = RunOptions(
-        backbone=BackboneOptions(backbone="mobilenet_v2"),
-        training=TrainingOptions(steps=1500),  # the report trains 25 more heads
+        backbone=BackboneOptions(backbone="mobilenet_v2", input_size=SIZE),
+        training=TrainingOptions(steps=500),  # the report trains 25 more heads
         extraction=ExtractionOptions(cache_dir=str(cache)),
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -57,7 +58,7 @@ def test_planted_faults_are_found_and_nothing_absurd(flowers, monkeypatch):
     report = write_report("model").report
     found = {finding.name: finding for finding in report.findings if not isinstance(finding, Absent)}
     assert len({*found["suspects"].paths[:10]} & {*planted.swapped}) >= 4
-    assert found["suspects"].total < 40  # of 510
+    assert found["suspects"].total < 40  # of 312
     assert sorted(found["leaks"].paths) == sorted(original for original, _ in planted.copies)
     assert found["leaks"].figure.n == report.headline.accuracy.n - 10
     assert found["near-duplicates"].total == 10
@@ -75,9 +76,9 @@ def test_the_places_of_a_heat_map_add_up_to_the_logit(flowers):
     classifier = Classifier(folder / "model")
     maps = heat_maps_of(classifier)
     assert maps.is_exact
-    paths = sorted((folder / "pictures").glob("*/*.jpg"))[::40]
+    paths = sorted((folder / "pictures").glob("*/*.jpg"))[::24]
     pixels = np.stack(
-        [decode_image(read_picture(path), PictureForm(224, 224)) for path in paths if "broken" not in path.name]
+        [decode_image(read_picture(path), PictureForm(SIZE, SIZE)) for path in paths if "broken" not in path.name]
     )
     scores = classifier.scores(pixels)
     labels = scores.argmax(axis=1)
