@@ -457,17 +457,15 @@ def test_patience_on_the_original_vectors_costs_nothing_and_ends_soon(reference_
         ({"optimizer": "adam", "sampling": "uniform", "steps": 2000}, 0.40422, 0.0170),
         ({"label_smoothing": 0.1}, 0.44818, 0.0044),
         ({"class_weight": "balanced"}, 0.35490, 0.0041),
-        ({"optimizer": "adam", "hidden_units": 64, "dropout": 0.3, "steps": 1500}, 0.54055, 0.1731),
-        ({"l1": 0.001, "l2": 0.01}, 0.37748, 0.0057),
         ({"optimizer": "lbfgs"}, 0.35649, 0.0004),
-        ({"optimizer": "lbfgs", "l1": 0.002, "l2": 0.0}, 0.47997, 0.0023),
     ],
     ids=str,
 )
 def test_test_cross_entropies_are_those_of_the_tensorflow_loop_before(reference_flowers, options, expected, tolerance):
     """The mean over two splits, as a loop in TensorFlow 2.21 gave it, which drew other batches by the same law.
 
-    Tolerances are four standard errors of the difference, from ten splits.
+    Tolerances are four standard errors of the difference, from ten splits. Penalties, hidden layers and dropout are
+    compared with finite differences in test_gradient_descent, and with scikit-learn's optimum in test_lbfgs.
     """
     data, names = reference_flowers
     trainer, losses = HeadTrainer(data, len(names)), []

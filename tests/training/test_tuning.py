@@ -190,7 +190,9 @@ def test_a_run_trains_with_what_was_found_and_keeps_the_tries(make_folder, tiny_
 
 @pytest.mark.real
 def test_the_reference_vectors_get_no_worse_by_tuning(reference_flowers):
+    """Every fourth number of each vector: with all, the search takes six seconds."""
     data, labels = reference_flowers
+    data = LabelledBottlenecks(data.vectors[:, ::4].copy(), data.labels)
     folds = (np.random.default_rng(0).permutation(len(data)) % 4).astype(np.int32) - 1  # a quarter is for the test
     found = tune(
         FoldTrainer(HeadTrainer(data, len(labels)), folds, labels),
@@ -200,7 +202,7 @@ def test_the_reference_vectors_get_no_worse_by_tuning(reference_flowers):
     assert found.is_complete
     first, best = found.tries[0].cross_entropies, found.tries[found.best].cross_entropies
     assert np.mean(best[: len(first)]) <= np.mean(first)  # of the folds that both were tested on
-    assert found.tries[found.best].accuracy > 0.8
+    assert found.tries[found.best].accuracy > 0.75  # of all numbers 0.8
 
 
 @pytest.mark.usefixtures("few_candidates")
