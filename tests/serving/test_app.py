@@ -20,7 +20,7 @@ def test_requests_made_from_the_document(trained):
     with running({"m": trained[0] / "model"}) as (_, (host, port)):
         url = f"http://{host}:{port}/openapi.json"
         command = [str(Path(sys.executable).with_name("schemathesis")), "run", url, "--seed", "1", "--workers", "1"]
-        options = ["--max-examples", "5", "--phases", "examples,coverage,fuzzing", "--no-color"]
+        options = ["--max-examples", "2", "--phases", "examples,coverage,fuzzing", "--no-color"]
         options += ["--exclude-checks", "positive_data_acceptance"]
         done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout

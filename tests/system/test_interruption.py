@@ -96,12 +96,15 @@ def test_after_its_work_it_ends_at_once(command):
 
 # A main thread in native code that does not return for a long time.
 NATIVE = """
-import hashlib, os
+import ctypes, os
 from retrain import interruption
 interruption.listen()
 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # as while TensorFlow is imported
 print("ready", flush=True)
-hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+library, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(256)
+library.pthread_mutex_init(mutex, None)
+while True:  # the second time, it waits for itself
+    library.pthread_mutex_lock(mutex)
 """
 
 

@@ -72,51 +72,55 @@ def expected(trained, pictures):
     return np.array([[answer["scores"][label] for label in ("cat", "dog", "owl")] for answer in found], np.float32)
 
 
-def test_without_tensorflow_and_without_writing_a_byte(trained, pictures, expected):
-    """The process may write no file at all; a temporary one for a large upload would be an error."""
+@pytest.fixture(scope="module")
+def animals(trained):
+    """The host and port of a process that may write no file at all."""
 
     def write_nothing():
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
-    with serving(trained[0] / "model", limit=write_nothing) as (_, address):
-        parts = [
-            f'--x\r\nContent-Disposition: form-data; name="a"; filename="{path.name}"\r\n\r\n'.encode()
-            + path.read_bytes() + bytes(4_000_000) + b"\r\n"
-            for path in pictures
-        ]  # fmt: skip
-        kind = {"Content-Type": "multipart/form-data; boundary=x"}
-        status, body = ask(address, "POST", "/predict", b"".join([*parts, b"--x--"]), **kind)
-        assert status == 200
-        scores = [[one["scores"][label] for label in ("cat", "dog", "owl")] for one in json.loads(body)["predictions"]]
-        np.testing.assert_array_equal(np.array(scores, np.float32), expected)
-        assert ask(address, "GET", "/")[0] == ask(address, "GET", "/report/model")[0] == 200
+    with serving(f"animals={trained[0] / 'model'}", limit=write_nothing) as (_, address):
+        yield address
 
 
-def test_what_clients_of_tensorflow_serving_send(trained, pictures, expected):
+def test_without_tensorflow_and_without_writing_a_byte(animals, pictures, expected):
+    """A temporary file for a large upload would be an error."""
+    parts = [
+        f'--x\r\nContent-Disposition: form-data; name="a"; filename="{path.name}"\r\n\r\n'.encode()
+        + path.read_bytes() + bytes(4_000_000) + b"\r\n"
+        for path in pictures
+    ]  # fmt: skip
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    status, body = ask(animals, "POST", "/predict", b"".join([*parts, b"--x--"]), **kind)
+    assert status == 200
+    scores = [[one["scores"][label] for label in ("cat", "dog", "owl")] for one in json.loads(body)["predictions"]]
+    np.testing.assert_array_equal(np.array(scores, np.float32), expected)
+    assert ask(animals, "GET", "/")[0] == ask(animals, "GET", "/report/animals")[0] == 200
+
+
+def test_what_clients_of_tensorflow_serving_send(animals, pictures, expected):
     requests = pytest.importorskip("requests")
-    with serving(f"animals={trained[0] / 'model'}") as (_, (host, port)):
-        # as in tensorflow.org/tfx/tutorials/serving/rest_simple, with pictures in place of pixels
-        data = json.dumps(
-            {
-                "signature_name": "serving_default",
-                "instances": [{"b64": base64.b64encode(path.read_bytes()).decode("utf-8")} for path in pictures],
-            }
-        )
-        url = f"http://{host}:{port}/v1/models/animals"
-        answer = requests.post(f"{url}:predict", data=data, headers={"content-type": "application/json"})
-        predictions = json.loads(answer.text)["predictions"]
-        np.testing.assert_array_equal(np.array([row["final_result"] for row in predictions], np.float32), expected)
-        assert predictions[0]["labels"] == ["cat", "dog", "owl"]
-        assert requests.get(url).json()["model_version_status"][0]["state"] == "AVAILABLE"
+    # as in tensorflow.org/tfx/tutorials/serving/rest_simple, with pictures in place of pixels
+    data = json.dumps(
+        {
+            "signature_name": "serving_default",
+            "instances": [{"b64": base64.b64encode(path.read_bytes()).decode("utf-8")} for path in pictures],
+        }
+    )
+    url = "http://{}:{}/v1/models/animals".format(*animals)
+    answer = requests.post(f"{url}:predict", data=data, headers={"content-type": "application/json"})
+    predictions = json.loads(answer.text)["predictions"]
+    np.testing.assert_array_equal(np.array([row["final_result"] for row in predictions], np.float32), expected)
+    assert predictions[0]["labels"] == ["cat", "dog", "owl"]
+    assert requests.get(url).json()["model_version_status"][0]["state"] == "AVAILABLE"
 
 
 @pytest.mark.parametrize("is_binary", [True, False])
-def test_triton_s_client(trained, pictures, expected, is_binary):
+def test_triton_s_client(animals, pictures, expected, is_binary):
     triton = pytest.importorskip("tritonclient.http", reason="pip install 'tritonclient[http]'")
     from tritonclient.utils import InferenceServerException
 
-    with serving(f"animals={trained[0] / 'model'}") as (_, (host, port)):
-        client = triton.InferenceServerClient(f"{host}:{port}")
+    with contextlib.closing(triton.InferenceServerClient("{}:{}".format(*animals))) as client:
         assert client.is_server_live()
         assert client.is_server_ready()
         assert client.is_model_ready("animals")
@@ -136,7 +140,6 @@ def test_triton_s_client(trained, pictures, expected, is_binary):
             assert labels == ["cat", "dog", "owl"]
         with pytest.raises(InferenceServerException, match="no model is called 'no'"):
             client.infer("no", [picture])
-        client.close()
 
 
 def test_curl(trained, pictures):
