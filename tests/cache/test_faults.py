@@ -212,7 +212,7 @@ def test_a_note_alone_that_fits_its_folder_is_believed(tmp_path):
 # errors that may pass
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.ETIMEDOUT, errno.EINTR, errno.EACCES])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ETIMEDOUT])
 def test_an_error_that_may_pass_says_nothing_about_a_segment(number, folder):
     before = snapshot(folder)
     messages = []
@@ -229,7 +229,11 @@ def test_an_error_that_may_pass_says_nothing_about_a_segment(number, folder):
     assert all(os.strerror(number) in message for message in messages)
 
 
-def test_an_error_while_looking_is_one_line_and_changes_nothing(folder, capsys):
+def test_an_error_while_looking_is_one_line_and_changes_nothing(capsys):
+    cache = open_cache()
+    for part in PARTS[:2]:
+        cache.add(part)
+    folder = cache.folder
     before = snapshot(folder)
     lines = set()
     for look in ("info", "verify"):
@@ -287,7 +291,7 @@ def test_a_claim_that_cannot_be_given_up_does_no_harm(tmp_path, monkeypatch):
 # disks that are full or can't be written
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
 def test_no_write_that_fails_loses_a_row(number, folder):
     shutil.move("cache", "untouched")
     works = {

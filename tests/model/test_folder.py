@@ -184,7 +184,7 @@ def test_a_run_json_of_other_types_and_values_gives_no_other_scores(earlier):
     (earlier / "run.json").write_text(json.dumps(read))
     expected, known = Classifier(earlier).scores(PIXELS), read_description(earlier)
     refused = 0
-    for what, other in json_mutations(read):
+    for what, other in json_mutations(read, MUTATIONS // 2):
         (earlier / "run.json").write_text(json.dumps(other))
         try:
             with no_hang():
@@ -193,7 +193,7 @@ def test_a_run_json_of_other_types_and_values_gives_no_other_scores(earlier):
         except ModelFolderError as error:
             one_line(error)
             refused += 1
-    assert refused > MUTATIONS / 3
+    assert refused > MUTATIONS / 6
 
 
 @pytest.mark.parametrize("suffix", ["", "of an earlier version"])
