@@ -74,35 +74,29 @@ def test_only_the_command_line_prints_or_exits(name):
             assert node.attr not in ("exit", "stdout", "argv"), f"{path.name}:{node.lineno}"
 
 
-@pytest.mark.parametrize("statement", ["import retrain", "import retrain.cli.main; retrain.cli.main.build_parser()"])
-def test_starting_imports_nothing_heavy(statement):
+def loaded(*steps):
+    """Which of some modules are loaded after each step, in a process of its own: pairs of code and names."""
+    code = "import sys\n"
+    for statement, names in steps:
+        code += f"{statement}\nprint([name for name in {names} if name in sys.modules])\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_starting_imports_nothing_heavy():
     heavy = ("tensorflow", "h5py", "keras", "PIL", "numpy", "scipy", "matplotlib", "jinja2")
-    code = f"{statement}\nimport sys\nprint([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    statements = ("import retrain", "import retrain.cli.main; retrain.cli.main.build_parser()")
+    assert loaded(*((statement, heavy) for statement in statements)) == ["[]"] * 2
 
 
-def test_the_cache_knows_nothing_of_tensorflow():
-    modules = "retrain.cache.store, retrain.cache.maintenance, retrain.extraction.pass_one"
-    code = f"import {modules}, sys; print('tensorflow' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-
-
-def test_scipy_is_loaded_where_it_is_used_alone():
-    modules = (
-        "retrain.pipeline.train, retrain.cli.console.training, retrain.cli.cache, retrain.evaluation.fold_statistics"
+def test_what_is_large_is_loaded_where_it_is_used_alone():
+    large = ("tensorflow", "scipy", "matplotlib")
+    found = loaded(
+        ("import retrain.cache.store, retrain.cache.maintenance, retrain.extraction.pass_one", large),
+        ("import retrain.pipeline.train, retrain.cli.console.training, retrain.cli.cache", large),
+        ("import retrain.evaluation.fold_statistics, retrain.report.plots", large),
     )
-    code = f"import {modules}, sys; print('scipy' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-
-
-def test_matplotlib_is_loaded_where_it_is_used_alone():
-    modules = "retrain.pipeline.train, retrain.cli.console.training, retrain.report.plots"
-    code = f"import {modules}, sys; print('matplotlib' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert found == ["[]"] * 3
 
 
 def test_the_public_names_are_there():

@@ -1,6 +1,8 @@
 """The whole report, quick and full, also where there is little to show."""
 
 import dataclasses
+import functools
+import io
 
 import numpy as np
 import pytest
@@ -25,6 +27,14 @@ class Activations:
         return np.repeat(pixels.mean(axis=3, keepdims=True), 16, axis=3).astype(np.float32)
 
 
+@functools.cache
+def picture_of(number, label):
+    """A file, in bytes: to draw thousands would take longer than to report on them."""
+    buffer = io.BytesIO()
+    draw_picture(number, label).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 @pytest.fixture
 def sources(tmp_path):
     """sources(pictures): with a file for each."""
@@ -32,7 +42,7 @@ def sources(tmp_path):
     def make(pictures, **changes):
         for number, path in enumerate(pictures.paths):
             (tmp_path / path).parent.mkdir(exist_ok=True, parents=True)
-            draw_picture(number, int(pictures.labels[number])).save(tmp_path / path)
+            (tmp_path / path).write_bytes(picture_of(number % 10, int(pictures.labels[number]) % 10))
         files = PictureFiles(tmp_path, ImageOptions())
         return Sources(make_run(**changes), pictures, files, "retrain report model")
 
@@ -59,8 +69,8 @@ def numbers_in(report):
 @pytest.mark.parametrize("full", [False, True])
 def test_every_part_is_there_and_every_picture_is_referred_to(sources, full):
     pictures = make_judged((30, 30, 30), noise=0.6)
-    given = sources(pictures)
-    report = build_report(given, work_of(pictures) if full else None)
+    told = []
+    report = build_report(sources(pictures), work_of(pictures, lambda *event: told.append(event)) if full else None)
     assert {*numbers_in(report)} == {*range(len(report.pictures))}
     assert report.is_full == full
     assert report.headline.accuracy.value == pictures.metrics.accuracy
@@ -73,6 +83,9 @@ def test_every_part_is_there_and_every_picture_is_referred_to(sources, full):
     if full:
         expected = "unreadable two-labels suspects leaks near-duplicates exact-copies outliers small-classes"
         assert named == expected.split()
+        work = ["drawing heat maps", "comparing pictures", "training heads"]
+        assert [*dict.fromkeys(what for what, *_ in told)] == work
+        assert told[-1] == ("training heads", 25, 25)
     else:
         assert named == ["unreadable", "two-labels", "exact-copies", "small-classes"]
         assert report.findings[-1].command == "retrain report model"
@@ -144,7 +157,7 @@ def test_a_thousand_classes_stay_under_ten_megabytes(sources):
 
 
 def test_heads_with_a_hidden_layer_have_estimated_maps(sources):
-    pictures = make_judged()
+    pictures = make_judged((5, 5, 5), "train test")
     rng = np.random.default_rng(0)
     first = Layer(rng.normal(size=(16, 8)).astype("f"), np.zeros(8, "f"))
     head = Head((first, Layer(rng.normal(size=(8, 3)).astype("f"), np.zeros(3, "f"))))
@@ -155,17 +168,10 @@ def test_heads_with_a_hidden_layer_have_estimated_maps(sources):
 
 
 def test_why_there_are_no_heat_maps(sources):
-    pictures = make_judged()
+    pictures = make_judged((5, 5, 5), "train test")
     work = dataclasses.replace(work_of(pictures), heat_maps=Absent("There are no heat maps: no network."))
     report = build_report(sources(pictures), work)
     assert report.heat_maps.reason == "There are no heat maps: no network."
-
-
-def test_the_work_is_told(sources):
-    pictures, told = make_judged(), []
-    build_report(sources(pictures), work_of(pictures, lambda *event: told.append(event)))
-    assert [*dict.fromkeys(what for what, *_ in told)] == ["drawing heat maps", "comparing pictures", "training heads"]
-    assert told[-1] == ("training heads", 25, 25)
 
 
 def test_calibrated_models_show_both(sources):
