@@ -31,7 +31,6 @@ from retrain.report import (
     JudgedLabels,
     JudgedPictures,
     LabelReport,
-    LabelSources,
     PictureFiles,
     Report,
     Run,
@@ -131,7 +130,7 @@ def _build(
         texts: the command that makes the full report, and notes.
     """
     if isinstance(pictures, JudgedLabels):
-        return build_label_report(LabelSources(run, pictures, files, *texts), work)
+        return build_label_report(Sources(run, pictures, files, *texts), work)
     return build_report(Sources(run, pictures, files, *texts), work)
 
 

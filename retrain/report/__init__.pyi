@@ -1,4 +1,4 @@
-from .builder import Sources, Work, build_report
+from .builder import build_report
 from .card import model_card
 from .contact_sheet import Example, check_place, write_sheet
 from .contents import Absent, ComparedRun, Comparison, Figure, LabelReport, Pair, Report
@@ -7,7 +7,7 @@ from .held_out import FoldHeads
 from .html import PageKind
 from .judged import JudgedPictures
 from .judged_labels import JudgedLabels
-from .label_builder import LabelSources, build_label_report
+from .label_builder import build_label_report
 from .live import Answers, CurveStep, LiveReport, live_report, suspects_of, untrained_report
 from .look_alikes import LookAlikes
 from .page import render_comparison, render_report
@@ -15,6 +15,7 @@ from .plots import draw_curves
 from .predictions import draw_predictions
 from .projector import write_projector
 from .run import Run, recipe_of, rejection_sentence
+from .sources import Sources, Work
 from .tensorboard import write_summaries
 from .thumbnails import PictureFiles
 
@@ -31,7 +32,6 @@ __all__ = [
     "JudgedLabels",
     "JudgedPictures",
     "LabelReport",
-    "LabelSources",
     "LiveReport",
     "LookAlikes",
     "PageKind",

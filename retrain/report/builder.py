@@ -1,6 +1,6 @@
 """Put the report together: the quick one, which a training run affords, and the full one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,44 +10,18 @@ from retrain.report import findings
 from retrain.report.contents import Absent, Figure, Finding, Headline, LearningCurve, Report
 from retrain.report.figures import calibration_of, class_rows, confusion_of, thresholds_of
 from retrain.report.galleries import galleries_of, gallery_numbers
-from retrain.report.heat_maps import HeatMaps
 from retrain.report.held_out import HeldOutHeads, train_held_out
 from retrain.report.history import curves_of
 from retrain.report.judged import JudgedPictures
-from retrain.report.run import Run, recipe_of, rejection_sentence, training_options
+from retrain.report.run import effort_of, recipe_of, rejection_sentence, training_options
 from retrain.report.shelf import Shelf
-from retrain.report.thumbnails import PictureFiles
+from retrain.report.sources import FEW, Sources, Work, compare, finish, most_shown, show_neighbours
 from retrain.text import counted, ratio
 
-__all__ = ["FULL", "QUICK", "QUICK_NEIGHBOURS", "SIZES", "Sources", "Work", "build_report"]
-
-_FEW = 100  # pictures whose accuracy says too little alone
-QUICK_NEIGHBOURS = 20_000  # training pictures that the quick report compares with
-QUICK = {"mistakes": 12, "unsure": 6, "right": 10}  # pictures of each gallery
-FULL = {"mistakes": 36, "unsure": 24, "right": 30}
-SIZES = {False: (100, 0.2), True: (900, None)}  # is it the full report? -> thumbnails, and seconds for them
+__all__ = ["build_report"]
 
 
-@dataclass(frozen=True)
-class Sources:
-    """What a report is made of."""
-
-    run: Run
-    pictures: JudgedPictures
-    files: PictureFiles
-    command: str  # makes the full report; can be pasted
-    notes: Sequence[str] = ()  # on what has changed since training
-
-
-@dataclass(frozen=True)
-class Work:
-    """What the full report takes beside."""
-
-    heat_maps: HeatMaps | Absent
-    told: Callable[[str, int, int], None]  # called with what goes on, how much of it is done, and of how much
-
-
-def build_report(sources: Sources, work: Work | None = None) -> Report:
+def build_report(sources: Sources[JudgedPictures], work: Work | None = None) -> Report:
     """Build the report.
 
     Args:
@@ -55,11 +29,9 @@ def build_report(sources: Sources, work: Work | None = None) -> Report:
     """
     pictures, run = sources.pictures, sources.run
     shelf = Shelf(pictures)
-    numbers, most = gallery_numbers(pictures), FULL if work else QUICK
-    galleries = galleries_of(pictures, shelf.show, numbers, most)  # first, so that they have thumbnails
-    gallery = [number for name, chosen in numbers.items() for number in chosen[: most[name]].tolist()]
-    if work or np.count_nonzero(pictures.sets == "train") <= QUICK_NEIGHBOURS:
-        shelf.add_neighbours(gallery)
+    numbers = gallery_numbers(pictures)
+    galleries = galleries_of(pictures, shelf.show, numbers, most_shown(work))  # first, so that they have thumbnails
+    gallery = show_neighbours(sources, shelf, numbers, work)
     more = _full(sources, work, shelf, gallery) if work else _quick(sources, shelf)
     confusion = confusion_of(pictures, shelf.show)
     return Report(
@@ -77,7 +49,7 @@ def build_report(sources: Sources, work: Work | None = None) -> Report:
         findings=more.findings,
         learning=more.learning,
         recipe=recipe_of(run),
-        pictures=shelf.finish(sources.files, *SIZES[work is not None]),
+        pictures=finish(sources, shelf, work),
     )
 
 
@@ -91,7 +63,7 @@ class _More:
     cross_validated: Figure | Absent
 
 
-def _quick(sources: Sources, shelf: Shelf) -> _More:
+def _quick(sources: Sources[JudgedPictures], shelf: Shelf) -> _More:
     pictures, command = sources.pictures, sources.command
     copies = findings.copies_of(pictures)
     return _More(
@@ -113,15 +85,9 @@ def _quick(sources: Sources, shelf: Shelf) -> _More:
     )
 
 
-def _full(sources: Sources, work: Work, shelf: Shelf, gallery: Sequence[int]) -> _More:
+def _full(sources: Sources[JudgedPictures], work: Work, shelf: Shelf, gallery: Sequence[int]) -> _More:
     pictures, run = sources.pictures, sources.run
-    maps = work.heat_maps
-    if isinstance(maps, HeatMaps):
-        work.told("drawing heat maps", 0, 1)
-        shelf.add_heat_maps(gallery, maps, sources.files)
-    work.told("comparing pictures", 0, 1)
-    copies = findings.copies_of(pictures, sources.files)
-    work.told("comparing pictures", 1, 1)
+    copies = compare(sources, work, shelf, gallery)
     options = training_options(run.record)
     held_out = train_held_out(
         pictures, options, copies.groups, lambda done, total: work.told("training heads", done, total)
@@ -143,7 +109,7 @@ def _full(sources: Sources, work: Work, shelf: Shelf, gallery: Sequence[int]) ->
         findings.small_classes(pictures),
     )
     return _More(
-        heat_maps=maps.sentence if isinstance(maps, HeatMaps) else maps,
+        heat_maps=work.shown_heat_maps,
         findings=found,
         learning=held_out.learning if held_out else Absent(too_few.reason),
         cross_validated=_cross_validated(held_out) if held_out else Absent(too_few.reason),
@@ -155,27 +121,22 @@ def _cross_validated(held_out: HeldOutHeads) -> Figure:
     return Figure(statistics.accuracy.mean, statistics.accuracy.interval, statistics.n)
 
 
-def _headline(sources: Sources, cross_validated: Figure | Absent) -> Headline:
+def _headline(sources: Sources[JudgedPictures], cross_validated: Figure | Absent) -> Headline:
     pictures, record = sources.pictures, sources.run.record
     metrics, name = pictures.metrics, pictures.shown_set
     accuracy: Figure | Absent = Absent("There are no test or validation pictures, so nobody knows how good it is.")
     if metrics.accuracy is not None and metrics.accuracy_interval is not None:
         accuracy = Figure(metrics.accuracy, metrics.accuracy_interval, metrics.n)
-    timings, extraction = record["timings"], record["extraction"]
     return Headline(
         sentence=_sentence(pictures),
         set=name,
         accuracy=accuracy,
         cross_entropy=metrics.cross_entropy,
-        cross_validated=cross_validated if metrics.n < _FEW else None,
+        cross_validated=cross_validated if metrics.n < FEW else None,
         notes=(*sources.notes, *_notes(pictures), *filter(None, [rejection_sentence(record)])),
         pictures=len(pictures.all_different),
         classes=len(pictures.names),
-        made=sources.run.made,
-        pass_one_seconds=timings.get("extraction_seconds"),
-        pass_two_seconds=timings.get("training_seconds"),
-        from_cache=int(extraction["cached"]),
-        extracted=int(extraction["extracted"]),
+        effort=effort_of(sources.run),
     )
 
 
@@ -210,7 +171,7 @@ def _notes(pictures: JudgedPictures) -> list[str]:
     notes = []
     if name == "validation" and metrics.n:
         notes.append("There is no test set: the figures are of the validation pictures.")
-    if metrics.accuracy_interval is not None and metrics.n < _FEW:
+    if metrics.accuracy_interval is not None and metrics.n < FEW:
         low, high = metrics.accuracy_interval
         notes.append(
             f"{counted(metrics.n, f'{name} picture', 'says/say')} little: the accuracy on many pictures would lie "

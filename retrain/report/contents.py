@@ -20,6 +20,7 @@ __all__ = [
     "Comparison",
     "Confusion",
     "Curves",
+    "Effort",
     "Figure",
     "Finding",
     "Gallery",
@@ -101,6 +102,17 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Effort:
+    """When the model was made, and what it took."""
+
+    made: str  # when the model was made: "2026-11-29 14:03 UTC"
+    pass_one_seconds: float | None
+    pass_two_seconds: float | None
+    from_cache: int  # pictures whose bottlenecks were there already
+    extracted: int  # pictures whose bottlenecks were computed
+
+
+@dataclass(frozen=True)
 class Headline:
     """How good the model is."""
 
@@ -112,11 +124,7 @@ class Headline:
     notes: tuple[str, ...]  # sentences on what to make of it, the most important first
     pictures: int  # different ones, in all sets
     classes: int
-    made: str  # when the model was made: "2026-11-29 14:03 UTC"
-    pass_one_seconds: float | None
-    pass_two_seconds: float | None
-    from_cache: int  # pictures whose bottlenecks were there already
-    extracted: int  # pictures whose bottlenecks were computed
+    effort: Effort
 
 
 @dataclass(frozen=True)
@@ -345,11 +353,7 @@ class LabelHeadline:
     cross_entropy: float | None  # mean over the pictures of the sum over the labels, in nats
     notes: tuple[str, ...]
     pictures: int  # different ones, in all sets
-    made: str  # when the model was made
-    pass_one_seconds: float | None
-    pass_two_seconds: float | None
-    from_cache: int  # pictures whose bottlenecks were there already
-    extracted: int  # pictures whose bottlenecks were computed
+    effort: Effort
 
 
 @dataclass(frozen=True)

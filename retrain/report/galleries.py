@@ -44,7 +44,7 @@ def galleries_of(
     pictures: JudgedPictures,
     show: Callable[[Sequence[int]], tuple[int, ...]],
     numbers: dict[str, NDArray[np.int64]],
-    most: dict[str, int],
+    most: Mapping[str, int],
 ) -> tuple[Gallery, ...] | Absent:
     """The galleries.
 

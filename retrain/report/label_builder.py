@@ -7,36 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain.report import findings
-from retrain.report.builder import FULL, QUICK, QUICK_NEIGHBOURS, SIZES, Work
 from retrain.report.contents import Absent, Figure, Finding, Gallery, LabelHeadline, LabelReport
 from retrain.report.galleries import in_turns, shown_galleries
-from retrain.report.heat_maps import HeatMaps
 from retrain.report.history import curves_of
 from retrain.report.judged_labels import JudgedLabels
 from retrain.report.label_figures import co_occurrence_of, label_calibration_of, label_curves_of, label_rows
 from retrain.report.label_held_out import judge_held_out
-from retrain.report.run import Run, recipe_of, training_options
+from retrain.report.run import effort_of, recipe_of, training_options
 from retrain.report.shelf import Shelf
-from retrain.report.thumbnails import PictureFiles
+from retrain.report.sources import FEW, Sources, Work, compare, finish, most_shown, show_neighbours
 from retrain.text import counted, ratio
 
-__all__ = ["LabelSources", "build_label_report"]
-
-_FEW = 100  # pictures whose figures say too little
+__all__ = ["build_label_report"]
 
 
-@dataclass(frozen=True)
-class LabelSources:
-    """What a report is made of."""
-
-    run: Run
-    pictures: JudgedLabels
-    files: PictureFiles
-    command: str  # makes the full report; can be pasted
-    notes: Sequence[str] = ()  # on what has changed since training
-
-
-def build_label_report(sources: LabelSources, work: Work | None = None) -> LabelReport:
+def build_label_report(sources: Sources[JudgedLabels], work: Work | None = None) -> LabelReport:
     """Build the report.
 
     Args:
@@ -44,11 +29,9 @@ def build_label_report(sources: LabelSources, work: Work | None = None) -> Label
     """
     pictures, run = sources.pictures, sources.run
     shelf = Shelf(pictures)
-    numbers, most = _gallery_numbers(pictures), FULL if work else QUICK
-    galleries = _galleries(pictures, shelf.show, numbers, most)  # first, so that they have thumbnails
-    gallery = [number for name, chosen in numbers.items() for number in chosen[: most[name]].tolist()]
-    if work or np.count_nonzero(pictures.sets == "train") <= QUICK_NEIGHBOURS:
-        shelf.add_neighbours(gallery)
+    numbers = _gallery_numbers(pictures)
+    galleries = _galleries(pictures, shelf.show, numbers, most_shown(work))  # first, so that they have thumbnails
+    gallery = show_neighbours(sources, shelf, numbers, work)
     more = _full(sources, work, shelf, gallery) if work else _quick(sources)
     return LabelReport(
         name=run.name,
@@ -66,7 +49,7 @@ def build_label_report(sources: LabelSources, work: Work | None = None) -> Label
         heat_maps=more.heat_maps,
         findings=more.findings,
         recipe=recipe_of(run),
-        pictures=shelf.finish(sources.files, *SIZES[work is not None]),
+        pictures=finish(sources, shelf, work),
     )
 
 
@@ -79,7 +62,7 @@ class _More:
     cross_validated: Figure | Absent
 
 
-def _quick(sources: LabelSources) -> _More:
+def _quick(sources: Sources[JudgedLabels]) -> _More:
     command = sources.command
     more = Absent(
         "The full report also looks for near duplicates, test pictures that were trained on, and labels that may be "
@@ -95,14 +78,8 @@ def _quick(sources: LabelSources) -> _More:
     )
 
 
-def _full(sources: LabelSources, work: Work, shelf: Shelf, gallery: Sequence[int]) -> _More:
-    pictures, maps = sources.pictures, work.heat_maps
-    if isinstance(maps, HeatMaps):
-        work.told("drawing heat maps", 0, 1)
-        shelf.add_heat_maps(gallery, maps, sources.files)
-    work.told("comparing pictures", 0, 1)
-    copies = findings.copies_of(pictures, sources.files)
-    work.told("comparing pictures", 1, 1)
+def _full(sources: Sources[JudgedLabels], work: Work, shelf: Shelf, gallery: Sequence[int]) -> _More:
+    pictures, copies = sources.pictures, compare(sources, work, shelf, gallery)
     held_out = judge_held_out(
         pictures,
         training_options(sources.run.record),
@@ -121,7 +98,7 @@ def _full(sources: LabelSources, work: Work, shelf: Shelf, gallery: Sequence[int
         findings.small_labels(_rarities(pictures)),
     )
     figure = held_out.mean_average_precision if held_out else None
-    return _More(maps.sentence if isinstance(maps, HeatMaps) else maps, found, figure or too_few)
+    return _More(work.shown_heat_maps, found, figure or too_few)
 
 
 def _rarities(pictures: JudgedLabels) -> dict[str, int]:
@@ -130,8 +107,8 @@ def _rarities(pictures: JudgedLabels) -> dict[str, int]:
     return dict(zip(pictures.names, counts, strict=True))
 
 
-def _headline(sources: LabelSources, cross_validated: Figure | Absent) -> LabelHeadline:
-    pictures, record = sources.pictures, sources.run.record
+def _headline(sources: Sources[JudgedLabels], cross_validated: Figure | Absent) -> LabelHeadline:
+    pictures = sources.pictures
     metrics, name = pictures.metrics, pictures.shown_set
     figure = pictures.figure_of(pictures.shown) if len(pictures.shown) else None
     notes = []
@@ -139,9 +116,8 @@ def _headline(sources: LabelSources, cross_validated: Figure | Absent) -> LabelH
         notes.append(
             "There is no test set: the figures are of the validation pictures, which the thresholds were chosen on."
         )
-    if 0 < metrics.n < _FEW:
+    if 0 < metrics.n < FEW:
         notes.append(f"{counted(metrics.n, f'{name} picture', 'says/say')} little.")
-    timings, extraction = record["timings"], record["extraction"]
     return LabelHeadline(
         sentence=_headline_sentence(pictures),
         set=name,
@@ -149,15 +125,11 @@ def _headline(sources: LabelSources, cross_validated: Figure | Absent) -> LabelH
         micro_f1=metrics.micro_f1,
         macro_f1=metrics.macro_f1,
         exact_match=metrics.exact_match,
-        cross_validated=cross_validated if metrics.n < _FEW else None,
+        cross_validated=cross_validated if metrics.n < FEW else None,
         cross_entropy=metrics.cross_entropy,
         notes=(*sources.notes, *notes),
         pictures=len(pictures.all_different),
-        made=sources.run.made,
-        pass_one_seconds=timings.get("extraction_seconds"),
-        pass_two_seconds=timings.get("training_seconds"),
-        from_cache=int(extraction["cached"]),
-        extracted=int(extraction["extracted"]),
+        effort=effort_of(sources.run),
     )
 
 

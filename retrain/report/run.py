@@ -9,10 +9,10 @@ from typing import Any
 from retrain.events import EpochEnded, Evaluated
 from retrain.model import UNKNOWN
 from retrain.options import RunOptions, TrainingOptions
-from retrain.report.contents import Recipe
+from retrain.report.contents import Effort, Recipe
 from retrain.text import counted, ratio
 
-__all__ = ["Run", "recipe_of", "rejection_sentence", "training_options"]
+__all__ = ["Run", "effort_of", "recipe_of", "rejection_sentence", "training_options"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,18 @@ def training_options(record: Mapping[str, Any]) -> TrainingOptions:
     known = {field.name for field in dataclasses.fields(TrainingOptions)}
     values = {name: value for name, value in record["options"].items() if name in known}
     return TrainingOptions(**(values | {"epochs": None}))  # the steps that they came to are there, too
+
+
+def effort_of(run: Run) -> Effort:
+    """What it took to make the model."""
+    timings, extraction = run.record["timings"], run.record["extraction"]
+    return Effort(
+        made=run.made,
+        pass_one_seconds=timings.get("extraction_seconds"),
+        pass_two_seconds=timings.get("training_seconds"),
+        from_cache=int(extraction["cached"]),
+        extracted=int(extraction["extracted"]),
+    )
 
 
 def recipe_of(run: Run) -> Recipe:

@@ -89,7 +89,7 @@ def test_the_report_is_of_the_model_and_its_pictures(reported):
     assert headline.accuracy.value == run["results"]["test"]["accuracy"]
     assert headline.accuracy.n == run["results"]["test"]["n"]
     assert headline.notes[0].startswith(f"{headline.accuracy.n} test pictures say little")
-    assert headline.pass_two_seconds == run["timings"]["training_seconds"]
+    assert headline.effort.pass_two_seconds == run["timings"]["training_seconds"]
     assert finding(made, "unreadable").paths == ("cat/notes.txt",)
     assert times_of(folder / "pictures") == before
     json.dumps(made.as_dict())

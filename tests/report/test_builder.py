@@ -13,10 +13,11 @@ from support.runs import make_run
 from retrain.data.picture_form import PictureForm
 from retrain.model.head import Head, Layer
 from retrain.options import ImageOptions
-from retrain.report.builder import Sources, Work, build_report
+from retrain.report.builder import build_report
 from retrain.report.contents import Absent, Figure, Finding
 from retrain.report.heat_maps import HeatMaps
 from retrain.report.page import render_report
+from retrain.report.sources import Sources, Work
 from retrain.report.thumbnails import PictureFiles
 
 
@@ -74,7 +75,8 @@ def test_every_part_is_there_and_every_picture_is_referred_to(sources, full):
     assert {*numbers_in(report)} == {*range(len(report.pictures))}
     assert report.is_full == full
     assert report.headline.accuracy.value == pictures.metrics.accuracy
-    assert (report.headline.from_cache, report.headline.extracted, report.headline.pictures) == (80, 10, 90)
+    effort = report.headline.effort
+    assert (effort.from_cache, effort.extracted, report.headline.pictures) == (80, 10, 90)
     assert isinstance(report.learning, Absent) != full
     assert isinstance(report.heat_maps, Absent) != full
     assert any(picture.heat_map for picture in report.pictures) == full

@@ -18,6 +18,7 @@ from retrain.report.contents import (
     Confusion,
     CoOccurrence,
     Curves,
+    Effort,
     Figure,
     Finding,
     Gallery,
@@ -136,8 +137,7 @@ def make_quick_report(labels=FLOWERS):
             accuracy=Absent("There are no test pictures."),
             cross_entropy=None,
             cross_validated=absent,
-            pass_one_seconds=None,
-            pass_two_seconds=None,
+            effort=Effort("2026-11-29 14:03 UTC", None, None, 480, 20),
             notes=(),
         ),
     )
@@ -166,11 +166,7 @@ def make_label_report(labels=FLOWERS):
             1.33,
             headline.notes,
             500,
-            headline.made,
-            192.4,
-            3.21,
-            480,
-            20,
+            headline.effort,
         ),
         replace(base.curves, measure="exact match"),
         base.calibration,
@@ -254,11 +250,7 @@ def _headline(classes, per_class):
         ("The test set has 100 pictures: the figure is rough.",),
         500,
         classes,
-        "2026-11-29 14:03 UTC",
-        192.4,
-        3.21,
-        480,
-        20,
+        Effort("2026-11-29 14:03 UTC", 192.4, 3.21, 480, 20),
     )
 
 
