@@ -54,10 +54,11 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("size", [(321, 257), (256, 320)])
 @pytest.mark.parametrize("ratio", [1, 2, 4, 8])
 @pytest.mark.parametrize("kind", KINDS)
-def test_pixels_are_those_of_pillow_bit_for_bit(kind, ratio, size):
+def test_pixels_are_those_of_pillow_bit_for_bit(kind, ratio):
+    """Each kind in both sizes, of which one is no multiple of a JPEG's blocks."""
+    size = [(321, 257), (256, 320)][(ratio.bit_length() + [*KINDS].index(kind)) % 2]
     mode, options = KINDS[kind]
     data = encode(draw_picture(1, 2, 330).crop((0, 0, *size)).convert(mode), **options)
     side = 257 // ratio // MARGIN
@@ -66,8 +67,9 @@ def test_pixels_are_those_of_pillow_bit_for_bit(kind, ratio, size):
     assert np.array_equal(by_graph(data, side, side), expected)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("ratio", [1, 2, 4, 8])
+@pytest.mark.parametrize(
+    ("orientation", "ratio"), [*zip(range(1, 9), [1, 2, 4, 8] * 2, strict=True), (5, 8), (6, 1), (7, 2), (8, 4)]
+)
 def test_the_scale_is_chosen_for_the_picture_as_turned(orientation, ratio):
     """A third as high as wide: for the picture on its side, the scale would be another."""
     data = encode(draw_picture(1, 2, 330).crop((0, 0, 323, 107)), orientation=orientation)
@@ -106,7 +108,7 @@ def test_a_batch_is_resized_as_the_decoder_does_bit_for_bit(stored, fit):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(
     stored=st.tuples(st.integers(1, 400), st.integers(1, 400)),
     target=st.tuples(st.integers(1, 40), st.integers(1, 40)),

@@ -39,7 +39,8 @@ def test_a_machine_is_measured_on_a_folder(quick, make_folder, tiny_backbone, ca
 
 
 @pytest.mark.slow
-def test_without_a_folder_pictures_are_drawn(quick, tiny_backbone, capsys):
+def test_without_a_folder_pictures_are_drawn(quick, tiny_backbone, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "PRECISIONS", ("float32",))
     shown = measured(capsys, "--backbone", tiny_backbone)
     assert "float32" in shown.out
     assert "Recommendation: " in shown.out
