@@ -101,6 +101,11 @@ def counts(page, **wanted):
         expect(page.locator(f'.class[data-class="{name}"] .class-name .count')).to_have_text(str(count))
 
 
+def figures(page, text):
+    """Wait for the figures of the folder as it is: those of before, on their way, may change the queue once more."""
+    expect(page.locator("#figures")).to_contain_text(text)
+
+
 def said(page, text):
     expect(page.locator("#said")).to_have_text(text)
 
@@ -197,7 +202,9 @@ def test_pictures_of_the_queue_are_labelled_with_keys(show):
             page.keyboard.press("3")  # blue, green, red
             expect(page.locator("#next")).to_contain_text(f"{3 - number} to look at" if number < 3 else "All done")
         counts(page, red=5, blue=5)
+        figures(page, "100.0% of answers are right")
         page.keyboard.press("Control+z")
+        figures(page, "93.3% of answers are right")
         expect(page.locator("#next .note").first).to_contain_text("1 to look at")
         page.keyboard.press("Enter")  # it is right as it is
         expect(page.locator("#next")).to_contain_text("All done")
