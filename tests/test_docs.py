@@ -87,11 +87,11 @@ def test_troubleshooting_quotes_messages_that_exist():
     page = (DOCS / "troubleshooting.md").read_text("utf-8")
     quoted = re.findall(r"^### `(.+)`$", page, re.MULTILINE)
     assert len(quoted) > 15
-    texts = [re.sub(r"(\.\.\.)+", "...", text) for text in messages()]
+    texts = re.sub(r"(\.\.\.)+", "...", "\0".join(messages()))
     for message in quoted:
         parts = [re.escape(part.strip()) for part in message.split("...")]
         pattern = re.compile(r"\s?(?:\.\.\.)?\s?".join(parts))
-        assert any(pattern.search(text) for text in texts), message
+        assert pattern.search(texts), message
 
 
 TINY = "backbone=retrain.BackboneOptions(backbone={!r})"

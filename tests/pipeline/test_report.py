@@ -149,10 +149,13 @@ def test_a_report_that_cant_be_written(work, monkeypatch):
         write_report("other", "pictures")
 
 
-def test_without_a_litert_model_there_are_no_heat_maps(work):
+def test_the_cache_may_have_moved_and_without_a_litert_model_there_are_no_heat_maps(work, tmp_path):
+    shutil.move("cache", tmp_path / "kept")
     (work / "model" / "classifier.tflite").unlink()
-    reason = report_of(work).report.heat_maps.reason
-    assert "classifier.tflite" in reason
+    made = report_of(work, cache_dir=tmp_path / "kept")
+    assert not Path("cache").exists()
+    assert made.report.is_full
+    assert "classifier.tflite" in made.report.heat_maps.reason
 
 
 def test_the_tiny_backbone_does_not_pool(reported):
@@ -208,22 +211,10 @@ def test_pictures_that_the_test_left_out_are_not_counted(make_folder, tiny_backb
     assert (model.judged.sets == "unused").sum() == model.result.split["test"] - 3
 
 
-def test_the_cache_may_have_moved(work, tmp_path):
-    shutil.move("cache", tmp_path / "kept")
-    made = report_of(work, cache_dir=tmp_path / "kept")
-    assert not Path("cache").exists()
-    assert made.report.is_full
-
-
 # the command
 
 
-def test_the_command_tells_what_it_found(work):
-    done = retrain("report", "model", "--image-dir", "pictures", "--quiet", check=0)
-    lines = done.stdout.splitlines()
-    assert "test pictures get the right label" in lines[0] or "got the right label" in lines[0]
-    assert lines[-1] == "Report: model/report.html"
-    assert "  cat/notes.txt" in lines
+def test_the_command_gives_a_document(work):
     found = json.loads(retrain("report", "model", "--image-dir", "pictures", "--json", "--quiet", check=0).stdout)
     assert found["findings"]["unreadable"]["paths"] == ["cat/notes.txt"]
     assert found["image_dir"] == "pictures"
@@ -252,13 +243,17 @@ def test_suspects_are_moved_and_come_back(work):
     assert json.loads(retrain("report", "--undo", listed, "--json", check=0).stdout) == {"moved_back": 0}
 
 
-def test_nothing_is_moved_unless_the_user_says_yes(work, monkeypatch):
+def test_the_command_tells_what_it_found_and_moves_nothing_unless_the_user_says_yes(work, monkeypatch):
     from retrain.cli import report as command
 
     monkeypatch.setattr(command, "_confirmed", lambda moves: False)
     monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
     (work / "pictures" / "cat" / "cat0.png").rename(work / "pictures" / "dog" / "swapped.png")
     done = retrain("report", "model", "--image-dir", "pictures", "--quiet", "--move-suspects", "suspects", check=0)
+    lines = done.stdout.splitlines()
+    assert "test pictures get the right label" in lines[0] or "got the right label" in lines[0]
+    assert lines[-1] == "Report: model/report.html"
+    assert "  cat/notes.txt" in lines
     assert "Nothing was moved" in done.stderr
     assert not (work / "suspects").exists()
 

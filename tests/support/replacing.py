@@ -115,8 +115,8 @@ def kill_everywhere(final: Path, has_old: bool) -> dict[str, int]:
     for number in range(1, 10_000):
         empty(final)
         if has_old:
-            write(final, "old")
-        add_users_files(final) if has_old else None
+            fill(final, "old")
+            add_users_files(final)
         if _survives(number, final):
             check(final, "new", has_old)
             return found
