@@ -68,7 +68,7 @@ def pages(browser):
 def new_page(context):
     page = context.new_page()
     page.set_default_timeout(20_000)
-    listen(page, lambda url: url.startswith((page.studio, "about:", "blob:", "data:")))
+    listen(page, lambda url: url.startswith((page.studio, "blob:", "data:")))
     return page
 
 
@@ -78,17 +78,15 @@ def show(pages):
 
     def open_page(url, place=0):
         page = pages[place]
+        page.studio = url.partition("?")[0]
         page.bring_to_front()
         page.set_viewport_size({"width": 1280, "height": 900})
         page.emulate_media(color_scheme="light")
-        page.heard.clear()
-        page.studio = url.partition("?")[0]
+        page.once("framenavigated", lambda _: page.heard.clear())  # what it said of the studio before, which has ended
         page.goto(url)
         return page
 
-    yield open_page
-    for page in pages:
-        page.goto("about:blank")
+    return open_page
 
 
 def tiles(page, name):
