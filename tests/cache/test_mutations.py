@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.mutations import json_mutations, mutations, no_hang
+from support.mutations import MUTATIONS, json_mutations, mutations, no_hang
 
 from retrain.backbones.kept_exports import KeptExports
 from retrain.cache import maintenance as cache_maintenance
@@ -51,8 +51,9 @@ def damaged_notes(kind):
     """The note of the cache, damaged as a file or as a document."""
     data = Path("cache/tiny-01234567/extractor.json").read_bytes()
     if kind == "file":
-        return mutations(data)
-    return ((what, json.dumps(document).encode()) for what, document in json_mutations(json.loads(data)))
+        return mutations(data, MUTATIONS // 2)
+    documents = json_mutations(json.loads(data), MUTATIONS // 2)
+    return ((what, json.dumps(document).encode()) for what, document in documents)
 
 
 @pytest.mark.parametrize("kind", ["file", "document"])

@@ -22,6 +22,7 @@ from retrain.data.image_folder import read_image_folder
 from retrain.data.picture_form import PictureForm
 from retrain.options import BackboneOptions, FineTuningOptions, TrainingOptions
 from retrain.training.fine_tuning import FineTuner, fine_tuning_options
+from retrain.training.head_trainer import HeadTrainer
 from retrain.training.parameters import initial_head
 
 
@@ -187,3 +188,27 @@ def test_mobilenet_fine_tuned_from_the_cache_goes_where_the_whole_network_goes(m
     exact, rounded = (far(weights, wanted, before) for weights in found)
     assert exact < 1e-4
     assert rounded < 5e-3  # float16 keeps 11 bits of each activation
+
+
+@pytest.mark.real
+def test_mobilenet_as_onnx_gives_the_vectors_and_so_heads_of_tensorflow(mobilenet):
+    """Of a file that takes pixels as networks of PyTorch do; test_onnx_backbone has small ones in either order."""
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    tf2onnx = pytest.importorskip("tf2onnx", reason="the package tf2onnx is not installed")
+    backbone, _, pixels, labels = mobilenet
+    graph = backbone.network.frozen_graph
+    model, _ = tf2onnx.convert.from_graph_def(
+        graph.graph_def, input_names=[graph.start], output_names=[graph.end], opset=17, inputs_as_nchw=[graph.start]
+    )
+    Path("network.onnx").write_bytes(model.SerializeToString())
+    located = locate_backbone(BackboneOptions("network.onnx", input_range="0..1"))
+    found = [located.network.bottlenecks(pixels), backbone.network.bottlenecks(pixels)]
+    assert np.abs(found[0] - found[1]).max() < 1e-3
+    said = []
+    for vectors in found:
+        trainer = HeadTrainer(LabelledBottlenecks(vectors, labels), 10)
+        options = TrainingOptions(optimizer="lbfgs", l2=0.01, steps=100)
+        trained = trainer.train(np.arange(0, len(labels), 2), np.array([], np.int64), options)
+        said.append(trained.head.logits(vectors[1::2]).argmax(axis=1))
+    assert np.array_equal(*said)
+    assert (said[0] == labels[1::2]).mean() > 1.5 / 10  # more than guessing

@@ -1,9 +1,8 @@
-"""Real networks turned into ONNX by tf2onnx give the vectors of the TensorFlow way, and heads that say the same."""
+"""A vision transformer, turned into ONNX by tf2onnx, with random weights; MobileNetV2 is in test_real_networks."""
 
 import functools
 import json
 import os
-import shutil
 
 import numpy as np
 import pytest
@@ -11,62 +10,14 @@ from support.command import retrain
 from support.pictures import draw_picture
 
 from retrain.backbones.backbone import locate_backbone
-from retrain.cache import LabelledBottlenecks
 from retrain.data.decoding import decode_image
 from retrain.data.picture_form import PictureForm
-from retrain.options import BackboneOptions, TrainingOptions
-from retrain.training import HeadTrainer
+from retrain.options import BackboneOptions
 
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 tf2onnx = pytest.importorskip("tf2onnx", reason="the package tf2onnx is not installed")
 
 pytestmark = pytest.mark.network
-
-
-@pytest.fixture(scope="module")
-def folder(test_data, tmp_path_factory):
-    """A folder with pictures/ of flowers."""
-    folder = tmp_path_factory.mktemp("real_onnx")
-    for source in sorted((test_data / "images" / "flowers").glob("*/*.jpg"))[::20]:
-        (folder / "pictures" / source.parent.name).mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, folder / "pictures" / source.parent.name)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def network(test_data):
-    """A network of TensorFlow."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RETRAIN_BACKBONES", str(test_data / "backbones"))
-        return locate_backbone(BackboneOptions(backbone="mobilenet_v2", input_size=160)).network
-
-
-@pytest.mark.real
-def test_vectors_and_so_heads_are_those_of_tensorflow(network, folder):
-    """Of a file that takes pixels as networks of PyTorch do; test_onnx_backbone has small ones in either order."""
-    graph, file = network.frozen_graph, folder / "network.onnx"
-    model, _ = tf2onnx.convert.from_graph_def(
-        graph.graph_def, input_names=[graph.start], output_names=[graph.end], opset=17, inputs_as_nchw=[graph.start]
-    )
-    file.write_bytes(model.SerializeToString())
-    paths = sorted((folder / "pictures").glob("*/*"))
-    names = sorted({path.parent.name for path in paths})
-    labels = np.array([names.index(path.parent.name) for path in paths], np.int32)
-    pixels = np.stack([decode_image(path.read_bytes(), PictureForm(network.height, network.width)) for path in paths])
-    located = locate_backbone(BackboneOptions(backbone=str(file), input_range="0..1"))
-    found = [located.network.bottlenecks(pixels), network.bottlenecks(pixels)]
-    assert np.abs(found[0] - found[1]).max() < 1e-3
-    said = []
-    for vectors in found:
-        trainer = HeadTrainer(LabelledBottlenecks(vectors, labels), len(names))
-        options = TrainingOptions(optimizer="lbfgs", l2=0.01, steps=100)
-        trained = trainer.train(np.arange(0, len(paths), 2), np.array([], np.int64), options)
-        said.append(trained.head.logits(vectors[1::2]).argmax(axis=1))
-    assert np.array_equal(*said)
-    assert (said[0] == labels[1::2]).mean() > 1.5 / len(names)  # more than guessing
-
-
-# A vision transformer
 
 
 def make_transformer(side=32, patch=8, width=24, depth=2):

@@ -110,6 +110,7 @@ def test_the_record_says_what_was_done(tuned):
     assert done["weights"] == sum(array.size for array in weights.values())
     assert (done["epochs"], done["best_epoch"], done["learning_rate"]) == (3, None, 0.01)
     assert "fine_tuning_seconds" in run["timings"]
+    assert {*os.listdir(folder / "model")} >= {"curves.csv", "curves.png", "predictions.png", "fine_tuning.csv"}
     with (folder / "model" / "fine_tuning.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]

@@ -456,7 +456,6 @@ def test_patience_on_the_original_vectors_costs_nothing_and_ends_soon(reference_
         ({}, 0.35496, 0.0065),
         ({"optimizer": "adam", "sampling": "uniform", "steps": 2000}, 0.40422, 0.0170),
         ({"label_smoothing": 0.1}, 0.44818, 0.0044),
-        ({"class_weight": "balanced"}, 0.35490, 0.0041),
         ({"optimizer": "lbfgs"}, 0.35649, 0.0004),
     ],
     ids=str,

@@ -1,5 +1,4 @@
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +16,6 @@ from retrain.errors import BackboneError
 from retrain.options import (
     AugmentationOptions,
     BackboneOptions,
-    EvaluationOptions,
     FineTuningOptions,
     RunOptions,
     SplitOptions,
@@ -67,6 +65,12 @@ def lite0() -> Backbone:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RETRAIN_BACKBONES", raising=False)
         return locate()
+
+
+@pytest.fixture(scope="module")
+def small_model():
+    """efficientnet_lite0 for small pictures, with random weights."""
+    return build_network("efficientnet_lite0", SIZE)
 
 
 # The networks
@@ -194,23 +198,19 @@ def test_misspelt_name_brings_the_right_one_to_mind():
 
 
 @pytest.mark.slow
-def test_own_weights_in_both_formats_give_the_same(weights, tmp_path):
+def test_own_weights_in_both_formats_give_the_same(weights, small_model, tmp_path, monkeypatch):
     """Those of efficientnet_lite0 with the first layer turned off, as PyTorch and as Keras have them."""
     arrays = weights | {"_bn0.weight": np.zeros(32, "<f4")}
     own = tmp_path / "own.pth"
     own.write_bytes(weights_file(arrays))
     changed = locate(input_size=SIZE, weights=str(own)).network
-    changed._owner.save_weights(tmp_path / "own.weights.h5")
-    same = locate(input_size=SIZE, weights=str(tmp_path / "own.weights.h5")).network
     pixels = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
     vectors = changed.bottlenecks(pixels)
     assert np.array_equal(vectors[0], vectors[1])  # the picture does not come through
+    changed._owner.save_weights(tmp_path / "own.weights.h5")
+    monkeypatch.setattr(keras_networks, "build_network", lambda name, size: small_model)
+    same = locate(input_size=SIZE, weights=str(tmp_path / "own.weights.h5")).network
     assert np.array_equal(vectors, same.bottlenecks(pixels))
-
-
-@pytest.fixture(scope="module")
-def small_model():
-    return build_network("efficientnet_lite0", SIZE)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_weights_that_are_no_weights_are_an_error(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_with_everything_and_its_exports(make_folder):
-    """Numbers of pictures, copies, epochs, plots, and fine-tuning from within a residual block on."""
+    """Numbers of pictures, copies, epochs, and fine-tuning from within a residual block on."""
     from retrain._tensorflow import tf
     from retrain.model.classifier import Classifier
     from retrain.pipeline.evaluate import evaluate as evaluate_folder
@@ -259,7 +259,6 @@ def test_a_run_with_everything_and_its_exports(make_folder):
         fine_tuning=FineTuningOptions(
             fine_tune_from="block14_project_conv", fine_tune_epochs=2, fine_tune_batch_size=8
         ),
-        evaluation=EvaluationOptions(plots=True),
     )
     model = train(root, "model", options)
     assert model.record["backbone"]["name"] == "efficientnet_lite0"
@@ -268,8 +267,6 @@ def test_a_run_with_everything_and_its_exports(make_folder):
     assert model.result.split == {"train": 24, "validation": 6, "test": 10}
     assert model.record["fine_tuning"]["layers"][:2] == ["block14_project_conv", "block14_bn2"]
     assert model.record["fine_tuning"]["activations"] == [1, 1, 192]  # below the whole block
-    assert [point.epoch for point in model.result.curve] == [1, 2, 3, 4, 5]
-    assert {*os.listdir("model")} >= {"curves.csv", "curves.png", "predictions.png", "fine_tuning.csv"}
     classifier = Classifier("model")
     assert evaluate_folder(classifier, root).extraction.extracted == 40  # with the layers as they are now
     paths = sorted(map(str, root.rglob("*.png")))[::8]
