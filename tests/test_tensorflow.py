@@ -43,6 +43,7 @@ def test_one_module_imports_tensorflow_and_keras():
 
 FINDINGS = """
 import gc, json, os, re, signal, sys
+gc.set_threshold(100_000)  # to look for garbage among all that TensorFlow has takes long
 found = {}
 
 def surroundings():
