@@ -650,7 +650,6 @@ def weights_folder(server: Server, keras_file: bytes, tmp_path: Path, monkeypatc
     return tmp_path / "xdg" / "retrain" / "keras"
 
 
-@pytest.mark.slow
 def test_keras_weights_are_downloaded_once_and_told_apart(
     weights_folder, server, small_model, tmp_path, capfd, monkeypatch
 ):
