@@ -205,6 +205,24 @@ def test_the_rewriting_to_16_bits_has_a_switch(on_gpu, field):
     assert toggle.values_by_number[getattr(options, field)].name == "ON", tf.__version__
 
 
+def test_a_graph_can_run_as_it_is():
+    """Private: see _tensorflow.run_as_it_is."""
+
+    def transposes(config):
+        """How many of two, of which the second undoes the first, TensorFlow runs."""
+        told, options = tf.compat.v1.RunMetadata(), tf.compat.v1.RunOptions(output_partition_graphs=True)
+        with tf.Graph().as_default(), tf.compat.v1.Session(config=config) as session:
+            pixels = tf.compat.v1.placeholder(tf.float32, [2, 3])
+            same = tf.transpose(tf.transpose(pixels * 2.0, [1, 0]), [1, 0]) + 1.0
+            session.run(same, {pixels: np.ones((2, 3))}, options, told)
+        return sum("Transpose" in node.op for graph in told.partition_graphs for node in graph.node)
+
+    config = tf.compat.v1.ConfigProto()
+    assert transposes(config) == 0
+    _tensorflow.run_as_it_is(config)
+    assert transposes(config) == 2, tf.__version__
+
+
 def test_a_saved_model_is_parsed(tmp_path):
     """Private: see _tensorflow.parse_saved_model."""
     tf.saved_model.save(tf.Module(), str(tmp_path))

@@ -162,7 +162,7 @@ class Converter:
         artifacts = self._artifacts(extractor)
         self.emit(Noted(f"converting {extractor.name}, once: later runs need no TensorFlow for it"))
         try:
-            made, details = self._convert(graph(), extractor.network)
+            made, details = self._convert(graph())
         except BackboneError as error:
             artifacts.keep(CONVERTED, {"failure": str(error), "versions": _versions()}, [])
             return str(error)
@@ -174,16 +174,16 @@ class Converter:
         """Convert a network of which nothing is kept; None if it can't be converted, or gives other vectors then."""
         try:
             check_installed()
-            return self._convert(graph, graph.as_network())[0]
+            return self._convert(graph)[0]
         except BackboneError as error:
             self.emit(Noted(f"there is no LiteRT model of this network: {error}"))
             return None
 
-    def _convert(self, graph: "FrozenGraph", original: ExtractorNetwork) -> tuple[ConvertedNetwork, dict[str, Any]]:
+    def _convert(self, graph: "FrozenGraph") -> tuple[ConvertedNetwork, dict[str, Any]]:
         """The converted network, and how it compares. Raises BackboneError."""
         model = graph.converted()
         network = LiteRTNetwork(model)
-        details = self._compared(network, original)
+        details = self._compared(network, graph.as_network(for_few=True))
         probe = network.run(probe_picture(network.height, network.width)[np.newaxis])[0]
         return ConvertedNetwork(model, hashlib.sha256(model).hexdigest(), probe), details
 

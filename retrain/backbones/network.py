@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain._tensorflow import convert, freeze, tf
+from retrain._tensorflow import convert, freeze, run_as_it_is, tf
 from retrain.backbones.extractor import finite
 from retrain.backbones.layers import VariableGroup, find_layers
 from retrain.errors import BackboneError
@@ -55,9 +55,16 @@ class FrozenGraph:
         run: Runner = tf.compat.v1.Session(graph=graph, config=config).make_callable(vectors, [pixels])
         return run
 
-    def as_network(self) -> "GraphNetwork":
-        """The graph as pass one runs it."""
-        return GraphNetwork(self)
+    def as_network(self, for_few: bool = False) -> "GraphNetwork":
+        """The graph as pass one runs it.
+
+        Args:
+            for_few: it is for a few pictures, and starts sooner.
+        """
+        config = tf.compat.v1.ConfigProto()
+        if for_few:
+            run_as_it_is(config)
+        return GraphNetwork(self, config)
 
     def converted(self) -> bytes:
         """The graph as a file of LiteRT: (n, height, width, 3) float32 in [0, 1] to the wanted tensor, in float32.
@@ -79,10 +86,10 @@ class FrozenGraph:
 class GraphNetwork:
     """A graph as pass one runs it."""
 
-    def __init__(self, graph: FrozenGraph) -> None:
+    def __init__(self, graph: FrozenGraph, config: tf.compat.v1.ConfigProto | None = None) -> None:
         self.height, self.width = graph.height, graph.width
         self.batch_size = suitable_batch_size(self.height, self.width)
-        self._run = graph.runner()
+        self._run = graph.runner(config)
 
     def bottlenecks(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run it: (n, height, width, 3) uint8, RGB, to (n, ...) float32. Raises BackboneError for NaN or infinity."""

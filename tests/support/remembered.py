@@ -78,8 +78,8 @@ def trace_once(folder: Path) -> None:
         return remembered.get("template", key, lambda: make_template(trunk, pictures, form, place))
 
     @functools.wraps(convert)
-    def remembered_conversion(self, frozen, original):
-        made, details = remembered.get("converted", _digest(frozen), lambda: convert(self, frozen, original))
+    def remembered_conversion(self, frozen):
+        made, details = remembered.get("converted", _digest(frozen), lambda: convert(self, frozen))
         return made, dict(details)
 
     @functools.wraps(converted_resizing)
