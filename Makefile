@@ -17,11 +17,13 @@ fast_install = $(BIN)/uv pip install --system-certs --quiet --python $(BIN)/pyth
 # Compiled once, not in every process that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Two processes more than cores, since tests wait, too. A file's tests stay in one process, which makes their fixtures once.
-TEST_PROCESSES ?= $(shell n=$$(nproc); echo $$((n < 3 ? n + 2 : 4)))
-pytest = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+# One process more than cores, since tests wait, too. A file's tests stay in one process, which makes their fixtures once.
+TEST_PROCESSES ?= $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 4)))
+pytest = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
+# Types are checked beside the tests: mypy uses one core.
+beside_types = $(MAKE) --no-print-directory --jobs=2 types
 
-.PHONY: demo test check lint format docs clean
+.PHONY: demo test check every_test fast_tests lint types format docs clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' \
@@ -49,14 +51,22 @@ demo: $(VENV)/.demo
 	@echo "    $(BIN)/retrain train FOLDER"
 
 test: lint
-	$(pytest) $(PYTEST_OPTIONS)
+	@$(beside_types) every_test
 
 check: lint
-	$(pytest) -m "not slow and not network" $(PYTEST_OPTIONS)
+	@$(beside_types) fast_tests
+
+every_test:
+	$(pytest)
+
+fast_tests:
+	$(pytest) -m "not slow and not network"
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: $(VENV)/.installed
 	$(BIN)/mypy retrain
 
 format: $(VENV)/.installed

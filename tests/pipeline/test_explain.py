@@ -18,6 +18,8 @@ from retrain.pipeline.explain import Explainer
 from retrain.pipeline.report import write_report
 from retrain.pipeline.train import train
 
+pytestmark = pytest.mark.network
+
 
 @pytest.fixture(scope="module")
 def pooled(tmp_path_factory):

@@ -276,6 +276,7 @@ def test_a_fine_tuned_model_with_its_second_stretch_and_exact_maps(make_folder, 
     assert "exact" in report.heat_maps
 
 
+@pytest.mark.network
 def test_a_hidden_layer_and_calibration(make_folder, tmp_path):
     root = make_folder({"cat": 20, "dog": 20})
     chosen = RunOptions(

@@ -34,6 +34,7 @@ def test_its_model_gives_the_scores_that_it_gave(earlier):
     assert json.loads(done.stdout)["accuracy"] == 1.0
 
 
+@pytest.mark.network
 def test_its_cache_is_used_and_trains_a_head_that_says_the_same(earlier):
     """Not the same head: the batches of a seed were others."""
     done = retrain("extract", "pictures", "--backbone", "tiny", "--json", check=0)

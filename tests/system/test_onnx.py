@@ -34,6 +34,8 @@ from retrain.model.rejection import Limit
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
+pytestmark = pytest.mark.network
+
 REFUSE = (
     REFUSE_TENSORFLOW
     + """

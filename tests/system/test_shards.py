@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from support.extraction import rows_of, run
 from support.pictures import REPOSITORY
 
@@ -47,6 +48,7 @@ print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children
 """
 
 
+@pytest.mark.slow
 def test_seven_parts_that_are_killed_and_run_again_are_the_whole(make_folder, tmp_path):
     root = make_folder({"cat": 150, "dog": 150})
     (root / "dog" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
