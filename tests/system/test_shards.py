@@ -39,7 +39,7 @@ def started(number):
 chance = random.Random()
 children = [started(number) for number in range(1, 8)]
 until = time.monotonic()
-for moment, child in sorted((chance.uniform(0.01, 0.3), child) for child in children):
+for moment, child in sorted((chance.uniform(0.01, 0.15), child) for child in children):
     time.sleep(max(0, until + moment - time.monotonic()))
     os.kill(child, signal.SIGKILL)
 print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
@@ -50,7 +50,7 @@ print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children
 
 @pytest.mark.slow
 def test_seven_parts_that_are_killed_and_run_again_are_the_whole(make_folder, tmp_path):
-    root = make_folder({"cat": 150, "dog": 150})
+    root = make_folder({"cat": 80, "dog": 80})
     (root / "dog" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     done = subprocess.run(
         [sys.executable, "-c", SEVEN, str(REPOSITORY / "tests")], capture_output=True, text=True, check=True
@@ -60,7 +60,7 @@ def test_seven_parts_that_are_killed_and_run_again_are_the_whole(make_folder, tm
     assert "-9" in killed
     run(root, cache_dir=str(tmp_path / "alone"))
     rows = rows_of(tmp_path / "cache")
-    assert len(rows) == 300
+    assert len(rows) == 160
     assert rows == rows_of(tmp_path / "alone")
     result, backbone, _ = run(root)  # with the whole folder there is nothing left to do
-    assert (result.cached, backbone.count) == (300, 0)
+    assert (result.cached, backbone.count) == (160, 0)

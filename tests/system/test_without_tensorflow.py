@@ -126,12 +126,12 @@ def without_tensorflow():
     "arguments",
     [
         "train pictures --backbone {backbone} --model-dir again --optimizer lbfgs --calibrate --tune --tune-seconds 1",
-        "train pictures --backbone {backbone} --model-dir again --optimizer adam --steps 100 --patience 50 --plots",
         "crossval pictures --backbone {backbone} --folds 3",
         "extract pictures --backbone {backbone}",
         "evaluate model pictures",
         "predict model pictures --wrong",
-        "train pictures --backbone {backbone} --model-dir again --steps 100 --report full --projector",
+        "train pictures --backbone {backbone} --model-dir again --optimizer adam --steps 100 --patience 50 --plots "
+        "--report full --projector",
         "report model --image-dir pictures",
         "compare model model --html page.html",
         "inspect pictures",
