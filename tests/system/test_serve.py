@@ -213,7 +213,7 @@ def test_the_installed_command_knows_it():
 
 
 def test_a_client_that_reads_nothing_holds_nothing_up(trained, pictures):
-    with serving(trained[0] / "model", "--timeout", "1") as (_, address):
+    with serving(trained[0] / "model", "--timeout", "10") as (_, address):
         idle = [socket.create_connection(address) for _ in range(20)]
         for connection in idle:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
