@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,6 +15,17 @@ __all__ = ["SegmentWriter"]
 
 FLUSH_SECONDS = 30.0  # a segment is written at least this often
 _MOST_BYTES = 128 * 2**20  # of vectors in a segment; two are held in memory, and copied while they are written
+
+
+@dataclass
+class _Batch:
+    """Rows for one segment."""
+
+    parts: list[Rows] = field(default_factory=list)
+    under_way: bytes | None = None  # the key of a picture of which more rows follow
+    count: int = 0
+    nbytes: int = 0  # of vectors
+    is_written: bool = False
 
 
 class SegmentWriter:
@@ -30,10 +41,9 @@ class SegmentWriter:
     def __init__(self, cache: BottleneckCache, claims: Claims, lock: threading.Lock) -> None:
         self._cache, self._claims, self._lock = cache, claims, lock
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._pool.submit(int)  # starts the thread; an interruption of that would leave one that nobody waits for
         self._writing: list[Future[None]] = []  # two at most, so that memory stays bounded
-        self._parts: list[Rows] = []
-        self._count = self._nbytes = 0
-        self._under_way: bytes | None = None
+        self._batch = _Batch()
         self._last = time.monotonic()
 
     def append(self, rows: Rows, under_way: bytes | None = None) -> None:
@@ -42,11 +52,13 @@ class SegmentWriter:
         Args:
             under_way: the key of a picture of which more rows follow; its claim is kept until then.
         """
-        self._parts.append(rows)
-        self._under_way = under_way
-        self._count += len(rows.keys)
-        self._nbytes += rows.vectors.nbytes
-        if self._count >= SEGMENT_ROWS or self._nbytes > _MOST_BYTES or time.monotonic() - self._last > FLUSH_SECONDS:
+        batch = self._batch
+        batch.parts.append(rows)
+        batch.under_way = under_way
+        batch.count += len(rows.keys)
+        batch.nbytes += rows.vectors.nbytes
+        is_late = time.monotonic() - self._last > FLUSH_SECONDS
+        if batch.count >= SEGMENT_ROWS or batch.nbytes > _MOST_BYTES or is_late:
             self._begin()
 
     def flush(self) -> None:
@@ -70,9 +82,9 @@ class SegmentWriter:
             self._pool.shutdown(wait=True)
 
     def _begin(self) -> None:
-        if self._parts:  # handed over before any waiting, or an interruption would lose them
-            self._writing.append(self._pool.submit(self._write, self._parts, self._under_way))
-        self._parts, self._count, self._nbytes, self._last = [], 0, 0, time.monotonic()
+        if self._batch.parts:  # handed over before any waiting, or an interruption would lose them
+            self._writing.append(self._pool.submit(self._write, self._batch))
+        self._batch, self._last = _Batch(), time.monotonic()
         self._wait(1)
 
     def _wait(self, left: int) -> None:
@@ -80,10 +92,14 @@ class SegmentWriter:
             self._writing[0].result()
             del self._writing[0]
 
-    def _write(self, parts: Sequence[Rows], under_way: bytes | None) -> None:
+    def _write(self, batch: _Batch) -> None:
+        if batch.is_written:  # handed over twice, as an interruption came in between
+            return
+        parts = batch.parts
         keys = np.concatenate([part.keys for part in parts])
         copies = np.concatenate([part.copies for part in parts])
         self._cache.write(Rows(keys, copies, np.concatenate([part.vectors for part in parts])))
+        batch.is_written = True
         with self._lock:
             self._cache.take_in()
-            self._claims.release(key for key in {key.tobytes() for key in keys} if key != under_way)
+            self._claims.release(key for key in {key.tobytes() for key in keys} if key != batch.under_way)

@@ -70,3 +70,21 @@ def test_a_write_that_fails_is_reported_and_ends_the_run(monkeypatch):
     with pytest.raises(CacheError, match="no space left"):
         writer.close()
     assert len(open_cache()) == 4
+
+
+def test_rows_that_an_interruption_finds_handed_over_are_written_once(monkeypatch):
+    cache = open_cache()
+    writer = SegmentWriter(cache, Claims(cache.folder), threading.Lock())
+    submit = writer._pool.submit
+
+    def interrupted(*given):
+        submit(*given)
+        raise KeyboardInterrupt
+
+    writer.append(rows(0, 4))
+    with monkeypatch.context() as patch:
+        patch.setattr(writer._pool, "submit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            writer.flush()
+    writer.close()
+    assert len(open_cache()) == 4
