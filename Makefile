@@ -18,8 +18,9 @@ fast_install = $(BIN)/uv pip install --system-certs --quiet --python $(BIN)/pyth
 unexport PYTHONDONTWRITEBYTECODE
 
 # One process more than cores, since tests wait, too. A file's tests stay in one process, which makes their fixtures once.
+# One that crashes ends the run: xdist would wait for its tests for ever.
 TEST_PROCESSES ?= $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 4)))
-pytest = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
+pytest = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(PYTEST_OPTIONS)
 # Types are checked beside the tests: mypy uses one core.
 beside_types = $(MAKE) --no-print-directory --jobs=2 types
 

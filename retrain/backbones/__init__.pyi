@@ -17,7 +17,7 @@ from .onnx_file import import_onnx, weights_elsewhere
 from .onnx_graph import ONNX_BOTTLENECK, operators_version, set_batch, set_outputs
 from .onnx_network import OnnxError, OnnxNetwork
 from .precision import choose_extractor
-from .quantization import quantize
+from .quantization import own_signal_stack, quantize
 from .representative_pictures import RepresentativePictures
 from .sources.graph_safety import check_graph, check_saved_model
 from .sources.listener import Listener, listening
@@ -66,6 +66,7 @@ __all__ = [
     "onnx_facts_of",
     "operators_version",
     "outline",
+    "own_signal_stack",
     "part_above",
     "probe_picture",
     "quantize",

@@ -22,7 +22,7 @@ from retrain.errors import BackboneError
 from retrain.machine import cores
 from retrain.paths import display_path
 
-__all__ = ["QuantizedNetwork", "check_installed", "mean_cosine", "quantize"]
+__all__ = ["QuantizedNetwork", "check_installed", "mean_cosine", "own_signal_stack", "quantize"]
 
 _BATCH_SIZE = 32
 # What stays in float32: nodes of a head that tell which pictures are known, by small differences of sums of squares.
@@ -54,7 +54,7 @@ class QuantizedNetwork:
                 model = steps.build()
             # pinned threads would share a core with decoding threads while another core is idle
             settings = {"INFERENCE_NUM_THREADS": cores(), "ENABLE_CPU_PINNING": False}
-            with _own_signal_stack():
+            with own_signal_stack():
                 self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise BackboneError(
@@ -122,7 +122,7 @@ def quantize(
             return values
 
         try:
-            with _no_output(), _own_signal_stack():
+            with _no_output(), own_signal_stack():
                 dataset = nncf.Dataset(pixels, as_input)
                 quantized = nncf.quantize(
                     model, dataset, subset_size=len(pixels), ignored_scope=nncf.IgnoredScope(**_IN_FLOAT), **settings
@@ -196,7 +196,7 @@ def _imported(name: str) -> ModuleType:
 
 
 @contextlib.contextmanager
-def _own_signal_stack() -> Iterator[None]:
+def own_signal_stack() -> Iterator[None]:
     """Give this thread its stack for signals back (sigaltstack(2)).
 
     OpenVINO gives the thread that compiles a model a stack of its own, and takes it from the thread that frees the

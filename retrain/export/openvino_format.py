@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.backbones import quantize
+from retrain.backbones import own_signal_stack, quantize
 from retrain.cache import QUANTIZED_MODEL
 from retrain.errors import BackboneError, ExportError
 from retrain.events import Emit, Prepared
@@ -65,7 +65,8 @@ class OpenVinoRuntime:
     inputs: Mapping[str, Takes] = {PICTURES: "picture"}
 
     def __init__(self, path: Path) -> None:
-        self._model = import_openvino().Core().compile_model(path, "CPU", _SETTINGS)
+        with own_signal_stack():
+            self._model = import_openvino().Core().compile_model(path, "CPU", _SETTINGS)
         self._is_single = self._model.input(0).partial_shape[0].is_static
         self.labels, self.thresholds = read_labels(path.with_name(LABELS)), thresholds_beside(path)
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from retrain.backbones import own_signal_stack
 from retrain.data.decoding import decode_image
 from retrain.data.picture_form import PictureForm
 from retrain.export.onnx_pictures import resizing, with_resizing
@@ -45,7 +46,8 @@ def runtimes_of(fit):
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     openvino = import_openvino()
-    compiled = openvino.Core().compile_model(openvino.Core().read_model(content), "CPU", settings)
+    with own_signal_stack():
+        compiled = openvino.Core().compile_model(openvino.Core().read_model(content), "CPU", settings)
     return {
         "onnxruntime": lambda pictures: session.run(None, {"pictures": pictures})[0],
         "openvino": lambda p: compiled(p)[0],
