@@ -31,7 +31,7 @@ def pictures(bucket, make_folder):
     """A folder with pictures, and its copy on the server."""
     import s3fs
 
-    root = make_folder({"cat": 8, "dog": 8})
+    root = make_folder({"cat": 5, "dog": 5})
     (root / "dog" / "broken.png").write_bytes((root / "dog" / "dog_001.png").read_bytes()[:90])
     s3fs.S3FileSystem().put(str(root), f"s3://{bucket}/photos", recursive=True)
     return root, f"s3://{bucket}/photos"
@@ -55,7 +55,7 @@ def test_pictures_on_a_server_give_what_those_of_a_disk_give(server, pictures, t
     assert rows_of(tmp_path / "cache") == rows_of(tmp_path / "alone")
     server.asked.clear()
     again, backbone = extract(url)
-    assert (again.cached, backbone.count) == (16, 0)
+    assert (again.cached, backbone.count) == (10, 0)
     assert not [path for method, path in server.asked if method == "GET" and path.endswith(".png")
                 and "broken" not in path]  # fmt: skip
 
@@ -97,7 +97,7 @@ def test_a_picture_that_never_comes_is_skipped_with_its_reason(server, pictures,
     result, _ = extract(url)
     assert sorted(result.skipped) == ["cat/cat_003.png", "dog/broken.png"]
     assert "can't be read: " in result.skipped["cat/cat_003.png"]
-    assert int(result.readable.sum()) == 15
+    assert int(result.readable.sum()) == 9
 
 
 def test_a_manifest_may_list_urls(pictures):
@@ -141,12 +141,12 @@ def test_a_cache_on_the_server_is_shared_by_machines(server, pictures, tiny_back
     arguments = ["--backbone", tiny_backbone, "--cache-dir", cache]
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "one"))
     done = retrain("extract", url, *arguments, "--json", check=0)
-    assert json.loads(done.stdout)["extracted"] == 16
+    assert json.loads(done.stdout)["extracted"] == 10
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "two"))
     server.fault = lambda method, path, count: "cut" if method == "GET" and count == 0 and "segment-" in path else None
     done = retrain("train", url, *arguments, "--steps", 10, "--json", check=0)
     extraction = json.loads(done.stdout)["extraction"]
-    assert (extraction["cached"], extraction["extracted"], extraction["skipped"]) == (16, 0, 1)
+    assert (extraction["cached"], extraction["extracted"], extraction["skipped"]) == (10, 0, 1)
     assert not list(tmp_path.glob("s3:*"))
 
 
@@ -179,7 +179,7 @@ def test_archives_on_a_server_are_copied_once_and_again_when_they_change(server,
     server.asked.clear()
     archive_copies._known.clear()  # as in another process
     again, backbone = extract(f"{url}/part-0.tar")
-    assert (again.cached, backbone.count) == (8, 0)
+    assert (again.cached, backbone.count) == (5, 0)
     assert not [path for method, path in server.asked if method == "GET" and path.endswith(".tar")]
     with tarfile.open("part-0.tar", "w") as tar:
         tar.add(root / "dog" / "dog_001.png", "cat/cat_001.png")
@@ -205,7 +205,7 @@ def test_a_copy_of_an_archive_that_was_removed_is_fetched_again(shards, tmp_path
     shutil.rmtree(tmp_path / "user")
     backbone, cache = CountingBackbone(), open_cache(CountingBackbone(), ExtractionOptions())
     assert len(extract_bottlenecks(folder, backbone, cache).skipped) == 0
-    assert backbone.count == 8
+    assert backbone.count == 5
 
 
 def test_an_archive_that_cannot_be_copied_is_told(shards, tmp_path):

@@ -1,4 +1,4 @@
-"""Pass one on a real Ray cluster: a head and two workers, of which a process and a whole node are lost."""
+"""Pass one on a real Ray cluster: a head and a worker, of which a process and the whole worker are lost."""
 
 import json
 import logging
@@ -51,16 +51,15 @@ class SlowBackbone(CountingBackbone):
 
 
 class Cluster:
-    """A head without room for processes, and two workers with room for one each."""
+    """A head and a worker, with room for one process each."""
 
     def __init__(self, folder):
         from ray.cluster_utils import Cluster
 
         settings = {"prestart_worker_first_driver": False, "enable_worker_prestart": False}
-        head = {"num_cpus": 0, "include_dashboard": False, "no_monitor": True, "_system_config": settings, **NODE}
+        head = {"num_cpus": 1, "include_dashboard": False, "no_monitor": True, "_system_config": settings, **NODE}
         self.made = Cluster(initialize_head=True, head_node_args=head)
-        self.nodes = [self.made.add_node(num_cpus=1, wait=False, **NODE) for _ in range(2)]
-        self.made.wait_for_nodes()
+        self.worker = self.made.add_node(num_cpus=1, **NODE)
         self.address = self.made.address
         self.copies = Path(os.environ["XDG_CACHE_HOME"], "retrain", "caches")  # of caches, of its processes
 
@@ -123,7 +122,7 @@ def test_a_process_and_a_node_are_killed_and_the_rows_are_those_of_one_machine(
             os.kill(int(processes[0]), signal.SIGKILL)
         elif len(processes) == 4 and len(killed) == 1:
             killed.append("node")
-            cluster.made.remove_node(cluster.nodes.pop(), allow_graceful=False)
+            cluster.made.remove_node(cluster.worker, allow_graceful=False)
 
     result = extract(cluster, root, SlowBackbone(place), kill)
     assert len(killed) == 2
