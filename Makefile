@@ -61,7 +61,7 @@ every_test:
 	$(pytest)
 
 fast_tests:
-	$(pytest) -m "not slow and not network"
+	$(pytest) -m "not slow and not network and not object_store"
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .

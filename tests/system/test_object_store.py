@@ -20,6 +20,7 @@ from retrain.extraction.pass_one import extract_bottlenecks, open_cache
 from retrain.options import ExtractionOptions, Manifest, RunOptions
 
 pytestmark = [
+    pytest.mark.object_store,
     pytest.mark.filterwarnings(
         "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::PendingDeprecationWarning"
     ),
