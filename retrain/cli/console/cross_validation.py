@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from retrain.cli.console.figures import interval_text, pictures_text
 from retrain.cli.console.metrics import balance_line, confused_line, scores_line
-from retrain.cli.console.tables import few, pictures_text, rest_line, table
+from retrain.cli.console.tables import few, rest_line, table
 from retrain.cli.console.training import augmentation_lines
 from retrain.evaluation import LabelFoldStatistics, LabelSpread, MultiLabelMetrics, Spread
 from retrain.pipeline.crossval import CrossValidation
@@ -45,11 +46,8 @@ def describe_cross_validation(found: CrossValidation) -> str:
 
 
 def _figure(spread: Spread, form: str) -> str:
-    low, high = spread.interval
-    return (
-        f"{spread.mean:{form}} (95% interval {low:{form}} to {high:{form}}), standard deviation "
-        f"{spread.standard_deviation:{form}}"
-    )
+    interval = interval_text(spread.interval, form)
+    return f"{spread.mean:{form}} ({interval}), standard deviation {spread.standard_deviation:{form}}"
 
 
 def _table(labels: Sequence[LabelSpread], header: tuple[str, str], which: str) -> Iterator[str]:

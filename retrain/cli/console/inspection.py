@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from retrain.cli.console.tables import ALL_IN_JSON, few, pictures_text, rest_line, table
+from retrain.cli.console.figures import pictures_text
+from retrain.cli.console.tables import ALL_IN_JSON, few, rest_line, table
 from retrain.data import FEWEST_PICTURES, FolderInspection
 from retrain.text import counted, listed_lines, listing
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+from retrain.cli.console.figures import main_line
 from retrain.cli.console.tables import MOST_ROWS, few, grid_lines, rest_line, table
 from retrain.evaluation import MultiLabelMetrics
-from retrain.text import counted, ratio
+from retrain.text import ratio
 
 __all__ = ["describe_label_metrics", "label_metrics_lines"]
 
@@ -33,16 +34,12 @@ def describe_label_metrics(metrics: MultiLabelMetrics) -> str:
 
 def label_metrics_lines(name: str, metrics: MultiLabelMetrics) -> Iterator[str]:
     """The main figures, and the labels that do worst."""
-    if metrics.mean_average_precision is None or metrics.mean_average_precision_interval is None:
+    figure, interval = metrics.mean_average_precision, metrics.mean_average_precision_interval
+    if figure is None or interval is None:
         reason = "of them has a label" if metrics.n else "there are no such pictures"
         yield f"{name} mAP: none, because {'none ' if metrics.n else ''}{reason}"
         return
-    low, high = metrics.mean_average_precision_interval
-    copies = f" different pictures; {counted(metrics.copies, 'copy')} not counted" if metrics.copies else ""
-    yield (
-        f"{name} mAP {metrics.mean_average_precision:.1%} (95% interval {low:.1%} to {high:.1%}, "
-        f"N={metrics.n}{copies}), cross-entropy {metrics.cross_entropy:.3f}"
-    )
+    yield main_line(f"{name} mAP", figure, interval, metrics)
     yield (
         f"F1 {ratio(metrics.micro_f1)} (micro), {ratio(metrics.macro_f1)} (macro); exactly the right labels: "
         f"{ratio(metrics.exact_match)}"

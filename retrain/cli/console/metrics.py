@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from retrain.cli.console.figures import main_line
 from retrain.cli.console.label_metrics import describe_label_metrics, label_metrics_lines
 from retrain.cli.console.tables import MOST_ROWS, few, grid_lines, rest_line, table
 from retrain.evaluation import AnyMetrics, Metrics, MultiLabelMetrics, PictureResult
@@ -53,12 +54,7 @@ def metrics_lines(name: str, metrics: AnyMetrics, is_imbalanced: bool = False) -
     if metrics.accuracy is None or metrics.accuracy_interval is None:
         yield f"{name} accuracy: none, because there are no such pictures"
         return
-    low, high = metrics.accuracy_interval
-    copies = f" different pictures; {counted(metrics.copies, 'copy')} not counted" if metrics.copies else ""
-    yield (
-        f"{name} accuracy {metrics.accuracy:.1%} (95% interval {low:.1%} to {high:.1%}, N={metrics.n}{copies}), "
-        f"cross-entropy {metrics.cross_entropy:.3f}"
-    )
+    yield main_line(f"{name} accuracy", metrics.accuracy, metrics.accuracy_interval, metrics)
     yield scores_line(metrics)
     yield from balance_line(metrics, is_imbalanced)
     worst = metrics.worst_classes()

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from retrain.text import MOST_NAMED, counted, shown
+from retrain.text import MOST_NAMED, shown
 
-__all__ = ["ALL_IN_JSON", "MOST_ROWS", "few", "grid_lines", "pictures_text", "rest_line", "table"]
+__all__ = ["ALL_IN_JSON", "MOST_ROWS", "few", "grid_lines", "rest_line", "table"]
 
 MOST_ROWS = 20  # classes of which a table or a matrix shows all
 ALL_IN_JSON = "all of them with --json"
@@ -49,8 +49,3 @@ def rest_line(classes: int, which: str) -> Iterator[str]:
     """A line that says what a table leaves out."""
     if classes > MOST_ROWS:
         yield f"... and {classes - MOST_NAMED:,} more (above: those {which}; all of them with --json)"
-
-
-def pictures_text(count: int, different: int) -> str:
-    """How many pictures there are, and how many without copies."""
-    return counted(count, "picture") + ("" if count == different else f" ({different:,} different)")

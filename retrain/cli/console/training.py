@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from retrain.cli.console.figures import pictures_text
 from retrain.cli.console.metrics import metrics_lines
-from retrain.cli.console.tables import pictures_text
 from retrain.data import STRANGERS, shown_form
 from retrain.extraction import Augmentation
 from retrain.model import UNKNOWN
