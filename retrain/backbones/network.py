@@ -86,7 +86,7 @@ class FrozenGraph:
 class GraphNetwork:
     """A graph as pass one runs it."""
 
-    def __init__(self, graph: FrozenGraph, config: tf.compat.v1.ConfigProto | None = None) -> None:
+    def __init__(self, graph: FrozenGraph, config: tf.compat.v1.ConfigProto) -> None:
         self.height, self.width = graph.height, graph.width
         self.batch_size = suitable_batch_size(self.height, self.width)
         self._run = graph.runner(config)

@@ -55,7 +55,6 @@ def trace_once(folder: Path) -> None:
     """
     if "tensorflow" not in sys.modules:
         return
-    from retrain import backbones
     from retrain.backbones import conversion, graph, quantization
     from retrain.cache.artifacts import QUANTIZED_MODEL
     from retrain.export import onnx_format, template, tflite_format
@@ -113,27 +112,32 @@ def trace_once(folder: Path) -> None:
             made = quantization.QuantizedNetwork(folder)
         return made
 
-    # the room's front keeps what it once found
-    graph.make_trunk = backbones.make_trunk = remembered_trunk
-    template.make_template = remembered_template
-    conversion.Converter._convert = remembered_conversion
-    quantization.quantize = remembered_quantisation
-    tflite_format._converted_resizing, onnx_format._converted = remembered_resizing, remembered_onnx
+    made = (remembered_trunk, remembered_template, remembered_conversion, remembered_quantisation)
+    by_name = {function.__name__: function for function in (*made, remembered_resizing, remembered_onnx)}
+    for owner, name in _replaced():
+        setattr(owner, name, by_name[name])
 
 
 def trace_anew(patch: pytest.MonkeyPatch) -> None:
     """Forget all that, for a test about tracing."""
+    from retrain.export import template
+
+    for owner, name in (*_replaced(), (template, "_decoding")):  # the last one keeps what it gave by itself
+        function = getattr(owner, name)
+        patch.setattr(owner, name, getattr(function, "__wrapped__", function))
+
+
+def _replaced() -> list[tuple[Any, str]]:
+    """What is remembered: where each function stands, and its name."""
     from retrain import backbones
     from retrain.backbones import conversion, graph, quantization
     from retrain.export import onnx_format, template, tflite_format
 
-    for module, name in (
-        *((graph, "make_trunk"), (backbones, "make_trunk"), (template, "make_template"), (template, "_decoding")),
-        *((conversion.Converter, "_convert"), (quantization, "quantize")),
+    return [
+        *((graph, "make_trunk"), (backbones, "make_trunk")),  # the room's front keeps what it once found
+        *((template, "make_template"), (conversion.Converter, "_convert"), (quantization, "quantize")),
         *((tflite_format, "_converted_resizing"), (onnx_format, "_converted")),
-    ):
-        function = getattr(module, name)
-        patch.setattr(module, name, getattr(function, "__wrapped__", function))
+    ]
 
 
 def _digest(frozen, layers=()) -> bytes:
